@@ -1,0 +1,1 @@
+"""The recording file: schema (from bpf/events.h), writer, reader, recovery."""

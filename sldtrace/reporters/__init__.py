@@ -1,0 +1,1 @@
+"""One module per form of output; the same findings in every form."""

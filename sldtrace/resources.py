@@ -1,0 +1,24 @@
+"""Where the files that are not Python lie: beside the package in the source tree, inside it when installed."""
+
+from pathlib import Path
+
+from sldtrace.errors import SldtraceError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str, marker: str) -> Path:
+    for base in (_PACKAGE, _PACKAGE.parent):
+        if (base / name / marker).is_file():
+            return base / name
+    raise SldtraceError(f"the folder '{name}' of sldtrace is missing", "install sldtrace again")
+
+
+def bpf() -> Path:
+    """The folder of the kernel half: events.h and the .bpf.c files."""
+    return _folder("bpf", "events.h")
+
+
+def guests() -> Path:
+    """The folder of the bundled guests: .S and the .bin that they assemble to."""
+    return _folder("guests", "split-bts.S")

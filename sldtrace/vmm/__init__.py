@@ -1,0 +1,1 @@
+"""A small KVM monitor that runs the bundled guests."""
