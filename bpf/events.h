@@ -24,7 +24,7 @@ enum sld_trap_flags {
 	SLD_TRAP_WARNED = 2,		/* split_lock_warn ran (not so when the mode is fatal) */
 	SLD_TRAP_SLEPT = 4,		/* msleep_interruptible ran */
 	SLD_TRAP_WAITED = 8,		/* down_interruptible ran */
-	SLD_TRAP_DETECTION_OFF = 16,	/* MSR_TEST_CTRL bit 29 was cleared on exit_cpu */
+	SLD_TRAP_DETECTION_OFF = 16,	/* MSR_TEST_CTRL bit 29 was cleared in this run; the detection record says where */
 	SLD_TRAP_HANDLED = 32,		/* handle_guest_split_lock returned true (always set for user space) */
 	SLD_TRAP_EXITS_WATCHED = 64,	/* exits, guest_ns and vcpu cover all the time since the thread's last trap */
 	SLD_TRAP_MSR_WATCHED = 128,	/* the absence of SLD_TRAP_DETECTION_OFF means that it stayed on */
@@ -74,6 +74,7 @@ struct sld_task {
 
 /* Why something is missing from the recording. */
 enum sld_lost_cause {
+	SLD_LOST_NOTHING = 0,		/* in the probes' tallies: events seen, lost or not; in no record */
 	SLD_LOST_RING_FULL = 1,		/* no room in the ring buffer: the recorder was not read fast enough */
 	SLD_LOST_TABLE_FULL = 2,	/* too many threads trap at once: no room to follow another one */
 	SLD_LOST_UNFINISHED = 3,	/* the return of a run was never seen */
@@ -86,4 +87,18 @@ struct sld_lost {
 	__u32 cpu;			/* index: CPU that lost them */
 	__u16 kind;			/* kind: enum sld_kind of what was lost */
 	__u16 cause;			/* cause: enum sld_lost_cause */
+};
+
+/* Not in any file: what the probes and the recorder tell each other through maps. */
+
+/* Size of the probes' tallies: one counter per CPU at index kind * SLD_CAUSES + cause. */
+enum sld_tallies {
+	SLD_KINDS = 8,			/* above the largest enum sld_kind */
+	SLD_CAUSES = 8,			/* above the largest enum sld_lost_cause */
+};
+
+/* Index into the map that the recorder writes. */
+enum sld_control {
+	SLD_CONTROL_OPEN = 0,		/* not 0: record the runs that begin from now on */
+	SLD_CONTROL_ARMED = 1,		/* since when (ns) the probes that wait for the first trap run; 0: they do not */
 };

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Assembles one record for each run of the kernel's split-lock handler.
+ *
+ * Each hook exists twice, by fentry/fexit (KFUNC) and by kprobe/kretprobe; the recorder attaches one
+ * of the two. They read arguments and results only, no structure of the kernel, so any headers do.
+ */
+
+#include <uapi/linux/ptrace.h>
+
+BPF_RINGBUF_OUTPUT(traps, SLD_TRAP_PAGES);
+
+/* What the thread has collected belongs to a run that has ended: start anew, but remember who it is. */
+static __always_inline void forget_run(struct sld_thread *t)
+{
+	s32 vcpu = t->trap.vcpu;
+	u32 tgid = t->trap.tgid;
+
+	__builtin_memset(&t->trap, 0, sizeof(t->trap));
+	t->trap.vcpu = vcpu;
+	t->trap.tgid = tgid;
+	t->phase_ns = 0;
+}
+
+static __always_inline void trap_begin(u64 rip, u32 flags)
+{
+	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), armed;
+	struct sld_thread *t;
+	u32 tid = id;
+
+	/* While the probes are attached one by one, the outer one may be missing still. */
+	if (!wanted(id) || !told(SLD_CONTROL_OPEN))
+		return;
+	tally(SLD_KIND_TRAP, SLD_LOST_NOTHING);
+	t = threads.lookup(&tid);
+	if (!t) {
+		t = meet(id, now);
+		if (!t) {
+			/* A guest's run comes by here twice (split_lock_warn finds no state): rather
+			 * report too many losses than too few. */
+			tally(SLD_KIND_TRAP, SLD_LOST_TABLE_FULL);
+			return;
+		}
+	}
+	if (t->trap.enter_ns) {
+		tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
+		forget_run(t);
+	}
+	armed = told(SLD_CONTROL_ARMED);
+	if (armed) {
+		flags |= SLD_TRAP_MSR_WATCHED;
+		if (t->idle_ns && armed <= t->idle_ns)
+			flags |= SLD_TRAP_EXITS_WATCHED;
+	}
+	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
+	if (!t->entry_ns || t->signal.ns < t->entry_ns)
+		t->signal.ns = 0;
+	t->trap.enter_ns = now;
+	t->trap.rip = rip;
+	t->trap.flags = flags;
+	t->trap.tgid = id >> 32;
+	t->trap.tid = tid;
+	t->trap.enter_cpu = bpf_get_smp_processor_id();
+}
+
+static __always_inline void trap_end(struct sld_thread *t, bool handled)
+{
+	struct sld_trap *record;
+
+	t->trap.exit_ns = bpf_ktime_get_ns();
+	t->trap.exit_cpu = bpf_get_smp_processor_id();
+	if (handled)
+		t->trap.flags |= SLD_TRAP_HANDLED;
+	t->idle_ns = t->trap.exit_ns;
+	record = traps.ringbuf_reserve(sizeof(*record));
+	if (record) {
+		__builtin_memcpy(record, &t->trap, sizeof(*record));
+		traps.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	} else {
+		tally(SLD_KIND_TRAP, SLD_LOST_RING_FULL);
+	}
+	forget_run(t);
+}
+
+/* The newest signal is the one that ended the sleep: a later one would have come before the thread ran again,
+ * microseconds away; an earlier one was blocked, or the sleep would have ended then. */
+static __always_inline void take_signal(struct sld_thread *t)
+{
+	u32 tgid = t->trap.tgid;
+	u64 since = t->entry_ns ? t->entry_ns : t->trap.enter_ns;
+	struct sld_signal *s = &t->signal, *group = groups.lookup(&tgid);
+
+	if (group && group->ns > s->ns && group->ns >= since) {
+		s = group;
+		t->trap.flags |= SLD_TRAP_SIGNAL_GROUP;
+	}
+	if (!s->ns)
+		return;
+	t->trap.signal_ns = s->ns;
+	t->trap.signal = s->number;
+	t->trap.signal_code = s->code;
+	t->trap.signal_tgid = s->sender >> 32;
+	t->trap.signal_tid = s->sender;
+}
+
+static __always_inline int guest_enter(u64 rip)
+{
+	trap_begin(rip, SLD_TRAP_GUEST);
+	return 0;
+}
+
+static __always_inline int guest_return(bool handled)
+{
+	struct sld_thread *t = inside();
+
+	if (t)
+		trap_end(t, handled);
+	return 0;
+}
+
+static __always_inline int warn_enter(u64 rip)
+{
+	struct sld_thread *t = inside();
+
+	if (t)
+		t->trap.flags |= SLD_TRAP_WARNED;
+	else
+		trap_begin(rip, SLD_TRAP_WARNED);
+	return 0;
+}
+
+static __always_inline int warn_return(void)
+{
+	struct sld_thread *t = inside();
+
+	if (t && !(t->trap.flags & SLD_TRAP_GUEST))
+		trap_end(t, true);
+	return 0;
+}
+
+static __always_inline int sleep_enter(u32 ms)
+{
+	struct sld_thread *t = inside();
+
+	if (!t)
+		return 0;
+	t->trap.flags |= SLD_TRAP_SLEPT;
+	t->trap.sleep_requested_ms = ms;
+	t->phase_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int sleep_return(u64 left_ms)
+{
+	struct sld_thread *t = inside();
+
+	if (!t || !t->phase_ns)
+		return 0;
+	t->trap.sleep_ns = bpf_ktime_get_ns() - t->phase_ns;
+	t->trap.sleep_left_ms = left_ms;
+	t->phase_ns = 0;
+	if (left_ms)
+		take_signal(t);
+	return 0;
+}
+
+static __always_inline int semaphore_enter(void)
+{
+	struct sld_thread *t = inside();
+
+	if (!t)
+		return 0;
+	t->trap.flags |= SLD_TRAP_WAITED;
+	t->phase_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int semaphore_return(s32 result)
+{
+	struct sld_thread *t = inside();
+
+	if (!t || !t->phase_ns)
+		return 0;
+	t->trap.semaphore_ns = bpf_ktime_get_ns() - t->phase_ns;
+	t->trap.semaphore_result = result;
+	t->phase_ns = 0;
+	if (result)
+		take_signal(t);
+	return 0;
+}
+
+KFUNC_PROBE(handle_guest_split_lock, unsigned long ip) { return guest_enter(ip); }
+KRETFUNC_PROBE(handle_guest_split_lock, unsigned long ip, bool ret) { return guest_return(ret); }
+KFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_enter(ip); }
+KRETFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_return(); }
+KFUNC_PROBE(msleep_interruptible, unsigned int ms) { return sleep_enter(ms); }
+KRETFUNC_PROBE(msleep_interruptible, unsigned int ms, unsigned long ret) { return sleep_return(ret); }
+KFUNC_PROBE(down_interruptible, void *sem) { return semaphore_enter(); }
+KRETFUNC_PROBE(down_interruptible, void *sem, int ret) { return semaphore_return(ret); }
+
+int kprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_enter(PT_REGS_PARM1(ctx)); }
+int kretprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_return((u8)PT_REGS_RC(ctx)); }
+int kprobe__split_lock_warn(struct pt_regs *ctx) { return warn_enter(PT_REGS_PARM1(ctx)); }
+int kretprobe__split_lock_warn(struct pt_regs *ctx) { return warn_return(); }
+int kprobe__msleep_interruptible(struct pt_regs *ctx) { return sleep_enter(PT_REGS_PARM1(ctx)); }
+int kretprobe__msleep_interruptible(struct pt_regs *ctx) { return sleep_return(PT_REGS_RC(ctx)); }
+int kprobe__down_interruptible(struct pt_regs *ctx) { return semaphore_enter(); }
+int kretprobe__down_interruptible(struct pt_regs *ctx) { return semaphore_return((s32)PT_REGS_RC(ctx)); }
