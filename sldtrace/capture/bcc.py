@@ -1,0 +1,62 @@
+"""The door to bcc: finds the distribution's bindings, also from a venv, and keeps its chatter apart."""
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from sldtrace.errors import SldtraceError
+
+# bcc is not on PyPI. Where the distributions put it; a virtual environment does not look there by itself.
+_DISTRIBUTION_PATHS = (
+    "/usr/lib/python3/dist-packages",
+    f"/usr/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages",
+    f"/usr/lib64/python{sys.version_info.major}.{sys.version_info.minor}/site-packages",
+)
+_INSTALL = (
+    "install it from the distribution: apt install python3-bpfcc (Debian, Ubuntu) or dnf install python3-bcc"
+)
+
+
+def load() -> Any:
+    """The module `bcc`; raises SldtraceError where it is missing or of no use to this Python."""
+    tried = [""]
+    tried += [path for path in _DISTRIBUTION_PATHS if path not in sys.path and os.path.isdir(path + "/bcc")]
+    reason = "not found"
+    for path in tried:
+        if path:
+            sys.path.append(path)
+        try:
+            module = importlib.import_module("bcc")
+            if hasattr(module, "BPF"):  # PyPI's `bcc` is about crystal lattices
+                return module
+            reason = f"{module.__file__} is another package of that name"
+            del sys.modules["bcc"]
+        except ImportError as error:
+            reason = str(error)
+        except OSError as error:  # libbcc.so itself
+            reason = str(error)
+        finally:
+            if path:
+                sys.path.remove(path)
+    raise SldtraceError(f"the Python module bcc cannot be used ({reason})", _INSTALL)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[list[str]]:
+    """Keeps what libbcc and LLVM write to file descriptor 2 off the terminal; the list has it afterwards."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            sink.seek(0)
+            lines += sink.read().decode("utf-8", "replace").splitlines()

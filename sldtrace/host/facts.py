@@ -1,0 +1,50 @@
+"""The facts about the host that open every recording."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from sldtrace import __version__
+from sldtrace.host import kernel, splitlock
+
+
+def clock() -> dict[str, int]:
+    """One moment on two clocks, in ns: turns the records' CLOCK_MONOTONIC into wall time."""
+    before = time.monotonic_ns()
+    realtime = time.time_ns()
+    return {"monotonic_ns": (before + time.monotonic_ns()) // 2, "realtime_ns": realtime}
+
+
+def read(proc: Path = Path("/proc")) -> dict[str, Any]:
+    """Facts as plain JSON values; every reader of recordings relies on these names.
+
+    tool (name, version), clock (see `clock`), kernel (release, version, tick_ns), cpu (vendor, model,
+    possible and online CPUs), split_lock (see host.splitlock.SplitLock; cmdline: the option as given), kvm
+    (module: kvm_intel, kvm_amd or null).
+    """
+    lock = splitlock.read(proc)
+    cpu = splitlock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
+    modules = {line.split(" ", 1)[0] for line in (proc / "modules").read_text().splitlines()}
+    return {
+        "tool": {"name": "sldtrace", "version": __version__},
+        "clock": clock(),
+        "kernel": {
+            "release": kernel.release(),
+            "version": os.uname().version,
+            "tick_ns": kernel.tick_ns(),
+            "lockdown": kernel.lockdown(),
+        },
+        "cpu": {
+            "vendor": cpu.get("vendor_id", "unknown"),
+            "model": cpu.get("model name", "unknown"),
+            "online": os.cpu_count(),
+        },
+        "split_lock": {
+            "mode": lock.mode,
+            "detects_split_locks": lock.detects_split_locks,
+            "detects_bus_locks": lock.detects_bus_locks,
+            "mitigate": lock.mitigate,
+        },
+        "kvm": {"module": next((m for m in ("kvm_intel", "kvm_amd") if m in modules), None)},
+    }

@@ -1,0 +1,65 @@
+"""The running kernel: its release, its clock tick and the symbols that it has."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+_CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; not named by the time module
+
+
+def release() -> str:
+    """`uname -r`, for example `6.12.107+deb13-cloud-amd64`."""
+    return os.uname().release
+
+
+def version(text: str) -> tuple[int, int]:
+    """Major and minor number of a kernel release; (0, 0) if the text does not begin with them."""
+    match = re.match(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def tick_ns() -> int:
+    """Length of a jiffy in ns: the resolution of the coarse clocks is the tick (kernel/time/posix-timers.c,
+    posix_get_coarse_res: KTIME_LOW_RES)."""
+    return round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
+
+
+def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str]:
+    """Those of the names that are functions of the kernel (of its image or of a module)."""
+    found = set()
+    with open(kallsyms, encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            fields = line.split()
+            if len(fields) > 2 and fields[2] in names and fields[1] in "tTwW":
+                found.add(fields[2])
+    return found
+
+
+def has_btf() -> bool:
+    """Is the kernel's own BTF there? Without it fentry cannot attach; kprobes can."""
+    return os.path.exists("/sys/kernel/btf/vmlinux")
+
+
+def tracefs() -> Path | None:
+    """Where tracefs is mounted with its events readable; None if it is not."""
+    for path in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
+        if os.access(path / "events", os.R_OK | os.X_OK):
+            return path
+    return None
+
+
+def has_tracepoint(category: str, name: str) -> bool:
+    """Does this kernel, with the modules loaded now, have the tracepoint?"""
+    root = tracefs()
+    return root is not None and (root / "events" / category / name / "format").exists()
+
+
+def lockdown() -> str:
+    """Lockdown mode: `none`, `integrity`, `confidentiality`, or `unknown` where it cannot be read."""
+    try:
+        text = Path("/sys/kernel/security/lockdown").read_text()
+    except OSError:
+        return "unknown"
+    match = re.search(r"\[(\w+)\]", text)
+    return match[1] if match else "unknown"

@@ -1,0 +1,52 @@
+"""What this host does about split locks: CPU flags, boot mode, the mitigation sysctl."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MITIGATE = Path("/proc/sys/kernel/split_lock_mitigate")
+
+
+@dataclass(frozen=True)
+class SplitLock:
+    """State of split-lock detection.
+
+    mode: off, warn, fatal, ratelimit:N as chosen at boot (Documentation/admin-guide/kernel-parameters.txt,
+    split_lock_detect=; `warn` is the default), or `unsupported` where the CPU can raise neither #AC nor #DB.
+    mitigate: kernel.split_lock_mitigate; None where the sysctl does not exist (before 6.2, 727209376f49).
+    """
+
+    mode: str
+    detects_split_locks: bool
+    detects_bus_locks: bool
+    mitigate: int | None
+
+
+def parse_mode(cmdline: str, flags: set[str]) -> str:
+    """The boot mode from the kernel's command line and the CPU's flags; the last option counts."""
+    if not flags & {"split_lock_detect", "bus_lock_detect"}:
+        return "unsupported"
+    chosen = re.findall(r"(?:^|\s)split_lock_detect=(\S+)", cmdline)
+    return chosen[-1] if chosen else "warn"
+
+
+def cpu_fields(cpuinfo: str) -> dict[str, str]:
+    """The fields of the first processor in /proc/cpuinfo."""
+    first = cpuinfo.split("\n\n", 1)[0]
+    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def read(proc: Path = Path("/proc")) -> SplitLock:
+    """The state on the running host."""
+    flags = set(cpu_fields((proc / "cpuinfo").read_text(errors="replace")).get("flags", "").split())
+    try:
+        mitigate = int((proc / "sys/kernel/split_lock_mitigate").read_text())
+    except (OSError, ValueError):
+        mitigate = None
+    return SplitLock(
+        mode=parse_mode((proc / "cmdline").read_text(errors="replace"), flags),
+        detects_split_locks="split_lock_detect" in flags,
+        detects_bus_locks="bus_lock_detect" in flags,
+        mitigate=mitigate,
+    )
