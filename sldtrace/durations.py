@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import click
+from click.types import IntParamType
 
 _UNITS = {
     "ns": 1,
@@ -37,7 +38,7 @@ def render(ns: int) -> str:
     return f"{ns}ns"
 
 
-class Duration(click.ParamType):
+class Duration(IntParamType):
     """A click type whose value is nanoseconds (int), within `least` and `most` (both included).
 
     Anything else is a usage error of click (exit status 2). A default is a text, too.

@@ -1,0 +1,55 @@
+"""Explains in one line why KVM_RUN came back with something that no bundled guest should cause."""
+
+from sldtrace.errors import SldtraceError
+from sldtrace.vmm import abi
+
+AC_VECTOR = 17  # X86_TRAP_AC, arch/x86/include/asm/trapnr.h
+
+
+def name(reason: int) -> str:
+    """The name of an exit reason, such as KVM_EXIT_SHUTDOWN; its number if this module does not know it."""
+    try:
+        return f"KVM_EXIT_{abi.Exit(reason).name}"
+    except ValueError:
+        return f"KVM_EXIT {reason}"
+
+
+def unexpected(state: abi.Run, rip: int, locked: int, sigbus: bool) -> SldtraceError:
+    """The error for the exit in `state`, with the guest at `rip`; `locked` is its instruction under test.
+
+    `sigbus` says whether SIGBUS came meanwhile: in the mode `fatal`, handle_guest_split_lock()
+    (arch/x86/kernel/cpu/bus_lock.c) forces it on the thread and handle_exception_nmi()
+    (arch/x86/kvm/vmx/vmx.c) then returns KVM_EXIT_EXCEPTION with the vector of #AC.
+    """
+    where = f"the guest is at {rip:#x}"
+    reason = state.exit_reason
+    if reason == abi.Exit.EXCEPTION and state.ex.exception == AC_VECTOR:
+        split_lock = (
+            f"the guest's split lock at {rip:#x}" if rip == locked else f"an #AC of the guest at {rip:#x}"
+        )
+        if sigbus:
+            return SldtraceError(
+                f"the kernel answered {split_lock} with SIGBUS, which kills most monitors",
+                "this host runs with split_lock_detect=fatal",
+            )
+        return SldtraceError(f"KVM handed {split_lock} to the monitor, without SIGBUS", "see the kernel log")
+    if reason == abi.Exit.SHUTDOWN:
+        return SldtraceError(
+            f"the guest ended itself by a triple fault; {where}", "its image or this KVM is at fault"
+        )
+    if reason == abi.Exit.FAIL_ENTRY:
+        number = state.fail_entry.reason
+        return SldtraceError(
+            f"the processor refused to enter the guest ({name(reason)}, hardware reason {number:#x})",
+            "if this host is itself a virtual machine, its nested virtualization is at fault",
+        )
+    if reason == abi.Exit.INTERNAL_ERROR:
+        numbers = state.internal.data[: min(state.internal.ndata, len(state.internal.data))]
+        data = " ".join(f"{number:#x}" for number in numbers) or "none"
+        return SldtraceError(
+            f"KVM gave up ({name(reason)} {state.internal.suberror}, data {data}); {where}",
+            "this KVM cannot run the guest: try another kernel",
+        )
+    if reason == abi.Exit.MMIO:
+        return SldtraceError(f"the guest touched {state.mmio.phys_addr:#x}, where it has no memory; {where}")
+    return SldtraceError(f"KVM_RUN ended with {name(reason)}, which no bundled guest causes; {where}")

@@ -1,0 +1,109 @@
+"""The bundled guests: what each is for (comment of its .S), where its instruction is (header of its .bin)."""
+
+import re
+import struct
+from dataclasses import dataclass
+
+from sldtrace import resources
+from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.vmm import memory
+
+CACHE_LINE = 64
+
+# guests/abi.inc: magic, offsets of `start` and `locked`, offset and width of the operand.
+_HEADER = struct.Struct("<8s4I")
+_MAGIC = b"SLDGUEST"
+
+_COMMENT = re.compile(r"/\*(.*?)\*/", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A bundled guest. Addresses are the guest's own (virtual and physical are the same); sizes in bytes."""
+
+    name: str
+    summary: str
+    notes: tuple[
+        tuple[str, str], ...
+    ]  # what the comment says: (key, text) such as ("Provokes", "one #AC ...")
+    image: bytes
+    start: int  # address of the first instruction
+    locked: int  # address of the instruction under test: the RIP of a trap
+    operand: int  # address of the operand
+    width: int  # size of the operand
+
+    @property
+    def crosses_line(self) -> bool:
+        """Whether the operand lies in two cache lines: whether the instruction is a split lock."""
+        return self.operand // CACHE_LINE != (self.operand + self.width - 1) // CACHE_LINE
+
+
+def names() -> list[str]:
+    """Names of the bundled guests, sorted. Raises SldtraceError if their folder is missing."""
+    return sorted(path.stem for path in resources.guests().glob("*.S"))
+
+
+def load(name: str) -> Guest:
+    """The guest of this name.
+
+    Raises UsageError if there is none, SldtraceError if its files cannot be read or are not a guest's.
+    """
+    if name not in names():
+        raise UsageError(f"there is no guest '{name}'", f"there are: {', '.join(names())}")
+    source = resources.guests() / f"{name}.S"
+    try:
+        text = source.read_text(encoding="utf-8")
+        image = source.with_suffix(".bin").read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SldtraceError(f"guest '{name}' cannot be read: {error}", "install sldtrace again") from error
+    summary, notes = parse_comment(name, text)
+    start, locked, operand, width = parse_header(name, image)
+    return Guest(
+        name=name,
+        summary=summary,
+        notes=notes,
+        image=image,
+        start=memory.CODE + start,
+        locked=memory.CODE + locked,
+        operand=memory.OPERAND + operand,
+        width=width,
+    )
+
+
+def parse_header(name: str, image: bytes) -> tuple[int, int, int, int]:
+    """Offsets of `start` and `locked` in the image, offset of the operand in its page, width of the operand.
+
+    Raises SldtraceError if the image has no such header or the numbers point out of their areas.
+    """
+    if len(image) > _HEADER.size:
+        magic, start, locked, operand, width = _HEADER.unpack_from(image)
+        inside = all(_HEADER.size <= offset < len(image) for offset in (start, locked))
+        if magic == _MAGIC and inside and width and operand + width <= memory.PAGE:
+            return start, locked, operand, width
+    raise SldtraceError(f"{name}.bin is not the image of a guest", "run guests/assemble.py or install again")
+
+
+def parse_comment(name: str, text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The summary and the notes of a source's first comment.
+
+    Its form: a line `<name>: <summary>`, an empty line, then notes `<key>: <text>`, whose further lines
+    are indented. Raises SldtraceError for another form.
+    """
+    comment = _COMMENT.search(text)
+    lines = [line.removeprefix(" *").rstrip() for line in comment[1].splitlines()] if comment else []
+    summary = ""
+    notes: list[tuple[str, str]] = []
+    for line in (line.removeprefix(" ") for line in lines):
+        if line.startswith(f"{name}: "):
+            summary = line.removeprefix(f"{name}: ")
+        elif summary and line[:1].isspace() and notes:
+            key, note = notes[-1]
+            notes[-1] = key, f"{note} {line.strip()}"
+        elif summary and ": " in line:
+            key, note = line.split(": ", 1)
+            notes.append((key, note))
+        elif summary and line:
+            raise SldtraceError(f"{name}.S: '{line}' is neither a note nor the indented rest of one")
+    if not (summary and notes):
+        raise SldtraceError(f"{name}.S does not begin with a comment '{name}: ...' and notes")
+    return summary, tuple(notes)

@@ -1,0 +1,54 @@
+"""What kicks a vCPU thread out of KVM_RUN: so far a one-shot POSIX timer that signals the thread."""
+
+import ctypes
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from sldtrace.vmm import libc
+
+
+class KickTimer(Protocol):
+    """Sends a signal to one thread, a fixed time after it was armed.
+
+    Both calls stand in the run loop of a vCPU: they must be fast and their results are not looked at.
+    """
+
+    @property
+    def arm(self) -> Callable[[], Any]:
+        """Starts the time anew."""
+
+    @property
+    def drain(self) -> Callable[[], Any]:
+        """Takes the signal, which is blocked outside KVM_RUN, if it is pending."""
+
+    def close(self) -> None:
+        """Ends the timer and takes its signal if it is pending. May be called twice."""
+
+
+class PosixTimer:
+    """timer_create(2) on CLOCK_MONOTONIC with SIGEV_THREAD_ID, one shot; drained by sigtimedwait(2).
+
+    `timeout_ns` nanoseconds after arm(), thread `tid` of this process gets signal `signo`, which it must
+    have blocked. Raises SldtraceError if the kernel refuses the timer.
+    """
+
+    def __init__(self, timeout_ns: int, signo: int, tid: int) -> None:
+        event = libc.Sigevent(sigev_signo=signo, sigev_notify=libc.SIGEV_THREAD_ID, sigev_tid=tid)
+        self._timer: ctypes.c_void_p | None = ctypes.c_void_p()
+        if libc.timer_create(libc.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)):
+            raise libc.failure("timer_create", "see RLIMIT_SIGPENDING (ulimit -i)")
+        spec = libc.Itimerspec(it_value=libc.Timespec.of(timeout_ns))
+        zero = libc.Timespec()
+        self.arm = partial(libc.timer_settime, self._timer, 0, ctypes.byref(spec), None)
+        self.drain = partial(libc.sigtimedwait, ctypes.byref(libc.sigset(signo)), None, ctypes.byref(zero))
+        if self.arm():  # the one time that the result is looked at: the arguments never change
+            error = libc.failure("timer_settime")
+            self.close()
+            raise error
+
+    def close(self) -> None:
+        if self._timer is not None:
+            libc.timer_delete(self._timer)
+            self._timer = None
+            self.drain()
