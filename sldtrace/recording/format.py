@@ -1,0 +1,167 @@
+"""The bytes of a recording: file header, chunk header, payload; specified in docs/recording-format.md."""
+
+import enum
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT_VERSION = 1
+"""Version of the container; it rises only when an older reader could not find the chunks any more."""
+
+MAX_PAYLOAD = 16 << 20
+"""Largest payload in bytes, as stored and as decoded: what a damaged length can cost a reader."""
+
+_FILE_MAGIC = b"\x93SLDTRC\n"
+_FILE = struct.Struct("<8sI")
+_CRC = struct.Struct("<I")
+FILE_HEADER_SIZE = _FILE.size + _CRC.size
+
+# Ends in FORMAT_VERSION: chunks of another format are never taken for ours. 0xF5 occurs in no UTF-8 text.
+CHUNK_MAGIC = b"\xf5SLDchk" + bytes([FORMAT_VERSION])
+_CHUNK = struct.Struct("<8sQQQIIIIHHHHI")
+CHUNK_HEADER_SIZE = _CHUNK.size + _CRC.size
+
+ZLIB = 1
+"""Bit of `ChunkHeader.flags`: the payload is stored as a zlib stream (RFC 1950)."""
+
+
+Buffer = bytes | bytearray | memoryview
+"""Bytes, wherever they lie; a memoryview must be one of bytes."""
+
+
+class ChunkType(enum.IntEnum):
+    """What a chunk holds; readers skip and report types that they do not know."""
+
+    OPENING = 1
+    RECORDS = 2
+    UPDATE = 3
+    END = 4
+
+
+class PayloadError(ValueError):
+    """The payload of a chunk is not what its header says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHeader:
+    """The header of one chunk.
+
+    recording: random number of the recording; sequence: 0, 1, 2, ... in file order; type: a ChunkType;
+    kind: number of the record kind, 0 for JSON; schema: version; count and size: records and bytes of
+    each (JSON: one of its length); stored: bytes in the file; first_ns and last_ns: smallest and
+    largest time of the records (CLOCK_MONOTONIC, JSON: 0); crc: CRC-32 of the stored bytes.
+    """
+
+    recording: int
+    sequence: int
+    type: int
+    kind: int
+    schema: int
+    flags: int
+    count: int
+    size: int
+    stored: int
+    first_ns: int
+    last_ns: int
+    crc: int
+
+    def pack(self) -> bytes:
+        """The bytes of the header, its own CRC-32 last."""
+        packed = _CHUNK.pack(
+            CHUNK_MAGIC,
+            self.recording,
+            self.first_ns,
+            self.last_ns,
+            self.sequence,
+            self.count,
+            self.size,
+            self.stored,
+            self.type,
+            self.kind,
+            self.schema,
+            self.flags,
+            self.crc,
+        )
+        return packed + _CRC.pack(zlib.crc32(packed))
+
+
+def unpack_chunk_header(data: bytes) -> ChunkHeader | None:
+    """The header in these CHUNK_HEADER_SIZE bytes, or None when they are not a sound one."""
+    if len(data) != CHUNK_HEADER_SIZE or not data.startswith(CHUNK_MAGIC):
+        return None
+    if _CRC.unpack_from(data, _CHUNK.size)[0] != zlib.crc32(data[: _CHUNK.size]):
+        return None
+    _, recording, first_ns, last_ns, sequence, count, size, stored, type_, kind, schema, flags, crc = (
+        _CHUNK.unpack_from(data)
+    )
+    if stored > MAX_PAYLOAD or count * size > MAX_PAYLOAD:
+        return None
+    if not flags & ZLIB and stored != count * size:
+        return None
+    return ChunkHeader(
+        recording, sequence, type_, kind, schema, flags, count, size, stored, first_ns, last_ns, crc
+    )
+
+
+def pack_file_header() -> bytes:
+    """The first FILE_HEADER_SIZE bytes of a recording."""
+    packed = _FILE.pack(_FILE_MAGIC, FORMAT_VERSION)
+    return packed + _CRC.pack(zlib.crc32(packed))
+
+
+def unpack_file_header(data: bytes) -> int | None:
+    """The format version in these FILE_HEADER_SIZE bytes, or None when they are not a sound file header."""
+    if len(data) != FILE_HEADER_SIZE or not data.startswith(_FILE_MAGIC):
+        return None
+    if _CRC.unpack_from(data, _FILE.size)[0] != zlib.crc32(data[: _FILE.size]):
+        return None
+    version: int = _FILE.unpack_from(data)[1]
+    return version
+
+
+def encode(payload: Buffer, compress: bool) -> tuple[Buffer, int]:
+    """The payload as it is to be stored, and the flags that say how.
+
+    Compressed (zlib level 1) only where that saves at least an eighth.
+    """
+    if compress:
+        packed = zlib.compress(payload, 1)
+        if len(packed) <= len(payload) * 7 // 8:
+            return packed, ZLIB
+    return payload, 0
+
+
+def decode(header: ChunkHeader, stored: Buffer) -> Buffer:
+    """The payload of a chunk whose CRC matched; raises PayloadError when it is not what the header says."""
+    if header.flags & ~ZLIB:
+        raise PayloadError(f"has unknown flags {header.flags:#x}")
+    if not header.flags & ZLIB:
+        return stored
+    size = header.count * header.size
+    stream = zlib.decompressobj()
+    try:
+        # One byte more than announced shows a stream that is longer, without inflating all of it.
+        payload = stream.decompress(stored, size + 1)
+    except zlib.error as error:
+        raise PayloadError("cannot be decompressed") from error
+    if len(payload) != size or not stream.eof or stream.unused_data:
+        raise PayloadError("decompresses to another size than announced")
+    return payload
+
+
+def pack_json(value: dict[str, Any]) -> bytes:
+    """A JSON payload; raises TypeError or ValueError for what is not plain JSON (NaN is not)."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def unpack_json(payload: Buffer) -> dict[str, Any]:
+    """The JSON object in a payload; raises PayloadError for anything else."""
+    try:
+        value = json.loads(bytes(payload))
+    except (ValueError, RecursionError) as error:
+        raise PayloadError("holds no JSON") from error
+    if not isinstance(value, dict):
+        raise PayloadError("holds no JSON object")
+    return value

@@ -1,0 +1,319 @@
+"""Opens a recording of any version and in any state, and gives out what can be read of it."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sldtrace.errors import SldtraceError
+from sldtrace.escape import escape
+from sldtrace.recording import describe
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.format import (
+    FORMAT_VERSION,
+    ChunkType,
+    PayloadError,
+    decode,
+    unpack_json,
+)
+from sldtrace.recording.layout import LayoutError, Record, Records, Schema, from_json
+from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
+from sldtrace.recording.target import shown
+from sldtrace.recording.upgrade import Upgrade
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How many records of one kind were lost on one CPU for one cause (names as in bpf/events.h)."""
+
+    kind: str
+    cause: str
+    cpu: int
+    count: int
+
+
+class Recording:
+    """A recording that is open for reading; `open_recording` makes it, `close` or `with` ends it.
+
+    facts: the host facts as the recorder wrote them, {} when they are lost; updates: facts that were added
+    meanwhile, in order; closing: the closing facts, None when the recording has no end; schema: the one
+    that the file was written with; warnings: one line for each thing that is damaged or missing;
+    damages: the same for programs, with byte offsets; closed: whether the recording was ended properly.
+    """
+
+    def __init__(self, path: Path, file: io.FileIO) -> None:
+        self.path = path
+        self._file = file
+        self._source = Source(file)
+        found = scan(self._source)
+        _check_readable(path, found)
+        self._warnings: list[str] = []
+        self._unreadable: set[int] = set()
+        self.size: int = found.size
+        self.closed: bool = found.closed
+        self.damages: tuple[Damage, ...] = found.damages
+        self.recording_id: int = found.chunks[0].header.recording
+        self.facts: dict[str, Any] = {}
+        self.updates: list[dict[str, Any]] = []
+        self.closing: dict[str, Any] | None = None
+        self._end: dict[str, Any] | None = None
+        self.schema: Schema = self._read_facts(found)
+        self._chunks: list[Chunk] = [chunk for chunk in found.chunks if self._usable(chunk)]
+        self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number))
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; records can no longer be read."""
+        self._file.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each thing that is damaged, missing or not understood."""
+        found = self._scan_warnings + self._warnings
+        found += describe.record_warnings(self.counts, self._end)
+        unknown = [
+            name for name, number in self.counts.items() if number and name not in schemas.current().records
+        ]
+        return found + [f"records of kind {escape(name)} mean nothing to this version" for name in unknown]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many records of each kind can be read."""
+        counts = dict.fromkeys(self.schema.records, 0)
+        for chunk in self._readable():
+            counts[self._name(chunk)] += chunk.header.count
+        return counts
+
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """The smallest and the largest time of a record (CLOCK_MONOTONIC ns); None without records."""
+        headers = [chunk.header for chunk in self._readable()]
+        if not headers:
+            return None
+        return min(each.first_ns for each in headers), max(each.last_ns for each in headers)
+
+    def upgrade(self, kind: str) -> Upgrade:
+        """How the records of that kind are turned into the current schema; raises SldtraceError."""
+        current = schemas.current().records.get(kind)
+        written = self.schema.records.get(kind, current)
+        if written is None:
+            known = ", ".join(dict.fromkeys([*self.schema.records, *schemas.current().records]))
+            raise SldtraceError(f"there is no record kind {escape(kind)}", f"the kinds are: {known}")
+        return Upgrade(written, current)
+
+    def chunks(self, kind: str | None = None) -> Iterator[tuple[str, Records]]:
+        """Kind and records, chunk by chunk in file order; at most MAX_PAYLOAD bytes at a time.
+
+        Within a kind the records are nearly, not strictly, in order of time.
+        """
+        for chunk in self._readable():
+            name = self._name(chunk)
+            if kind is not None and name != kind:
+                continue
+            records = np.empty(chunk.header.count, self.schema.records[name].dtype)
+            if self._load(chunk, records):
+                yield name, self.upgrade(name).apply(records)
+
+    def records(self, kind: str) -> Records:
+        """All records of that kind in order of time, in the current schema (see `Upgrade`).
+
+        Raises SldtraceError for an unknown kind; a kind of which nothing was recorded is an empty array.
+        """
+        upgrade = self.upgrade(kind)
+        written = upgrade.written
+        chunks = [chunk for chunk in self._readable() if self._name(chunk) == kind]
+        records = np.empty(sum(chunk.header.count for chunk in chunks), written.dtype)
+        end = 0
+        for chunk in chunks:
+            # What cannot be loaded is overwritten by the next chunk.
+            if self._load(chunk, records[end : end + chunk.header.count]):
+                end += chunk.header.count
+        return _in_order(upgrade.apply(records[:end]), written)
+
+    @cached_property
+    def losses(self) -> list[Loss]:
+        """What was lost before it could be recorded, summed up from the lost records."""
+        lost = self.records("lost")
+        kinds, causes = (self.schema.enums.get(name) for name in ("kind", "lost_cause"))
+        keys, inverse = np.unique(lost[["kind", "cause", "cpu"]], return_inverse=True)
+        sums = np.zeros(len(keys), np.uint64)
+        np.add.at(sums, inverse.reshape(-1), lost["count"])
+        return [
+            Loss(
+                kinds.name_of(int(key["kind"])) if kinds else f"unknown-{key['kind']}",
+                causes.name_of(int(key["cause"])) if causes else f"unknown-{key['cause']}",
+                int(key["cpu"]),
+                int(total),
+            )
+            for key, total in zip(keys, sums, strict=True)
+        ]
+
+    def _name(self, chunk: Chunk) -> str:
+        return self.schema.by_number[chunk.header.kind].name
+
+    def _readable(self) -> Iterator[Chunk]:
+        return (chunk for chunk in self._chunks if chunk.offset not in self._unreadable)
+
+    def _json(self, chunk: Chunk) -> dict[str, Any] | None:
+        stored = self._source.payload(chunk)
+        if stored is None:
+            raise self._changed()
+        try:
+            return unpack_json(decode(chunk.header, stored))
+        except PayloadError as error:
+            self._warn(chunk, str(error))
+            return None
+
+    def _read_facts(self, found: Scan) -> Schema:
+        # Takes facts and schema from the first chunk that has them; the schema that they were written with.
+        schema: Schema | None = None
+        for chunk in found.chunks:
+            header = chunk.header
+            if header.type == ChunkType.UPDATE:
+                self.updates.append(_object((self._json(chunk) or {}).get("facts")))
+            if header.type not in (ChunkType.OPENING, ChunkType.END):
+                continue
+            if header.type == ChunkType.OPENING and schema is not None:
+                continue
+            content = self._json(chunk)
+            if content is None:
+                continue
+            if header.type == ChunkType.END:
+                self._end = content
+                self.closing = _object(content.get("closing"))
+            if schema is None:
+                self.facts = _object(content.get("facts"))
+                schema = self._schema(chunk, content.get("schema"))
+        if schema is not None:
+            return schema
+        self._warnings.append("the host facts are lost")
+        version = found.chunks[0].header.schema
+        known = schemas.known(version)
+        if known is None:
+            raise SldtraceError(
+                f"{shown(self.path)} has lost the description of its records (schema version {version})",
+                "read it with a newer sldtrace",
+            )
+        return known
+
+    def _schema(self, chunk: Chunk, description: Any) -> Schema | None:
+        if description == schemas.current().to_json():
+            return schemas.current()
+        try:
+            return from_json(description)
+        except LayoutError as error:
+            self._warn(chunk, f"describes no usable schema ({error})")
+            return None
+
+    def _usable(self, chunk: Chunk) -> bool:
+        # Whether the chunk holds records that the schema explains; says why not.
+        header = chunk.header
+        if header.type != ChunkType.RECORDS:
+            if header.type not in list(ChunkType):
+                self._warn(chunk, f"is of unknown type {header.type}")
+            return False
+        record = self.schema.by_number.get(header.kind)
+        if record is None:
+            self._warn(chunk, f"holds {describe.count(header.count, 'record')} of unknown kind {header.kind}")
+            return False
+        if header.schema != self.schema.version or header.size != record.size:
+            self._warn(chunk, f"holds {record.name} records of another layout than the file describes")
+            return False
+        return header.count > 0
+
+    def _load(self, chunk: Chunk, target: Records) -> bool:
+        # Reads the records of a chunk into `target`; False when they cannot be decoded.
+        view = target.view(np.uint8).data
+        if not chunk.header.flags:
+            if not self._source.payload_into(chunk, view):
+                raise self._changed()
+            return True
+        stored = self._source.payload(chunk)
+        if stored is None:
+            raise self._changed()
+        try:
+            view[:] = decode(chunk.header, stored)
+        except PayloadError as error:
+            self._unreadable.add(chunk.offset)
+            self._warn(chunk, str(error))
+            return False
+        return True
+
+    def _warn(self, chunk: Chunk, what: str) -> None:
+        self._warnings.append(f"the chunk at byte {chunk.offset} {escape(what)}; skipped")
+
+    def _changed(self) -> SldtraceError:
+        return SldtraceError(f"{shown(self.path)} changed while it was read", "read it again")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _in_order(records: Records, layout: Record) -> Records:
+    times = records[layout.time_field]
+    if np.all(times[1:] >= times[:-1]):
+        return records
+    return records[np.argsort(times, kind="stable")]
+
+
+def _check_readable(path: Path, found: Scan) -> None:
+    if found.size == 0:
+        raise SldtraceError(f"{shown(path)} is empty", "nothing was recorded into it")
+    if found.version is not None and found.version > FORMAT_VERSION:
+        raise SldtraceError(
+            f"{shown(path)} has format {found.version}, this version reads up to {FORMAT_VERSION}",
+            "read it with a newer sldtrace",
+        )
+    if not found.chunks and found.version is not None:
+        raise SldtraceError(
+            f"{shown(path)} is a recording of which no chunk is left",
+            "it was cut or damaged; take another copy",
+        )
+    if not found.chunks:
+        raise SldtraceError(f"{shown(path)} is not an sldtrace recording", "name a file that `record` wrote")
+
+
+def open_recording(path: str | os.PathLike[str]) -> Recording:
+    """Opens a recording, verifies every checksum in it and reads its facts; see Recording for the rest.
+
+    Damage is not an error: what is sound is read, and `warnings` names the rest. SldtraceError, one line,
+    when nothing can be read: no such file, no permission, a directory, a device, an empty file, a file of
+    another kind, a newer format.
+    """
+    path = Path(path)
+    file = _open(path)
+    try:
+        return Recording(path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open(path: Path) -> io.FileIO:
+    try:
+        # Before opening: to open a device or a pipe may wait or do something.
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise SldtraceError(f"{shown(path)} is a directory", "name the file of a recording")
+        if not stat.S_ISREG(mode):
+            raise SldtraceError(f"{shown(path)} is not a regular file", "save the recording to a file first")
+        return io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY))
+    except FileNotFoundError as error:
+        raise SldtraceError(f"{shown(path)} does not exist", "name the file of a recording") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SldtraceError(
+            f"cannot read {shown(path)}: {reason}", "name a file that you may read"
+        ) from error

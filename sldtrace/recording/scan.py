@@ -1,0 +1,244 @@
+"""Finds the sound chunks of a recording, and what is damaged between them, without trusting any length."""
+
+import contextlib
+import io
+import os
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+from sldtrace.recording.format import (
+    CHUNK_HEADER_SIZE,
+    CHUNK_MAGIC,
+    FILE_HEADER_SIZE,
+    Buffer,
+    ChunkHeader,
+    ChunkType,
+    unpack_chunk_header,
+    unpack_file_header,
+)
+
+_BLOCK = 1 << 20
+_SECTOR = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A sound chunk: its header and the offset in bytes where the header begins."""
+
+    header: ChunkHeader
+    offset: int
+
+    @property
+    def payload(self) -> int:
+        """Offset of the payload."""
+        return self.offset + CHUNK_HEADER_SIZE
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte after the chunk."""
+        return self.payload + self.header.stored
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A part of the file that is not readable, or chunks that are missing from it (`start == end`).
+
+    start and end: offsets in bytes; chunks: how many chunks are lost there, None when nothing tells;
+    headers: those lost chunks whose header is sound; cut: the file ends there before the last of them does.
+    """
+
+    start: int
+    end: int
+    chunks: int | None
+    headers: tuple[ChunkHeader, ...] = ()
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a file holds.
+
+    version: format version from the file header, None when it is damaged; chunks: the sound ones of the
+    first recording, in file order; repeated: offsets of sound chunks whose sequence number came before;
+    foreign: how many sound chunks of other recordings follow, the first at foreign_start.
+    """
+
+    size: int
+    version: int | None
+    chunks: tuple[Chunk, ...]
+    damages: tuple[Damage, ...]
+    repeated: tuple[int, ...]
+    foreign: int
+    foreign_start: int | None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the end chunk is there."""
+        return any(chunk.header.type == ChunkType.END for chunk in self.chunks)
+
+
+class Source:
+    """Bounded reads of an open file; what the device cannot read is missing, not an error."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self.file = file
+        self.size = os.fstat(file.fileno()).st_size
+        self._buffer = bytearray()
+        self._searched = (0, b"")
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """Up to `length` bytes; valid until the next call."""
+        length = max(0, min(length, self.size - offset))
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length)
+        view = memoryview(self._buffer)[:length]
+        return view[: self.read_into(offset, view)]
+
+    def read_into(self, offset: int, target: memoryview) -> int:
+        """Fills `target`; the number of bytes that could be read."""
+        file = self.file.fileno()
+        done = 0
+        with contextlib.suppress(OSError):
+            while done < len(target) and (count := os.preadv(file, [target[done:]], offset + done)):
+                done += count
+        return done
+
+    def header(self, offset: int) -> ChunkHeader | None:
+        """The chunk header at that offset, if a sound one is there."""
+        return unpack_chunk_header(bytes(self.read(offset, CHUNK_HEADER_SIZE)))
+
+    def version(self, offset: int) -> int | None:
+        """The format version in the file header at that offset, if a sound one is there."""
+        return unpack_file_header(bytes(self.read(offset, FILE_HEADER_SIZE)))
+
+    def find_magic(self, offset: int) -> int:
+        """Offset of the next chunk magic at or after `offset`; the size of the file if there is none."""
+        while offset < self.size:
+            start, block = self._searched
+            if not start <= offset <= start + len(block) - len(CHUNK_MAGIC):
+                start, block = self._searched = offset, bytes(self.read(offset, _BLOCK))
+            found = block.find(CHUNK_MAGIC, offset - start)
+            if found >= 0:
+                return start + found
+            if len(block) == min(_BLOCK, self.size - start):
+                offset = start + max(1, len(block) - len(CHUNK_MAGIC) + 1)
+            else:
+                # The next sector after what could be read.
+                offset = (start + len(block)) // _SECTOR * _SECTOR + _SECTOR
+        return self.size
+
+    def payload(self, chunk: Chunk) -> Buffer | None:
+        """The stored payload, or None when it is cut or its CRC does not match; valid until the next call."""
+        data = self.read(chunk.payload, chunk.header.stored)
+        return data if self._sound(chunk, data) else None
+
+    def payload_into(self, chunk: Chunk, target: memoryview) -> bool:
+        """Reads the stored payload into `target`, of its size; False when `payload` would give None."""
+        return self._sound(chunk, target[: self.read_into(chunk.payload, target)])
+
+    def _sound(self, chunk: Chunk, data: memoryview) -> bool:
+        return len(data) == chunk.header.stored and zlib.crc32(data) == chunk.header.crc
+
+
+class _Scanner:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.chunks: list[Chunk] = []
+        self.damages: list[Damage] = []
+        self.repeated: list[int] = []
+        self.seen: set[int] = set()
+        self.foreign: Counter[int] = Counter()
+        self.foreign_start: int | None = None
+        self.bad_start: int | None = None
+        self.bad_headers: list[ChunkHeader] = []
+        self.next_sequence = 0
+        self.cut = False
+
+    def close_damage(self, end: int, following: int | None) -> None:
+        # Ends the damaged part, if there is one, before the sound chunk with the sequence number `following`.
+        start = end if self.bad_start is None else self.bad_start
+        if following is None:
+            ended = bool(self.chunks) and self.chunks[-1].header.type == ChunkType.END
+            missing = 0 if ended else None
+        else:
+            missing = max(0, following - self.next_sequence)
+        if self.bad_start is not None or missing:
+            self.damages.append(Damage(start, end, missing, tuple(self.bad_headers), self.cut))
+        self.bad_start = None
+        self.bad_headers = []
+
+    def accept(self, chunk: Chunk) -> None:
+        header = chunk.header
+        start = self.bad_start
+        if start == chunk.offset - FILE_HEADER_SIZE and self.source.version(start) is not None:
+            # Not damage: the file header of a recording that was appended to this one.
+            self.bad_start = None
+        else:
+            start = chunk.offset
+        if self.chunks and header.recording != self.chunks[0].header.recording:
+            if self.foreign_start is None:
+                self.foreign_start = start
+            self.foreign[header.recording] += 1
+            if self.bad_start is not None:
+                self.close_damage(chunk.offset, None)
+            return
+        if header.sequence in self.seen:
+            self.close_damage(chunk.offset, self.next_sequence)
+            self.repeated.append(start)
+            return
+        self.close_damage(chunk.offset, header.sequence)
+        self.chunks.append(chunk)
+        self.seen.add(header.sequence)
+        self.next_sequence = max(self.next_sequence, header.sequence + 1)
+
+    def step(self, at: int) -> int:
+        # Deals with what is at this offset; where to go on.
+        source = self.source
+        header = source.header(at)
+        if header is None:
+            if self.bad_start is None:
+                self.bad_start = at
+            return source.find_magic(at + 1)
+        chunk = Chunk(header, at)
+        if source.payload(chunk) is not None:
+            self.accept(chunk)
+            return chunk.end
+        if self.bad_start is None:
+            self.bad_start = at
+        self.bad_headers.append(header)
+        if chunk.end == source.size or (chunk.end < source.size and source.header(chunk.end) is not None):
+            return chunk.end
+        # Bytes were lost or added inside: the next chunk is not where this one says.
+        following = source.find_magic(chunk.payload)
+        self.cut = following == source.size and chunk.end > source.size
+        return following
+
+
+def scan(source: Source) -> Scan:
+    """Reads the file once, verifying every checksum.
+
+    After damage it goes on at the next place where a chunk header with a sound checksum begins; a length
+    is believed only from such a header, and only up to MAX_PAYLOAD.
+    """
+    scanner = _Scanner(source)
+    version = source.version(0)
+    at = 0
+    if version is not None:
+        at = FILE_HEADER_SIZE
+    elif source.header(FILE_HEADER_SIZE) is not None:
+        # Only the file header is damaged, and it says nothing that is needed.
+        at = FILE_HEADER_SIZE
+    while at < source.size:
+        at = scanner.step(at)
+    if scanner.bad_start is not None:
+        scanner.close_damage(source.size, None)
+    return Scan(
+        size=source.size,
+        version=version,
+        chunks=tuple(scanner.chunks),
+        damages=tuple(scanner.damages),
+        repeated=tuple(scanner.repeated),
+        foreign=scanner.foreign.total(),
+        foreign_start=scanner.foreign_start,
+    )

@@ -1,0 +1,67 @@
+"""Creates the file that a recording is written to, without ever overwriting something silently."""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from sldtrace.errors import SldtraceError
+from sldtrace.escape import escape
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_MODE = 0o600
+
+
+def shown(path: Path) -> str:
+    """The path as it may stand in a message of one line."""
+    return escape(str(path), 4096)
+
+
+def _check(path: Path, force: bool) -> None:
+    # What is at the path now may be replaced only if it is a plain file and the user said so.
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise SldtraceError(f"{shown(path)} is a directory", "name a file to write to")
+    if stat.S_ISLNK(mode):
+        raise SldtraceError(f"{shown(path)} is a symbolic link", "name the file itself")
+    if not stat.S_ISREG(mode):
+        raise SldtraceError(f"{shown(path)} is not a regular file", "a recording can only be written to one")
+    if not force:
+        raise SldtraceError(f"{shown(path)} exists", "use --force to overwrite it")
+
+
+def create(path: Path, force: bool, opening: bytes) -> int:
+    """A new file at `path` with the bytes `opening` in it: a descriptor that appends; mode 0600.
+
+    With `force` a regular file that is there is replaced by rename(2), after the new one could be
+    begun; without it, and for anything else (directory, symbolic link, device), SldtraceError. A file
+    that cannot be begun leaves nothing behind.
+    """
+    try:
+        _check(path, force)
+        begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if force else path
+        file = os.open(begun, _CREATE, _MODE)
+        try:
+            written = os.write(file, opening)
+            if written != len(opening):
+                os.write(file, opening[written:])  # says why the rest did not fit
+            if os.fstat(file).st_size != len(opening):
+                raise OSError("the file system took only a part of it")
+            if force:
+                _check(path, force)
+                os.rename(begun, path)
+        except BaseException:
+            os.close(file)
+            begun.unlink(missing_ok=True)
+            raise
+        return file
+    except FileExistsError as error:
+        raise SldtraceError(f"{shown(path)} exists", "use --force to overwrite it") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SldtraceError(
+            f"cannot create {shown(path)}: {reason}", "write the recording somewhere else"
+        ) from error
