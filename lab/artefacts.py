@@ -1,0 +1,51 @@
+"""Builds everything a machine needs, side by side, and says what is there."""
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import emulator, hosttools, kernel, rootfs
+from lab.kernel import Kernel
+from lab.packages import Archive, Gone
+from lab.progress import Progress
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Folders of the cached artefacts, and the kernels by their name in the lab."""
+
+    emulator: Path
+    rootfs: Path
+    kernels: dict[str, Kernel]
+
+
+def ensure(names: Sequence[str], progress: Progress, update: bool = False) -> Lab:
+    """Builds what is missing for these kernels. A full cache needs no network; `update` looks for newer packages."""
+    try:
+        return _ensure(names, progress, Archive(progress, update))
+    except Gone as gone:
+        progress.stage(f"{gone.message}: looking for newer packages")
+        return _ensure(names, progress, Archive(progress, update=True))
+
+
+def _ensure(names: Sequence[str], progress: Progress, archive: Archive) -> Lab:
+    pool = ThreadPoolExecutor(max_workers=3)
+    try:
+        engine = pool.submit(emulator.ensure, archive, progress)
+        root = pool.submit(rootfs.ensure, archive, progress)
+        kernels = {name: pool.submit(kernel.ensure, archive, name, progress) for name in names}
+        futures: list[Future[Any]] = [engine, root, *kernels.values()]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        return Lab(
+            engine.result(), root.result(), {name: future.result() for name, future in kernels.items()}
+        )
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        hosttools.end_all()
+        raise
+    finally:
+        pool.shutdown()

@@ -1,0 +1,15 @@
+"""The lab's own failures: each is one line, what to do about it, and an exit status of the lab."""
+
+from sldtrace.errors import SldtraceError
+
+
+class LabError(SldtraceError):
+    """The lab could not be built, or the machine did not run the command to its end."""
+
+    exit_status = 125
+
+
+class LabTimeout(LabError):
+    """The machine was still at work when its time was over."""
+
+    exit_status = 124

@@ -1,0 +1,43 @@
+#!/bin/busybox sh
+# First process of the machine: loads modules, mounts the root file system, puts the job in, moves there.
+# Lines "lab: ..." on the console are read by lab/machine.py as stages.
+/bin/busybox mkdir -p /proc /sys /dev /new
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev 2>/dev/null
+bb() { /bin/busybox "$@"; }
+
+while read -r module; do
+	bb insmod "/modules/$module.ko" || echo "lab: failed: module $module does not load"
+done < /modules/order
+
+tries=0
+until [ -b /dev/sda ] && [ -b /dev/sdb ]; do
+	tries=$((tries + 1))
+	[ $tries -gt 500 ] && { echo "lab: failed: the disks did not appear"; bb poweroff -f; }
+	bb sleep 0.02
+done
+bb mount -t ext4 -o noatime /dev/sda /new || { echo "lab: failed: no root file system"; bb poweroff -f; }
+
+bb mount -t proc proc /new/proc
+bb mount -t sysfs sys /new/sys
+bb mount -t devtmpfs dev /new/dev
+bb mkdir -p /new/dev/pts /new/dev/shm
+bb mount -t devpts devpts /new/dev/pts
+bb mount -t tmpfs shm /new/dev/shm
+bb mount -t tmpfs tmp /new/tmp
+bb chmod 1777 /new/tmp /new/dev/shm
+bb mount -t tmpfs run /new/run
+bb mount -t debugfs debugfs /new/sys/kernel/debug
+bb mount -t tracefs tracefs /new/sys/kernel/tracing
+bb mount -t bpf bpf /new/sys/fs/bpf
+bb mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
+bb mount --bind /job/tree /new/sldtrace
+bb cp -a /job/put/. /new/
+bb mkdir /new/run/lab
+bb cp /bin/busybox /job/second.sh /job/run /job/fetch /job/settings /new/run/lab/
+bb umount /dev /sys /proc 2>/dev/null
+
+cd /new || bb poweroff -f
+bb mount --move . /
+exec /bin/busybox chroot . /run/lab/busybox sh /run/lab/second.sh

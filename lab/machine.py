@@ -1,0 +1,234 @@
+"""Runs one machine: starts the emulator, streams the command's output, watches for its end, brings files out."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import artefacts, bochs, cache, hosttools, image, job
+from lab.artefacts import Lab
+from lab.failures import LabError, LabTimeout
+from lab.job import Job
+from lab.kernel import Kernel
+from lab.progress import Progress
+
+_HERE = Path(__file__).resolve().parent
+_POLL = 0.05
+_LOGS_KEPT = 40
+# Any of these on the kernel's console means that the command will never end.
+_DEATH = re.compile(r"Kernel panic - not syncing.*|lab: failed: .*")
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds. Wall clock from the start of the emulator; machine_* in the machine's own time."""
+
+    boot: float
+    total: float
+    machine_boot: float
+    machine_command: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a job: exit status of the command, its output, the kernel's console, files by asked path."""
+
+    status: int
+    output: bytes
+    console: str
+    files: dict[str, Path]
+    missing: tuple[str, ...]
+    timings: Timings
+    logs: Path
+
+
+def run(
+    what: Job,
+    progress: Progress | None = None,
+    sink: Callable[[bytes], None] | None = None,
+    lab: Lab | None = None,
+) -> Result:
+    """Boots a machine, runs the job's command in it and returns when the machine is off.
+
+    `sink` gets the command's output (standard output and error in one) as it comes. `lab` saves the
+    look into the cache when several machines are run. Machines can run side by side.
+
+    Raises LabError when the lab cannot be built, the kernel panics or the emulator ends early, and
+    LabTimeout when the job's time is over; the message names the folder of the logs. Nothing but
+    the emulator that was started here is ever ended.
+    """
+    progress = progress or Progress()
+    lab = lab or artefacts.ensure([what.kernel], progress)
+    kernel = lab.kernels[what.kernel]
+    work = Path(tempfile.mkdtemp(prefix="sldtrace-lab-"))
+    logs = _logs_folder(what)
+    try:
+        _prepare(what, lab, kernel, work)
+        progress.stage(f"booting {kernel.release}, {what.cpus} CPU{'s' if what.cpus > 1 else ''}")
+        with _emulator(lab, work) as process:
+            return _Watch(what, process, work, logs, progress, sink).result()
+    except OSError as error:
+        raise LabError(f"the machine cannot be run: {error.strerror}: {error.filename}") from error
+    finally:
+        _keep_logs(work, logs)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def initramfs(what: Job, kernel: Kernel) -> bytes:
+    """The machine's initramfs: busybox, the modules, the first process, and the job."""
+    archive = image.Cpio()
+    archive.device("dev/console", 5, 1)
+    archive.file("bin/busybox", kernel.busybox.read_bytes(), 0o755)
+    archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
+    archive.file("modules/order", "".join(f"{name}\n" for name in kernel.modules).encode())
+    for name in kernel.modules:
+        archive.file(f"modules/{name}.ko", (kernel.folder / f"{name}.ko").read_bytes())
+    archive.file("job/second.sh", (_HERE / "second.sh").read_bytes())
+    job.pack(what, archive)
+    return archive.finish()
+
+
+def _prepare(what: Job, lab: Lab, kernel: Kernel, work: Path) -> None:
+    halves = image.BzImage.split(kernel.vmlinuz.read_bytes())
+    initrd = initramfs(what, kernel)
+    (work / "initrd.bin").write_bytes(initrd)
+    (work / "low.bin").write_bytes(halves.low(what.command_line, bochs.INITRD_ADDRESS, len(initrd)))
+    (work / "high.bin").write_bytes(halves.kernel)
+    image.blank_disk(work / "result.img", job.HEADER_SIZE + job.RESULT_DISK)
+    for name in ("console.log", "output.log"):
+        (work / name).touch()
+    bochs.write(
+        bochs.Settings(lab.emulator, Path("high.bin"), lab.rootfs / "root.img", what.cpus, what.memory), work
+    )
+
+
+@contextlib.contextmanager
+def _emulator(lab: Lab, work: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (work / "emulator.log").open("wb") as log:
+        process = hosttools.start(
+            [lab.emulator / "bochs", "-q", "-f", "bochsrc"],
+            cwd=work,
+            stdout=log.fileno(),
+            stderr=log.fileno(),
+        )
+    try:
+        yield process
+    finally:
+        hosttools.end(process, patience=1.0)
+
+
+class _Watch:
+    """Follows one machine from power-on to power-off."""
+
+    def __init__(
+        self,
+        what: Job,
+        process: subprocess.Popen[bytes],
+        work: Path,
+        logs: Path,
+        progress: Progress,
+        sink: Callable[[bytes], None] | None,
+    ) -> None:
+        self._job, self._process, self._work, self._logs = what, process, work, logs
+        self._progress, self._sink = progress, sink
+        self._start = time.monotonic()
+        self._console = bytearray()
+        self._output = bytearray()
+        self._boot: float | None = None
+        self._stage = "booting"
+
+    def result(self) -> Result:
+        with (
+            (self._work / "console.log").open("rb") as console,
+            (self._work / "output.log").open("rb") as output,
+            (self._work / "emulator.log").open("rb") as emulator,
+        ):
+            said = bytearray()
+            while True:
+                ended = self._process.poll() is not None
+                self._console += console.read()
+                said += emulator.read()
+                self._note_stage()
+                self._pass_on(output.read())
+                self._look_for_death()
+                if ended:
+                    break
+                elapsed = time.monotonic() - self._start
+                if elapsed > self._job.timeout:
+                    raise LabTimeout(
+                        f"the machine was still at work after {self._job.timeout:g} s (while {self._stage})",
+                        f"see {self._logs}",
+                    )
+                self._progress.live(f"{self._stage}, machine time {_machine_seconds(said):.1f} s")
+                time.sleep(_POLL)
+        self._progress.clear()
+        return self._gather()
+
+    def _pass_on(self, data: bytes) -> None:
+        if data:
+            self._output += data
+            if self._sink:
+                self._progress.clear()
+                self._sink(data)
+
+    def _note_stage(self) -> None:
+        if self._boot is None and b"lab: command starts at " in self._console:
+            self._boot = time.monotonic() - self._start
+            self._stage = "running the command"
+            self._progress.stage(f"command starts ({self._boot:.1f} s after power-on)")
+        elif self._stage.startswith("running") and b"lab: command ended at " in self._console:
+            self._stage = "bringing the result out"
+
+    def _look_for_death(self) -> None:
+        found = _DEATH.search(self._text())
+        if found:
+            raise LabError(f"the machine died: {found.group(0).strip()}", f"see {self._logs}")
+
+    def _text(self) -> str:
+        return self._console.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def _gather(self) -> Result:
+        disk = self._work / "result.img"
+        answer = job.read_answer(disk)
+        if answer is None:
+            raise LabError(
+                f"the emulator ended (status {self._process.returncode}) before the command did",
+                f"see {self._logs}",
+            )
+        files = job.take_files(disk, answer, self._job.out) if self._job.out else {}
+        text = self._text()
+        begin, finish = (_stamp(text, word) for word in ("starts", "ended"))
+        timings = Timings(self._boot or 0.0, time.monotonic() - self._start, begin, finish - begin)
+        return Result(answer.status, bytes(self._output), text, files, answer.missing, timings, self._logs)
+
+
+def _stamp(console: str, word: str) -> float:
+    found = re.search(rf"lab: command {word} at ([\d.]+)", console)
+    return float(found.group(1)) if found else 0.0
+
+
+def _machine_seconds(said: bytearray) -> float:
+    # Bochs prints the ticks of each second of wall clock (print_timestamps).
+    ticks = sum(int(number) for number in re.findall(rb"IPS: (\d+)", said))
+    return ticks / bochs.INSTRUCTIONS_PER_SECOND
+
+
+def _logs_folder(what: Job) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    parent = cache.folder() / "logs"
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{stamp}-{what.kernel}-", dir=parent))
+
+
+def _keep_logs(work: Path, logs: Path) -> None:
+    for name in ("console.log", "output.log", "bochs.log", "emulator.log", "bochsrc"):
+        if (work / name).is_file():
+            shutil.copyfile(work / name, logs / name)
+    old = sorted((p for p in logs.parent.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
+    for folder in old[:-_LOGS_KEPT]:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""Builds the root file system of the machine: a small Debian trixie with Python and bcc, as one disk image."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lab import cache, hosttools, image
+from lab.packages import Archive
+from lab.progress import Progress
+
+SUITE = "trixie"
+PACKAGES = (
+    "bpftool",
+    "kmod",
+    "procps",
+    "python3",
+    "python3-bpfcc",
+    "python3-click",
+    "python3-numpy",
+    "python3-tabulate",
+)
+# Never unpacked by dpkg.
+EXCLUDED = (
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/lintian/*",
+    "/usr/share/bpfcc-tools/*",
+)
+# Taken out of the finished tree: lists and caches of apt, device nodes (devtmpfs has them).
+_DROPPED = ("./dev/*", "./var/lib/apt/lists/*", "./var/cache/*", "./var/log/*", "./run/*", "./tmp/*")
+_FREE = 256 << 20
+TOOLS = ("mmdebstrap", "mke2fs", "tar", "apt-get", "unshare", "setpriv")
+
+
+def inputs(archive: Archive) -> dict[str, Any]:
+    """Everything that the image depends on, down to the versions of the named packages."""
+    packages = archive.resolve([f"{name}/{SUITE}" for name in PACKAGES])
+    return {
+        "packages": {package.filename: package.sha256 for package in packages},
+        "excluded": EXCLUDED,
+        "dropped": _DROPPED,
+        "free": _FREE,
+        "format": 2,
+    }
+
+
+def ensure(archive: Archive, progress: Progress) -> Path:
+    """The folder with root.img, an ext4 image; built when missing. Needs root or unprivileged user namespaces."""
+    return cache.ensure("rootfs", inputs(archive), lambda into: _build(archive, progress, into), progress)
+
+
+def _build(archive: Archive, progress: Progress, into: Path) -> dict[str, Any]:
+    hosttools.need(TOOLS)
+    progress.stage(f"root file system: Debian {SUITE} with {', '.join(PACKAGES)} (half a minute)")
+    tarball, tree, disk = into / "root.tar", into / "tree", into / "root.img"
+    hosttools.run(
+        [
+            "mmdebstrap",
+            "--variant=minbase",
+            "--architectures=amd64",
+            f"--include={','.join(PACKAGES)}",
+            *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED),
+            SUITE,
+            tarball,
+            archive.sources_line(SUITE),
+        ],
+        what="building the root file system",
+    )
+    progress.stage("root file system: making the image")
+    tree.mkdir()
+    # Everything belongs to root in the machine, so that whoever builds the image need not be root:
+    # the tree is made and read inside one user namespace in which the builder is.
+    script = (
+        'tar xf "$1" -C "$2" --no-same-owner --exclude-from="$3" && mkdir -p "$2/sldtrace" && '
+        'size=$(du -sk --apparent-size "$2" | cut -f1) && '
+        'truncate -s $(( (size * 1024 * 11 / 10 + $4) / $5 * $5 )) "$6" && '
+        'mke2fs -q -F -t ext4 -O ^has_journal -m 0 -E lazy_itable_init=0,root_owner=0:0 -d "$2" "$6"'
+    )
+    (into / "dropped").write_text("\n".join(_DROPPED) + "\n")
+    script_arguments = [
+        str(tarball),
+        str(tree),
+        str(into / "dropped"),
+        str(_FREE),
+        str(image.CYLINDER),
+        str(disk),
+    ]
+    namespace = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
+    hosttools.run(
+        [*namespace, "sh", "-ec", script, "sh", *script_arguments],
+        what="making the image of the root file system",
+    )
+    for name in (tarball, into / "dropped"):
+        name.unlink()
+    shutil.rmtree(tree)
+    progress.stage(f"root file system: ready ({cache.size(into) >> 20} MB)")
+    return {"version": f"Debian {SUITE}", "size": disk.stat().st_size}

@@ -1,0 +1,58 @@
+# In the root file system, still the first process: settings, the command, its files, the result, power-off.
+# The result goes to the second disk, where nothing that the command prints can be taken for it.
+bb() { /run/lab/busybox "$@"; }
+give_up() {
+	echo "lab: failed: $*"
+	bb poweroff -f
+}
+. /run/lab/settings
+
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb
+bb hostname lab
+bb ip link set lo up
+if [ -n "$LAB_MITIGATE" ]; then
+	echo "$LAB_MITIGATE" > /proc/sys/kernel/split_lock_mitigate || give_up "this kernel has no split_lock_mitigate"
+fi
+
+bb stty -F /dev/ttyS1 raw || give_up "no second serial port"
+bb mkfifo /run/lab/output
+bb cat /run/lab/output > /dev/ttyS1 &
+reader=$!
+read -r uptime _ < /proc/uptime
+echo "lab: command starts at $uptime"
+
+bb sh /run/lab/run < /dev/null > /run/lab/output 2>&1
+status=$?
+
+# A process that the command left behind may hold the pipe; its output is not waited for.
+tries=0
+while [ -d /proc/$reader ] && ! bb grep -q '^State:.Z' /proc/$reader/status && [ $tries -lt 50 ]; do
+	tries=$((tries + 1))
+	bb sleep 0.02
+done
+bb kill $reader 2>/dev/null
+wait $reader 2>/dev/null
+read -r uptime _ < /proc/uptime
+echo "lab: command ended at $uptime"
+
+cd /sldtrace || give_up "the checkout is gone"
+{
+	echo "sldtrace-lab 1"
+	echo "status $status"
+} > /run/lab/header
+set --
+while read -r path; do
+	if [ -e "$path" ]; then
+		set -- "$@" "$path"
+		echo "found $path" >> /run/lab/header
+	else
+		echo "missing $path" >> /run/lab/header
+	fi
+done < /run/lab/fetch
+if [ $# -gt 0 ]; then
+	bb tar -c -h -f - "$@" 2>/run/lab/tar.log | bb dd of=/dev/sdb bs=64k seek=1 conv=notrunc 2>/run/lab/dd.log
+	bb grep -q 'No space left' /run/lab/dd.log && echo "full" >> /run/lab/header
+fi
+echo "end" >> /run/lab/header
+bb dd if=/run/lab/header of=/dev/sdb bs=64k conv=notrunc,fsync 2>/dev/null || give_up "the result cannot be written"
+bb poweroff -f

@@ -1,0 +1,55 @@
+"""Says what is in the lab's cache: artefacts, real versions, sizes, keys."""
+
+from pathlib import Path
+
+from lab import cache, emulator, kernel, rootfs
+from lab.failures import LabError
+from lab.packages import Archive
+from lab.progress import Progress
+
+_KINDS = ("emulator", "rootfs", *(f"kernel-{name}" for name in kernel.KERNELS))
+
+
+def text() -> str:
+    """A table with one line per artefact; nothing is built and the network is not used."""
+    current = _current()
+    lines = [f"cache: {cache.folder()} ({cache.size(cache.folder()) >> 20} MB)"]
+    for kind in _KINDS:
+        artefacts = _artefacts(kind)
+        if not artefacts:
+            lines.append(f"{kind:12} not built")
+        for path in artefacts:
+            info = cache.info(path)
+            version = info.get("release") or info.get("version")
+            old = "" if path in current else "  not used any more"
+            lines.append(f"{kind:12} {path.name}  {cache.size(path) >> 20:4} MB  {version}{old}")
+    return "\n".join(lines)
+
+
+def unused() -> list[Path]:
+    """Folders of artefacts that the present lab (its edits, recipes, compiler, resolved packages) does not use."""
+    current = _current()
+    return [path for kind in _KINDS for path in _artefacts(kind) if path not in current]
+
+
+def _artefacts(kind: str) -> list[Path]:
+    folder = cache.folder() / kind
+    return sorted(path for path in folder.glob("*") if (path / cache.INFO).is_file())
+
+
+def _current() -> set[Path]:
+    archive = Archive(Progress(quiet=True), offline=True)
+    found = set()
+    for kind in _KINDS:
+        try:
+            if kind == "emulator":
+                path = cache.find(kind, emulator.inputs(archive))
+            elif kind == "rootfs":
+                path = cache.find(kind, rootfs.inputs(archive))
+            else:
+                path = cache.find(kind, kernel.inputs(archive, kind.removeprefix("kernel-")))
+        except LabError:
+            continue
+        if path:
+            found.add(path)
+    return found
