@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 
 from sldtrace.recording.format import (
@@ -148,7 +147,7 @@ class _Scanner:
         self.damages: list[Damage] = []
         self.repeated: list[int] = []
         self.seen: set[int] = set()
-        self.foreign: Counter[int] = Counter()
+        self.foreign = 0
         self.foreign_start: int | None = None
         self.bad_start: int | None = None
         self.bad_headers: list[ChunkHeader] = []
@@ -170,27 +169,27 @@ class _Scanner:
 
     def accept(self, chunk: Chunk) -> None:
         header = chunk.header
-        start = self.bad_start
-        if start == chunk.offset - FILE_HEADER_SIZE and self.source.version(start) is not None:
-            # Not damage: the file header of a recording that was appended to this one.
-            self.bad_start = None
-        else:
-            start = chunk.offset
-        if self.chunks and header.recording != self.chunks[0].header.recording:
-            if self.foreign_start is None:
-                self.foreign_start = start
-            self.foreign[header.recording] += 1
-            if self.bad_start is not None:
-                self.close_damage(chunk.offset, None)
+        foreign = bool(self.chunks) and header.recording != self.chunks[0].header.recording
+        if not foreign and header.sequence not in self.seen:
+            self.close_damage(chunk.offset, header.sequence)
+            self.chunks.append(chunk)
+            self.seen.add(header.sequence)
+            self.next_sequence = max(self.next_sequence, header.sequence + 1)
             return
-        if header.sequence in self.seen:
-            self.close_damage(chunk.offset, self.next_sequence)
+        start = chunk.offset - FILE_HEADER_SIZE
+        if start < 0 or self.source.version(start) is None:
+            start = chunk.offset
+        if self.bad_start == start:
+            # Not damage: the file header of what was appended to this recording.
+            self.bad_start = None
+        if self.bad_start is not None:
+            self.close_damage(start, None if foreign else self.next_sequence)
+        if not foreign:
             self.repeated.append(start)
             return
-        self.close_damage(chunk.offset, header.sequence)
-        self.chunks.append(chunk)
-        self.seen.add(header.sequence)
-        self.next_sequence = max(self.next_sequence, header.sequence + 1)
+        self.foreign += 1
+        if self.foreign_start is None:
+            self.foreign_start = start
 
     def step(self, at: int) -> int:
         # Deals with what is at this offset; where to go on.
@@ -239,6 +238,6 @@ def scan(source: Source) -> Scan:
         chunks=tuple(scanner.chunks),
         damages=tuple(scanner.damages),
         repeated=tuple(scanner.repeated),
-        foreign=scanner.foreign.total(),
+        foreign=scanner.foreign,
         foreign_start=scanner.foreign_start,
     )

@@ -1,0 +1,145 @@
+"""Turns a recording into typed DataFrames, and the records' clock into wall time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sldtrace.errors import SldtraceError
+from sldtrace.escape import comm
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.layout import Enumeration, Field, Schema
+from sldtrace.recording.reader import Recording
+
+_FULL_WIDTH = {"address", "MSR"}  # units whose values may have bit 63 set
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a frame: its pandas type by name, and unit and meaning as in bpf/events.h."""
+
+    dtype: str
+    unit: str
+    meaning: str
+
+
+def _dtype(field: Field) -> str:
+    if field.type.startswith("char"):
+        return "text"
+    if field.enum is not None and not field.enum.endswith("_flags"):
+        return "category"
+    if field.unit in _FULL_WIDTH:
+        return "uint64"
+    return "int64" if field.not_known is None else "Int64"
+
+
+def columns(kind: str, schema: Schema | None = None) -> dict[str, Column]:
+    """What `frame` gives for that kind, in order; raises SldtraceError for an unknown kind.
+
+    Every field of the record is a column of the same name:
+
+    - times and everything else that is a number: `int64`, so that differences are signed;
+    - addresses and MSR values: `uint64`;
+    - numbers of which one value means "not known" (vcpu): `Int64`, with <NA> for it;
+    - numbers that an enumeration names (kind, cause): `category` of lower-case names;
+    - `char[N]`: `text` (object before pandas 3, str from then on), escaped to be safe to print.
+
+    After a field of flags comes one `bool` column for each flag, in lower case (guest, slept, ...).
+    """
+    schema = schema or schemas.current()
+    if kind not in schema.records:
+        raise SldtraceError(f"there is no record kind {kind}", f"the kinds are: {', '.join(schema.records)}")
+    result: dict[str, Column] = {}
+    for field in schema.records[kind].fields:
+        result[field.name] = Column(_dtype(field), field.unit, field.meaning)
+        for name, _ in _flags(field, schema):
+            meaning = schema.enums[str(field.enum)].meanings[name]
+            result[name.lower()] = Column("bool", "flag", meaning)
+    return result
+
+
+def _flags(field: Field, schema: Schema) -> list[tuple[str, int]]:
+    if field.enum is None or not schema.enums[field.enum].is_flags:
+        return []
+    return list(schema.enums[field.enum].values.items())
+
+
+def _names(values: np.ndarray[Any, Any], enum: Enumeration) -> Any:
+    # One look-up for each different value; values of a newer version get a category of their own.
+    distinct, codes = np.unique(values, return_inverse=True)
+    names = [enum.name_of(int(value)) for value in distinct]
+    categories = list(dict.fromkeys([*(name.lower() for name in enum.values), *names]))
+    positions = np.array([categories.index(name) for name in names], dtype=np.intp)
+    return pd.Categorical.from_codes(positions[codes.reshape(-1)], categories=pd.Index(categories))
+
+
+def _text(values: np.ndarray[Any, Any]) -> Any:
+    distinct, codes = np.unique(values, return_inverse=True)
+    texts = np.array([comm(bytes(value)) for value in distinct], dtype=object)
+    return pd.Series(texts[codes.reshape(-1)], dtype=str)
+
+
+def _column(values: np.ndarray[Any, Any], field: Field, enums: Mapping[str, Enumeration]) -> Any:
+    dtype = _dtype(field)
+    if dtype == "text":
+        return _text(values)
+    if dtype == "category":
+        return _names(values, enums[str(field.enum)])
+    if dtype == "Int64":
+        return pd.arrays.IntegerArray(values.astype(np.int64), np.asarray(values == field.not_known))
+    return values.astype(dtype)
+
+
+def frame(recording: Recording, kind: str) -> pd.DataFrame:
+    """All records of one kind in order of time, one row each, with the columns that `columns` documents.
+
+    A field that only the file has (a newer version wrote it) follows as it is. Raises SldtraceError for
+    an unknown kind; nothing recorded gives an empty frame with the same columns.
+    """
+    schema = schemas.current() if kind in schemas.current().records else recording.schema
+    records = recording.records(kind)
+    known = columns(kind, schema)
+    data: dict[str, Any] = {}
+    for field in schema.records[kind].fields:
+        data[field.name] = _column(records[field.name], field, {**schema.enums, **recording.schema.enums})
+        for name, bit in _flags(field, schema):
+            data[name.lower()] = (records[field.name] & np.uint64(bit)) != 0
+    for name in records.dtype.names or ():
+        if name not in known:
+            data[name] = records[name].copy()
+    return pd.DataFrame(data)
+
+
+def _pair(facts: Mapping[str, Any] | None) -> tuple[int, int] | None:
+    clock = (facts or {}).get("clock")
+    if not isinstance(clock, dict):
+        return None
+    monotonic, realtime = clock.get("monotonic_ns"), clock.get("realtime_ns")
+    if isinstance(monotonic, int) and isinstance(realtime, int):
+        return monotonic, realtime
+    return None
+
+
+def wall_clock(recording: Recording, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
+    """CLOCK_MONOTONIC ns as UTC timestamps (datetime64[ns, UTC]), with the index of `times`.
+
+    The recorder notes both clocks when it begins and when it ends (facts and closing facts, `clock`); in
+    between the offset is interpolated, so that a clock which is being slewed is followed. With one of
+    the two its offset holds throughout; with neither SldtraceError.
+    """
+    pairs = [pair for pair in (_pair(recording.facts), _pair(recording.closing)) if pair is not None]
+    if not pairs:
+        raise SldtraceError(
+            "the recording does not say what time it was", "use the times since boot (ns columns)"
+        )
+    (first, realtime), (last, realtime_last) = pairs[0], pairs[-1]
+    offset, drift = realtime - first, (realtime_last - last) - (realtime - first)
+    values = times.to_numpy(np.int64)
+    if drift and last > first:
+        share = (values - first).astype(np.float64) / (last - first)
+        adjusted = values + offset + np.rint(np.clip(share, 0, 1) * drift).astype(np.int64)
+    else:
+        adjusted = values + offset
+    return pd.Series(pd.to_datetime(adjusted, unit="ns", utc=True), index=times.index, name=times.name)
