@@ -3,6 +3,9 @@
 import ctypes
 import errno
 import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from sldtrace.errors import SldtraceError
 
@@ -48,26 +51,39 @@ def sigset(number: int) -> "ctypes.Array[ctypes.c_uint64]":
     return Sigset(1 << (number - 1))
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
+# Before glibc 2.34 the timers are not in libc but in librt, through which libc's names are found as well.
+_LIBRARY = None if hasattr(ctypes.CDLL(None), "timer_create") else "librt.so.1"
+_libc = ctypes.CDLL(_LIBRARY, use_errno=True)
+_libc_quick = ctypes.PyDLL(_LIBRARY)
 
 ioctl = _libc.ioctl
 # Really variadic, but the ABI of x86-64 passes these three arguments in the same registers.
 ioctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
 
-sigtimedwait = _libc.sigtimedwait
-sigtimedwait.argtypes = [ctypes.POINTER(Sigset), ctypes.c_void_p, ctypes.POINTER(Timespec)]
-
-# Before glibc 2.34 the timers live in librt.
-_timers = _libc if hasattr(_libc, "timer_create") else ctypes.CDLL("librt.so.1", use_errno=True)
-
-timer_create = _timers.timer_create
+timer_create = _libc.timer_create
 timer_create.argtypes = [ctypes.c_int, ctypes.POINTER(Sigevent), ctypes.POINTER(ctypes.c_void_p)]
 
-timer_settime = _timers.timer_settime
+timer_settime = _libc.timer_settime
 timer_settime.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(Itimerspec), ctypes.c_void_p]
 
-timer_delete = _timers.timer_delete
+timer_delete = _libc.timer_delete
 timer_delete.argtypes = [ctypes.c_void_p]
+
+# Calls for the run loop. Without argtypes and, where nobody looks at it, without a result, a call by ctypes
+# takes half of the instructions. An int is then passed as C int, None as a null pointer, byref() of an
+# object as its address: no object is made for them. Anything else must be a ctypes object of its C type.
+
+
+def waiting(name: str, *arguments: Any) -> Callable[[], int]:
+    """The C function `name` with fixed arguments: may wait (the GIL is free), gives an int, keeps errno."""
+    return partial(_libc[name], *arguments)
+
+
+def quick(name: str, *arguments: Any) -> Callable[[], None]:
+    """The C function `name` with fixed arguments: must not wait (the GIL is held), its result is dropped."""
+    function = _libc_quick[name]
+    function.restype = None
+    return partial(function, *arguments)
 
 
 def failure(call: str, hint: str | None = None, number: int | None = None) -> SldtraceError:

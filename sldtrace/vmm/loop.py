@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 
 from sldtrace.vmm import exits, libc, signals
@@ -66,9 +65,7 @@ def run(machine: Machine, guest: Guest, make_timer: TimerMaker, signo: int, dura
             # Everything that the loop needs is bound and converted here: outside KVM_RUN, an iteration is
             # five calls into C and no more, because whatever it costs lengthens the period of the timer.
             arm, drain = timer.arm, timer.drain
-            enter = partial(
-                libc.ioctl, ctypes.c_int(machine.vcpu), ctypes.c_ulong(Request.RUN), ctypes.c_void_p(0)
-            )
+            enter = libc.waiting("ioctl", machine.vcpu, int(Request.RUN), None)
             start = now()
             deadline = start + duration_ns
             while True:

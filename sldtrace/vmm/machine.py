@@ -15,19 +15,23 @@ from sldtrace.vmm.guests import Guest
 
 DEVICE = "/dev/kvm"
 
-# What a refusal to open the device means to the user.
-_DEVICE_HINTS = {
+_NO_MODULE = "load kvm_intel (or kvm_amd); the firmware may have switched virtualization off"
+_ODD_KVM = "this KVM lacks what every 64-bit guest needs: use a bare-metal host or another kernel"
+
+# What the errno of a refused open or ioctl means to the user (Documentation/virt/kvm/api.rst).
+_HINTS = {
     errno.ENOENT: "load kvm_intel (or kvm_amd); inside a virtual machine, nested virtualization must be on",
-    errno.ENODEV: "load kvm_intel (or kvm_amd); the firmware may have switched virtualization off",
-    errno.ENXIO: "load kvm_intel (or kvm_amd); the firmware may have switched virtualization off",
+    errno.ENODEV: _NO_MODULE,
+    errno.ENXIO: _NO_MODULE,
     errno.EACCES: "run as root, or as a member of the group that owns it (usually kvm)",
     errno.EPERM: "a container or a security module refuses it: allow the device there",
-}
-_CREATE_HINTS = {
     errno.EBUSY: "another hypervisor (VirtualBox, VMware) may hold the processor's virtualization",
     errno.ENOMEM: "the host has no memory for another virtual machine",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EINVAL: _ODD_KVM,
+    errno.ENOTTY: f"{DEVICE} is not KVM, or one that is too old",
+    errno.EOPNOTSUPP: _ODD_KVM,
 }
-_ODD_KVM = "this KVM lacks what every 64-bit guest needs: use a bare-metal host or another kernel"
 
 # Three pages below the firmware, as Documentation/virt/kvm/api.rst, 4.33 KVM_SET_TSS_ADDR, demands on Intel.
 _TSS_ADDRESS = 0xFFFBD000
@@ -52,7 +56,7 @@ class Machine:
         self.memory = memory.GuestMemory()
         try:
             kvm = self._open_device()
-            self._vm = self._ioctl(kvm, Request.CREATE_VM, 0, hints=_CREATE_HINTS)
+            self._vm = self._ioctl(kvm, Request.CREATE_VM, 0)
             self._descriptors.append(self._vm)
             self._set_memory(kvm, guest)
             self.vcpu = self._ioctl(self._vm, Request.CREATE_VCPU, 0)
@@ -99,10 +103,10 @@ class Machine:
         self.memory.close()
 
     @staticmethod
-    def _ioctl(fd: int, request: Request, argument: Any, hints: dict[int, str] | None = None) -> int:
+    def _ioctl(fd: int, request: Request, argument: Any) -> int:
         result: int = libc.ioctl(fd, request, argument)
         if result < 0:
-            raise libc.failure(f"KVM_{request.name}", (hints or {}).get(ctypes.get_errno(), _ODD_KVM))
+            raise libc.failure(f"KVM_{request.name}", _HINTS.get(ctypes.get_errno()))
         return result
 
     def _open_device(self) -> int:
@@ -112,11 +116,9 @@ class Machine:
             kvm = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise SldtraceError(
-                f"cannot open {DEVICE}: {reason}", _DEVICE_HINTS.get(error.errno or 0)
-            ) from error
+            raise SldtraceError(f"cannot open {DEVICE}: {reason}", _HINTS.get(error.errno or 0)) from error
         self._descriptors.append(kvm)
-        version = self._ioctl(kvm, Request.GET_API_VERSION, 0, hints={errno.ENOTTY: f"{DEVICE} is not KVM"})
+        version = self._ioctl(kvm, Request.GET_API_VERSION, 0)
         if version != abi.API_VERSION:
             raise SldtraceError(f"KVM has API version {version}, not {abi.API_VERSION}", _ODD_KVM)
         for name, capability in (("USER_MEMORY", abi.CAP_USER_MEMORY), ("EXT_CPUID", abi.CAP_EXT_CPUID)):

@@ -2,8 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from sldtrace.vmm import libc
 
@@ -15,11 +14,11 @@ class KickTimer(Protocol):
     """
 
     @property
-    def arm(self) -> Callable[[], Any]:
+    def arm(self) -> Callable[[], None]:
         """Starts the time anew."""
 
     @property
-    def drain(self) -> Callable[[], Any]:
+    def drain(self) -> Callable[[], None]:
         """Takes the signal, which is blocked outside KVM_RUN, if it is pending."""
 
     def close(self) -> None:
@@ -39,10 +38,12 @@ class PosixTimer:
         if libc.timer_create(libc.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)):
             raise libc.failure("timer_create", "see RLIMIT_SIGPENDING (ulimit -i)")
         spec = libc.Itimerspec(it_value=libc.Timespec.of(timeout_ns))
-        zero = libc.Timespec()
-        self.arm = partial(libc.timer_settime, self._timer, 0, ctypes.byref(spec), None)
-        self.drain = partial(libc.sigtimedwait, ctypes.byref(libc.sigset(signo)), None, ctypes.byref(zero))
-        if self.arm():  # the one time that the result is looked at: the arguments never change
+        self.arm = libc.quick("timer_settime", self._timer, 0, ctypes.byref(spec), None)
+        self.drain = libc.quick(
+            "sigtimedwait", ctypes.byref(libc.sigset(signo)), None, ctypes.byref(libc.Timespec())
+        )
+        # Once with its result looked at; the loop repeats the very same call.
+        if libc.timer_settime(self._timer, 0, ctypes.byref(spec), None):
             error = libc.failure("timer_settime")
             self.close()
             raise error
