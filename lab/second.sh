@@ -50,9 +50,9 @@ while read -r path; do
 	fi
 done < /run/lab/fetch
 if [ $# -gt 0 ]; then
-	bb tar -c -h -f - "$@" 2>/run/lab/tar.log | bb dd of=/dev/sdb bs=64k seek=1 conv=notrunc 2>/run/lab/dd.log
+	bb tar -c -h -f - "$@" 2>/run/lab/tar.log | bb dd of="$LAB_RESULT" bs=64k seek=1 conv=notrunc 2>/run/lab/dd.log
 	bb grep -q 'No space left' /run/lab/dd.log && echo "full" >> /run/lab/header
 fi
 echo "end" >> /run/lab/header
-bb dd if=/run/lab/header of=/dev/sdb bs=64k conv=notrunc,fsync 2>/dev/null || give_up "the result cannot be written"
+bb dd if=/run/lab/header of="$LAB_RESULT" bs=64k conv=notrunc,fsync 2>/dev/null || give_up "the result cannot be written"
 bb poweroff -f
