@@ -1,0 +1,49 @@
+"""Makes data/vN.sld and vN.json (what is in it): run once for a new schema version, never for an old one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sldtrace.recording import schema
+from sldtrace.recording.writer import Writer
+
+FOLDER = Path(__file__).parent / "data"
+
+
+FACTS = {"clock": {"monotonic_ns": 10**9, "realtime_ns": 179 * 10**16}, "kernel": {"release": "6.1.0-golden"}}
+UPDATE = {"note": "between"}
+CLOSING = {"reason": "golden"}
+
+
+def rows() -> dict[str, list[dict[str, Any]]]:
+    """Three records of every kind; field number n of record i holds 1000 * i + n."""
+    return {
+        record.name: [
+            {
+                field.name: f"vcpu{1000 * i + n}" if field.dtype.kind == "S" else 1000 * i + n
+                for n, field in enumerate(record.fields)
+            }
+            for i in range(3)
+        ]
+        for record in schema.current().records.values()
+    }
+
+
+def make(folder: Path) -> None:
+    """Writes the recording and its content."""
+    path = folder / f"v{schema.SCHEMA_VERSION}.sld"
+    with Writer(path, FACTS, recording_id=1) as writer:
+        for kind, given in rows().items():
+            dtype = schema.current().records[kind].dtype
+            records = np.array([tuple(row.values()) for row in given], dtype=dtype)
+            writer.append(kind, records)
+        writer.facts_update(UPDATE)
+        writer.close(CLOSING)
+    content = {"facts": FACTS, "updates": [UPDATE], "closing": CLOSING, "records": rows()}
+    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    make(FOLDER)

@@ -1,0 +1,231 @@
+"""A recording that is cut, altered or mixed with something else: what is sound is read, the rest is named."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sldtrace.errors import SldtraceError
+from sldtrace.recording.format import CHUNK_MAGIC, FILE_HEADER_SIZE
+from sldtrace.recording.reader import Recording, open_recording
+
+from . import samples
+
+with tempfile.TemporaryDirectory() as _folder:
+    SAMPLE = samples.make(Path(_folder) / "sample.sld")
+    OTHER = samples.make(Path(_folder) / "other.sld", recording_id=99)
+DATA = SAMPLE.data
+SIZE = len(DATA)
+KINDS = ("trap", "task", "detection", "lost")
+ANY = settings(deadline=None, max_examples=150)
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Recording]:
+    with tempfile.NamedTemporaryFile(suffix=".sld") as file:
+        file.write(data)
+        file.flush()
+        with open_recording(file.name) as recording:
+            yield recording
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(SldtraceError) as caught, opened(data):
+        pass
+    assert "\n" not in str(caught.value)
+    return caught.value.message
+
+
+def check(data: bytes, untouched: list[samples.Extent]) -> list[str]:
+    """Opens `data` and asserts that exactly the untouched chunks are read; gives the warnings."""
+    if not untouched:
+        return [refused(data)]
+    with opened(data) as recording:
+        for kind in KINDS:
+            assert recording.records(kind).tobytes() == SAMPLE.surviving(kind, untouched), kind
+        warnings = recording.warnings
+        assert all(warning and "\n" not in warning for warning in warnings)
+        facts_left = SAMPLE.extents[0] in untouched or SAMPLE.extents[-1] in untouched
+        assert recording.facts == (samples.FACTS if facts_left else {})
+        assert ("the host facts are lost" in warnings) == (not facts_left)
+        assert recording.closed == (SAMPLE.extents[-1] in untouched)
+        assert recording.closing == (samples.CLOSING if recording.closed else None)
+        return warnings
+
+
+def test_the_sample_is_sound_and_has_chunks_of_both_encodings() -> None:
+    assert check(DATA, list(SAMPLE.extents)) == []
+    raw = [each for each in SAMPLE.extents if each.records is not None and each.records.tobytes() in DATA]
+    assert 0 < len(raw) < sum(each.records is not None for each in SAMPLE.extents)
+    assert [each.start for each in SAMPLE.extents[1:]] == [each.end for each in SAMPLE.extents[:-1]]
+    assert SAMPLE.extents[-1].end == SIZE
+
+
+def test_every_single_byte_flipped() -> None:
+    for at in range(SIZE):
+        data = bytearray(DATA)
+        data[at] ^= 1 << at % 8 if at % 3 else 0xFF
+        untouched = [each for each in SAMPLE.extents if not each.start <= at < each.end]
+        warnings = check(bytes(data), untouched)
+        if at < FILE_HEADER_SIZE:
+            assert "the file header (bytes 0 to 15) is damaged" in warnings[0]
+            continue
+        hit = next(each for each in SAMPLE.extents if each.start <= at < each.end)
+        assert f"bytes {hit.start} to {hit.end - 1}" in warnings[0]
+        if hit.kind is not None and hit.records is not None:
+            whole = sum(
+                len(e.records) for e in SAMPLE.extents if e.kind == hit.kind and e.records is not None
+            )
+            missing = f"{len(hit.records)} of {whole} {hit.kind} record"
+            assert any(warning.startswith(missing) for warning in warnings)
+
+
+def test_cut_at_every_byte() -> None:
+    assert "is empty" in refused(b"")
+    for end in range(1, SIZE):
+        whole = [each for each in SAMPLE.extents if each.end <= end]
+        warnings = check(DATA[:end], whole)
+        if whole:
+            assert "the recording has no end" in warnings[-1]
+            if end > whole[-1].end:
+                assert f"the file ends inside a chunk (bytes {whole[-1].end} to {end - 1}" in warnings[0]
+
+
+def whole_in(data: bytes) -> list[samples.Extent]:
+    """The chunks whose bytes are all there; a byte that equals its neighbour may be gone from either side."""
+    return [each for each in SAMPLE.extents if DATA[each.start : each.end] in data]
+
+
+@ANY
+@given(st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(1, 255)), min_size=1, max_size=12))
+def test_many_bytes_altered(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(DATA)
+    for at, bits in changes:
+        data[at] ^= bits
+    touched = {at for at in range(SIZE) if data[at] != DATA[at]}
+    untouched = [each for each in SAMPLE.extents if not touched & set(range(each.start, each.end))]
+    if not untouched:
+        refused(bytes(data))
+    elif touched:
+        assert check(bytes(data), untouched)
+
+
+@ANY
+@given(st.integers(0, SIZE - 1), st.integers(1, SIZE))
+def test_bytes_removed(start: int, length: int) -> None:
+    end = min(SIZE, start + length)
+    data = DATA[:start] + DATA[end:]
+    assert check(data, whole_in(data))
+
+
+JUNK = st.binary(min_size=1, max_size=200) | st.sampled_from(
+    [CHUNK_MAGIC, CHUNK_MAGIC * 9, DATA[16:79], DATA[:16], DATA[16:90], b"\0" * 5000]
+)
+
+
+@ANY
+@given(st.integers(0, SIZE), JUNK)
+def test_bytes_inserted(at: int, junk: bytes) -> None:
+    data = DATA[:at] + junk + DATA[at:]
+    assert check(data, whole_in(data))
+
+
+@ANY
+@given(st.binary(max_size=300), st.sampled_from([b"", DATA[:16], DATA[:1], DATA[16:60], CHUNK_MAGIC]))
+def test_other_files_are_refused(content: bytes, start: bytes) -> None:
+    message = refused(start + content)
+    assert any(
+        text in message
+        for text in ("is empty", "is not an sldtrace recording", "is a recording of which no chunk is left")
+    )
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF" + b"\0" * 999, b"{}\n", b"PK\3\4" * 50, CHUNK_MAGIC * 5000])
+def test_known_other_files_are_refused(content: bytes) -> None:
+    assert "is not an sldtrace recording" in refused(content)
+
+
+def test_sectors_of_zeros() -> None:
+    hit = SAMPLE.extents[3]
+    data = DATA[: hit.start + 10] + b"\0" * (hit.end - hit.start) + DATA[hit.end + 10 :]
+    untouched = [each for each in SAMPLE.extents if each not in SAMPLE.extents[3:5]]
+    warnings = check(data, untouched)
+    assert f"bytes {hit.start} to {SAMPLE.extents[4].end - 1} are damaged; 2 chunks lost" in warnings[0]
+
+
+def test_a_chunk_that_is_neatly_missing_is_counted() -> None:
+    gone = SAMPLE.extents[2]
+    warnings = check(DATA[: gone.start] + DATA[gone.end :], [e for e in SAMPLE.extents if e is not gone])
+    assert warnings == [f"1 chunk missing before byte {gone.start}", "30 of 34 trap records missing"]
+
+
+def test_two_recordings_in_one_file() -> None:
+    warnings = check(DATA + OTHER.data, list(SAMPLE.extents))
+    count = len(OTHER.extents)
+    assert warnings == [
+        f"{count} chunks of another recording from byte {SIZE} on, not read; tail -c +{SIZE + 1} gets it"
+    ]
+    with opened((DATA + OTHER.data)[SIZE:]) as recording:
+        assert recording.warnings == []
+        assert recording.recording_id == 99
+
+
+def test_a_cut_recording_followed_by_another() -> None:
+    whole = [each for each in SAMPLE.extents if each.end < SIZE - 50]
+    warnings = check(DATA[: SIZE - 50] + OTHER.data, whole)
+    assert f"from byte {SIZE - 50} on, not read" in " ".join(warnings)
+    assert "has no end" in warnings[-1]
+
+
+def test_the_same_recording_twice_is_read_once() -> None:
+    warnings = check(DATA + DATA, list(SAMPLE.extents))
+    assert warnings == [f"{len(SAMPLE.extents)} chunks repeated from byte {SIZE} on; read once"]
+
+
+def test_a_second_copy_replaces_what_the_first_lost() -> None:
+    broken = bytearray(DATA)
+    broken[SAMPLE.extents[2].start + 70] ^= 1
+    with opened(bytes(broken) + DATA) as recording:
+        assert recording.records("trap").tobytes() == SAMPLE.surviving("trap", list(SAMPLE.extents))
+
+
+def test_a_chunk_inside_a_payload_is_not_taken_for_one() -> None:
+    # The payload of the second chunk is overwritten with whole chunks of this and another recording.
+    inner = OTHER.data[SAMPLE.extents[3].start : SAMPLE.extents[3].end]
+    outer = SAMPLE.extents[1]
+    at = outer.start + 64
+    assert at + len(inner) <= outer.end
+    data = DATA[:at] + inner + DATA[at + len(inner) :]
+    check(data, [each for each in SAMPLE.extents if each is not outer])
+
+
+def test_unreadable_sectors_cost_only_their_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    hit = SAMPLE.extents[2]
+    real = os.preadv
+
+    def failing(file: int, buffers: list[memoryview], offset: int) -> int:
+        if offset <= hit.start + 70 < offset + len(buffers[0]):
+            raise OSError(5, "Input/output error")
+        return real(file, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", failing)
+    with opened(DATA) as recording:
+        untouched = [each for each in SAMPLE.extents if each is not hit]
+        assert recording.records("trap").tobytes() == SAMPLE.surviving("trap", untouched)
+        assert "30 trap records" in recording.warnings[0]
+
+
+def test_a_file_that_changes_under_the_reader_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.sld"
+    path.write_bytes(DATA)
+    with open_recording(path) as recording:
+        with path.open("r+b") as file:
+            file.seek(SAMPLE.extents[1].start + 64)
+            file.write(b"changed!")
+        with pytest.raises(SldtraceError, match="changed while it was read"):
+            recording.records("trap")
