@@ -206,9 +206,7 @@ class _Scanner:
         if self.bad_start is None:
             self.bad_start = at
         self.bad_headers.append(header)
-        if chunk.end == source.size or (chunk.end < source.size and source.header(chunk.end) is not None):
-            return chunk.end
-        # Bytes were lost or added inside: the next chunk is not where this one says.
+        # Not from its end on: where bytes were lost, sound chunks may lie before that.
         following = source.find_magic(chunk.payload)
         self.cut = following == source.size and chunk.end > source.size
         return following

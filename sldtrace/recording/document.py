@@ -1,0 +1,63 @@
+"""Makes the tables of docs/recording-format.md from bpf/events.h: python -m sldtrace.recording.document."""
+
+import sys
+from pathlib import Path
+
+from sldtrace.errors import EXIT_ERROR, SldtraceError
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.layout import Enumeration, Record, Schema
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "recording-format.md"
+BEGIN = "<!-- made by python -m sldtrace.recording.document from bpf/events.h: do not edit -->"
+END = "<!-- end of what is made -->"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _record(record: Record) -> list[str]:
+    rows = [
+        [str(field.offset), f"`{field.name}`", field.type, field.unit, field.meaning, str(field.default or 0)]
+        for field in record.fields
+    ]
+    title = f"### `{record.name}`: kind {record.number}, {record.size} bytes"
+    return [title, "", *_table(["offset", "field", "type", "unit", "meaning", "if missing"], rows), ""]
+
+
+def _enumeration(each: Enumeration) -> list[str]:
+    rows = [[str(value), f"`{name.lower()}`", each.meanings[name]] for name, value in each.values.items()]
+    return [f"### `enum {each.name}`", "", *_table(["value", "name", "meaning"], rows), ""]
+
+
+def tables(schema: Schema) -> str:
+    """The Markdown between the markers."""
+    lines = [f"Schema version {schema.version}.", ""]
+    for record in schema.records.values():
+        lines += _record(record)
+    for each in schema.enums.values():
+        lines += _enumeration(each)
+    return "\n".join(lines)
+
+
+def updated(page: str, schema: Schema) -> str:
+    """The page with fresh tables; raises SldtraceError when it lacks the markers."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SldtraceError(f"{PAGE} has lost its markers", f"put back the lines {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{tables(schema)}\n{end}{after}"
+
+
+def main() -> None:
+    """Writes the page."""
+    try:
+        PAGE.write_text(updated(PAGE.read_text(encoding="utf-8"), schemas.current()), encoding="utf-8")
+    except (OSError, SldtraceError) as error:
+        print(f"sldtrace: {error}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
+
+
+if __name__ == "__main__":
+    main()
