@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Assembles one record for each run of the kernel's split-lock handler.
  *
- * Each hook exists twice, by fentry/fexit (KFUNC) and by kprobe/kretprobe; the recorder attaches one
- * of the two. They read arguments and results only, no structure of the kernel, so any headers do.
+ * Each function is hooked by fentry/fexit (KFUNC), or by kprobe/kretprobe where the recorder defines
+ * SLD_KPROBE_function. The hooks read arguments and results only, no structure of the kernel.
  */
 
 #include <uapi/linux/ptrace.h>
@@ -188,20 +188,34 @@ static __always_inline int semaphore_return(s32 result)
 	return 0;
 }
 
+#ifndef SLD_KPROBE_handle_guest_split_lock
 KFUNC_PROBE(handle_guest_split_lock, unsigned long ip) { return guest_enter(ip); }
 KRETFUNC_PROBE(handle_guest_split_lock, unsigned long ip, bool ret) { return guest_return(ret); }
-KFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_enter(ip); }
-KRETFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_return(); }
-KFUNC_PROBE(msleep_interruptible, unsigned int ms) { return sleep_enter(ms); }
-KRETFUNC_PROBE(msleep_interruptible, unsigned int ms, unsigned long ret) { return sleep_return(ret); }
-KFUNC_PROBE(down_interruptible, void *sem) { return semaphore_enter(); }
-KRETFUNC_PROBE(down_interruptible, void *sem, int ret) { return semaphore_return(ret); }
-
+#else
 int kprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_enter(PT_REGS_PARM1(ctx)); }
 int kretprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_return((u8)PT_REGS_RC(ctx)); }
+#endif
+
+#ifndef SLD_KPROBE_split_lock_warn
+KFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_enter(ip); }
+KRETFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_return(); }
+#else
 int kprobe__split_lock_warn(struct pt_regs *ctx) { return warn_enter(PT_REGS_PARM1(ctx)); }
 int kretprobe__split_lock_warn(struct pt_regs *ctx) { return warn_return(); }
+#endif
+
+#ifndef SLD_KPROBE_msleep_interruptible
+KFUNC_PROBE(msleep_interruptible, unsigned int ms) { return sleep_enter(ms); }
+KRETFUNC_PROBE(msleep_interruptible, unsigned int ms, unsigned long ret) { return sleep_return(ret); }
+#else
 int kprobe__msleep_interruptible(struct pt_regs *ctx) { return sleep_enter(PT_REGS_PARM1(ctx)); }
 int kretprobe__msleep_interruptible(struct pt_regs *ctx) { return sleep_return(PT_REGS_RC(ctx)); }
+#endif
+
+#ifndef SLD_KPROBE_down_interruptible
+KFUNC_PROBE(down_interruptible, void *sem) { return semaphore_enter(); }
+KRETFUNC_PROBE(down_interruptible, void *sem, int ret) { return semaphore_return(ret); }
+#else
 int kprobe__down_interruptible(struct pt_regs *ctx) { return semaphore_enter(); }
 int kretprobe__down_interruptible(struct pt_regs *ctx) { return semaphore_return((s32)PT_REGS_RC(ctx)); }
+#endif

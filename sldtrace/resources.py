@@ -1,4 +1,4 @@
-"""Where the files that are not Python lie: beside the package in the source tree, inside it when installed."""
+"""Where the files that are not Python lie: beside the package in the tree, inside it when installed."""
 
 from pathlib import Path
 

@@ -1,18 +1,17 @@
 """Attaches the probes: by fentry/fexit where that works, else by kprobe/kretprobe, function by function."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sldtrace.capture import bcc
-from sldtrace.capture.program import Program
+from sldtrace.capture.program import Program, Sizes
 from sldtrace.errors import SldtraceError
 from sldtrace.host import kernel
 
 FENTRY = "fentry"
 KPROBE = "kprobe"
-BACKENDS = (FENTRY, KPROBE)
 
 # Inner functions first: when a run is seen to begin, all that happens in it is seen.
 _FUNCTIONS = ("down_interruptible", "msleep_interruptible", "split_lock_warn", "handle_guest_split_lock")
@@ -39,29 +38,65 @@ class Probe:
         return asdict(self)
 
 
+class _FentryRefusedError(Exception):
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(reason)
+        self.function = function
+
+
+def load(tgid: int | None, sizes: Sizes, force: str | None) -> "Probes":
+    """Compiles and attaches what runs from the start; `force` allows one backend only (for tests).
+
+    A kernel may refuse fentry for a function although its BTF has it (no direct calls, a static function
+    that was cloned); then the program is compiled again with a kprobe for that function. Raises SldtraceError
+    when it cannot be compiled, or when what nothing can do without cannot be attached.
+    """
+    why = _without_fentry(force)
+    while True:
+        probes = Probes(Program(tgid, sizes, why.keys()), why)
+        try:
+            probes.attach()
+            return probes
+        except _FentryRefusedError as refused:
+            probes.close()
+            if force == FENTRY:
+                raise SldtraceError(
+                    f"fentry is refused for {refused.function}: {refused}", _advice()
+                ) from None
+            why[refused.function] = f"fentry: {refused}"
+        except BaseException:
+            probes.close()
+            raise
+
+
+def _without_fentry(force: str | None) -> dict[str, str]:
+    if force == FENTRY:
+        return {}
+    if force == KPROBE:
+        return dict.fromkeys(_FUNCTIONS, "asked for")
+    described = kernel.in_btf(_FUNCTIONS)
+    return {name: "fentry: not in the kernel's BTF" for name in _FUNCTIONS if name not in described}
+
+
 class Probes:
-    """The probes of one program; `attach`, then `arm` on the first trap, then `detach`."""
+    """The probes of one program; `load` makes it, `arm` on the first trap, `close` in the end."""
 
-    def __init__(self, program: Program, force: str | None = None) -> None:
-        """force: use this backend only (for tests)."""
-        self._program = program
-        self._force = force
-        self._detachers: list[Callable[[], None]] = []
+    def __init__(self, program: Program, why: Mapping[str, str]) -> None:
+        """why: the functions that get a kprobe, and the reason."""
+        self.program = program
         self.attached: list[Probe] = []
+        self._why = why
+        self._detachers: list[Callable[[], None]] = []
 
-    def attach(self) -> list[Probe]:
-        """Attaches what runs from the start; raises SldtraceError when what nothing can do without fails."""
-        btf = kernel.has_btf()
+    def attach(self) -> None:
+        """Attaches what runs from the start; use `load`."""
         for name in _TRACEPOINTS:
             self._tracepoint(name)
-        for function in _FUNCTIONS:
-            probe = self._function(function, btf)
+        for name in _FUNCTIONS:
+            probe = self._kprobe(name) if name in self._why else self._fentry(name)
             self.attached.append(probe)
-            if not probe.backend and function in _REQUIRED:
-                raise SldtraceError(
-                    f"the kernel's function {function} cannot be probed: {probe.detail}", _advice()
-                )
-        return self.attached
+            if not probe.backend and name in _REQUIRED:
+                raise SldtraceError(f"the kernel's {name} cannot be probed: {probe.detail}", _advice())
 
     def arm(self) -> list[Probe]:
         """Attaches what waits for the first trap, and returns that part."""
@@ -76,66 +111,70 @@ class Probes:
             while self._detachers:
                 self._detachers.pop()()
 
-    def _function(self, name: str, btf: bool) -> Probe:
-        why: list[str] = []
-        for backend in [self._force] if self._force else BACKENDS:
-            if backend == FENTRY and not btf:
-                why.append("fentry: the kernel has no BTF")
-                continue
-            try:
-                with bcc.quiet() as messages:
-                    self._pair(name, backend)
-                return Probe(name, backend, "; ".join(why))
-            except Exception as error:  # bcc raises nothing more precise
-                reason = next((line for line in messages if line.strip()), str(error))
-                why.append(f"{backend}: {reason.strip()}")
-        return Probe(name, "", "; ".join(why))
+    def close(self) -> None:
+        """Detaches, and unloads the program."""
+        self.detach()
+        self.program.close()
 
-    # Both ends of a function by one backend: a run whose beginning is seen is also seen to end.
-    def _pair(self, name: str, backend: str | None) -> None:
-        module = self._program.module
-        if backend == KPROBE:
-            module.attach_kretprobe(event=name, fn_name=f"kretprobe__{name}")
-            try:
-                module.attach_kprobe(event=name, fn_name=f"kprobe__{name}")
-            except Exception:
-                module.detach_kretprobe(event=name)
-                raise
-            self._detachers.append(lambda: module.detach_kretprobe(event=name))
-            self._detachers.append(lambda: module.detach_kprobe(event=name))
-            return
-        entry, exit_ = self._fentry_name("kfunc__", name), self._fentry_name("kretfunc__", name)
-        module.attach_kretfunc(fn_name=exit_)
+    # In the three below: both ends of a function by one backend, so that a run seen to begin is seen to end.
+    def _fentry(self, name: str) -> Probe:
+        module: Any = self.program.module
+        entry, end = self._fentry_name("kfunc__", name), self._fentry_name("kretfunc__", name)
+        reason = self._try(
+            (lambda: module.attach_kretfunc(fn_name=end), lambda: module.detach_kretfunc(fn_name=end)),
+            (lambda: module.attach_kfunc(fn_name=entry), lambda: module.detach_kfunc(fn_name=entry)),
+        )
+        if reason is not None:
+            raise _FentryRefusedError(name, reason)
+        return Probe(name, FENTRY)
+
+    def _kprobe(self, name: str) -> Probe:
+        module: Any = self.program.module
+        reason = self._try(
+            (
+                lambda: module.attach_kretprobe(event=name, fn_name=f"kretprobe__{name}"),
+                lambda: module.detach_kretprobe(event=name),
+            ),
+            (
+                lambda: module.attach_kprobe(event=name, fn_name=f"kprobe__{name}"),
+                lambda: module.detach_kprobe(event=name),
+            ),
+        )
+        return Probe(name, KPROBE, self._why[name]) if reason is None else Probe(name, "", reason)
+
+    def _tracepoint(self, name: str) -> None:
+        module: Any = self.program.module
+        function = f"tracepoint__{name.replace(':', '__')}"
+        reason: str | None = "this kernel does not have it now"
+        if function in self.program.functions:
+            reason = self._try(
+                (
+                    lambda: module.attach_tracepoint(tp=name, fn_name=function),
+                    lambda: module.detach_tracepoint(tp=name),
+                )
+            )
+        self.attached.append(Probe(name, "tracepoint") if reason is None else Probe(name, "", str(reason)))
+
+    # Does all the attaching or none of it; the reason why not, or None.
+    def _try(self, *pairs: tuple[Callable[[], object], Callable[[], None]]) -> str | None:
+        done: list[Callable[[], None]] = []
+        messages: list[str] = []
         try:
-            module.attach_kfunc(fn_name=entry)
-        except Exception:
-            module.detach_kretfunc(fn_name=exit_)
-            raise
-        self._detachers.append(lambda: module.detach_kretfunc(fn_name=exit_))
-        self._detachers.append(lambda: module.detach_kfunc(fn_name=entry))
+            with bcc.quiet() as messages:
+                for attach, detach in pairs:
+                    attach()
+                    done.append(detach)
+        except Exception as error:  # bcc raises nothing more precise
+            for detach in reversed(done):
+                detach()
+            return next((line.strip() for line in messages if line.strip()), str(error))
+        self._detachers += done
+        return None
 
     # bcc writes kfunc__NAME up to 0.26 and kfunc__vmlinux__NAME later.
     def _fentry_name(self, prefix: str, name: str) -> str:
-        for candidate in (f"{prefix}vmlinux__{name}", f"{prefix}{name}"):
-            if candidate in self._program.functions:
-                return candidate
-        raise LookupError(f"bcc has no program for {prefix}{name}")
-
-    def _tracepoint(self, name: str) -> None:
-        module: Any = self._program.module
-        function = f"tracepoint__{name.replace(':', '__')}"
-        if function not in self._program.functions:
-            self.attached.append(Probe(name, "", "this kernel does not have it now"))
-            return
-        try:
-            with bcc.quiet() as messages:
-                module.attach_tracepoint(tp=name, fn_name=function)
-        except Exception as error:  # bcc raises nothing more precise
-            reason = next((line for line in messages if line.strip()), str(error))
-            self.attached.append(Probe(name, "", reason.strip()))
-            return
-        self._detachers.append(lambda: module.detach_tracepoint(tp=name))
-        self.attached.append(Probe(name, "tracepoint"))
+        names = (f"{prefix}vmlinux__{name}", f"{prefix}{name}")
+        return next(candidate for candidate in names if candidate in self.program.functions)
 
 
 def _advice() -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Sizes:
         return int(getattr(self, kind))
 
 
-def source(tgid: int | None = None, sizes: Sizes = Sizes()) -> tuple[str, list[str]]:
+def source(tgid: int | None, sizes: Sizes, kprobes: Collection[str]) -> tuple[str, list[str]]:
     """The C text and the compiler's flags; leaves out the files whose tracepoint this kernel lacks."""
     folder = resources.bpf()
     parts = ["events.h"]
@@ -55,6 +56,7 @@ def source(tgid: int | None = None, sizes: Sizes = Sizes()) -> tuple[str, list[s
         text += (
             f'_Static_assert(sizeof(struct sld_{record.name}) == {record.dtype.itemsize}, "{record.name}");\n'
         )
+    flags += [f"-DSLD_KPROBE_{function}" for function in kprobes]
     if tgid is not None:
         flags.append(f"-DSLD_ONLY_TGID={tgid}")
     return text, flags
@@ -63,8 +65,10 @@ def source(tgid: int | None = None, sizes: Sizes = Sizes()) -> tuple[str, list[s
 class Program:
     """The compiled module. Nothing is loaded or attached until probes.py does so."""
 
-    def __init__(self, tgid: int | None = None, sizes: Sizes = Sizes()) -> None:
-        """Raises SldtraceError when bcc is missing or cannot compile, with the compiler's first error."""
+    def __init__(self, tgid: int | None, sizes: Sizes, kprobes: Collection[str]) -> None:
+        """tgid: follow this process only; kprobes: functions to be hooked by kprobe instead of fentry.
+
+        Raises SldtraceError when bcc is missing or cannot compile, with the compiler's first error."""
         self._library = bcc.load()
 
         class Module(self._library.BPF):  # type: ignore[misc, name-defined]
@@ -74,7 +78,7 @@ class Program:
 
         # No kernel structure is read, so our stand-in for the headers does, and the host needs none.
         os.environ["BCC_KERNEL_SOURCE"] = str(resources.bpf() / "stub")
-        text, flags = source(tgid, sizes)
+        text, flags = source(tgid, sizes, kprobes)
         self.sizes = sizes
         messages: list[str] = []
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sldtrace.capture.losses import Losses
-from sldtrace.capture.probes import Probe, Probes
+from sldtrace.capture.probes import Probe, Probes, load
 from sldtrace.capture.program import RINGS, Program, Sizes
 from sldtrace.errors import SldtraceError
 from sldtrace.host import facts, kernel, process
@@ -70,22 +70,19 @@ class Recorder:
         """
         order = self._order
         _refuse_existing(order)
-        self._say("compiling the probes")
-        program = Program(order.tgid, order.sizes)
-        probes = Probes(program, order.backend)
+        self._say("compiling and attaching the probes")
+        probes = load(order.tgid, order.sizes, order.backend)
         try:
-            self._say("attaching")
-            self._status.probes = probes.attach()
             with _blocked(STOP_SIGNALS):
-                self._record(program, probes)
+                self._record(probes.program, probes)
         finally:
-            probes.detach()
-            program.close()
+            probes.close()
         return self._status
 
     def _record(self, program: Program, probes: Probes) -> None:
         order, status = self._order, self._status
         opening = facts.read()
+        status.probes = probes.attached
         opening["probes"] = [probe.fact() for probe in status.probes]
         opening["filters"] = {"tgid": order.tgid}
         writer = Writer(order.path, opening, force=order.force)
@@ -172,7 +169,7 @@ class Recorder:
             self._status.lost += int(lost["count"].sum())
         self._status.seen = self._losses.seen("trap")
         writer.flush()
-        self._status.bytes = writer.bytes_written
+        self._status.bytes = writer.size
 
 
 def _refuse_existing(order: Order) -> None:

@@ -3,8 +3,10 @@
 import os
 import re
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+BTF = Path("/sys/kernel/btf/vmlinux")
 _CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; not named by the time module
 
 
@@ -36,9 +38,18 @@ def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str
     return found
 
 
-def has_btf() -> bool:
+def has_btf(btf: Path = BTF) -> bool:
     """Is the kernel's own BTF there? Without it fentry cannot attach; kprobes can."""
-    return os.path.exists("/sys/kernel/btf/vmlinux")
+    return btf.exists()
+
+
+def in_btf(names: Iterable[str], btf: Path = BTF) -> set[str]:
+    """Those of the names that are in the kernel's BTF; it may lack static functions."""
+    try:
+        strings = btf.read_bytes()
+    except OSError:
+        return set()
+    return {name for name in names if f"\0{name}\0".encode() in strings}
 
 
 def tracefs() -> Path | None:

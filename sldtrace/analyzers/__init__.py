@@ -1,0 +1,1 @@
+"""One file per finding; each says what it needs and returns findings with numbers and evidence."""

@@ -1,0 +1,67 @@
+"""How long the penalty sleep of a given kernel lasts, and which timer periods let a vCPU through it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sldtrace.host import kernel
+
+SLEEP_MS = 10
+"""What split_lock_warn asks msleep_interruptible for (arch/x86/kernel/cpu/bus_lock.c; b041b525dab9)."""
+
+# 4381b895f544 (6.12): msleep_interruptible no longer adds a jiffy to what it was asked for.
+_WITHOUT_EXTRA_JIFFY = (6, 12)
+# b041b525dab9: the penalty itself. Before, detection was switched off at once.
+_PENALTY_SINCE = (5, 19)
+_USUAL_TICK_NS = 4_000_000  # Debian, Ubuntu, SUSE; RHEL and Fedora have 1 ms
+# c929d08df8be and 0e1ff67d164b: each CPU re-enables its own detection; before, all shared one work item.
+_REENABLED_PER_CPU = (6, 15)
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """The penalty of one kernel.
+
+    tick_ns: length of a jiffy; sleep_jiffies: what msleep_interruptible(10) sleeps, counted from a
+    moment between two ticks: it lasts more than `sleep_jiffies - 1` and at most `sleep_jiffies` ticks.
+    exists: False before 5.19; shared_reenable: see `_REENABLED_PER_CPU`; known: False if it is a guess
+    because the kernel's version is not known.
+    """
+
+    tick_ns: int
+    sleep_jiffies: int
+    exists: bool
+    shared_reenable: bool
+    known: bool
+
+    @property
+    def shortest_sleep_ns(self) -> int:
+        """A signal that always comes within this time after the trap never lets the vCPU through."""
+        return (self.sleep_jiffies - 1) * self.tick_ns
+
+    @property
+    def longest_sleep_ns(self) -> int:
+        """The longest undisturbed sleep: with a longer time between signals the vCPU always gets through."""
+        return self.sleep_jiffies * self.tick_ns
+
+
+def msecs_to_jiffies(ms: int, tick_ns: int) -> int:
+    """Jiffies that cover `ms`, rounded up (kernel/time/time.c, msecs_to_jiffies)."""
+    return -(-ms * 1_000_000 // tick_ns)
+
+
+def of(release: str, tick_ns: int) -> Penalty:
+    """The penalty of the kernel with this `uname -r` and tick."""
+    version = kernel.version(release)
+    known = version != (0, 0)
+    jiffies = msecs_to_jiffies(SLEEP_MS, tick_ns)
+    if version < _WITHOUT_EXTRA_JIFFY:
+        jiffies += 1
+    exists = version >= _PENALTY_SINCE or not known
+    return Penalty(tick_ns, jiffies, exists, version < _REENABLED_PER_CPU, known)
+
+
+def of_facts(facts: Mapping[str, Any]) -> Penalty:
+    """The penalty of the recorded host; where its facts are lost, that of the slowest kernel at HZ=250."""
+    host = facts.get("kernel", {})
+    return of(host.get("release", ""), host.get("tick_ns", _USUAL_TICK_NS))

@@ -1,0 +1,230 @@
+"""The report for a person at a terminal: the verdict first, then the evidence, then what to change."""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sldtrace.analyzers.finding import Finding, Severity
+from sldtrace.escape import escape
+from sldtrace.host import signals
+from sldtrace.reporters import excerpt, tables, wording
+from sldtrace.trace import Trace
+
+_COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How wide, and whether with colour."""
+
+    width: int = 100
+    colour: bool = False
+
+    def loud(self, text: str, code: str) -> str:
+        """The text in that colour (SGR code), or as it is."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame, style: Style) -> str:
+    """The whole report; `threads` as analyzers.threads.summary gives it."""
+    parts: list[str] = []
+    for finding in findings:
+        parts.append("\n".join(_finding(trace, finding, style)))
+    if not findings:
+        parts.append(_nothing(trace, threads, style))
+    if len(threads):
+        parts.append("Threads that trapped\n" + _indent(_thread_table(trace, threads)))
+    parts.append("\n".join(_recording(trace, style)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _finding(trace: Trace, finding: Finding, style: Style) -> Iterator[str]:
+    yield from _headline(finding, style)
+    yield ""
+    for name, text in _facts(trace, finding):
+        yield textwrap.fill(text, style.width, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
+    yield ""
+    yield textwrap.fill(finding.cause, style.width, initial_indent="  ", subsequent_indent="  ")
+    yield ""
+    yield f"  Evidence: {wording.plural(len(finding.evidence), 'trap')}"
+    yield _indent(tables.table(excerpt.rows(trace, finding.evidence).to_dict("records")), 4)
+    yield ""
+    yield "  What to change, and what it costs"
+    for number, remedy in enumerate(finding.remedies, 1):
+        lead = f"    {number}. "
+        yield textwrap.fill(remedy.what, style.width, initial_indent=lead, subsequent_indent=" " * 7)
+        if remedy.command:
+            yield f"         {remedy.command}"
+        price = f"price: {remedy.price}"
+        yield textwrap.fill(price, style.width, initial_indent=" " * 7, subsequent_indent=" " * 7)
+
+
+def _headline(finding: Finding, style: Style) -> Iterator[str]:
+    who = finding.subject
+    vcpu = "a thread" if who.vcpu is None else f"vCPU {who.vcpu}"
+    what = (
+        f"{vcpu} of {wording.thread(who.process, who.tgid, who.tid)} "
+        f"{'does not get past' if finding.severity == Severity.CRITICAL else 'is held up at'} "
+        f"{'guest ' if finding.numbers['guest'] else ''}address {finding.rip:#x}"
+    )
+    first, *rest = textwrap.wrap(f"{finding.verdict.upper()}: {what}", style.width)
+    yield style.loud(first, _COLOURS[finding.severity])
+    yield from rest
+    yield f"  ({finding.kind})"
+
+
+def _facts(trace: Trace, finding: Finding) -> Iterator[tuple[str, str]]:
+    n = finding.numbers
+    yield "when", _when(trace, finding)
+    yield "traps", f"{n['traps']:,}, of which {n['early_returns']:,} early returns of the penalty sleep"
+    asked = f"{wording.length(n['sleep_shortest_ns'])} to {wording.length(n['sleep_longest_ns'])}"
+    yield "slept", f"{wording.length(n['slept_median_ns'])} (median), where the penalty is {asked}"
+    yield "signal", _signal(n)
+    yield "progress", _progress(finding)
+
+
+def _when(trace: Trace, finding: Finding) -> str:
+    n = finding.numbers
+    # Nothing shorter than a penalty tells whether it went on.
+    lasts = trace.span_ns[1] - finding.end_ns < 2 * n["sleep_longest_ns"]
+    end = "the end of the recording" if lasts else wording.moment(trace, finding.end_ns, date=False)
+    text = f"{wording.moment(trace, finding.start_ns)} to {end}: {wording.length(n['in_loops_ns'])}"
+    if n["loops"] > 1:
+        text += f" in {n['loops']:,} stretches, the longest {wording.length(n['longest_ns'])}"
+    return text
+
+
+def _signal(n: dict[str, Any]) -> str:
+    if n["signal"] is None:
+        return "none was seen"
+    name = f"{signals.name(n['signal'])} to the {'process' if n['signal_group'] else 'thread'}"
+    sender = f", sent by PID {n['signal_tgid']}, TID {n['signal_tid']}" if n["signal_tid"] else ""
+    made = f", {signals.code_name(n['signal_code'])}: {signals.source(n['signal_code'])}{sender}"
+    often = ""
+    if n["period_ns"] is not None:
+        spread = wording.length(n["period_spread_ns"])
+        often = f", every {wording.length(n['period_ns'])} (quartiles {spread} apart)"
+    share = "" if n["signal_seen"] == n["early_returns"] else f"; it ended {n['signal_seen']:,} of the sleeps"
+    return name + made + often + share
+
+
+def _progress(finding: Finding) -> str:
+    n = finding.numbers
+    parts = [
+        f"{wording.plural(n['penalties_served'], 'penalty', 'penalties')} served to the end",
+        f"detection switched off for it {n['detection_off']:,} times",
+    ]
+    if n["guest_ns"] is not None:
+        span = n["in_loops_ns"]
+        parts.append(
+            f"{wording.length(n['guest_ns'])} in the guest ({wording.percent(n['guest_ns'], span)}) and "
+            f"{wording.plural(n['exits'], 'VM exit')} over {wording.plural(n['watched_traps'], 'trap')}"
+        )
+    else:
+        parts.append("what the guest did in between was not recorded")
+    none = n["penalties_served"] == 0 and n["detection_off"] == 0
+    return ("none: " if none else "some: ") + ", ".join(parts)
+
+
+def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
+    start, end = trace.span_ns
+    total = int(threads["traps"].sum())
+    lines = [
+        style.loud("NOTHING FOUND: no vCPU is kept from making progress by split-lock detection", "32;1"),
+        "",
+    ]
+    what = f"  Watched for {wording.length(end - start)}: "
+    if not total:
+        what += "nobody took a split-lock trap."
+    else:
+        what += f"{wording.plural(total, 'split-lock trap')} of {wording.plural(len(threads), 'thread')}."
+        served, free = int(threads["served"].sum()), int(threads["unpunished"].sum())
+        if served:
+            what += f" {served:,} slept the penalty to the end and then went on."
+        if free:
+            what += f" {free:,} were let go at once, unpunished."
+        early = int(threads["early_returns"].sum())
+        if early:
+            what += f" {early:,} were cut short by a signal, none of them in a loop."
+    lines.append(textwrap.fill(what, style.width, subsequent_indent="  "))
+    if not trace.recording.closed or trace.recording.losses:
+        lines.append("  The recording is not complete (see below): what is missing may hide something.")
+    return "\n".join(lines)
+
+
+def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
+    rows = []
+    for row in threads.to_dict("records"):
+        who = trace.subject(row["tgid"], row["tid"], None)
+        rows.append(
+            {
+                "process": who.process,
+                "PID": row["tgid"],
+                "TID": row["tid"],
+                "vCPU": "-" if pd.isna(row["vcpu"]) else row["vcpu"],
+                "traps": f"{row['traps']:,}",
+                "early": f"{row['early_returns']:,}",
+                "served": f"{row['served']:,}",
+                "unpunished": f"{row['unpunished']:,}",
+                "slept": wording.length(row["slept_ns"]),
+            }
+        )
+    return tables.table(rows, right=True)
+
+
+def _recording(trace: Trace, style: Style) -> Iterator[str]:
+    start, end = trace.span_ns
+    recording = trace.recording
+    yield f"Recorded {wording.moment(trace, start)}, {wording.length(end - start)}, on"
+    for line in wording.host(trace):
+        yield f"  {line}"
+    yield textwrap.fill(_accounts(trace), style.width, initial_indent="  ", subsequent_indent="  ")
+    yield from _probes(trace, style)
+    for loss in recording.losses:
+        yield f"  lost on CPU {loss.cpu}: {wording.plural(loss.count, loss.kind + ' record')} ({loss.cause})"
+    for warning in recording.warnings:
+        yield textwrap.fill(f"warning: {warning}", style.width, initial_indent="  ", subsequent_indent="  ")
+
+
+def _probes(trace: Trace, style: Style) -> Iterator[str]:
+    probes = trace.facts.get("probes", [])
+    by_backend = (
+        (kind, [p["name"] for p in probes if p["backend"] == kind]) for kind in ("fentry", "kprobe")
+    )
+    used = ", ".join(f"{kind} on {' '.join(names)}" for kind, names in by_backend if names)
+    if used:
+        yield textwrap.fill(
+            escape(f"Probes: {used}"), style.width, initial_indent="  ", subsequent_indent="  "
+        )
+    off = [p["name"] for p in probes if not p["backend"]]
+    if off:
+        yield textwrap.fill(
+            f"Could not be watched: {escape(', '.join(off))}",
+            style.width,
+            initial_indent="  ",
+            subsequent_indent="  ",
+        )
+
+
+def _accounts(trace: Trace) -> str:
+    written = trace.recording.counts.get("trap", 0)
+    lost = sum(loss.count for loss in trace.recording.losses if loss.kind == "trap")
+    closing = trace.recording.closing or {}
+    seen = closing.get("seen", {}).get("trap")
+    if seen is None:
+        return (
+            f"{written:,} traps recorded, {lost:,} lost; the recording was not ended, so more may be missing"
+        )
+    going = closing.get("unfinished", {}).get("trap", 0)
+    missing = seen - written - lost - going
+    text = (
+        f"{seen:,} traps counted in the kernel = {written:,} recorded + {lost:,} lost + {going:,} unfinished"
+    )
+    return text if not missing else f"{text} + {missing:,} missing from this file"
+
+
+def _indent(text: str, by: int = 2) -> str:
+    return textwrap.indent(text, " " * by)

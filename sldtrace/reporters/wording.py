@@ -1,0 +1,56 @@
+"""Numbers and times in words, the same in every report."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sldtrace.escape import escape
+from sldtrace.trace import Trace
+
+
+def length(ns: int) -> str:
+    """A length of time with three significant digits: 5.76 us, 0.972 ms, 12 ms, 1.98 s, 205 s."""
+    for unit, size in (("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)):
+        if abs(ns) < 1000 * size or unit == "s":
+            value = ns / size
+            break
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    text = f"{value:,.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
+
+
+def moment(trace: Trace, monotonic_ns: int, date: bool = True) -> str:
+    """Wall time in UTC with milliseconds; the seconds of CLOCK_MONOTONIC where the facts are lost."""
+    wall = trace.wall_ns(monotonic_ns)
+    if wall is None:
+        return f"{monotonic_ns / 1e9:.3f} s of the host's clock"
+    when = datetime.fromtimestamp(wall / 1e9, UTC)
+    return when.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{when.microsecond // 1000:03} UTC"
+
+
+def thread(name: str, tgid: int, tid: int) -> str:
+    """`python3 (PID 182, TID 183)`; the TID only where it is another number."""
+    which = f"PID {tgid}" if tid == tgid else f"PID {tgid}, TID {tid}"
+    return f"{name or 'a process'} ({which})"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 trap`, `2,000 traps`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share: `0.46 %`, `99.8 %`; `0 %` of nothing."""
+    return f"{100 * part / whole if whole else 0:.2g} %"
+
+
+def host(trace: Trace) -> list[str]:
+    """The recorded host in two lines: kernel and CPU, and what it does about split locks."""
+    tick: Any = trace.fact("kernel", "tick_ns")
+    hz = f"HZ={round(1e9 / tick)}" if tick else "HZ unknown"
+    mitigate = trace.fact("split_lock", "mitigate")
+    sysctl = "no kernel.split_lock_mitigate" if mitigate is None else f"kernel.split_lock_mitigate={mitigate}"
+    release, cpu = trace.fact("kernel", "release", "of unknown version"), trace.fact("cpu", "model", "CPU")
+    return [
+        escape(f"Linux {release}, {hz}, {cpu}"),
+        escape(f"split_lock_detect={trace.fact('split_lock', 'mode', '?')}, {sysctl}"),
+    ]
