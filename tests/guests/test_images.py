@@ -71,7 +71,7 @@ def test_check_finds_an_image_that_is_out_of_date(copies: Path) -> None:
 
 def test_a_source_that_does_not_assemble_is_one_line_and_a_failure(copies: Path) -> None:
     broken = copies / "broken.S"
-    broken.write_text("\t.include \"abi.inc\"\n\tnonsense\n")
+    broken.write_text('\t.include "abi.inc"\n\tnonsense\n')
     try:
         result = subprocess.run(
             [sys.executable, copies / ASSEMBLER.name, "--check"], capture_output=True, text=True, check=False
