@@ -151,6 +151,7 @@ BOMB = zlib.compress(b"\0" * (1 << 20))
         (chunk(b"", **RECORDS | {"count": 1 << 31, "size": 1 << 31}), "bytes "),
         (chunk(b"", **RECORDS | {"stored": 1 << 31, "size": 0}), "bytes "),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_lying_chunk_is_named_and_skipped(tmp_path: Path, content: bytes, warning: str) -> None:
     sound = np.zeros(1, TASK.dtype)
@@ -163,6 +164,23 @@ def test_a_lying_chunk_is_named_and_skipped(tmp_path: Path, content: bytes, warn
         assert recording.counts["task"] == 1
         assert any(warning in each for each in recording.warnings)
         assert not any("\n" in each for each in recording.warnings)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sound"),
+    [
+        ({"size": format.MAX_PAYLOAD, "stored": format.MAX_PAYLOAD}, True),
+        ({"size": format.MAX_PAYLOAD + 1, "stored": format.MAX_PAYLOAD + 1}, False),
+        ({"size": format.MAX_PAYLOAD + 1, "stored": 9, "flags": format.ZLIB}, False),
+        ({"size": 9, "stored": format.MAX_PAYLOAD + 1, "flags": format.ZLIB}, False),
+        ({"size": 9, "stored": 8, "flags": format.ZLIB}, True),
+        ({"size": 9, "stored": 8}, False),
+        ({"size": 4, "count": 2, "stored": 8}, True),
+    ],
+)
+def test_headers_that_claim_too_much_are_not_sound(fields: dict[str, int], sound: bool) -> None:
+    header = format.unpack_chunk_header(chunk(b"", **fields)[: format.CHUNK_HEADER_SIZE])
+    assert (header is not None) == sound
 
 
 @pytest.mark.parametrize("description", [None, [], {}, {"version": 1, "records": 5, "enums": []}])
