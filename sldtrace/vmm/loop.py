@@ -63,11 +63,12 @@ def run(machine: Machine, guest: Guest, make_timer: TimerMaker, signo: int, dura
         timer = make_timer(signo, threading.get_native_id())
         try:
             # Everything that the loop needs is bound and converted here: outside KVM_RUN, an iteration is
-            # five calls into C and no more, because whatever it costs lengthens the period of the timer.
+            # six calls into C and no more, because whatever it costs lengthens the period of the timer.
             arm, drain = timer.arm, timer.drain
             enter = libc.waiting("ioctl", machine.vcpu, int(Request.RUN), None)
             start = now()
-            deadline = start + duration_ns
+            if not interrupted:  # Ctrl-C may have come already; between this and the next line it cannot
+                deadline = start + duration_ns
             while True:
                 arm()
                 before = now()
