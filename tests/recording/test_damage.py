@@ -228,6 +228,15 @@ def test_unreadable_sectors_cost_only_their_chunks(monkeypatch: pytest.MonkeyPat
     assert f"bytes {hit.start} to {hit.end - 1} are damaged; 1 chunk lost: 30 trap records" in warnings[0]
 
 
+def test_the_search_finds_a_chunk_across_the_blocks_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "_BLOCK", 64)
+    second = SAMPLE.extents[1].start
+    for length in range(1, 130):
+        data = DATA[:second] + b"\xf5" * length + DATA[second:]
+        warnings = check(data, list(SAMPLE.extents))
+        assert f"bytes {second} to {second + length - 1} do not belong to the recording" in warnings[0]
+
+
 def test_a_file_that_changes_under_the_reader_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.sld"
     path.write_bytes(DATA)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.recording import writer
+from sldtrace.recording import target, writer
 from sldtrace.recording.reader import open_recording
 from sldtrace.recording.writer import Writer
 
@@ -227,3 +227,36 @@ def test_a_killed_recorder_leaves_what_it_flushed(tmp_path: Path) -> None:
         assert recording.counts["task"] == 7
         assert recording.facts == {"a": 1}
         assert not recording.closed
+
+
+def test_a_file_that_appears_at_the_last_moment_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "_check", lambda path, force: None)
+    (tmp_path / "a.sld").write_text("precious")
+    (tmp_path / "link").symlink_to("a.sld")
+    assert "exists; use --force" in refused(tmp_path / "a.sld")
+    assert "exists; use --force" in refused(tmp_path / "link")
+    assert (tmp_path / "a.sld").read_text() == "precious"
+
+
+def test_an_update_comes_after_what_was_appended_before_it(tmp_path: Path) -> None:
+    out = Writer(tmp_path / "a.sld", {})
+    out.append("task", samples.plain("task", 1, 5))
+    out.facts_update({"detail": "lowered"})
+    with open_recording(tmp_path / "a.sld") as recording:
+        assert recording.counts["task"] == 1
+        assert recording.updates == [{"detail": "lowered"}]
+    out.close({})
+
+
+def test_an_error_that_only_the_disk_reports_is_told_at_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    out = Writer(tmp_path / "a.sld", {})
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(SldtraceError, match=r"cannot write .*a\.sld: Input/output error"):
+        out.close({})
