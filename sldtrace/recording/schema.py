@@ -152,19 +152,28 @@ def parse(text: str, version: int) -> Schema:
 
 
 @cache
-def current() -> Schema:
-    """The schema that this version writes; raises SldtraceError when bpf/events.h cannot be read."""
+def _header() -> tuple[str, dict[str, Enumeration]]:
+    # The text of events.h, and every enum in it.
     path = resources.bpf() / "events.h"
     try:
-        return parse(path.read_text(encoding="utf-8"), SCHEMA_VERSION)
+        text = path.read_text(encoding="utf-8")
+        return text, _declarations(text)[0]
     except (OSError, ValueError) as error:
         raise SldtraceError(f"{path} cannot be read: {error}", "install sldtrace again") from error
 
 
 @cache
+def current() -> Schema:
+    """The schema that this version writes; raises SldtraceError when bpf/events.h cannot be read."""
+    try:
+        return parse(_header()[0], SCHEMA_VERSION)
+    except LayoutError as error:
+        raise SldtraceError(f"bpf/events.h declares no schema: {error}", "install sldtrace again") from error
+
+
 def enumeration(name: str) -> Enumeration:
-    """An enum of bpf/events.h, also one that no record uses (the probes' maps); raises KeyError."""
-    return _declarations((resources.bpf() / "events.h").read_text(encoding="utf-8"))[0][name]
+    """`enum sld_NAME` of bpf/events.h, also one that stands in no file; raises KeyError when there is none."""
+    return _header()[1][name]
 
 
 @cache

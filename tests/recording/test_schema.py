@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sldtrace import resources
+from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema
 from sldtrace.recording.layout import LayoutError, from_json
 
@@ -99,6 +100,33 @@ def test_flags_and_kinds_are_enums() -> None:
     assert schema.current().enums["kind"].type["LOST"] == schema.current().records["lost"].number
     assert schema.current().enums["lost_cause"].name_of(1) == "ring_full"
     assert schema.current().enums["lost_cause"].name_of(77) == "unknown-77"
+
+
+def test_enumerations_that_stand_in_no_file() -> None:
+    tallies = schema.enumeration("tallies").values
+    assert tallies["KINDS"] > max(schema.current().enums["kind"].values.values())
+    assert tallies["CAUSES"] > max(schema.current().enums["lost_cause"].values.values())
+    assert "tallies" not in schema.current().enums
+    with pytest.raises(KeyError):
+        schema.enumeration("nothing")
+
+
+def test_a_broken_header_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "events.h").write_text(GOOD.replace("__u32 y", "__u16 y"))
+    monkeypatch.setattr(schema.resources, "bpf", lambda: tmp_path)
+    caches = (schema._header, schema.current)
+    for each in caches:
+        each.cache_clear()
+    try:
+        with pytest.raises(SldtraceError, match="its size 14 is not a multiple of 8; install sldtrace again"):
+            schema.current()
+        (tmp_path / "events.h").write_text("int x;")
+        schema._header.cache_clear()
+        with pytest.raises(SldtraceError, match="cannot be read: line 1: expected enum"):
+            schema.current()
+    finally:
+        for each in caches:
+            each.cache_clear()
 
 
 def test_parse_reads_units_defaults_and_layout() -> None:
