@@ -172,7 +172,7 @@ def current() -> Schema:
 
 
 def enumeration(name: str) -> Enumeration:
-    """`enum sld_NAME` of bpf/events.h, also one that stands in no file; raises KeyError when there is none."""
+    """`enum sld_NAME` of bpf/events.h, also one that is in no file; raises KeyError for none."""
     return _header()[1][name]
 
 
