@@ -32,8 +32,11 @@ def key(inputs: Any) -> str:
 
 
 @contextlib.contextmanager
-def lock(name: str, progress: Progress) -> Iterator[None]:
-    """Holds the named lock of this cache; other processes and threads wait. Freed when the holder dies."""
+def lock(name: str, progress: Progress | None = None) -> Iterator[None]:
+    """Holds the named lock of this cache; other processes and threads wait. Freed when the holder dies.
+
+    A wait is announced on `progress`, if there is one.
+    """
     locks = folder() / "locks"
     try:
         locks.mkdir(parents=True, exist_ok=True)
@@ -46,7 +49,8 @@ def lock(name: str, progress: Progress) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.stage(f"waiting for another process that works on {name}")
+            if progress:
+                progress.stage(f"waiting for whoever else builds {name}")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -79,6 +83,7 @@ def ensure(kind: str, inputs: Any, build: Callable[[Path], dict[str, Any]], prog
             info = build(temporary)
             (temporary / INFO).write_text(json.dumps({"inputs": inputs, **info}, indent=1) + "\n")
             temporary.chmod(0o755)
+            shutil.rmtree(final, ignore_errors=True)  # without info.json it is no artefact
             temporary.rename(final)
         except OSError as error:
             raise LabError(f"building {kind} failed: {error.strerror}: {error.filename}") from error

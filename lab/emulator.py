@@ -12,7 +12,7 @@ from lab.progress import Progress
 
 SOURCE = "bochs=3.0+dfsg-1"
 FIRMWARE = ["bochsbios/trixie", "vgabios/trixie"]
-TOOLS = ("gcc", "g++", "make", "as", "ld", "tar", "xz", "dpkg-deb", "apt-get", "setpriv")
+TOOLS = ("gcc", "g++", "make", "as", "ld", "tar", "xz", "dpkg-deb", "apt-get")
 
 # AVX needs EVEX to compile in 3.0, and the tigerlake model needs AVX.
 CONFIGURE = (
@@ -50,7 +50,6 @@ def inputs(archive: Archive) -> dict[str, Any]:
 
 def ensure(archive: Archive, progress: Progress) -> Path:
     """The folder with bochs, BIOS-bochs-latest, vgabios.bin and bootrom.bin; built when missing."""
-    hosttools.need(TOOLS)
     return cache.ensure("emulator", inputs(archive), lambda into: _build(archive, progress, into), progress)
 
 
@@ -63,6 +62,7 @@ def _packages(archive: Archive) -> tuple[Package, list[Package]]:
 
 
 def _build(archive: Archive, progress: Progress, into: Path) -> dict[str, Any]:
+    hosttools.need(TOOLS)
     source, firmware = _packages(archive)
     progress.stage(f"emulator: fetching {source.filename}")
     work = into / "work"

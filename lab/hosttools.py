@@ -83,7 +83,7 @@ def run(
     With `log`, both streams go to that file instead. Raises LabError ("WHAT failed: last line")
     when the program cannot be started or returns anything but 0.
     """
-    need([str(argv[0])] if "/" not in str(argv[0]) else [])
+    need(["setpriv"] if "/" in str(argv[0]) else ["setpriv", str(argv[0])])
     sink = log.open("wb") if log else None
     try:
         with _running_lock:

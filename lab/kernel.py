@@ -22,7 +22,7 @@ KERNELS = {
 }
 DEFAULT = "6.12"
 BUSYBOX = ["busybox-static/trixie"]
-TOOLS = ("apt-get", "apt-cache", "dpkg-deb", "setpriv")
+TOOLS = ("apt-get", "apt-cache", "dpkg-deb")
 
 # What the machine loads; their dependencies are found in the modules. Absent ones are built in.
 MODULES = ("ata_piix", "sd_mod", "kvm-intel", "msr")

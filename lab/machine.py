@@ -20,6 +20,8 @@ from lab.progress import Progress
 _HERE = Path(__file__).resolve().parent
 _POLL = 0.05
 _LOGS_KEPT = 40
+# How long a dying kernel may still write to its console.
+_LAST_WORDS = 0.5
 # Any of these on the kernel's console means that the command will never end.
 _DEATH = re.compile(r"Kernel panic - not syncing.*|lab: failed: .*")
 
@@ -151,11 +153,12 @@ class _Watch:
             said = bytearray()
             while True:
                 ended = self._process.poll() is not None
-                self._console += console.read()
                 said += emulator.read()
-                self._note_stage()
                 self._pass_on(output.read())
-                self._look_for_death()
+                if news := console.read():
+                    self._console += news
+                    self._note_stage()
+                    self._look_for_death()
                 if ended:
                     break
                 elapsed = time.monotonic() - self._start
@@ -187,6 +190,7 @@ class _Watch:
     def _look_for_death(self) -> None:
         found = _DEATH.search(self._text())
         if found:
+            time.sleep(_LAST_WORDS)
             raise LabError(f"the machine died: {found.group(0).strip()}", f"see {self._logs}")
 
     def _text(self) -> str:
@@ -226,6 +230,7 @@ def _logs_folder(what: Job) -> Path:
 
 
 def _keep_logs(work: Path, logs: Path) -> None:
+    logs.mkdir(parents=True, exist_ok=True)
     for name in ("console.log", "output.log", "bochs.log", "emulator.log", "bochsrc"):
         if (work / name).is_file():
             shutil.copyfile(work / name, logs / name)

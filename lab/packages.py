@@ -138,7 +138,7 @@ class Archive:
             return [Package(**entry) for entry in memory[name]]
         if self._offline:
             raise LabError(f"{name.partition(' ')[2]} has not been looked up yet")
-        with cache.lock("apt", self._progress):
+        with cache.lock("apt"):
             memory = self._read()
             if name not in memory or self._update:
                 self._refresh()

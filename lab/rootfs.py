@@ -32,7 +32,7 @@ EXCLUDED = (
 # Taken out of the finished tree: lists and caches of apt, device nodes (devtmpfs has them).
 _DROPPED = ("./dev/*", "./var/lib/apt/lists/*", "./var/cache/*", "./var/log/*", "./run/*", "./tmp/*")
 _FREE = 256 << 20
-TOOLS = ("mmdebstrap", "mke2fs", "tar", "apt-get", "unshare", "setpriv")
+TOOLS = ("mmdebstrap", "mke2fs", "tar", "apt-get", "unshare")
 
 
 def inputs(archive: Archive) -> dict[str, Any]:
