@@ -22,7 +22,10 @@ class Lab:
 
 
 def ensure(names: Sequence[str], progress: Progress, update: bool = False) -> Lab:
-    """Builds what is missing for these kernels. A full cache needs no network; `update` looks for newer packages."""
+    """Builds what is missing for these kernels.
+
+    A full cache needs no network; `update` looks for newer packages. Raises LabError.
+    """
     try:
         return _ensure(names, progress, Archive(progress, update))
     except Gone as gone:

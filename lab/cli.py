@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="boot a machine and run a command in it",
-        description="Boot a machine, run CMD in it (as root, in /sldtrace, which holds the checkout) and return its "
-        "exit status. Its output comes on stdout as it is written.",
+        description="Boot a machine, run CMD in it (as root, in /sldtrace, which holds the checkout)\n"
+        "and return its exit status. Its output comes on stdout as it is written.",
         epilog=_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="python -m lab run [options] -- CMD...",

@@ -28,8 +28,8 @@ class Edit:
         count = source.count(self.anchor)
         if count != 1:
             raise LabError(
-                f"{self.file}: an anchor of the emulator's edits occurs {count} times, not once: {self.anchor!r}",
-                "the edits in lab/edits.py are for Bochs 3.0",
+                f"{self.file}: an anchor occurs {count} times, not once: {self.anchor!r}",
+                "the emulator's edits in lab/edits.py are for Bochs 3.0",
             )
         new = {"before": self.text + self.anchor, "after": self.anchor + self.text, "instead": self.text}
         return source.replace(self.anchor, new[self.where])
@@ -146,7 +146,7 @@ CLOCKS_AND_REPEATABILITY = (
     # and not the 87 us of 115200 baud.
     Edit(
         "iodev/serial.cc",
-        "                                                     (BX_SER_THIS s[port].line_cntl.wordlen_sel + 7));\n",
+        " " * 53 + "(BX_SER_THIS s[port].line_cntl.wordlen_sel + 7));\n",
         "after",
         "        if (BX_SER_THIS s[port].databyte_usec > 5) BX_SER_THIS s[port].databyte_usec = 5;\n",
     ),
@@ -171,7 +171,12 @@ SPEED = (
         "instead",
         "        Bit32u executed = 0, processor = 0;\n        bool run = true;\n        static bool busy = false;\n",
     ),
-    Edit("main.cc", "           if (n == 0) n = quantum; // the CPU was halted\n", "before", "           if (n) busy = true;\n"),
+    Edit(
+        "main.cc",
+        "           if (n == 0) n = quantum; // the CPU was halted\n",
+        "before",
+        "           if (n) busy = true;\n",
+    ),
     Edit(
         "main.cc",
         "             BX_TICKN(executed / BX_SMP_PROCESSORS);\n",
@@ -190,7 +195,9 @@ SPEED = (
         "instead",
         "timer_index, 10, 0);\n      } else if (!(value & 0x01)",
     ),
-    Edit("iodev/pci_ide.cc", _TIMER + "1000, 0);\n    return;\n", "instead", _TIMER + "10, 0);\n    return;\n"),
+    Edit(
+        "iodev/pci_ide.cc", _TIMER + "1000, 0);\n    return;\n", "instead", _TIMER + "10, 0);\n    return;\n"
+    ),
     Edit("iodev/pci_ide.cc", _TIMER + "(size >> 4) | 0x10, 0);\n", "instead", _TIMER + "16, 0);\n"),
 )
 

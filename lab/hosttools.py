@@ -1,4 +1,4 @@
-"""Runs the host's own programs: names the package of a missing one, ends what it started, one line on failure."""
+"""Runs the host's own programs: missing ones are named with their package, a failure is one line."""
 
 import os
 import shutil

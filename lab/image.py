@@ -1,4 +1,4 @@
-"""Makes what the machine boots from: newc archives, the two halves of a bzImage, the option ROM, disk images."""
+"""Makes what the machine boots from: newc archives, the halves of a bzImage, the option ROM, disks."""
 
 import stat
 import struct
@@ -18,7 +18,10 @@ _COMMAND_LINE_MAX = 2047
 
 
 class Cpio:
-    """A newc archive (Documentation/driver-api/early-userspace/buffer-format.rst), all owned by root, time 0."""
+    """A newc archive, everything owned by root and of time 0.
+
+    The format: Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
+    """
 
     def __init__(self) -> None:
         self._out = bytearray()
@@ -80,7 +83,10 @@ class BzImage:
         return cls(image[:cut], image[cut:])
 
     def low(self, command_line: str, initrd_address: int, initrd_size: int) -> bytes:
-        """The bytes for SETUP_ADDRESS: setup code with the loader's fields filled in, then the command line."""
+        """The bytes for SETUP_ADDRESS: setup code with the loader's fields filled in, and the command line.
+
+        Raises LabError when the kernel would cut the command line.
+        """
         line = command_line.encode()
         if len(line) > _COMMAND_LINE_MAX or b"\0" in line:
             raise LabError(f"the kernel command line may have at most {_COMMAND_LINE_MAX} bytes")

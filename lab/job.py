@@ -136,7 +136,7 @@ def pack_tree(tree: Path, where: str, archive: Cpio) -> None:
 
 
 def tree_files(tree: Path) -> list[str]:
-    """Relative paths of the files of a tree: tracked and untracked but not ignored by git, if git knows it."""
+    """Relative paths of the files of a tree: what git tracks or would track; without git, all but caches."""
     try:
         listed = subprocess.run(
             # The checkout may belong to somebody else than the user of the lab; it is only read.

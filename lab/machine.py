@@ -1,4 +1,4 @@
-"""Runs one machine: starts the emulator, streams the command's output, watches for its end, brings files out."""
+"""Runs one machine: starts the emulator, streams the command's output, brings status and files out."""
 
 import contextlib
 import re
@@ -38,7 +38,12 @@ class Timings:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a job: exit status of the command, its output, the kernel's console, files by asked path."""
+    """What came of a job.
+
+    status: exit status of the command. output: its standard output and error, as bytes. console: the
+    kernel's console. files: {path as asked for: path on this host}. missing: paths that were not
+    there. logs: the folder with console.log, output.log, bochs.log, emulator.log and bochsrc.
+    """
 
     status: int
     output: bytes

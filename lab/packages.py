@@ -107,7 +107,7 @@ class Archive:
         return re.findall(r"^\s*\|?(?:Pre)?Depends: ([a-z0-9][\w.+-]*)$", text, re.MULTILINE)
 
     def resolve_kernel(self, meta: str) -> list[Package]:
-        """What the kernel metapackage ("package/suite") stands for now: the image, or its binary and modules."""
+        """What a kernel's metapackage ("package/suite") stands for: the image, or binary and modules."""
         return self._remember("kernel " + meta, lambda: self._resolve_kernel(meta))
 
     def download(self, package: Package, into: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Builds the root file system of the machine: a small Debian trixie with Python and bcc, as one disk image."""
+"""Builds the machine's root file system: a small Debian trixie with Python and bcc, as one disk image."""
 
 import os
 import shutil
@@ -48,7 +48,10 @@ def inputs(archive: Archive) -> dict[str, Any]:
 
 
 def ensure(archive: Archive, progress: Progress) -> Path:
-    """The folder with root.img, an ext4 image; built when missing. Needs root or unprivileged user namespaces."""
+    """The folder with root.img, an ext4 image; built when missing.
+
+    Building needs root or unprivileged user namespaces.
+    """
     return cache.ensure("rootfs", inputs(archive), lambda into: _build(archive, progress, into), progress)
 
 

@@ -1,0 +1,74 @@
+"""Kernels: their names, the order of their modules, signatures taken off."""
+
+import struct
+
+import pytest
+
+from lab import kernel
+from lab.failures import LabError
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("6.1", "6.1"),
+        ("6.12", "6.12"),
+        ("sid", "sid"),
+        ("7.x", "sid"),
+        ("7.2", "sid"),
+        ("v6.12", "6.12"),
+        ("SID", "sid"),
+    ],
+)
+def test_names(given: str, name: str) -> None:
+    assert kernel.canonical(given) == name
+
+
+@pytest.mark.parametrize("unknown", ["", "6", "6.2", "5.10", "7.x; reboot", "trixie"])
+def test_an_unknown_kernel_is_answered_with_the_known_ones(unknown: str) -> None:
+    with pytest.raises(LabError, match=r"6\.1, 6\.12, sid"):
+        kernel.canonical(unknown)
+
+
+def test_a_module_stands_behind_what_it_depends_on() -> None:
+    modules = {
+        "kvm-intel": module("kvm"),
+        "kvm": module("irqbypass,built_in"),
+        "irqbypass": module(""),
+        "ata_piix": module("libata"),
+        "libata": module("scsi_mod,scsi_common"),
+        "scsi_mod": module("scsi_common"),
+        "scsi_common": module(""),
+        "unwanted": module(""),
+    }
+    order = kernel.loading_order(modules)
+    assert sorted(order) == sorted(set(modules) - {"unwanted"})
+    for name, depends in (
+        ("kvm-intel", "kvm"),
+        ("kvm", "irqbypass"),
+        ("ata_piix", "libata"),
+        ("libata", "scsi_mod"),
+    ):
+        assert order.index(depends) < order.index(name)
+
+
+def test_an_underscore_in_depends_finds_a_file_with_a_hyphen() -> None:
+    modules = {"kvm-intel": module("some_lib"), "some-lib": module("")}
+    assert kernel.loading_order(modules) == ["some-lib", "kvm-intel"]
+
+
+def test_a_kernel_without_kvm_is_refused() -> None:
+    with pytest.raises(LabError, match="kvm-intel"):
+        kernel.loading_order({"msr": module("")})
+
+
+def test_a_signature_is_taken_off_and_nothing_else() -> None:
+    code = b"\x7fELF" + bytes(range(256))
+    signature = b"s" * 263
+    signed = code + signature + struct.pack(">8xI", len(signature)) + b"~Module signature appended~\n"
+    assert kernel.without_signature(signed) == code
+    assert kernel.without_signature(code) == code
+
+
+def module(depends: str) -> bytes:
+    return b"\x7fELF...license=GPL\0depends=" + depends.encode() + b"\0name=x\0"

@@ -1,0 +1,142 @@
+"""The machine for real: each kernel boots, traps split locks, passes status, output and files."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from lab import artefacts, machine
+from lab.failures import LabError, LabTimeout
+from lab.job import Job
+from lab.kernel import KERNELS
+from lab.progress import Progress
+
+pytestmark = pytest.mark.lab
+
+QUIET = Progress(quiet=True)
+
+# Everything about one kernel in one boot; each line of the answer starts with its name.
+SCENARIO = """
+echo "release $(uname -r)"
+echo "cpus $(nproc)"
+echo "mitigate $(cat /proc/sys/kernel/split_lock_mitigate)"
+echo "cwd $PWD $(test -f lab/second.sh && echo checkout)"
+echo "kvm $(test -c /dev/kvm && echo there)"
+echo "mounts $(cut -d' ' -f3 /proc/mounts | sort -u | tr '\\n' ' ')"
+dmesg | grep 'split lock detection'
+python3 -c 'import bcc; print("bcc", bcc.__version__)'
+echo "sldtrace-lab 1
+status 0
+end"
+cp /tmp/in /tmp/out
+seq 100000 > /tmp/numbers
+echo "to standard error" >&2
+exit 7
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small tree, so that the tests do not depend on what else lies in the checkout."""
+    (tmp_path / "tree/lab").mkdir(parents=True)
+    (tmp_path / "tree/lab/second.sh").touch()
+    return tmp_path / "tree"
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_boots_and_gives_everything_back(kernel: str, tree: Path, tmp_path: Path) -> None:
+    secret = os.urandom(3_000_001)
+    (tmp_path / "in").write_bytes(secret)
+    pieces: list[bytes] = []
+    job = Job(
+        ["sh", "-c", SCENARIO],
+        kernel=kernel,
+        mitigate=0,
+        tree=tree,
+        put={"/tmp/in": tmp_path / "in"},
+        fetch=["/tmp/out", "/tmp/numbers", "/tmp/never"],
+        out=tmp_path / "out",
+    )
+    lab = artefacts.ensure([kernel], QUIET)
+    result = machine.run(job, QUIET, pieces.append, lab)
+    output = result.output.decode()
+    assert result.status == 7
+    lines = output.splitlines()
+    assert f"release {lab.kernels[kernel].release}" in lines
+    assert lab.kernels[kernel].release.startswith({"sid": "7."}.get(kernel, kernel + "."))
+    assert {"cpus 1", "mitigate 0", "cwd /sldtrace checkout", "kvm there", "to standard error"} <= set(lines)
+    assert "#AC: crashing the kernel on kernel split_locks and warning on user-space split_locks" in output
+    assert any(line.startswith("bcc 0.") for line in lines)
+    (mounts,) = (line for line in lines if line.startswith("mounts"))
+    assert {"bpf", "cgroup2", "debugfs", "devtmpfs", "ext4", "proc", "sysfs", "tmpfs", "tracefs"} <= set(
+        mounts.split()
+    )
+    assert b"".join(pieces) == result.output
+    assert result.files["/tmp/out"].read_bytes() == secret
+    assert result.files["/tmp/numbers"].read_text().split() == [str(n) for n in range(1, 100001)]
+    assert result.missing == ("/tmp/never",)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["numbers", "out"]
+
+
+def test_two_cpus_and_the_boot_parameter(tree: Path) -> None:
+    script = "nproc; dmesg | grep 'split lock detection'; cat /proc/cmdline"
+    result = machine.run(
+        Job(["sh", "-c", script], cpus=2, split_lock_detect="off", append="mark=1", tree=tree), QUIET
+    )
+    assert result.status == 0
+    lines = result.output.decode().splitlines()
+    assert lines[0] == "2"
+    assert "disabled" in lines[1]
+    assert lines[-1].endswith("split_lock_detect=off mark=1")
+
+
+def test_output_comes_while_the_command_runs_and_nothing_printed_is_taken_for_the_end(tree: Path) -> None:
+    """The first line must arrive before the command ends: it ends only by the time-out."""
+    pieces: list[bytes] = []
+    job = Job(["sh", "-c", "echo first; while :; do :; done"], tree=tree, timeout=60)
+    arrived = threading.Event()
+
+    def sink(data: bytes) -> None:
+        pieces.append(data)
+        arrived.set()
+
+    with pytest.raises(LabTimeout, match="while running the command") as caught:
+        machine.run(job, QUIET, sink)
+    assert arrived.is_set()
+    assert b"".join(pieces) == b"first\n"
+    assert caught.value.hint is not None
+    assert (Path(caught.value.hint.removeprefix("see ")) / "console.log").is_file()
+
+
+def test_two_machines_side_by_side_do_not_see_each_other_and_are_the_same(tree: Path) -> None:
+    """One image, two writers; and with one CPU two runs are alike to the byte."""
+    lab = artefacts.ensure(["6.12"], QUIET)
+    script = "test ! -e /root/mark && touch /root/mark && sync && cat /proc/uptime && dmesg"
+    job = Job(["sh", "-c", script], tree=tree)
+    results: list[machine.Result] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(machine.run(job, QUIET, lab=lab))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = results
+    assert first.status == second.status == 0
+    assert len(first.output) > 1000
+    assert first.output == second.output
+
+
+def test_a_panic_is_noticed_and_its_console_kept(tree: Path) -> None:
+    with pytest.raises(LabError, match="Kernel panic - not syncing: sysrq") as caught:
+        machine.run(Job(["sh", "-c", "echo c > /proc/sysrq-trigger"], tree=tree), QUIET)
+    assert caught.value.hint is not None
+    logs = Path(caught.value.hint.removeprefix("see "))
+    assert "Kernel panic - not syncing" in (logs / "console.log").read_text(errors="replace")
+
+
+def test_a_background_process_does_not_hold_the_machine(tree: Path) -> None:
+    result = machine.run(Job(["sh", "-c", "sleep 100000 & echo done; exit 3"], tree=tree), QUIET)
+    assert result.status == 3
+    assert result.output == b"done\n"
