@@ -55,6 +55,10 @@ def run(argv: list[str] | None = None) -> Any:
         # The reader of our output (a pager, head) has gone: end as a filter does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        # Chiefly our own output: a full disk, a terminal that has gone.
+        click.echo(f"sldtrace: {error.strerror or error}", err=True)
+        sys.exit(EXIT_ERROR)
     except MemoryError:
         click.echo("sldtrace: out of memory", err=True)
         sys.exit(EXIT_ERROR)

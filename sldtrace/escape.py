@@ -9,7 +9,9 @@ def escape(text: str | bytes, limit: int = 200) -> str:
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    out = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    out = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
     return out if len(out) <= limit else out[: limit - 3] + "..."
 
 

@@ -33,7 +33,8 @@ def load() -> Any:
             module = importlib.import_module("bcc")
             if hasattr(module, "BPF"):  # PyPI's `bcc` is about crystal lattices
                 return module
-            reason = f"{module.__file__} is another package of that name"
+            if module.__file__:
+                reason = f"{module.__file__} is another package of that name"
             del sys.modules["bcc"]
         except ImportError as error:
             reason = str(error)

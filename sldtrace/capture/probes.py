@@ -1,5 +1,6 @@
 """Attaches the probes: by fentry/fexit where that works, else by kprobe/kretprobe, function by function."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -96,7 +97,18 @@ class Probes:
             probe = self._kprobe(name) if name in self._why else self._fentry(name)
             self.attached.append(probe)
             if not probe.backend and name in _REQUIRED:
-                raise SldtraceError(f"the kernel's {name} cannot be probed: {probe.detail}", _advice())
+                raise SldtraceError(f"{name} cannot be probed: {probe.detail}", _advice())
+        with bcc.quiet():
+            for name in _ON_FIRST_TRAP:
+                self._load(name)
+
+    # Verified and translated now. That takes milliseconds; if it ran when the first trap came it could keep a
+    # punished vCPU, woken by its signal, from its CPU until the sleep is over, and hide what is to be seen.
+    def _load(self, tracepoint: str) -> None:
+        function = _tracepoint_function(tracepoint)
+        if function in self.program.functions:
+            with contextlib.suppress(Exception):  # bcc raises nothing more precise; `arm` says why
+                self.program.load(function)
 
     def arm(self) -> list[Probe]:
         """Attaches what waits for the first trap, and returns that part."""
@@ -144,7 +156,7 @@ class Probes:
 
     def _tracepoint(self, name: str) -> None:
         module: Any = self.program.module
-        function = f"tracepoint__{name.replace(':', '__')}"
+        function = _tracepoint_function(name)
         reason: str | None = "this kernel does not have it now"
         if function in self.program.functions:
             reason = self._try(
@@ -175,6 +187,10 @@ class Probes:
     def _fentry_name(self, prefix: str, name: str) -> str:
         names = (f"{prefix}vmlinux__{name}", f"{prefix}{name}")
         return next(candidate for candidate in names if candidate in self.program.functions)
+
+
+def _tracepoint_function(name: str) -> str:
+    return f"tracepoint__{name.replace(':', '__')}"
 
 
 def _advice() -> str:

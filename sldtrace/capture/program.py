@@ -127,6 +127,10 @@ class Program:
                 raise SldtraceError("the probes' counters cannot be read")
         return rows
 
+    def load(self, function: str) -> None:
+        """Has the kernel verify a tracepoint's function, without attaching it."""
+        self.module.load_func(function.encode(), self._library.BPF.TRACEPOINT)
+
     def close(self) -> None:
         """Detaches and unloads everything."""
         with bcc.quiet():

@@ -10,8 +10,8 @@ from typing import Any
 from sldtrace.capture.losses import Losses
 from sldtrace.capture.probes import Probe, Probes, load
 from sldtrace.capture.program import RINGS, Program, Sizes
-from sldtrace.errors import SldtraceError
 from sldtrace.host import facts, kernel, process
+from sldtrace.recording import target
 from sldtrace.recording.writer import Writer
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -69,7 +69,9 @@ class Recorder:
         attached has been detached then, and what was written stays readable.
         """
         order = self._order
-        _refuse_existing(order)
+        target.check(
+            order.path, order.force
+        )  # the writer does so again; this saves the wait for the compiler
         self._say("compiling and attaching the probes")
         probes = load(order.tgid, order.sizes, order.backend)
         try:
@@ -86,25 +88,27 @@ class Recorder:
         opening["probes"] = [probe.fact() for probe in status.probes]
         opening["filters"] = {"tgid": order.tgid}
         writer = Writer(order.path, opening, force=order.force)
-        closing: dict[str, Any] = {}
+        closing: dict[str, Any] = {"ended_by": "error"}
         try:
             self._rings = {kind: ring for kind in RINGS if (ring := program.ring(kind))}
             # A run that began while its outer probe was missing has left its first microseconds by then.
             time.sleep(2 * kernel.tick_ns() / 1e9)
             start = time.monotonic_ns()
             program.tell("OPEN", start)
-            self._say(f"recording to {order.path}" + (" until Ctrl-C" if order.duration_ns is None else ""))
+            self._say(
+                f"recording to {target.shown(order.path)}"
+                + (" until Ctrl-C" if order.duration_ns is None else "")
+            )
             status.ended_by = self._loop(program, probes, writer, start)
             program.tell("OPEN", 0)
             self._settle(program, writer)
             closing = {
                 "ended_by": status.ended_by,
-                "clock": facts.clock(),
                 "seen": {kind: self._losses.seen(kind) for kind in RINGS},
                 "unfinished": {"trap": status.unfinished},
             }
         finally:
-            writer.close(closing)
+            writer.close({"clock": facts.clock(), **closing})
 
     def _loop(self, program: Program, probes: Probes, writer: Writer, start: int) -> str:
         order, status = self._order, self._status
@@ -170,12 +174,6 @@ class Recorder:
         self._status.seen = self._losses.seen("trap")
         writer.flush()
         self._status.bytes = writer.size
-
-
-def _refuse_existing(order: Order) -> None:
-    # The writer refuses again, safely; this only saves the user the wait for the compiler.
-    if order.path.exists() and not order.force:
-        raise SldtraceError(f"{order.path} exists", "use --force to overwrite it")
 
 
 class _blocked:

@@ -8,6 +8,7 @@ import click
 
 from sldtrace.durations import Duration
 from sldtrace.errors import UsageError
+from sldtrace.escape import escape
 from sldtrace.host import access, kernel, process, splitlock
 
 if TYPE_CHECKING:
@@ -121,5 +122,5 @@ def _summary(status: "Status", output: Path) -> str:
     ]
     if status.unfinished:
         lines.append(f"sldtrace: {status.unfinished:,} traps had not ended and are not in the file")
-    lines.append(f"sldtrace: next: sldtrace report {output}")
+    lines.append(f"sldtrace: next: sldtrace report {escape(str(output), 4096)}")
     return "\n".join(lines)

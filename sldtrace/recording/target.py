@@ -17,12 +17,20 @@ def shown(path: Path) -> str:
     return escape(str(path), 4096)
 
 
-def _check(path: Path, force: bool) -> None:
-    # What is at the path now may be replaced only if it is a plain file and the user said so.
+def check(path: Path, force: bool) -> None:
+    """Raises SldtraceError if `create` would refuse what is at the path now, or has no folder to write in.
+
+    Only a plain file may be replaced, and only if the user said so (`force`).
+    """
     try:
+        path.parent.stat()
         mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
+    except FileNotFoundError as error:
+        if path.parent.exists():
+            return
+        raise _impossible(path, error) from error
+    except OSError as error:
+        raise _impossible(path, error) from error
     if stat.S_ISDIR(mode):
         raise SldtraceError(f"{shown(path)} is a directory", "name a file to write to")
     if stat.S_ISLNK(mode):
@@ -41,7 +49,7 @@ def create(path: Path, force: bool, opening: bytes) -> int:
     that cannot be begun leaves nothing behind.
     """
     try:
-        _check(path, force)
+        check(path, force)
         begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if force else path
         file = os.open(begun, _CREATE, _MODE)
         try:
@@ -51,7 +59,7 @@ def create(path: Path, force: bool, opening: bytes) -> int:
             if os.fstat(file).st_size != len(opening):
                 raise OSError("the file system took only a part of it")
             if force:
-                _check(path, force)
+                check(path, force)
                 os.rename(begun, path)
         except BaseException:
             os.close(file)
@@ -61,7 +69,9 @@ def create(path: Path, force: bool, opening: bytes) -> int:
     except FileExistsError as error:
         raise SldtraceError(f"{shown(path)} exists", "use --force to overwrite it") from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SldtraceError(
-            f"cannot create {shown(path)}: {reason}", "write the recording somewhere else"
-        ) from error
+        raise _impossible(path, error) from error
+
+
+def _impossible(path: Path, error: OSError | ValueError) -> SldtraceError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return SldtraceError(f"cannot create {shown(path)}: {reason}", "write the recording somewhere else")

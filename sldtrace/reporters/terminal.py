@@ -115,7 +115,7 @@ def _progress(finding: Finding) -> str:
     n = finding.numbers
     parts = [
         f"{wording.plural(n['penalties_served'], 'penalty', 'penalties')} served to the end",
-        f"detection switched off for it {n['detection_off']:,} times",
+        f"detection switched off for it {wording.plural(n['detection_off'], 'time')}",
     ]
     if n["guest_ns"] is not None:
         span = n["in_loops_ns"]
