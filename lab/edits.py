@@ -168,8 +168,8 @@ SPEED = (
     Edit(
         "main.cc",
         "        Bit32u executed = 0, processor = 0;\n        bool run = true;\n",
-        "instead",
-        "        Bit32u executed = 0, processor = 0;\n        bool run = true;\n        static bool busy = false;\n",
+        "after",
+        "        static bool busy = false;\n",
     ),
     Edit(
         "main.cc",
@@ -181,10 +181,11 @@ SPEED = (
         "main.cc",
         "             BX_TICKN(executed / BX_SMP_PROCESSORS);\n",
         "instead",
+        "             Bit32u ticks = executed / BX_SMP_PROCESSORS;\n"
         "             Bit32u left = bx_pc_system.getNumCpuTicksLeftNextEvent();\n"
-        "             if (!busy && left > executed / BX_SMP_PROCESSORS) executed = left * BX_SMP_PROCESSORS;\n"
+        "             if (!busy && left > ticks) ticks = left;\n"
         "             busy = false;\n"
-        "             BX_TICKN(executed / BX_SMP_PROCESSORS);\n",
+        "             BX_TICKN(ticks);\n",
     ),
     # A seek takes 10 us wherever it goes, and not up to 5 ms.
     Edit("iodev/harddrv.cc", "    fSeekBase = 5000.0;\n", "instead", "    fSeekBase = 0.0;\n"),
