@@ -38,24 +38,27 @@ class Gone(LabError):
 
 
 def mirror() -> str:
-    """The address of the Debian archive that this host's own apt uses (apt-get indextargets, apt-get(8))."""
+    """The address of the Debian archive that this host's own apt uses (apt-get(8): update --print-uris).
+
+    Works before the host's first `apt-get update`, and for any user.
+    """
     own = os.environ.get(MIRROR_VARIABLE)
     if own:
         return own
-    fields = hosttools.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
+    uris = hosttools.run(
+        ["apt-get", "update", "--print-uris"],
         what="reading this host's apt configuration",
+        hint=f"or set {MIRROR_VARIABLE}=http://...",
     )
-    return choose_mirror(fields)
+    return choose_mirror(uris)
 
 
-def choose_mirror(lines: str) -> str:
-    """The first "URI RELEASE" line that names a whole suite of a Debian archive; LabError when none does."""
+def choose_mirror(uris: str) -> str:
+    """The archive of the first index that belongs to a whole suite of Debian; LabError when there is none."""
     suites = {*SUITES, "forky", "duke", "stable", "testing", "unstable", "oldstable"}
-    for line in lines.splitlines():
-        uri, _, release = line.strip().partition(" ")
-        if release in suites and uri.rstrip("/").rsplit("/", 1)[-1].startswith("debian"):
-            return uri
+    for base, suite in re.findall(r"^'(\S+/)dists/([^/\s]+)/InRelease'", uris, re.MULTILINE):
+        if suite in suites and base.rstrip("/").rsplit("/", 1)[-1].startswith("debian"):
+            return str(base)
     raise LabError(
         "this host's apt configuration names no Debian archive", f"set {MIRROR_VARIABLE}=http://..."
     )

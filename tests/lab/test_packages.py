@@ -16,17 +16,18 @@ SHA = "0123456789abcdef" * 4
 
 def test_the_mirror_is_the_whole_suite_of_a_debian_archive() -> None:
     lines = """\
-        http://vendor.example/tools/ bookworm
-        http://security.example/debian-security/ bookworm-security
-        http://archive.example/debian/ bookworm-updates
-        http://archive.example/debian/ bookworm
-    """
+'http://vendor.example/tools/dists/bookworm/InRelease' vendor 0
+'http://security.example/debian-security/dists/bookworm-security/InRelease' security 0
+'http://archive.example/debian/dists/bookworm-updates/InRelease' updates 0
+'http://archive.example/debian/dists/bookworm/InRelease' archive 0
+'http://archive.example/debian/dists/bookworm/main/binary-amd64/Packages.xz' index 0
+"""
     assert packages.choose_mirror(lines) == "http://archive.example/debian/"
 
 
 def test_a_host_without_a_debian_archive_is_told_what_to_set() -> None:
     with pytest.raises(LabError, match=packages.MIRROR_VARIABLE):
-        packages.choose_mirror("http://archive.example/ubuntu/ noble\n")
+        packages.choose_mirror("'http://archive.example/ubuntu/dists/noble/InRelease' ubuntu 0\n")
 
 
 def test_print_uris_is_read() -> None:
