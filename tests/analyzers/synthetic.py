@@ -1,0 +1,172 @@
+"""Recordings with made-up traps: threads with a given timer, sleep, address and guest time.
+
+A recording is written by the real writer and opened as `sldtrace report` does. All times of a trap are
+relative to START_NS, when the recording begins.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sldtrace import trace as traces
+from sldtrace.host.signals import Code
+from sldtrace.recording import schema
+from sldtrace.recording.writer import Writer
+from sldtrace.trace import Trace
+
+MS = 1_000_000
+TICK = 4 * MS
+SHORTEST, LONGEST = 2 * TICK, 3 * TICK  # the penalty sleep of Linux 6.12 at HZ=250
+START_NS = 1_000 * MS
+SPAN_NS = 10_000 * MS
+WALL_NS = 1_790_000_000_000_000_000
+SIGUSR1, SIGALRM, SIGIO = 10, 14, 29
+VMM, VCPU = 200, 201  # TGID and TID where nothing else is said
+RIP = 0x7C40
+
+FLAGS = schema.current().enums["trap_flags"].values
+EARLY = FLAGS["WARNED"] | FLAGS["SLEPT"] | FLAGS["HANDLED"] | FLAGS["EXITS_WATCHED"] | FLAGS["MSR_WATCHED"]
+SERVED = EARLY | FLAGS["WAITED"] | FLAGS["DETECTION_OFF"]
+UNPUNISHED = SERVED & ~FLAGS["SLEPT"] & ~FLAGS["WAITED"]
+GUEST = FLAGS["GUEST"]
+
+FACTS: dict[str, Any] = {
+    "tool": {"name": "sldtrace", "version": "0.0.0"},
+    "clock": {"monotonic_ns": START_NS, "realtime_ns": WALL_NS},
+    "kernel": {"release": "6.12.48+deb13-amd64", "version": "#1 SMP", "tick_ns": TICK, "lockdown": "none"},
+    "cpu": {"vendor": "GenuineIntel", "model": "11th Gen Intel(R) Core(TM) i7-1185G7", "online": 2},
+    "split_lock": {
+        "mode": "warn",
+        "detects_split_locks": True,
+        "detects_bus_locks": False,
+        "mitigate": 1,
+    },
+    "kvm": {"module": "kvm_intel"},
+    "probes": [
+        {"name": "handle_guest_split_lock", "backend": "fentry", "detail": ""},
+        {"name": "msleep_interruptible", "backend": "kprobe", "detail": "asked for"},
+        {"name": "kvm:kvm_exit", "backend": "tracepoint", "detail": ""},
+    ],
+    "filters": {"tgid": None},
+}
+
+Row = dict[str, Any]
+
+
+def early(at_ns: int, slept_ns: int = MS - 50_000, left_ms: int = 9, **fields: Any) -> Row:
+    """A trap whose penalty sleep a POSIX timer cut short; the handler takes 20 us besides the sleep."""
+    signalled = START_NS + at_ns + slept_ns
+    return {
+        "enter_ns": START_NS + at_ns,
+        "exit_ns": START_NS + at_ns + slept_ns + 20_000,
+        "rip": RIP,
+        "sleep_ns": slept_ns,
+        "sleep_left_ms": left_ms,
+        "sleep_requested_ms": 10,
+        "guest_ns": 6_000,
+        "exits": 1,
+        "tgid": VMM,
+        "tid": VCPU,
+        "vcpu": 0,
+        "flags": EARLY | GUEST,
+        "signal": SIGUSR1,
+        "signal_code": int(Code.SI_TIMER),
+        "signal_ns": signalled,
+    } | fields
+
+
+def served(at_ns: int, **fields: Any) -> Row:
+    """A trap that slept its penalty to the end, so that detection was switched off."""
+    quiet = {"signal": 0, "signal_code": 0, "signal_ns": 0}
+    return early(at_ns, 11 * MS, 0, **({"flags": SERVED | GUEST, **quiet} | fields))
+
+
+def unpunished(at_ns: int, **fields: Any) -> Row:
+    """A trap with kernel.split_lock_mitigate=0: detection off at once, no sleep."""
+    return (
+        served(at_ns)
+        | {"exit_ns": START_NS + at_ns + 5_000, "sleep_ns": 0, "sleep_requested_ms": 0}
+        | {"flags": UNPUNISHED | GUEST}
+        | fields
+    )
+
+
+def loop(count: int, at_ns: int = 0, period_ns: int = MS, **fields: Any) -> list[Row]:
+    """`count` early returns, one each period; what is left of a period is spent outside of the handler."""
+    return [early(at_ns + index * period_ns, period_ns - 50_000, **fields) for index in range(count)]
+
+
+def lasting(length_ns: int, count: int = 3, at_ns: int = 0, **fields: Any) -> list[Row]:
+    """`count` early returns, exactly `length_ns` from the entry of the first to the return of the last."""
+    rows = [early(at_ns + index * (length_ns // count), MS // 2, **fields) for index in range(count)]
+    rows[-1]["exit_ns"] = START_NS + at_ns + length_ns
+    return rows
+
+
+def task(tid: int, comm: bytes, tgid: int = VMM) -> Row:
+    """The name of a thread."""
+    return {"ns": START_NS, "tgid": tgid, "tid": tid, "comm": comm}
+
+
+def array(kind: str, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
+    """The rows as records; fields that are not named are 0."""
+    given = list(rows)
+    records = np.zeros(len(given), schema.current().records[kind].dtype)
+    for index, row in enumerate(given):
+        for name, value in row.items():
+            records[name][index] = value
+    return records
+
+
+def facts(**groups: Mapping[str, Any] | None) -> dict[str, Any]:
+    """FACTS with some values of some groups changed; a group that is None is left out."""
+    changed = dict(FACTS)
+    for name, values in groups.items():
+        if values is None:
+            del changed[name]
+        else:
+            changed[name] = {**FACTS.get(name, {}), **values}
+    return changed
+
+
+def closing(seen: int, ended_by: str = "SIGINT", unfinished: int = 0) -> dict[str, Any]:
+    """Closing facts of a recording that lasted SPAN_NS."""
+    return {
+        "clock": {"monotonic_ns": START_NS + SPAN_NS, "realtime_ns": WALL_NS + SPAN_NS},
+        "ended_by": ended_by,
+        "seen": {"trap": seen},
+        "unfinished": {"trap": unfinished},
+    }
+
+
+def write(
+    path: Path,
+    traps: Sequence[Row] = (),
+    opening: Mapping[str, Any] | None = None,
+    tasks: Sequence[Row] = (),
+    lost: Sequence[Row] = (),
+    ended: Mapping[str, Any] | None = None,
+    updates: Sequence[Mapping[str, Any]] = (),
+    close: bool = True,
+) -> Path:
+    """Writes a recording of these records; without `close` its end is missing, as after a kill."""
+    path.unlink(missing_ok=True)
+    writer = Writer(path, FACTS if opening is None else opening, recording_id=1)
+    for kind, rows in (("trap", traps), ("task", tasks), ("lost", lost)):
+        if rows:
+            writer.append(kind, array(kind, rows))
+    for update in updates:
+        writer.facts_update(update)
+    writer.flush()
+    whole = path.stat().st_size
+    writer.close(closing(len(traps)) if ended is None else ended)
+    if not close:
+        path.write_bytes(path.read_bytes()[:whole])
+    return path
+
+
+def trace(folder: Path, traps: Sequence[Row] = (), **rest: Any) -> Trace:
+    """The same as `write`, opened."""
+    return traces.load(write(folder / "synthetic.sld", traps, **rest))

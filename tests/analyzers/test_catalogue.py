@@ -1,0 +1,35 @@
+"""All analyzers together: each is run, and the worst finding comes first."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.finding import Severity
+from tests.analyzers.synthetic import LONGEST, lasting, trace
+
+
+def test_every_analyzer_is_in_the_catalogue() -> None:
+    folder = Path(catalogue.__file__).parent
+    analyzers = {path.stem for path in folder.glob("*.py") if "\ndef find(" in path.read_text()}
+    assert {module.__name__.rpartition(".")[2] for module in catalogue.ANALYZERS} == analyzers
+    kinds = [module.KIND for module in catalogue.ANALYZERS]
+    assert len(set(kinds)) == len(kinds)
+
+
+def test_the_worst_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = lasting(2 * LONGEST, 30, tid=301) + lasting(9 * LONGEST, 30, tid=302)
+    recorded = trace(tmp_path, rows)
+    found = catalogue.run(recorded)
+    assert [finding.severity for finding in found] == [Severity.CRITICAL, Severity.WARNING]
+
+    # The order is the catalogue's own, whatever the order in which an analyzer gives them.
+    backwards = ModuleType("backwards")
+    backwards.find = lambda trace: found[::-1]  # type: ignore[attr-defined]
+    monkeypatch.setattr(catalogue, "ANALYZERS", (backwards,))
+    assert catalogue.run(recorded) == found
+
+
+def test_severities_are_in_order() -> None:
+    assert Severity.NOTICE < Severity.WARNING < Severity.CRITICAL

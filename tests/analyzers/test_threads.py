@@ -1,0 +1,86 @@
+"""The table of threads: what is counted for each, and in what order."""
+
+from pathlib import Path
+
+from sldtrace.analyzers import threads
+from tests.analyzers.synthetic import (
+    EARLY,
+    FLAGS,
+    GUEST,
+    MS,
+    RIP,
+    SERVED,
+    VCPU,
+    VMM,
+    early,
+    served,
+    trace,
+    unpunished,
+)
+
+COLUMNS = [
+    "tgid",
+    "tid",
+    "vcpu",
+    "guest",
+    "traps",
+    "early_returns",
+    "served",
+    "unpunished",
+    "addresses",
+    "slept_ns",
+]
+
+
+def test_nobody_trapped(tmp_path: Path) -> None:
+    table = threads.summary(trace(tmp_path))
+    assert len(table) == 0
+    assert list(table.columns) == COLUMNS
+
+
+def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
+    rows = [
+        early(0),
+        early(20 * MS, left_ms=1, rip=RIP + 8),
+        served(40 * MS),
+        served(60 * MS),
+        served(80 * MS),
+        # The sleep to the end, but a signal at the semaphore: no penalty served.
+        served(100 * MS, semaphore_result=-4, flags=EARLY | FLAGS["WAITED"] | GUEST),
+        unpunished(120 * MS),
+    ]
+    (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
+    slept = sum(each["sleep_ns"] for each in rows)
+    assert row == {
+        "tgid": VMM,
+        "tid": VCPU,
+        "vcpu": 0,
+        "guest": True,
+        "traps": 7,
+        "early_returns": 3,
+        "served": 3,
+        "unpunished": 1,
+        "addresses": 2,
+        "slept_ns": slept,
+    }
+
+
+def test_a_fatal_trap_is_in_no_column_but_traps(tmp_path: Path) -> None:
+    """In mode fatal the handler returns false at once (SIGBUS follows): neither slept nor let go."""
+    rows = [unpunished(0, flags=GUEST | FLAGS["MSR_WATCHED"])]
+    (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
+    assert [row[name] for name in ("traps", "early_returns", "served", "unpunished")] == [1, 0, 0, 0]
+
+
+def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_path: Path) -> None:
+    rows = [
+        served(0, tid=303, flags=SERVED, vcpu=-1),
+        served(1, tid=302, vcpu=-1),
+        served(2, tid=302, vcpu=5),
+        served(3, tid=301, vcpu=2),
+    ]
+    table = threads.summary(trace(tmp_path, rows))
+    assert table["tid"].tolist() == [302, 303, 301]
+    assert table["guest"].tolist() == [True, False, True]
+    assert table["vcpu"].isna().tolist() == [False, True, False]
+    assert table["vcpu"][0] == 5

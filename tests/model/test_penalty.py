@@ -1,0 +1,103 @@
+"""The length of a penalty by kernel version and tick, against the arithmetic of msecs_to_jiffies."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sldtrace.model import penalty
+
+OLD, NEW = "6.11.11-amd64", "6.12.107+deb13-cloud-amd64"
+
+# CONFIG_HZ, and what msleep_interruptible(10) sleeps before 6.12 and since (4381b895f544), in jiffies.
+TABLE = [(100, 2, 1), (250, 4, 3), (300, 4, 3), (1000, 11, 10)]
+
+
+def tick_of(hz: int) -> int:
+    """TICK_NSEC (include/linux/jiffies.h): what the coarse clock gives as its resolution."""
+    return (1_000_000_000 + hz // 2) // hz
+
+
+@pytest.mark.parametrize(("hz", "before", "since"), TABLE)
+def test_jiffies_by_tick_and_version(hz: int, before: int, since: int) -> None:
+    for release, jiffies in ((OLD, before), (NEW, since)):
+        found = penalty.of(release, tick_of(hz))
+        assert found.sleep_jiffies == jiffies
+        assert found.tick_ns == tick_of(hz)
+        assert found.longest_sleep_ns == jiffies * tick_of(hz)
+        assert found.shortest_sleep_ns == (jiffies - 1) * tick_of(hz)
+
+
+@pytest.mark.parametrize(
+    ("ms", "tick_ns", "jiffies"),
+    [
+        (0, 4_000_000, 0),
+        (1, 4_000_000, 1),
+        (4, 4_000_000, 1),
+        (5, 4_000_000, 2),
+        (8, 4_000_000, 2),
+        (12, 4_000_000, 3),
+        (10, 10_000_000, 1),
+        (11, 10_000_000, 2),
+        (10, 1_000_000, 10),
+    ],
+)
+def test_a_jiffy_that_is_begun_counts(ms: int, tick_ns: int, jiffies: int) -> None:
+    assert penalty.msecs_to_jiffies(ms, tick_ns) == jiffies
+
+
+@given(st.integers(0, 10_000), st.sampled_from([100, 250, 300, 1000]))
+def test_jiffies_cover_the_time_and_no_jiffy_more(ms: int, hz: int) -> None:
+    """In units of 1/HZ, exactly: (jiffies - 1) / HZ < ms / 1000 <= jiffies / HZ."""
+    jiffies = penalty.msecs_to_jiffies(ms, tick_of(hz))
+    assert (jiffies - 1) * 1000 < ms * hz <= jiffies * 1000 or jiffies == ms == 0
+
+
+@pytest.mark.parametrize(
+    ("release", "extra", "exists", "shared"),
+    [
+        ("5.18.19-051819-generic", True, False, True),
+        ("5.19.0-46-generic", True, True, True),
+        ("6.1.0-44-cloud-amd64", True, True, True),
+        ("6.11.99", True, True, True),
+        ("6.12", False, True, True),
+        ("6.12.0-rc1+", False, True, True),
+        ("6.12-arch1-1", False, True, True),
+        ("6.14.11", False, True, True),
+        ("6.15.0-061500-generic", False, True, False),
+        ("6.20.1", False, True, False),
+        ("7.0.10", False, True, False),
+        ("10.1.2", False, True, False),
+        ("4.20.17", True, False, True),
+    ],
+)
+def test_what_the_version_decides(release: str, extra: bool, exists: bool, shared: bool) -> None:
+    found = penalty.of(release, 1_000_000)
+    assert found.sleep_jiffies == (11 if extra else 10)
+    assert (found.exists, found.shared_reenable, found.known) == (exists, shared, True)
+
+
+@pytest.mark.parametrize("release", ["", "unknown", "linux-6.12", "v6.12.1", "6", "6.", "six.twelve"])
+def test_a_version_that_cannot_be_read_is_taken_for_the_slowest_kernel(release: str) -> None:
+    found = penalty.of(release, 4_000_000)
+    assert not found.known
+    assert found.exists
+    assert found.shared_reenable
+    assert found.sleep_jiffies == 4
+
+
+@pytest.mark.parametrize(
+    ("facts", "longest_ns", "known"),
+    [
+        ({}, 16_000_000, False),
+        ({"kernel": {}}, 16_000_000, False),
+        ({"kernel": {"release": NEW}}, 12_000_000, True),
+        ({"kernel": {"tick_ns": 10_000_000}}, 20_000_000, False),
+        ({"kernel": {"release": NEW, "tick_ns": 1_000_000}}, 10_000_000, True),
+        ({"kernel": {"release": OLD, "tick_ns": 1_000_000}}, 11_000_000, True),
+    ],
+)
+def test_facts_that_are_missing(facts: dict[str, Any], longest_ns: int, known: bool) -> None:
+    found = penalty.of_facts(facts)
+    assert (found.longest_sleep_ns, found.known) == (longest_ns, known)
