@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sldtrace import escape, frames
+from sldtrace.errors import SldtraceError
 from sldtrace.recording import reader
 
 
@@ -55,8 +56,11 @@ class Trace:
 
     def wall_ns(self, monotonic_ns: int) -> int | None:
         """Wall time (ns since 1970, UTC) of a CLOCK_MONOTONIC time; None where the facts are lost."""
-        realtime, monotonic = self.fact("clock", "realtime_ns"), self.fact("clock", "monotonic_ns")
-        return None if realtime is None or monotonic is None else monotonic_ns - monotonic + realtime
+        try:
+            moments = frames.wall_clock(self.recording, pd.Series([monotonic_ns]))
+        except SldtraceError:
+            return None
+        return int(moments.iloc[0].value)
 
     @cached_property
     def traps(self) -> pd.DataFrame:

@@ -105,6 +105,8 @@ def _numbers(traps: pd.DataFrame, rows: pd.DataFrame, penalty: Penalty) -> dict[
         "exits": int(watched["exits"].sum()) if len(watched) else None,
         "guest_ns": int(watched["guest_ns"].sum()) if len(watched) else None,
         "watched_traps": len(watched),
+        "dead_ns": penalty.dead_ns,
+        "alive_ns": penalty.alive_ns,
         "sleep_shortest_ns": penalty.shortest_sleep_ns,
         "sleep_longest_ns": penalty.longest_sleep_ns,
         **_signal(rows),
@@ -137,15 +139,15 @@ def _cause(numbers: dict[str, Any], penalty: Penalty) -> str:
         what = signals.name(numbers["signal"])
     return (
         f"To punish a split lock the kernel puts the thread to sleep for {_ms(penalty.shortest_sleep_ns)} to "
-        f"{_ms(penalty.longest_sleep_ns)} ms ({penalty.sleep_jiffies} jiffies) and then lets it run. {what} "
-        f"ended each sleep after a median of {_ms(numbers['slept_median_ns'])} ms; the kernel then returns "
-        "with detection still on, and the same instruction traps again."
+        f"{_ms(penalty.longest_sleep_ns)} ms and then lets it run. {what} cut the sleep short, after a "
+        f"median of {_ms(numbers['slept_median_ns'])} ms. The kernel then returns with detection still on, "
+        "and the same instruction traps again."
     )
 
 
 def _remedies(trace: Trace, numbers: dict[str, Any], penalty: Penalty, guest: bool) -> list[Remedy]:
     timer = numbers["signal_code"] in (Code.SI_TIMER, Code.SI_KERNEL)
-    alive, dead = _ms(penalty.longest_sleep_ns), _ms(penalty.shortest_sleep_ns)
+    alive, dead = _ms(penalty.alive_ns), _ms(penalty.dead_ns)
     remedies = [
         Remedy(
             f"In the {'VMM' if guest else 'program'}: leave more than {alive} ms between the "

@@ -22,10 +22,14 @@ _REENABLED_PER_CPU = (6, 15)
 class Penalty:
     """The penalty of one kernel.
 
-    tick_ns: length of a jiffy; sleep_jiffies: what msleep_interruptible(10) sleeps, counted from a
-    moment between two ticks: it lasts more than `sleep_jiffies - 1` and at most `sleep_jiffies` ticks.
+    tick_ns: length of a jiffy; sleep_jiffies: what msleep_interruptible(10) asks the timer wheel for.
     exists: False before 5.19; shared_reenable: see `_REENABLED_PER_CPU`; known: False if it is a guess
     because the kernel's version is not known.
+
+    The sleep begins somewhere between two ticks. Its result is the number of jiffies that are left when the
+    thread wakes up (schedule_timeout), so a signal makes it return early until `sleep_jiffies` ticks have
+    come. Left alone it lasts one tick longer than that: the wheel rounds up, lest a timer that was armed at
+    the edge of a tick expires too soon (kernel/time/timer.c, calc_index).
     """
 
     tick_ns: int
@@ -35,14 +39,24 @@ class Penalty:
     known: bool
 
     @property
-    def shortest_sleep_ns(self) -> int:
-        """A signal that always comes within this time after the trap never lets the vCPU through."""
+    def dead_ns(self) -> int:
+        """With a signal this long after the sleep's begin, or sooner, it always returns early."""
         return (self.sleep_jiffies - 1) * self.tick_ns
 
     @property
-    def longest_sleep_ns(self) -> int:
-        """The longest undisturbed sleep: with a longer time between signals the vCPU always gets through."""
+    def alive_ns(self) -> int:
+        """With more than this between signals every vCPU gets through; between the two, chance decides."""
         return self.sleep_jiffies * self.tick_ns
+
+    @property
+    def shortest_sleep_ns(self) -> int:
+        """The shortest sleep that no signal cuts short."""
+        return self.sleep_jiffies * self.tick_ns
+
+    @property
+    def longest_sleep_ns(self) -> int:
+        """The longest such sleep, on a CPU that is free when it ends."""
+        return (self.sleep_jiffies + 1) * self.tick_ns
 
 
 def msecs_to_jiffies(ms: int, tick_ns: int) -> int:

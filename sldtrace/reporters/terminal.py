@@ -81,7 +81,7 @@ def _facts(trace: Trace, finding: Finding) -> Iterator[tuple[str, str]]:
     yield "when", _when(trace, finding)
     yield "traps", f"{n['traps']:,}, of which {n['early_returns']:,} early returns of the penalty sleep"
     asked = f"{wording.length(n['sleep_shortest_ns'])} to {wording.length(n['sleep_longest_ns'])}"
-    yield "slept", f"{wording.length(n['slept_median_ns'])} (median), where the penalty is {asked}"
+    yield "slept", f"{wording.length(n['slept_median_ns'])} (median), where the penalty lasts {asked}"
     yield "signal", _signal(n)
     yield "progress", _progress(finding)
 

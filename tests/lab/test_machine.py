@@ -9,7 +9,6 @@ import pytest
 from lab import artefacts, machine
 from lab.failures import LabError, LabTimeout
 from lab.job import Job
-from lab.kernel import KERNELS
 from lab.progress import Progress
 
 pytestmark = pytest.mark.lab
@@ -44,8 +43,9 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_a_kernel_boots_and_gives_everything_back(kernel: str, tree: Path, tmp_path: Path) -> None:
+def test_a_kernel_boots_and_gives_everything_back(tree: Path, tmp_path: Path) -> None:
+    """On one kernel: that the others boot, too, is seen in tests/integration."""
+    kernel = "sid"
     secret = os.urandom(3_000_001)
     (tmp_path / "in").write_bytes(secret)
     pieces: list[bytes] = []
@@ -64,7 +64,7 @@ def test_a_kernel_boots_and_gives_everything_back(kernel: str, tree: Path, tmp_p
     assert result.status == 7
     lines = output.splitlines()
     assert f"release {lab.kernels[kernel].release}" in lines
-    assert lab.kernels[kernel].release.startswith({"sid": "7."}.get(kernel, kernel + "."))
+    assert lab.kernels[kernel].release.startswith("7.")
     assert {"cpus 1", "mitigate 0", "cwd /sldtrace checkout", "kvm there", "to standard error"} <= set(lines)
     assert "#AC: crashing the kernel on kernel split_locks and warning on user-space split_locks" in output
     assert any(line.startswith("bcc 0.") for line in lines)
@@ -80,31 +80,21 @@ def test_a_kernel_boots_and_gives_everything_back(kernel: str, tree: Path, tmp_p
 
 
 def test_two_cpus_and_the_boot_parameter(tree: Path) -> None:
-    script = "nproc; dmesg | grep 'split lock detection'; cat /proc/cmdline"
+    """And a process that the command leaves behind does not hold the machine."""
+    script = "nproc; dmesg | grep 'split lock detection'; cat /proc/cmdline; sleep 100000 & exit 3"
     result = machine.run(
         Job(["sh", "-c", script], cpus=2, split_lock_detect="off", append="mark=1", tree=tree), QUIET
     )
-    assert result.status == 0
+    assert result.status == 3
     lines = result.output.decode().splitlines()
     assert lines[0] == "2"
     assert "disabled" in lines[1]
     assert lines[-1].endswith("split_lock_detect=off mark=1")
 
 
-def test_output_comes_while_the_command_runs_and_nothing_printed_is_taken_for_the_end(tree: Path) -> None:
-    """The first line must arrive before the command ends: it ends only by the time-out."""
-    pieces: list[bytes] = []
-    job = Job(["sh", "-c", "echo first; while :; do :; done"], tree=tree, timeout=60)
-    arrived = threading.Event()
-
-    def sink(data: bytes) -> None:
-        pieces.append(data)
-        arrived.set()
-
-    with pytest.raises(LabTimeout, match="while running the command") as caught:
-        machine.run(job, QUIET, sink)
-    assert arrived.is_set()
-    assert b"".join(pieces) == b"first\n"
+def test_a_machine_whose_time_is_over_is_ended_and_its_console_kept(tree: Path) -> None:
+    with pytest.raises(LabTimeout, match="still at work after 1 s") as caught:
+        machine.run(Job(["true"], tree=tree, timeout=1), QUIET)
     assert caught.value.hint is not None
     assert (Path(caught.value.hint.removeprefix("see ")) / "console.log").is_file()
 
@@ -128,15 +118,13 @@ def test_two_machines_side_by_side_do_not_see_each_other_and_are_the_same(tree: 
     assert first.output == second.output
 
 
-def test_a_panic_is_noticed_and_its_console_kept(tree: Path) -> None:
+def test_output_comes_before_the_end_and_a_panic_is_noticed(tree: Path) -> None:
+    """The command never ends: what it said must have been passed on before the kernel died."""
+    pieces: list[bytes] = []
+    script = "echo first; sleep 1; echo c > /proc/sysrq-trigger"
     with pytest.raises(LabError, match="Kernel panic - not syncing: sysrq") as caught:
-        machine.run(Job(["sh", "-c", "echo c > /proc/sysrq-trigger"], tree=tree), QUIET)
+        machine.run(Job(["sh", "-c", script], tree=tree), QUIET, pieces.append)
+    assert b"".join(pieces) == b"first\n"
     assert caught.value.hint is not None
     logs = Path(caught.value.hint.removeprefix("see "))
     assert "Kernel panic - not syncing" in (logs / "console.log").read_text(errors="replace")
-
-
-def test_a_background_process_does_not_hold_the_machine(tree: Path) -> None:
-    result = machine.run(Job(["sh", "-c", "sleep 100000 & echo done; exit 3"], tree=tree), QUIET)
-    assert result.status == 3
-    assert result.output == b"done\n"

@@ -232,7 +232,7 @@ def test_a_killed_recorder_leaves_what_it_flushed(tmp_path: Path) -> None:
 def test_a_file_that_appears_at_the_last_moment_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "_check", lambda path, force: None)
+    monkeypatch.setattr(target, "check", lambda path, force: None)
     (tmp_path / "a.sld").write_text("precious")
     (tmp_path / "link").symlink_to("a.sld")
     assert "exists; use --force" in refused(tmp_path / "a.sld")

@@ -1,0 +1,61 @@
+# The project's commands. `make help` lists them; each does the set-up that it needs and can be run again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
+PACKAGES := binutils curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap python3 python3-venv xz-utils
+
+.PHONY: help setup demo test test-fast lint format bench lab docs clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.packages $(VENV)/.ready ## Install what is missing (apt packages, .venv)
+
+$(VENV)/.packages: Makefile
+	@missing=""; for p in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "setup: apt-get install$$missing"; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/.ready: pyproject.toml $(VENV)/.packages
+	@echo "setup: $(VENV) with sldtrace and its development tools"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup ## Freeze a guest on an emulated Intel host, record it, print the report
+	@$(BIN)/python -m examples.demo
+
+test: setup lint ## Run all tests, those in the emulated host included
+	@$(BIN)/python -m pytest
+
+test-fast: setup ## Run the tests that need no emulated host (seconds)
+	@$(BIN)/python -m pytest -m 'not lab'
+
+lint: setup ## Check style and types
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy
+
+format: setup ## Put the code into the project's style
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+bench: setup ## Run the benchmarks (ratios, measured side by side)
+	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+lab: setup ## Build the emulated host for all kernels
+	@$(BIN)/python -m lab build
+
+docs: setup ## Write the generated parts of the documentation again
+	@$(BIN)/python -m sldtrace.recording.document
+
+clean: ## Remove what the commands above made in this folder (the lab's cache stays: python3 -m lab clean)
+	@rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
