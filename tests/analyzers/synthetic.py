@@ -18,9 +18,12 @@ from sldtrace.trace import Trace
 
 MS = 1_000_000
 TICK = 4 * MS
-SHORTEST, LONGEST = 2 * TICK, 3 * TICK  # the penalty sleep of Linux 6.12 at HZ=250
+# The penalty of Linux 6.12 at HZ=250: 3 jiffies. Signals within DEAD always cut it short, those after ALIVE
+# never do; left alone it lasts from SHORTEST to LONGEST.
+DEAD, ALIVE, SHORTEST, LONGEST = 2 * TICK, 3 * TICK, 3 * TICK, 4 * TICK
 START_NS = 1_000 * MS
 SPAN_NS = 10_000 * MS
+CLOSED_NS = START_NS + SPAN_NS
 WALL_NS = 1_790_000_000_000_000_000
 SIGUSR1, SIGALRM, SIGIO = 10, 14, 29
 VMM, VCPU = 200, 201  # TGID and TID where nothing else is said
@@ -80,7 +83,7 @@ def early(at_ns: int, slept_ns: int = MS - 50_000, left_ms: int = 9, **fields: A
 def served(at_ns: int, **fields: Any) -> Row:
     """A trap that slept its penalty to the end, so that detection was switched off."""
     quiet = {"signal": 0, "signal_code": 0, "signal_ns": 0}
-    return early(at_ns, 11 * MS, 0, **({"flags": SERVED | GUEST, **quiet} | fields))
+    return early(at_ns, 13 * MS, 0, **({"flags": SERVED | GUEST, **quiet} | fields))
 
 
 def unpunished(at_ns: int, **fields: Any) -> Row:
@@ -134,7 +137,7 @@ def facts(**groups: Mapping[str, Any] | None) -> dict[str, Any]:
 def closing(seen: int, ended_by: str = "SIGINT", unfinished: int = 0) -> dict[str, Any]:
     """Closing facts of a recording that lasted SPAN_NS."""
     return {
-        "clock": {"monotonic_ns": START_NS + SPAN_NS, "realtime_ns": WALL_NS + SPAN_NS},
+        "clock": {"monotonic_ns": CLOSED_NS, "realtime_ns": WALL_NS + SPAN_NS},
         "ended_by": ended_by,
         "seen": {"trap": seen},
         "unfinished": {"trap": unfinished},

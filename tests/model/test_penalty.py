@@ -25,8 +25,9 @@ def test_jiffies_by_tick_and_version(hz: int, before: int, since: int) -> None:
         found = penalty.of(release, tick_of(hz))
         assert found.sleep_jiffies == jiffies
         assert found.tick_ns == tick_of(hz)
-        assert found.longest_sleep_ns == jiffies * tick_of(hz)
-        assert found.shortest_sleep_ns == (jiffies - 1) * tick_of(hz)
+        assert found.dead_ns == (jiffies - 1) * tick_of(hz)
+        assert found.alive_ns == found.shortest_sleep_ns == jiffies * tick_of(hz)
+        assert found.longest_sleep_ns == (jiffies + 1) * tick_of(hz)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_version_that_cannot_be_read_is_taken_for_the_slowest_kernel(release: 
 
 
 @pytest.mark.parametrize(
-    ("facts", "longest_ns", "known"),
+    ("facts", "alive_ns", "known"),
     [
         ({}, 16_000_000, False),
         ({"kernel": {}}, 16_000_000, False),
@@ -98,6 +99,6 @@ def test_a_version_that_cannot_be_read_is_taken_for_the_slowest_kernel(release: 
         ({"kernel": {"release": OLD, "tick_ns": 1_000_000}}, 11_000_000, True),
     ],
 )
-def test_facts_that_are_missing(facts: dict[str, Any], longest_ns: int, known: bool) -> None:
+def test_facts_that_are_missing(facts: dict[str, Any], alive_ns: int, known: bool) -> None:
     found = penalty.of_facts(facts)
-    assert (found.longest_sleep_ns, found.known) == (longest_ns, known)
+    assert (found.alive_ns, found.known) == (alive_ns, known)

@@ -1,0 +1,98 @@
+"""The recordings whose reports are kept in data/, made anew for each run.
+
+usage: python -m tests.reporters.cases (in the root of the repository): writes the reports again. Read the
+difference before it is committed: it is what users will see.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sldtrace.analyzers import catalogue, threads
+from sldtrace.reporters import json, terminal
+from sldtrace.trace import Trace
+from tests.analyzers.synthetic import (
+    EARLY,
+    FLAGS,
+    GUEST,
+    MS,
+    SERVED,
+    SIGIO,
+    START_NS,
+    VCPU,
+    VMM,
+    closing,
+    early,
+    facts,
+    loop,
+    served,
+    task,
+    trace,
+    unpunished,
+)
+
+DATA = Path(__file__).parent / "data"
+WIDTH = 80
+
+
+def livelock(folder: Path) -> Trace:
+    """A vCPU that a 1 ms timer never lets through, beside one that serves its penalties."""
+    rows = loop(2000, period_ns=MS + 13)
+    rows += [served(index * 40 * MS, tid=VCPU + 1, vcpu=1, enter_cpu=1) for index in range(50)]
+    names = {VMM: b"qemu-system-x86", VCPU: b"CPU 0/KVM", VCPU + 1: b"CPU 1/KVM"}
+    return trace(folder, rows, tasks=[task(tid, comm) for tid, comm in names.items()])
+
+
+def bystanders(folder: Path) -> Trace:
+    """Split locks of three kinds of thread, and nobody who is kept from anything."""
+    rows = [served(index * 100 * MS) for index in range(40)]
+    rows += [early(index * 700 * MS + 37 * MS, 7 * MS, 2, guest_ns=600 * MS) for index in range(9)]
+    rows += [unpunished(index * 9 * MS, tid=402, tgid=400, vcpu=3) for index in range(100)]
+    rows += [served(index * 900 * MS, tid=500, tgid=500, vcpu=-1, flags=SERVED) for index in range(3)]
+    names = [task(VMM, b"qemu-system-x86"), task(500, b"legacy-app", 500)]
+    return trace(folder, rows, tasks=names, updates=[{"processes": {"400": {"comm": "cloud-hyperviso"}}}])
+
+
+def losses(folder: Path) -> Trace:
+    """A loop held up for a while; records lost, exits not watched, the end of the file missing."""
+    blind = EARLY & ~FLAGS["EXITS_WATCHED"] & ~FLAGS["MSR_WATCHED"] | GUEST | FLAGS["SIGNAL_GROUP"]
+    sent = {"signal": SIGIO, "signal_code": 0, "signal_tgid": 900, "signal_tid": 901}
+    rows = loop(6, period_ns=5 * MS, flags=blind, vcpu=-1, **sent)
+    rows += [served(31 * MS, vcpu=-1), *loop(8, 45 * MS, period_ns=3 * MS, vcpu=-1, flags=blind, **sent)]
+    lost = [
+        {"ns": START_NS + 40 * MS, "cpu": cpu, "kind": kind, "cause": cause, "count": count}
+        for cpu, kind, cause, count in ((0, 1, 1, 1200), (1, 1, 3, 1), (1, 3, 1, 7))
+    ]
+    opening = facts(kernel={"release": "6.1.0-44-cloud-amd64"}, split_lock={"mitigate": None}, cpu=None)
+    opening["probes"] = [
+        {"name": "kvm:kvm_exit", "backend": "", "detail": "this kernel does not have it now"}
+    ]
+    return trace(folder, rows, opening=opening, lost=lost, ended=closing(0), close=False)
+
+
+CASES: dict[str, Callable[[Path], Trace]] = {
+    "livelock": livelock,
+    "bystanders": bystanders,
+    "losses": losses,
+}
+
+
+def reports(recorded: Trace) -> dict[str, str]:
+    """The report in every form, by the ending of its file."""
+    findings, table = catalogue.run(recorded), threads.summary(recorded)
+    return {
+        "txt": terminal.render(recorded, findings, table, terminal.Style(WIDTH)),
+        "json": json.render(recorded, findings, table) + "\n",
+    }
+
+
+def main() -> None:
+    """Writes all reports."""
+    for name, make in CASES.items():
+        with TemporaryDirectory() as folder:
+            for ending, text in reports(make(Path(folder))).items():
+                (DATA / f"{name}.{ending}").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

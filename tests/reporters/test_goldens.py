@@ -1,0 +1,46 @@
+"""The reports as they are kept in data/; `python -m tests.reporters.cases` writes them again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.reporters import cases
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_report_is_the_one_that_is_kept(name: str, tmp_path: Path) -> None:
+    for ending, text in cases.reports(cases.CASES[name](tmp_path)).items():
+        kept = (cases.DATA / f"{name}.{ending}").read_text(encoding="utf-8")
+        assert text == kept, f"{name}.{ending} has changed; is it as it should be?"
+
+
+def test_nothing_else_is_kept() -> None:
+    expected = {f"{name}.{ending}" for name in cases.CASES for ending in ("txt", "json")}
+    assert {path.name for path in cases.DATA.iterdir()} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "headline", "verdicts"),
+    [
+        ("livelock", "LIVELOCK: vCPU 0 of qemu-system-x86 (PID 200, TID 201) ", ["livelock"]),
+        ("bystanders", "NOTHING FOUND: ", []),
+        ("losses", "HELD UP: a thread of a process (PID 200, TID 201) ", ["held up"]),
+    ],
+)
+def test_the_kept_reports_say_what_their_recordings_hold(
+    name: str, headline: str, verdicts: list[str]
+) -> None:
+    """So that a report which is wrong is not kept by mistake."""
+    assert (cases.DATA / f"{name}.txt").read_text(encoding="utf-8").startswith(headline)
+    content = json.loads((cases.DATA / f"{name}.json").read_text(encoding="utf-8"))
+    assert [finding["verdict"] for finding in content["findings"]] == verdicts
+    lost = {
+        (loss["kind"], loss["cause"], loss["cpu"]): loss["count"] for loss in content["recording"]["losses"]
+    }
+    assert lost == (
+        {("trap", "ring_full", 0): 1200, ("trap", "unfinished", 1): 1, ("task", "ring_full", 1): 7}
+        if name == "losses"
+        else {}
+    )
+    assert (content["recording"]["closing"] is None) == (name == "losses")

@@ -1,0 +1,98 @@
+"""The report for programs: the same numbers as in the analyzers, as JSON types."""
+
+import json as parser
+from pathlib import Path
+from typing import Any
+
+from sldtrace.analyzers import catalogue, threads
+from sldtrace.reporters import excerpt, json
+from sldtrace.trace import Trace
+from tests.analyzers.synthetic import (
+    CLOSED_NS,
+    FACTS,
+    MS,
+    START_NS,
+    VCPU,
+    VMM,
+    WALL_NS,
+    facts,
+    loop,
+    served,
+    task,
+    trace,
+)
+
+
+def render(recorded: Trace) -> dict[str, Any]:
+    result: dict[str, Any] = parser.loads(
+        json.render(recorded, catalogue.run(recorded), threads.summary(recorded))
+    )
+    return result
+
+
+def test_a_finding_has_its_numbers_and_its_evidence(tmp_path: Path) -> None:
+    recorded = trace(tmp_path, loop(200), tasks=[task(VCPU, b"CPU 0/KVM"), task(VMM, b"qemu")])
+    (finding,) = catalogue.run(recorded)
+    (found,) = render(recorded)["findings"]
+    assert found["numbers"] == finding.numbers
+    assert (found["kind"], found["severity"], found["verdict"]) == (
+        "early-return-loop",
+        "critical",
+        "livelock",
+    )
+    assert found["subject"] == vars(finding.subject)
+    assert found["rip"] == "0x7c40"
+    assert (found["start_ns"], found["end_ns"]) == (finding.start_ns, finding.end_ns)
+    assert found["start_wall_ns"] == WALL_NS
+    assert found["end_wall_ns"] == WALL_NS + finding.end_ns - START_NS
+    assert found["cause"] == finding.cause
+    assert found["remedies"] == [vars(remedy) for remedy in finding.remedies]
+    rows = recorded.recording.records("trap")
+    shown = [*rows[: excerpt.FIRST], *rows[-excerpt.LAST :]]
+    assert len(found["evidence"]) == len(shown)
+    for row, record in zip(found["evidence"], shown, strict=True):
+        assert {name: row[name] for name in record.dtype.names} == {
+            name: int(record[name]) for name in record.dtype.names
+        }
+        assert (row["guest"], row["slept"], row["detection_off"]) == (True, True, False)
+
+
+def test_an_address_of_64_bits_is_not_rounded(tmp_path: Path) -> None:
+    high = 0xFFFF_FFFF_8123_4567
+    (found,) = render(trace(tmp_path, loop(200, rip=high)))["findings"]
+    assert found["rip"] == "0xffffffff81234567"
+    assert {row["rip"] for row in found["evidence"]} == {high}
+
+
+def test_the_recording_describes_itself(tmp_path: Path) -> None:
+    lost = [{"ns": START_NS, "cpu": 1, "kind": 1, "cause": 1, "count": count} for count in (3, 4)]
+    found = render(trace(tmp_path, [served(0)], lost=lost, updates=[{"armed_ns": 5}]))
+    recording = found["recording"]
+    assert recording["facts"] == {**FACTS, "armed_ns": 5}
+    assert (recording["start_ns"], recording["end_ns"]) == (START_NS, CLOSED_NS)
+    assert recording["counts"] == {"trap": 1, "detection": 0, "task": 0, "lost": 2}
+    assert recording["losses"] == [{"kind": "trap", "cause": "ring_full", "cpu": 1, "count": 7}]
+    assert recording["closing"]["ended_by"] == "SIGINT"
+    assert recording["warnings"] == []
+    assert found["findings"] == []
+
+
+def test_a_recording_without_an_end_and_without_facts(tmp_path: Path) -> None:
+    found = render(trace(tmp_path, loop(200), opening={}, close=False))
+    assert found["recording"]["closing"] is None
+    assert len(found["recording"]["warnings"]) == 1
+    assert found["findings"][0]["start_wall_ns"] is None
+    assert found["recording"]["start_ns"] == START_NS
+
+
+def test_what_is_not_known_is_null(tmp_path: Path) -> None:
+    opening = facts(split_lock={"mitigate": None})
+    found = render(trace(tmp_path, [served(0, vcpu=-1), *loop(200, 20 * MS, vcpu=-1)], opening=opening))
+    assert found["findings"][0]["subject"]["vcpu"] is None
+    assert found["threads"][0]["vcpu"] is None
+    assert found["recording"]["facts"]["split_lock"]["mitigate"] is None
+
+
+def test_threads_are_those_of_the_summary(tmp_path: Path) -> None:
+    recorded = trace(tmp_path, [served(0), served(30 * MS), served(60 * MS, tid=9, vcpu=4)])
+    assert render(recorded)["threads"] == threads.summary(recorded).to_dict("records")

@@ -1,0 +1,240 @@
+"""The report for people: its widths, its colours, and each of the things that it may have to say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sldtrace.analyzers import catalogue, threads
+from sldtrace.reporters import terminal
+from sldtrace.trace import Trace
+from tests.analyzers.synthetic import (
+    EARLY,
+    FLAGS,
+    GUEST,
+    LONGEST,
+    MS,
+    SPAN_NS,
+    START_NS,
+    VCPU,
+    VMM,
+    closing,
+    early,
+    facts,
+    lasting,
+    loop,
+    served,
+    task,
+    trace,
+    unpunished,
+)
+from tests.reporters import cases
+
+RED, YELLOW, GREEN = "\x1b[31;1m", "\x1b[33;1m", "\x1b[32;1m"
+
+
+def render(recorded: Trace, width: int = 80, colour: bool = False) -> str:
+    findings, table = catalogue.run(recorded), threads.summary(recorded)
+    return terminal.render(recorded, findings, table, terminal.Style(width, colour))
+
+
+def flowing(text: str) -> str:
+    """The text with its line breaks taken out."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_line_is_wider_than_the_terminal(name: str, width: int, tmp_path: Path) -> None:
+    lines = render(cases.CASES[name](tmp_path), width).splitlines()
+    assert [line for line in lines if len(line) > width] == []
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_tables_fit_80_columns_with_large_numbers(tmp_path: Path) -> None:
+    """A name as long as the kernel allows, TIDs of seven digits (the usual pid_max), a real-time signal."""
+    tgid, tid = 4_194_303, 4_194_302
+    rows = loop(
+        40,
+        period_ns=11_111_111,
+        tgid=tgid,
+        tid=tid,
+        vcpu=287,
+        enter_cpu=127,
+        exits=12_345,
+        guest_ns=999_999,
+        signal=62,
+    )
+    rows += [unpunished(500 * MS + index, tgid=tgid, tid=tid, vcpu=287) for index in range(12_000)]
+    names = [task(tid, b"CPU 287/KVM-xyz", tgid), task(tgid, b"qemu-system-x86", tgid)]
+    text = render(trace(tmp_path, rows, tasks=names))
+    assert "SIGRTMIN+28" in text
+    assert "12,345" in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "colour"),
+    [(loop(200), RED), (lasting(2 * LONGEST, 30), YELLOW), ([served(0)], GREEN)],
+    ids=["livelock", "held up", "nothing"],
+)
+def test_only_the_verdict_is_coloured_and_only_on_request(tmp_path: Path, rows: Any, colour: str) -> None:
+    recorded = trace(tmp_path, rows)
+    plain, coloured = render(recorded), render(recorded, colour=True)
+    assert "\x1b" not in plain
+    assert coloured.startswith(colour)
+    assert coloured.count("\x1b[0m") == coloured.count("\x1b[") - 1 == 1
+    assert coloured.replace(colour, "").replace("\x1b[0m", "") == plain
+
+
+def test_a_finding_for_each_thread_and_the_worst_first(tmp_path: Path) -> None:
+    rows = [*lasting(2 * LONGEST, 30, tid=301), *lasting(20 * LONGEST, 40, tid=302, vcpu=1)]
+    text = render(trace(tmp_path, rows))
+    assert text.index("LIVELOCK: vCPU 1") < text.index("HELD UP: vCPU 0")
+    assert text.index("HELD UP") < text.index("Threads that trapped")
+
+
+def test_a_program_is_not_called_a_guest(tmp_path: Path) -> None:
+    rows = loop(200, flags=EARLY, vcpu=-1, tid=VMM)
+    text = flowing(render(trace(tmp_path, rows, tasks=[task(VMM, b"legacy-app")])))
+    assert text.startswith("LIVELOCK: a thread of legacy-app (PID 200) does not get past address 0x7c40")
+
+
+@pytest.mark.parametrize(
+    ("left_ns", "end"),
+    [(2 * LONGEST - 1, "the end of the recording"), (2 * LONGEST, "14:13:29.9")],
+)
+def test_a_loop_that_may_go_on_is_not_said_to_have_ended(tmp_path: Path, left_ns: int, end: str) -> None:
+    rows = lasting(200 * MS, 40, SPAN_NS - 200 * MS - left_ns)
+    assert f"UTC to {end}" in flowing(render(trace(tmp_path, rows)))
+
+
+def test_several_stretches_and_progress(tmp_path: Path) -> None:
+    rows = [*loop(100), served(110 * MS), *loop(200, 200 * MS)]
+    text = flowing(render(trace(tmp_path, rows)))
+    assert "300 ms in 2 stretches, the longest 200 ms" in text
+    assert "some: 1 penalty served to the end, detection switched off for it 1 time," in text
+    assert "traps 301, of which 300 early returns" in text
+
+
+def test_one_stretch_without_progress(tmp_path: Path) -> None:
+    text = flowing(render(trace(tmp_path, loop(200))))
+    assert "stretches" not in text
+    assert "none: 0 penalties served to the end, detection switched off for it 0 times," in text
+    assert "199 VM exits over 199 traps" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "SIGUSR1 to the thread, SI_TIMER: a POSIX timer (timer_create), every 1 ms (quartiles 0 us"),
+        ({"flags": EARLY | GUEST | FLAGS["SIGNAL_GROUP"]}, "SIGUSR1 to the process, SI_TIMER"),
+        (
+            {"signal_code": -6, "signal_tgid": 7, "signal_tid": 8},
+            "SI_TKILL: tgkill or pthread_kill, sent by PID 7, TID 8, every",
+        ),
+        ({"signal_code": 77}, "si_code 77: the kernel, every"),
+        ({"signal": 0, "signal_ns": 0}, "signal none was seen"),
+    ],
+)
+def test_the_signal(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    assert words in flowing(render(trace(tmp_path, loop(200, **fields))))
+
+
+def test_a_signal_that_ended_some_of_the_sleeps(tmp_path: Path) -> None:
+    rows = [row | {"signal": 0} if index < 50 else row for index, row in enumerate(loop(200))]
+    assert "it ended 150 of the sleeps" in flowing(render(trace(tmp_path, rows)))
+    assert "of the sleeps" not in render(trace(tmp_path, loop(200)))
+
+
+def test_nobody_trapped(tmp_path: Path) -> None:
+    text = render(trace(tmp_path))
+    assert text.startswith("NOTHING FOUND: ")
+    assert "Watched for 10 s: nobody took a split-lock trap." in text
+    assert "Threads that trapped" not in text
+    assert "not complete" not in text
+
+
+def test_what_became_of_harmless_traps(tmp_path: Path) -> None:
+    rows = [served(0), served(30 * MS), early(60 * MS), unpunished(200 * MS)]
+    text = flowing(render(trace(tmp_path, rows)))
+    assert "Watched for 10 s: 4 split-lock traps of 1 thread." in text
+    assert "2 slept the penalty to the end" in text
+    assert "1 were let go at once" in text
+    assert "1 were cut short by a signal, none of them in a loop." in text
+
+
+@pytest.mark.parametrize(
+    ("rest", "complete"),
+    [
+        ({}, True),
+        ({"close": False}, False),
+        ({"lost": [{"ns": START_NS, "kind": 1, "cause": 1, "count": 1}]}, False),
+    ],
+    ids=["whole", "unfinished", "lost"],
+)
+def test_nothing_found_in_a_recording_that_is_not_complete(
+    tmp_path: Path, rest: dict[str, Any], complete: bool
+) -> None:
+    text = render(trace(tmp_path, [served(0)], **rest))
+    assert text.startswith("NOTHING FOUND")
+    assert ("The recording is not complete" in text) != complete
+
+
+def test_accounts_add_up(tmp_path: Path) -> None:
+    lost = [{"ns": START_NS, "cpu": cpu, "kind": 1, "cause": 1, "count": 20} for cpu in (0, 1)]
+    lost += [{"ns": START_NS, "cpu": 0, "kind": 3, "cause": 1, "count": 500}]
+    rows = [served(0), served(30 * MS)]
+    recorded = trace(tmp_path, rows, lost=lost, ended=closing(50, unfinished=1))
+    text = flowing(render(recorded))
+    assert (
+        "50 traps counted in the kernel = 2 recorded + 40 lost + 1 unfinished + 7 missing from this" in text
+    )
+    assert "lost on CPU 1: 20 trap records (ring_full)" in text
+    assert "lost on CPU 0: 500 task records (ring_full)" in text
+    text = flowing(render(trace(tmp_path, rows, lost=lost, ended=closing(43, unfinished=1))))
+    assert "43 traps counted in the kernel = 2 recorded + 40 lost + 1 unfinished " in text
+    assert "from this file" not in text
+
+
+def test_accounts_without_an_end(tmp_path: Path) -> None:
+    text = flowing(render(trace(tmp_path, [served(0)], close=False)))
+    assert "1 traps recorded, 0 lost; the recording was not ended" in text
+    assert "warning: the recording has no end" in text
+
+
+def test_probes_by_backend_and_those_that_are_missing(tmp_path: Path) -> None:
+    opening = facts()
+    opening["probes"] = [
+        {"name": "f1", "backend": "fentry", "detail": ""},
+        {"name": "f2", "backend": "fentry", "detail": ""},
+        {"name": "k1", "backend": "kprobe", "detail": "why"},
+        {"name": "a:t", "backend": "tracepoint", "detail": ""},
+        {"name": "m:s", "backend": "", "detail": "not there"},
+    ]
+    text = flowing(render(trace(tmp_path, opening=opening)))
+    assert "Probes: fentry on f1 f2, kprobe on k1" in text
+    assert "Could not be watched: m:s" in text
+    assert "a:t" not in text
+    assert "Could not" not in render(trace(tmp_path))
+
+
+def test_probes_are_those_of_the_last_word_on_them(tmp_path: Path) -> None:
+    """The recorder adds the probes of the first trap later."""
+    later = [{"name": "kvm:kvm_exit", "backend": "", "detail": "refused"}]
+    assert "Could not be watched: kvm:kvm_exit" in render(trace(tmp_path, updates=[{"probes": later}]))
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        {},
+        {"clock": {}},
+        {"kernel": {}, "probes": []},
+        facts(kernel=None, clock=None, split_lock=None, cpu=None),
+    ],
+)
+def test_facts_may_be_missing(tmp_path: Path, opening: dict[str, Any]) -> None:
+    text = render(trace(tmp_path, loop(200), opening=opening, ended={}))
+    assert flowing(text).startswith("LIVELOCK: vCPU 0 of a process (PID 200, TID 201)")
+    assert f"TID {VCPU}" in text
