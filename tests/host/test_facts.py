@@ -1,0 +1,63 @@
+"""The facts that open a recording, from a fake /proc."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sldtrace import __version__
+from sldtrace.host import facts
+from tests.host.fakeproc import proc
+
+
+def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
+    found = facts.read(proc(tmp_path, mitigate="0\n", cmdline="split_lock_detect=warn"))
+    assert json.loads(json.dumps(found)) == found
+    assert list(found) == ["tool", "clock", "kernel", "cpu", "split_lock", "kvm"]
+    assert found["tool"] == {"name": "sldtrace", "version": __version__}
+    assert found["cpu"]["model"] == "A CPU: with a colon"
+    assert found["cpu"]["vendor"] == "GenuineIntel"
+    assert found["split_lock"] == {
+        "mode": "warn",
+        "detects_split_locks": True,
+        "detects_bus_locks": False,
+        "mitigate": 0,
+    }
+    assert found["kernel"]["tick_ns"] > 0
+    assert found["kvm"] == {"module": "kvm_intel"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "module"),
+    [
+        ("kvm_amd 1 0 - Live 0x0\nkvm 2 1 kvm_amd, Live 0x0\n", "kvm_amd"),
+        ("kvm 2 0 - Live 0x0\n", None),
+        ("kvm_intel_extra 2 0 - Live 0x0\n", None),
+        ("", None),
+    ],
+)
+def test_the_module_of_kvm(modules: str, module: str | None, tmp_path: Path) -> None:
+    assert facts.read(proc(tmp_path, modules=modules))["kvm"] == {"module": module}
+
+
+def test_a_cpu_that_says_nothing_of_itself(tmp_path: Path) -> None:
+    folder = proc(tmp_path)
+    (folder / "cpuinfo").write_text("")
+    found: dict[str, Any] = facts.read(folder)
+    assert (found["cpu"]["vendor"], found["cpu"]["model"]) == ("unknown", "unknown")
+
+
+def test_the_clocks_are_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLOCK_MONOTONIC is read before and after, the wall clock in between."""
+    monotonic = iter([1_000, 1_200])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(monotonic))
+    monkeypatch.setattr(time, "time_ns", lambda: 5_000_000)
+    assert facts.clock() == {"monotonic_ns": 1_100, "realtime_ns": 5_000_000}
+
+
+def test_the_clocks_of_this_machine() -> None:
+    before = time.monotonic_ns()
+    found = facts.clock()
+    assert before <= found["monotonic_ns"] <= time.monotonic_ns()

@@ -1,0 +1,67 @@
+"""What a host does about split locks, from fake /proc trees."""
+
+from pathlib import Path
+
+import pytest
+
+from sldtrace.host import splitlock
+from tests.host.fakeproc import CPUINFO, proc
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "mode"),
+    [
+        ("BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet", "warn"),
+        ("quiet split_lock_detect=off", "off"),
+        ("split_lock_detect=fatal quiet", "fatal"),
+        ("split_lock_detect=ratelimit:5", "ratelimit:5"),
+        ("split_lock_detect=off a=b split_lock_detect=warn\n", "warn"),
+        ("my_split_lock_detect=off", "warn"),
+        ("x.split_lock_detect=off", "warn"),
+        ("", "warn"),
+    ],
+)
+def test_mode(cmdline: str, mode: str) -> None:
+    for flags in ({"split_lock_detect"}, {"bus_lock_detect", "fpu"}):
+        assert splitlock.parse_mode(cmdline, flags) == mode
+    assert splitlock.parse_mode(cmdline, {"fpu", "split_lock"}) == "unsupported"
+
+
+def test_fields_of_the_first_processor() -> None:
+    fields = splitlock.cpu_fields(CPUINFO.format(flags="fpu vme split_lock_detect"))
+    assert fields["model name"] == "A CPU: with a colon"
+    assert fields["flags"] == "fpu vme split_lock_detect"
+    assert fields["processor"] == "0"
+    assert fields["power management"] == ""
+    assert splitlock.cpu_fields("") == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "split", "bus"),
+    [
+        ("fpu split_lock_detect", True, False),
+        ("bus_lock_detect fpu", False, True),
+        ("split_lock_detect bus_lock_detect", True, True),
+    ],
+)
+def test_flags_of_the_cpu(flags: str, split: bool, bus: bool, tmp_path: Path) -> None:
+    lock = splitlock.read(proc(tmp_path, flags=flags, cmdline="quiet split_lock_detect=fatal"))
+    assert (lock.detects_split_locks, lock.detects_bus_locks, lock.mode) == (split, bus, "fatal")
+
+
+def test_a_cpu_without_detection(tmp_path: Path) -> None:
+    lock = splitlock.read(proc(tmp_path, flags="fpu vme", cmdline="split_lock_detect=warn"))
+    assert lock == splitlock.SplitLock("unsupported", False, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("sysctl", "value"), [("0\n", 0), ("1\n", 1), ("100\n", 100), (None, None), ("", None), ("on\n", None)]
+)
+def test_the_sysctl(sysctl: str | None, value: int | None, tmp_path: Path) -> None:
+    assert splitlock.read(proc(tmp_path, mitigate=sysctl)).mitigate == value
+
+
+def test_a_cpuinfo_without_flags(tmp_path: Path) -> None:
+    folder = proc(tmp_path)
+    (folder / "cpuinfo").write_text("processor : 0\n")
+    assert splitlock.read(folder).mode == "unsupported"
