@@ -1,0 +1,200 @@
+"""The command line as a whole: what it imports, how it fails, how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import sldtrace
+from sldtrace import cli
+from sldtrace.errors import SldtraceError, UsageError
+
+ROOT = Path(sldtrace.__file__).parents[1]
+HEAVY = ("pandas", "numpy", "bcc", "tabulate")
+
+
+def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+def command(*arguments: str, **rest: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-m", "sldtrace", *arguments],
+        text=True,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        **{"stdout": subprocess.PIPE, **rest},
+    )
+
+
+def loaded(code: str) -> set[str]:
+    """Which of the heavy modules are imported after that code."""
+    report = f"import sys\nprint('loaded', *(name for name in {HEAVY} if name in sys.modules))"
+    run = python(f"try:\n {code}\nexcept SystemExit: pass\n{report}")
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.splitlines()[-1].split()[1:])
+
+
+# What is imported
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sldtrace",
+        "import sldtrace.cli",
+        "from sldtrace.cli import run; run(['--help'])",
+        "from sldtrace.cli import run; run(['--version'])",
+        "from sldtrace.cli import run; run(['record', '--help'])",
+        "from sldtrace.cli import run; run(['report', '--help'])",
+        "from sldtrace.cli import run; run(['guest', 'run', '--help'])",
+    ],
+)
+def test_help_imports_nothing_heavy(code: str) -> None:
+    assert loaded(code) == set()
+
+
+def test_recording_never_imports_pandas() -> None:
+    modules = [f"sldtrace.capture.{path.stem}" for path in (ROOT / "sldtrace" / "capture").glob("[!_]*.py")]
+    assert "sldtrace.capture.recorder" in modules
+    assert loaded(f"import sldtrace.commands.record, {', '.join(modules)}") == {"numpy"}
+
+
+def test_the_check_of_imports_sees_an_import() -> None:
+    assert "pandas" in loaded("import sldtrace.trace")
+
+
+# Commands
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_names_every_command(flag: str) -> None:
+    run = command(flag)
+    assert run.returncode == 0
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in run.stdout
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("name", [*cli.COMMANDS, "guest list", "guest run"])
+def test_help_of_every_command(name: str) -> None:
+    run = command(*name.split(), "--help")
+    assert run.returncode == 0
+    assert f"Usage: sldtrace {name} " in run.stdout
+    assert run.stderr == ""
+
+
+def test_version() -> None:
+    assert command("--version").stdout == f"sldtrace, version {sldtrace.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "No such command 'nothing'"),
+        (["--nothing"], "--nothing"),
+        (["report"], "Missing argument 'FILE'"),
+        (["record"], "Missing option '-o'"),
+        (["record", "-o", "x", "--duration", "soon"], "'soon' is not a length of time"),
+        (["record", "-o", "x", "--pid", "0"], "0 is not in the range x>=1"),
+        (["report", "x", "--fail-on", "everything"], "'everything' is not one of"),
+    ],
+)
+def test_usage_errors_have_status_2(arguments: list[str], said: str) -> None:
+    run = command(*arguments)
+    assert run.returncode == 2
+    assert said in run.stderr.replace('"', "'")
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+
+
+# Failures
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Makes `sldtrace boom` raise it."""
+
+    @click.command()
+    def boom() -> None:
+        raise error
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: boom)
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "status"),
+    [
+        (SldtraceError("it broke", "mend it"), "sldtrace: it broke; mend it", 1),
+        (SldtraceError("it broke"), "sldtrace: it broke", 1),
+        (UsageError("no such thing", "ask for another"), "sldtrace: no such thing; ask for another", 2),
+        (OSError(28, "No space left on device"), "sldtrace: No space left on device", 1),
+        (OSError("strange"), "sldtrace: strange", 1),
+        (MemoryError(), "sldtrace: out of memory", 1),
+    ],
+)
+def test_an_expected_failure_is_one_line(
+    error: Exception,
+    line: str,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(monkeypatch, error)
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["boom"])
+    assert ended.value.code == status
+    said = capsys.readouterr()
+    assert said.err == line + "\n"
+    assert said.out == ""
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["boom"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["guest", "list"]])
+def test_a_reader_that_has_gone_ends_it_in_silence(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        run = command(*arguments, stdout=writer)
+    finally:
+        os.close(writer)
+    assert run.stderr == ""
+    assert run.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        run = command("guest", "list", stdout=full)
+    assert run.stderr == "sldtrace: No space left on device\n"
+    assert run.returncode == 1
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["boom"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.strip() == "Aborted!"
+
+
+# The errors themselves
+
+
+def test_an_error_says_what_and_what_to_do() -> None:
+    error = SldtraceError("a is missing", "install a")
+    assert (error.message, error.hint, str(error)) == ("a is missing", "install a", "a is missing; install a")
+    assert str(SldtraceError("a is missing")) == "a is missing"
+    assert issubclass(UsageError, SldtraceError)
+    assert (SldtraceError.exit_status, UsageError.exit_status) == (1, 2)
