@@ -1,0 +1,245 @@
+"""`sldtrace record` without a kernel: what it orders of the recorder, what it says, what it refuses."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sldtrace.capture import recorder
+from sldtrace.capture.program import Sizes
+from sldtrace.capture.recorder import Order, Status
+from sldtrace.commands import record as module
+from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.host import access, kernel, process, splitlock
+from sldtrace.host.splitlock import SplitLock
+
+DETECTS = SplitLock("warn", True, False, 1)
+SECOND = 1_000_000_000
+
+
+class FakeRecorder:
+    """Notes the order, reports some progress, and ends as it is told to."""
+
+    orders: list[Order]
+    progress: list[Status]
+    ends: Status | Exception
+
+    def __init__(self, order: Order, say: Callable[[str], None], tell: Callable[[Status], None]) -> None:
+        self.orders.append(order)
+        self._say, self._tell = say, tell
+
+    def run(self) -> Status:
+        self._say("recording")
+        for status in self.progress:
+            self._tell(status)
+        if isinstance(self.ends, Exception):
+            raise self.ends
+        return self.ends
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeRecorder]:
+    """A host where recording works, and a recorder that does not."""
+    monkeypatch.setattr(recorder, "Recorder", FakeRecorder)
+    monkeypatch.setattr(FakeRecorder, "orders", [], raising=False)
+    monkeypatch.setattr(FakeRecorder, "progress", [], raising=False)
+    monkeypatch.setattr(FakeRecorder, "ends", Status(ended_by="SIGINT"), raising=False)
+    monkeypatch.setattr(access, "require", lambda: None)
+    monkeypatch.setattr(process, "exists", lambda tgid: tgid == 77)
+    monkeypatch.setattr(splitlock, "read", lambda: DETECTS)
+    monkeypatch.setattr(kernel, "has_tracepoint", lambda category, name: True)
+    monkeypatch.setattr(kernel, "has_btf", lambda: True)
+    return FakeRecorder
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(module.record, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "order"),
+    [
+        (("-o", "x.sld"), Order(Path("x.sld"))),
+        (("-o", "x", "-d", "1.5s", "--pid", "77", "-f"), Order(Path("x"), 3 * SECOND // 2, 77, True)),
+        (("-o", "x", "-d", "30"), Order(Path("x"), 30 * SECOND)),
+        (("-o", "x", "--backend", "kprobe"), Order(Path("x"), backend="kprobe")),
+        (("-o", "x", "--ring-pages", "4"), Order(Path("x"), sizes=Sizes(4, 4, 4))),
+        (
+            ("-o", "x", "--ring-pages", "4", "--poll", "2s", "--pid", "77"),
+            Order(Path("x"), tgid=77, sizes=Sizes(4, 4, 4), poll_ns=2 * SECOND),
+        ),
+    ],
+)
+def test_options_become_the_order(arguments: tuple[str, ...], order: Order, fake: type[FakeRecorder]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert fake.orders == [order]
+
+
+def test_nothing_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is piped on is the report, not the recorder's talk."""
+    module.record.main(["-o", "x"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 3
+
+
+def test_the_last_lines(fake: type[FakeRecorder]) -> None:
+    fake.ends = Status(
+        elapsed_ns=12_345_000_000, traps=12_345, early_returns=12_000, lost=7, ended_by="duration"
+    )
+    assert run("-o", "a\nb.sld").output.splitlines() == [
+        "sldtrace: recording",
+        "sldtrace: 12,345 traps in 12.3 s, 12,000 early returns, 7 records lost; ended by duration",
+        r"sldtrace: next: sldtrace report a\nb.sld",
+    ]
+
+
+@pytest.mark.parametrize("unfinished", [0, 3])
+def test_what_had_not_ended_is_told(unfinished: int, fake: type[FakeRecorder]) -> None:
+    fake.ends = Status(unfinished=unfinished, ended_by="SIGINT")
+    assert ("sldtrace: 3 traps had not ended and are not in the file" in run("-o", "x").output) == bool(
+        unfinished
+    )
+
+
+def test_without_a_terminal_a_line_each_ten_seconds(fake: type[FakeRecorder]) -> None:
+    fake.progress = [
+        Status(elapsed_ns=second * SECOND, traps=1000 * second, lost=second, bytes=2048)
+        for second in range(1, 26)
+    ]
+    lines = [line for line in run("-o", "x").output.splitlines() if "traps" in line][:-1]
+    assert lines == [
+        "00:00:01  traps 1,000  early returns 0  drops 1  2 KiB",
+        "00:00:11  traps 11,000  early returns 0  drops 11  2 KiB",
+        "00:00:21  traps 21,000  early returns 0  drops 21  2 KiB",
+    ]
+
+
+class FakeTerminal:
+    """A stderr that is a terminal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = FakeTerminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    screen = module._Screen()
+    screen.status(Status(elapsed_ns=SECOND, traps=1))
+    screen.status(Status(elapsed_ns=2 * SECOND, traps=2))
+    assert "\n" not in terminal.text
+    assert terminal.text.count("\r\x1b[K") == 2
+    screen.say("news")
+    assert terminal.text.endswith("KiB\nsldtrace: news\n")
+    screen.end()
+    assert terminal.text.endswith("news\n")
+    screen.status(Status(elapsed_ns=3 * SECOND))
+    screen.end()
+    screen.end()
+    assert terminal.text.endswith("KiB\n")
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "00:00:00"),
+        (SECOND - 1, "00:00:00"),
+        (59 * SECOND, "00:00:59"),
+        (60 * SECOND, "00:01:00"),
+        (3_599 * SECOND, "00:59:59"),
+        (3_600 * SECOND, "01:00:00"),
+        (360_061 * SECOND, "100:01:01"),
+    ],
+)
+def test_clock(ns: int, text: str) -> None:
+    assert module._clock(ns) == text
+
+
+# Refusals
+
+
+def test_a_host_that_cannot_record_is_refused_before_all_else(
+    monkeypatch: pytest.MonkeyPatch, fake: type[FakeRecorder]
+) -> None:
+    def refuse() -> None:
+        raise SldtraceError("no right", "run it as root")
+
+    monkeypatch.setattr(access, "require", refuse)
+    result = run("-o", "x", "--pid", "1234567")
+    assert str(result.exception) == "no right; run it as root"
+    assert fake.orders == []
+
+
+def test_a_process_that_does_not_exist(fake: type[FakeRecorder]) -> None:
+    result = run("-o", "x", "--pid", "78")
+    assert isinstance(result.exception, UsageError)
+    assert "there is no process 78" in str(result.exception)
+    assert fake.orders == []
+
+
+def test_a_failure_leaves_the_line_of_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, fake: type[FakeRecorder]
+) -> None:
+    terminal = FakeTerminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fake.progress = [Status(elapsed_ns=SECOND)]
+    fake.ends = SldtraceError("the disk is full")
+    with pytest.raises(SldtraceError):
+        module.record.main(["-o", "x"], standalone_mode=False)
+    assert terminal.text.endswith("KiB\n")
+
+
+# Warnings
+
+
+def warnings() -> list[str]:
+    return [line for line in run("-o", "x").output.splitlines() if "warning" in line]
+
+
+def test_a_host_with_everything_has_no_warning() -> None:
+    assert warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "value", "said"),
+    [
+        (
+            splitlock,
+            "read",
+            SplitLock("off", True, False, 1),
+            "is off (split_lock_detect=off): nothing can trap",
+        ),
+        (splitlock, "read", SplitLock("unsupported", False, False, 1), "is not supported by this CPU"),
+        (kernel, "has_tracepoint", False, "KVM is not loaded: no VM exits"),
+        (kernel, "has_btf", False, "no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes"),
+    ],
+)
+def test_each_lack_that_is_not_fatal_is_a_warning(
+    target: Any, name: str, value: Any, said: str, monkeypatch: pytest.MonkeyPatch, fake: type[FakeRecorder]
+) -> None:
+    monkeypatch.setattr(target, name, lambda *_: value)
+    (line,) = warnings()
+    assert line.startswith("sldtrace: warning: ")
+    assert said in line
+    assert len(fake.orders) == 1
+
+
+@pytest.mark.parametrize("mode", ["warn", "fatal"])
+def test_modes_in_which_guests_trap_have_no_warning(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splitlock, "read", lambda: SplitLock(mode, True, False, 1))
+    assert warnings() == []
