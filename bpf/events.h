@@ -78,20 +78,21 @@ enum sld_lost_cause {
 	SLD_LOST_RING_FULL = 1,		/* no room in the ring buffer: the recorder was not read fast enough */
 	SLD_LOST_TABLE_FULL = 2,	/* too many threads trap at once: no room to follow another one */
 	SLD_LOST_UNFINISHED = 3,	/* the return of a run was never seen */
+	SLD_LOST_SKIPPED = 4,		/* the kernel did not run the probe (bpf_prog_info.recursion_misses); cpu is not known */
 };
 
 /* Records lost since the previous record of the same CPU, kind and cause. */
 struct sld_lost {
 	__u64 ns;			/* ns: when the loss was read out */
 	__u64 count;			/* count: records lost since the previous report */
-	__u32 cpu;			/* index: CPU that lost them */
+	__u32 cpu;			/* index: CPU that lost them; 4294967295: not known */
 	__u16 kind;			/* kind: enum sld_kind of what was lost */
 	__u16 cause;			/* cause: enum sld_lost_cause */
 };
 
 /* Not in any file: what the probes and the recorder tell each other through maps. */
 
-/* Size of the probes' tallies: one counter per CPU at index kind * SLD_CAUSES + cause. */
+/* Size of the probes' tallies: a counter at index (cpu * SLD_KINDS + kind) * SLD_CAUSES + cause. */
 enum sld_tallies {
 	SLD_KINDS = 8,			/* above the largest enum sld_kind */
 	SLD_CAUSES = 8,			/* above the largest enum sld_lost_cause */

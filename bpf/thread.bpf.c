@@ -23,17 +23,21 @@ struct sld_thread {
 BPF_HASH(threads, u32, struct sld_thread, SLD_THREADS);
 BPF_ARRAY(blank, struct sld_thread, 1);
 BPF_HASH(groups, u32, struct sld_signal, SLD_THREADS);	/* by TGID: signals sent to the process */
-BPF_PERCPU_ARRAY(tallies, u64, SLD_KINDS * SLD_CAUSES);
-BPF_ARRAY(control, u64, 2);	/* set by the recorder, by enum sld_control */
+
+/* Shared with the recorder as memory, not by the bpf system call: that one keeps kprobe and tracepoint programs from
+ * running on its CPU meanwhile (bpf_disable_instrumentation), also when a vCPU thread preempts it. */
+BPF_F_TABLE("array", u32, u64, tallies, SLD_CPUS * SLD_KINDS * SLD_CAUSES, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, u64, control, 2, BPF_F_MMAPABLE);	/* by enum sld_control */
 BPF_RINGBUF_OUTPUT(tasks, SLD_TASK_PAGES);
 
 static __always_inline void tally(u32 kind, u32 cause)
 {
-	u32 slot = kind * SLD_CAUSES + cause;
+	u32 slot = (bpf_get_smp_processor_id() * SLD_KINDS + kind) * SLD_CAUSES + cause;
 	u64 *n = tallies.lookup(&slot);
 
+	/* Atomic: where the kernel is preemptible, another thread may count on this CPU in between. */
 	if (n)
-		(*n)++;
+		__sync_fetch_and_add(n, 1);
 }
 
 static __always_inline u64 told(u32 what)

@@ -2,23 +2,22 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
-from lab import artefacts, machine
-from lab.job import Job
 from lab.kernel import KERNELS
-from lab.machine import Result
-from lab.progress import Progress
 
 # What does not depend on the kernel is looked at on one only, by a machine of its own.
 LIMITS = "limits"
 _LIMITS_KERNEL = "6.12"
-_SCENARIO = Path(__file__).parent / "integration" / "scenario.py"
+_REPOSITORY = Path(__file__).resolve().parent.parent
 _MACHINES = pytest.StashKey["Machines"]()
 
 
@@ -27,24 +26,28 @@ class Scenario:
     """What one machine brought back: the protocol of scenario.py, and the folder with the recordings."""
 
     kernel: str
-    result: Result
     protocol: dict[str, Any]
     folder: Path
 
 
 class Machines:
-    """The runs of the scenario by kernel."""
+    """The runs of the scenario, by kernel, and one for the limits.
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
+    Each is a process of its own, with the environment of the beginning: other tests change theirs.
+    """
+
+    def __init__(self, folder: Path, terminal: TextIO) -> None:
         self._folder = folder
-        self._progress = progress
+        self._terminal = terminal
+        self._environment = dict(os.environ)
+        self._start = time.monotonic()
         self._pool = ThreadPoolExecutor(max_workers=2)
         self._runs: dict[str, Future[Scenario]] = {}
 
     def begin(self, names: set[str]) -> None:
-        """Builds what is missing, then runs the machines: named by their kernel, or LIMITS."""
-        kernels = {_LIMITS_KERNEL if name == LIMITS else name for name in names}
-        built = self._pool.submit(artefacts.ensure, sorted(kernels), self._progress)
+        """Builds what is missing, then runs the machines."""
+        kernels = sorted({_LIMITS_KERNEL if name == LIMITS else name for name in names})
+        built = self._pool.submit(self._build, kernels)
         for name in sorted(names):
             self._runs[name] = self._pool.submit(self._run, name, built)
 
@@ -56,24 +59,33 @@ class Machines:
         """Begins nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, name: str, built: "Future[artefacts.Lab]") -> Scenario:
+    def _say(self, text: str) -> None:
+        self._terminal.write(f"tests: [{time.monotonic() - self._start:5.1f} s] {text}\n")
+
+    def _lab(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "lab", *arguments]
+        return subprocess.run(command, cwd=_REPOSITORY, env=self._environment, text=True, **options)
+
+    def _build(self, kernels: list[str]) -> None:
+        options = [word for kernel in kernels for word in ("--kernel", kernel)]
+        if self._lab("build", *options, stderr=self._terminal).returncode:
+            raise RuntimeError("the lab cannot be built; see above")
+
+    def _run(self, name: str, built: "Future[None]") -> Scenario:
         kernel, part = (_LIMITS_KERNEL, "limits") if name == LIMITS else (name, "verdicts")
-        job = Job(
-            command=["python3", "/tmp/scenario.py", "/tmp/out", part],
-            kernel=kernel,
-            put={"/tmp/scenario.py": _SCENARIO},
-            fetch=["/tmp/out"],
-            out=self._folder / name,
-            timeout=1500,
+        built.result()
+        self._say(f"the emulated host boots Linux {kernel} for the {part}")
+        begun = time.monotonic()
+        done = self._lab(
+            *("run", "--quiet", "--kernel", kernel, "--timeout", "1500"),
+            *("--fetch", "/tmp/out", "--out", str(self._folder / name)),
+            *("--", "python3", "tests/integration/scenario.py", "/tmp/out", part),
+            capture_output=True,
         )
-        lab = built.result()
-        self._progress.stage(f"{part} on {lab.kernels[kernel].release}: begun")
-        result = machine.run(job, Progress(quiet=True), lab=lab)
-        took = f"{result.timings.total:.0f} s"
-        self._progress.stage(f"{part} on {lab.kernels[kernel].release}: status {result.status}, {took}")
-        assert result.status == 0, result.output.decode(errors="replace")
-        folder = result.files["/tmp/out"]
-        return Scenario(kernel, result, json.loads((folder / "protocol.json").read_text()), folder)
+        self._say(f"Linux {kernel}, {part}: status {done.returncode} after {time.monotonic() - begun:.0f} s")
+        assert done.returncode == 0, done.stdout + done.stderr
+        folder = self._folder / name / "out"
+        return Scenario(kernel, json.loads((folder / "protocol.json").read_text()), folder)
 
 
 def _needed(items: list[pytest.Item]) -> set[str]:
@@ -98,7 +110,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     stream = os.fdopen(os.dup(2), "w", buffering=1)
     capture.resume_global_capture()
     folder = session.config._tmp_path_factory.mktemp("machines")  # type: ignore[attr-defined]
-    machines = Machines(folder, Progress(stream, terminal=False))
+    machines = Machines(folder, stream)
     session.config.stash[_MACHINES] = machines
     machines.begin(names)
 

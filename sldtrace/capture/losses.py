@@ -1,6 +1,7 @@
 """Turns the probes' counters into `lost` records and totals: nothing is lost without being counted."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from sldtrace.recording import schema
 
+_NO_CPU = 0xFFFFFFFF
 Tallies = npt.NDArray[np.uint64]
 
 
@@ -16,9 +18,14 @@ class Losses:
 
     def __init__(self) -> None:
         self._previous: Tallies | None = None
+        self._skipped = 0
 
-    def update(self, tallies: Tallies) -> npt.NDArray[Any]:
-        """`lost` records for what was lost since the last call; an empty array when nothing was."""
+    def update(self, tallies: Tallies, skipped: Mapping[str, int]) -> npt.NDArray[Any]:
+        """`lost` records for what was lost since the last call; an empty array when nothing was.
+
+        skipped: see Program.skipped. A guest's run whose entry probe was skipped is a lost trap that was
+        not even seen; with any other function something is missing in a record.
+        """
         before = self._previous if self._previous is not None else np.zeros_like(tallies)
         self._previous = tallies.copy()
         grown = tallies - before
@@ -30,6 +37,16 @@ class Losses:
         records["cpu"] = cpu
         records["kind"] = kind
         records["cause"] = cause
+        missed = sum(number for function, number in skipped.items() if _begins_run(function))
+        if missed > self._skipped:
+            unseen = np.zeros(1, records.dtype)
+            unseen["ns"] = time.monotonic_ns()
+            unseen["count"] = missed - self._skipped
+            unseen["cpu"] = _NO_CPU
+            unseen["kind"] = schema.current().records["trap"].number
+            unseen["cause"] = schema.current().enums["lost_cause"].values["SKIPPED"]
+            self._skipped = missed
+            records = np.concatenate([records, unseen])
         return records
 
     def seen(self, kind: str) -> int:
@@ -47,3 +64,7 @@ class Losses:
             return np.zeros((1, 1), np.uint64)
         causes: Tallies = self._previous[number]
         return causes
+
+
+def _begins_run(function: str) -> bool:
+    return function.startswith(("kfunc__", "kprobe__")) and function.endswith("__handle_guest_split_lock")

@@ -1,6 +1,6 @@
 """Compiles the probes of bpf/ into one module in this kernel's terms, and reaches its maps."""
 
-import ctypes
+import mmap
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sldtrace import resources
-from sldtrace.capture import bcc
+from sldtrace.capture import bcc, kinfo
 from sldtrace.capture.ring import Ring
 from sldtrace.errors import SldtraceError
 from sldtrace.host import kernel
@@ -52,6 +52,7 @@ def source(tgid: int | None, sizes: Sizes, kprobes: Collection[str]) -> tuple[st
     # `#line` makes the compiler's messages name the right file.
     text = "".join(f'#line 1 "{name}"\n{(folder / name).read_text(encoding="utf-8")}' for name in parts)
     flags = [f"-DSLD_{kind.upper()}_PAGES={sizes.pages(kind)}" for kind in RINGS]
+    flags.append(f"-DSLD_CPUS={kernel.possible_cpus()}")
     for record in schema.current().records.values():
         text += (
             f'_Static_assert(sizeof(struct sld_{record.name}) == {record.dtype.itemsize}, "{record.name}");\n'
@@ -88,6 +89,10 @@ class Program:
             reasons = [line for line in messages if "error:" in line] or messages or [str(error)]
             raise SldtraceError(f"the probes do not compile here: {reasons[0].strip()}") from error
         self.functions = self._functions()
+        tally = schema.enumeration("tallies").values
+        shape = (kernel.possible_cpus(), tally["KINDS"], tally["CAUSES"])
+        self._tallies = self._memory("tallies", shape[0] * shape[1] * shape[2]).reshape(shape)
+        self._control = self._memory("control", len(schema.enumeration("control").values))
 
     def _functions(self) -> frozenset[str]:
         library, module = self._library.lib, self.module.module
@@ -104,28 +109,25 @@ class Program:
 
     def tell(self, name: str, value: int) -> None:
         """Sets an entry of enum sld_control."""
-        index = schema.enumeration("control").values[name]
-        self.module["control"][ctypes.c_int(index)] = ctypes.c_uint64(value)
+        self._control[schema.enumeration("control").values[name]] = value
 
     def tallies(self) -> npt.NDArray[np.uint64]:
         """The probes' counters, shape (kinds, causes, CPUs): events seen at cause 0, lost at the others."""
-        sizes = schema.enumeration("tallies").values
-        rows = self._tally_rows(sizes["KINDS"] * sizes["CAUSES"])
-        return rows.reshape(sizes["KINDS"], sizes["CAUSES"], -1)
+        return self._tallies.transpose(1, 2, 0).copy()
 
-    def _tally_rows(self, count: int) -> npt.NDArray[np.uint64]:
-        table = self.module["tallies"]
-        rows = np.zeros((count, table.total_cpu), np.uint64)
-        key = ctypes.c_uint32()
-        for index in range(count):
-            key.value = index
-            address = rows[index].ctypes.data
-            if (
-                self._library.lib.bpf_lookup_elem(table.map_fd, ctypes.byref(key), ctypes.c_void_p(address))
-                < 0
-            ):
-                raise SldtraceError("the probes' counters cannot be read")
-        return rows
+    def skipped(self) -> dict[str, int]:
+        """By function, how often the kernel did not run it although its event came, as far as it counts that.
+
+        It skips a program that would run inside itself (fentry; counted since 5.12, 9ed9e9ba2337), and any
+        kprobe or tracepoint program inside another or inside the bpf system call (since 6.7, dd8657894c11).
+        """
+        loaded = self.module.funcs.items()
+        return {name.decode(): kinfo.recursion_misses(self._library.lib, one.fd) for name, one in loaded}
+
+    def _memory(self, table: str, count: int) -> npt.NDArray[np.uint64]:
+        size = -(-count * 8 // PAGE) * PAGE
+        mapped = mmap.mmap(self.module[table].map_fd, size, mmap.MAP_SHARED)
+        return np.frombuffer(mapped, np.uint64, count)
 
     def load(self, function: str) -> None:
         """Has the kernel verify a tracepoint's function, without attaching it."""

@@ -106,6 +106,7 @@ class Recorder:
                 "ended_by": status.ended_by,
                 "seen": {kind: self._losses.seen(kind) for kind in RINGS},
                 "unfinished": {"trap": status.unfinished},
+                "skipped": {name: count for name, count in program.skipped().items() if count},
             }
         finally:
             writer.close({"clock": facts.clock(), **closing})
@@ -167,7 +168,7 @@ class Recorder:
                 self._say(f"warning: {probe.name} is not attached: {probe.detail}")
 
     def _account(self, program: Program, writer: Writer) -> None:
-        lost = self._losses.update(program.tallies())
+        lost = self._losses.update(program.tallies(), program.skipped())
         if len(lost):
             writer.append("lost", lost)
             self._status.lost += int(lost["count"].sum())

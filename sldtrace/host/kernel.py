@@ -27,6 +27,11 @@ def tick_ns() -> int:
     return round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 
 
+def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
+    """How many CPUs there can ever be: one more than the largest number in the list, such as `0-3,8-11`."""
+    return max(int(number) for number in re.findall(r"\d+", path.read_text())) + 1
+
+
 def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str]:
     """Those of the names that are functions of the kernel (of its image or of a module)."""
     found = set()

@@ -13,6 +13,7 @@ from sldtrace.host import signals
 from sldtrace.reporters import excerpt, tables, wording
 from sldtrace.trace import Trace
 
+_NO_CPU = 0xFFFFFFFF  # struct sld_lost: not known
 _COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
 
 
@@ -184,7 +185,8 @@ def _recording(trace: Trace, style: Style) -> Iterator[str]:
     yield textwrap.fill(_accounts(trace), style.width, initial_indent="  ", subsequent_indent="  ")
     yield from _probes(trace, style)
     for loss in recording.losses:
-        yield f"  lost on CPU {loss.cpu}: {wording.plural(loss.count, loss.kind + ' record')} ({loss.cause})"
+        where = "" if loss.cpu == _NO_CPU else f" on CPU {loss.cpu}"
+        yield f"  lost{where}: {wording.plural(loss.count, loss.kind + ' record')} ({loss.cause})"
     for warning in recording.warnings:
         yield textwrap.fill(f"warning: {warning}", style.width, initial_indent="  ", subsequent_indent="  ")
 
@@ -211,18 +213,16 @@ def _probes(trace: Trace, style: Style) -> Iterator[str]:
 
 def _accounts(trace: Trace) -> str:
     written = trace.recording.counts.get("trap", 0)
-    lost = sum(loss.count for loss in trace.recording.losses if loss.kind == "trap")
+    losses = [loss for loss in trace.recording.losses if loss.kind == "trap"]
+    lost = sum(loss.count for loss in losses)
     closing = trace.recording.closing or {}
     seen = closing.get("seen", {}).get("trap")
     if seen is None:
-        return (
-            f"{written:,} traps recorded, {lost:,} lost; the recording was not ended, so more may be missing"
-        )
+        return f"{written:,} traps recorded, {lost:,} lost; the recording was not ended: more may be missing"
+    counted = seen + sum(loss.count for loss in losses if loss.cause == "skipped")
     going = closing.get("unfinished", {}).get("trap", 0)
-    missing = seen - written - lost - going
-    text = (
-        f"{seen:,} traps counted in the kernel = {written:,} recorded + {lost:,} lost + {going:,} unfinished"
-    )
+    text = f"{counted:,} traps counted = {written:,} recorded + {lost:,} lost + {going:,} unfinished"
+    missing = counted - written - lost - going
     return text if not missing else f"{text} + {missing:,} missing from this file"
 
 
