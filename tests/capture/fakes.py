@@ -98,6 +98,7 @@ class Host:
         self.programs: list[FakeProgram] = []
         self.rings: dict[str, FakeRing] = {}
         self.counters: Callable[[], np.ndarray] = no_tallies
+        self.skips: dict[str, int] = {}
 
     def program(self, tgid: int | None, sizes: Sizes, kprobes: Collection[str]) -> "FakeProgram":
         """Takes the place of the class Program."""
@@ -151,6 +152,9 @@ class FakeProgram:
     def tallies(self) -> np.ndarray:
         self._host.log.append(("tallies", ""))
         return self._host.counters()
+
+    def skipped(self) -> dict[str, int]:
+        return dict(self._host.skips)
 
     def close(self) -> None:
         self._host.log.append(("close", ""))

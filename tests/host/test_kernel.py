@@ -153,3 +153,11 @@ def test_lockdown(text: str | None, mode: str, tmp_path: Path, monkeypatch: pyte
 def test_tracefs(mounted: set[str], found: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) in mounted and mode == os.R_OK | os.X_OK)
     assert kernel.tracefs() == (Path(found) if found else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0\n", 1), ("0-3\n", 4), ("0-3,8-11\n", 12), ("0,2,4-5\n", 6), ("0-287\n", 288)]
+)
+def test_possible_cpus(text: str, count: int, tmp_path: Path) -> None:
+    (tmp_path / "possible").write_text(text)
+    assert kernel.possible_cpus(tmp_path / "possible") == count

@@ -187,14 +187,20 @@ def test_accounts_add_up(tmp_path: Path) -> None:
     rows = [served(0), served(30 * MS)]
     recorded = trace(tmp_path, rows, lost=lost, ended=closing(50, unfinished=1))
     text = flowing(render(recorded))
-    assert (
-        "50 traps counted in the kernel = 2 recorded + 40 lost + 1 unfinished + 7 missing from this" in text
-    )
+    assert "50 traps counted = 2 recorded + 40 lost + 1 unfinished + 7 missing from this file" in text
     assert "lost on CPU 1: 20 trap records (ring_full)" in text
     assert "lost on CPU 0: 500 task records (ring_full)" in text
     text = flowing(render(trace(tmp_path, rows, lost=lost, ended=closing(43, unfinished=1))))
-    assert "43 traps counted in the kernel = 2 recorded + 40 lost + 1 unfinished " in text
+    assert "43 traps counted = 2 recorded + 40 lost + 1 unfinished " in text
     assert "from this file" not in text
+
+
+def test_traps_that_the_probes_never_saw_are_counted_too(tmp_path: Path) -> None:
+    lost = [{"ns": START_NS, "cpu": 0xFFFF_FFFF, "kind": 1, "cause": 4, "count": 3}]
+    text = flowing(render(trace(tmp_path, [served(0)], lost=lost)))
+    assert "4 traps counted = 1 recorded + 3 lost + 0 unfinished " in text
+    assert "lost: 3 trap records (skipped)" in text
+    assert "4294967295" not in text
 
 
 def test_accounts_without_an_end(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""From running counters to lost records: nothing twice, nothing missed, on every CPU."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sldtrace.capture.losses import Losses
+from sldtrace.recording import schema
+from tests.capture.fakes import no_tallies
+
+CAUSES = schema.current().enums["lost_cause"].values
+TRAP, DETECTION, TASK = (schema.current().records[name].number for name in ("trap", "detection", "task"))
+SEEN, FULL, TABLE, UNFINISHED, SKIPPED = (
+    CAUSES[name] for name in ("NOTHING", "RING_FULL", "TABLE_FULL", "UNFINISHED", "SKIPPED")
+)
+NO_CPU = 0xFFFF_FFFF  # struct sld_lost: the CPU is not known
+
+
+def counters(*entries: tuple[int, int, int, int]) -> np.ndarray:
+    """Counters from (kind, cause, cpu, count)."""
+    table = no_tallies()
+    for kind, cause, cpu, count in entries:
+        table[kind, cause, cpu] = count
+    return table
+
+
+def rows(records: np.ndarray) -> set[tuple[int, int, int, int]]:
+    return {tuple(int(record[name]) for name in ("kind", "cause", "cpu", "count")) for record in records}
+
+
+def test_nothing_lost_is_no_record() -> None:
+    losses = Losses()
+    assert len(losses.update(no_tallies(), {})) == 0
+    assert len(losses.update(counters((TRAP, SEEN, 0, 1000), (TASK, SEEN, 1, 5)), {})) == 0
+    assert (losses.seen("trap"), losses.seen("task"), losses.seen("detection")) == (1000, 5, 0)
+    assert losses.lost("trap") == 0
+
+
+def test_before_the_first_look_nothing_is_known_to_be_lost() -> None:
+    assert (Losses().seen("trap"), Losses().lost("trap")) == (0, 0)
+
+
+def test_each_cpu_kind_and_cause_has_its_record_of_what_was_added() -> None:
+    losses = Losses()
+    first = counters((TRAP, SEEN, 0, 100), (TRAP, FULL, 0, 7), (TRAP, FULL, 1, 2), (TASK, TABLE, 1, 1))
+    records = losses.update(first, {})
+    assert rows(records) == {(TRAP, FULL, 0, 7), (TRAP, FULL, 1, 2), (TASK, TABLE, 1, 1)}
+    assert records.dtype == schema.current().records["lost"].dtype
+    assert len(set(records["ns"].tolist())) == 1
+    assert records["ns"][0] > 0
+    assert len(losses.update(first, {})) == 0
+    second = counters(
+        (TRAP, SEEN, 0, 300),
+        (TRAP, SEEN, 1, 50),
+        (TRAP, FULL, 0, 7),
+        (TRAP, FULL, 1, 5),
+        (TRAP, UNFINISHED, 0, 1),
+        (TASK, TABLE, 1, 1),
+    )
+    assert rows(losses.update(second, {})) == {(TRAP, FULL, 1, 3), (TRAP, UNFINISHED, 0, 1)}
+    assert losses.seen("trap") == 350
+    assert losses.lost("trap") == 13
+    assert (losses.seen("task"), losses.lost("task")) == (0, 1)
+
+
+def test_the_callers_array_may_be_used_again() -> None:
+    losses = Losses()
+    table = counters((TRAP, FULL, 0, 1))
+    losses.update(table, {})
+    table[TRAP, FULL, 0] = 4
+    assert rows(losses.update(table, {})) == {(TRAP, FULL, 0, 3)}
+
+
+def test_large_counts_are_exact() -> None:
+    losses = Losses()
+    losses.update(counters((TRAP, FULL, 1, (1 << 60) + 1)), {})
+    assert rows(losses.update(counters((TRAP, FULL, 1, (1 << 60) + 4)), {})) == {(TRAP, FULL, 1, 3)}
+    assert losses.lost("trap") == (1 << 60) + 4
+
+
+ENTRY = "kfunc__vmlinux__handle_guest_split_lock"
+
+
+@pytest.mark.parametrize(
+    ("function", "counts"),
+    [
+        (ENTRY, True),
+        ("kfunc__handle_guest_split_lock", True),
+        ("kprobe__handle_guest_split_lock", True),
+        ("kretfunc__vmlinux__handle_guest_split_lock", False),
+        ("kretprobe__handle_guest_split_lock", False),
+        ("kfunc__vmlinux__split_lock_warn", False),
+        ("kprobe__msleep_interruptible", False),
+        ("tracepoint__kvm__kvm_exit", False),
+    ],
+)
+def test_a_run_whose_beginning_was_skipped_is_lost_and_was_not_seen(function: str, counts: bool) -> None:
+    losses = Losses()
+    skipped = 4 if counts else 0
+    assert rows(losses.update(no_tallies(), {function: 4})) == (
+        {(TRAP, SKIPPED, NO_CPU, 4)} if counts else set()
+    )
+    assert (losses.seen("trap"), losses.lost("trap")) == (0, 0)
+    assert len(losses.update(no_tallies(), {function: 4})) == 0
+    table = counters((TRAP, FULL, 1, 2))
+    assert rows(losses.update(table, {function: 9})) == {(TRAP, FULL, 1, 2)} | (
+        {(TRAP, SKIPPED, NO_CPU, 9 - skipped)} if counts else set()
+    )
+
+
+def test_what_was_skipped_has_a_time() -> None:
+    (record,) = Losses().update(no_tallies(), {ENTRY: 1, "kprobe__down_interruptible": 7})
+    assert record["ns"] > 0
+    assert record["count"] == 1
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(
+                st.sampled_from([TRAP, DETECTION, TASK]),
+                st.sampled_from([SEEN, FULL, TABLE, UNFINISHED]),
+                st.integers(0, 1),
+                st.integers(1, 1000),
+            ),
+            max_size=8,
+        ),
+        max_size=8,
+    )
+)
+def test_the_records_add_up_to_the_counters(steps: list[list[tuple[int, int, int, int]]]) -> None:
+    losses, table, total = Losses(), no_tallies(), no_tallies()
+    for step in steps:
+        for kind, cause, cpu, count in step:
+            table[kind, cause, cpu] += np.uint64(count)
+        for record in losses.update(table, {}):
+            assert record["count"] > 0
+            total[record["kind"], record["cause"], record["cpu"]] += record["count"]
+    lost = table.copy()
+    lost[:, SEEN] = 0
+    assert (total == lost).all()
+    for kind, number in (("trap", TRAP), ("detection", DETECTION), ("task", TASK)):
+        assert losses.seen(kind) == (table[number, SEEN].sum() if steps else 0)
+        assert losses.lost(kind) == lost[number].sum()
