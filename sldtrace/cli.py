@@ -1,8 +1,6 @@
 """The click group: names the commands, loads the one that is asked for, turns failures into one line."""
 
 import importlib
-import os
-import signal
 import sys
 from typing import Any
 
@@ -51,10 +49,6 @@ def run(argv: list[str] | None = None) -> Any:
     except SldtraceError as error:
         click.echo(f"sldtrace: {error}", err=True)
         sys.exit(error.exit_status)
-    except BrokenPipeError:
-        # The reader of our output (a pager, head) has gone: end as a filter does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         # Chiefly our own output: a full disk, a terminal that has gone.
         click.echo(f"sldtrace: {error.strerror or error}", err=True)

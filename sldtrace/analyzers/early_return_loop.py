@@ -10,6 +10,8 @@ did anything in between.
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from sldtrace.analyzers.finding import Finding, Remedy, Severity
@@ -45,12 +47,20 @@ def chains(traps: pd.DataFrame, penalty: Penalty) -> pd.DataFrame:
     goes_on = (
         early
         & early.shift(fill_value=False)
-        & (rows["tid"] == rows["tid"].shift())
-        & (rows["rip"] == rows["rip"].shift())
+        & _as_before(rows["tid"])
+        & _as_before(rows["rip"])
         & (rows["guest_ns"] < penalty.tick_ns)
     )
     rows["chain"] = (~goes_on).cumsum()
     return rows[early]
+
+
+# Not by `shift`, which makes floats of integers: two addresses in the kernel's half may then look alike.
+def _as_before(column: pd.Series) -> npt.NDArray[np.bool_]:
+    values = column.to_numpy()
+    same: npt.NDArray[np.bool_] = np.zeros(len(values), bool)
+    same[1:] = values[1:] == values[:-1]
+    return same
 
 
 def in_loops(rows: pd.DataFrame, penalty: Penalty) -> pd.DataFrame:

@@ -61,7 +61,8 @@ class Penalty:
 
 def msecs_to_jiffies(ms: int, tick_ns: int) -> int:
     """Jiffies that cover `ms`, rounded up (kernel/time/time.c, msecs_to_jiffies)."""
-    return -(-ms * 1_000_000 // tick_ns)
+    hz = round(1e9 / tick_ns)
+    return -(-ms * hz // 1000)
 
 
 def of(release: str, tick_ns: int) -> Penalty:

@@ -169,7 +169,7 @@ def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
                 "traps": f"{row['traps']:,}",
                 "early": f"{row['early_returns']:,}",
                 "served": f"{row['served']:,}",
-                "unpunished": f"{row['unpunished']:,}",
+                "let go": f"{row['unpunished']:,}",
                 "slept": wording.length(row["slept_ns"]),
             }
         )

@@ -133,10 +133,9 @@ def test_the_threshold_is_that_of_this_kernel(scenario: Scenario, backend: str) 
     assert early.max() * 1_000_000 == expected * tick
     rows = traps(scenario, backend, "alive")
     served = rows[rows["slept"] & (rows["sleep_left_ms"] == 0)]["sleep_ns"]
-    assert (served >= finding.numbers["sleep_shortest_ns"]).all()
-    late = (
-        300_000  # until the thread runs: 60,000 instructions here; the recorder may hold the only CPU longer
-    )
+    late = 300_000  # 60,000 instructions here: the tick itself is late, then the thread
+    assert (served > finding.numbers["sleep_shortest_ns"] - late).all()
+    # The recorder may hold the only CPU for longer than that, now and then.
     assert (served < finding.numbers["sleep_longest_ns"] + late).mean() > 0.9
 
 

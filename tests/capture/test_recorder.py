@@ -1,0 +1,441 @@
+"""A whole recording without a kernel: rings and counters are played by fakes, the file is a real one."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sldtrace.capture import probes, recorder
+from sldtrace.capture.recorder import STOP_SIGNALS, Order, Recorder, Status
+from sldtrace.errors import SldtraceError
+from sldtrace.host import facts, kernel, process
+from sldtrace.recording.reader import Recording, open_recording
+from sldtrace.recording.writer import Writer
+from tests.analyzers.synthetic import FACTS, MS, START_NS, array, early, served, task
+from tests.capture import fakes
+from tests.capture.fakes import FUNCTIONS, LATE_TRACEPOINTS, FakeRing, Host, stop, tallies
+
+
+def traps(count: int, at_ns: int = 0) -> np.ndarray:
+    return array("trap", [early(at_ns + index * MS) for index in range(count)])
+
+
+class Session:
+    """A recorder on a fake host, with what it said and told."""
+
+    def __init__(self, folder: Path, host: Host) -> None:
+        self.host = host
+        self.path = folder / "a.sld"
+        self.said: list[str] = []
+        self.told: list[Status] = []
+
+    def run(self, **order: Any) -> Status:
+        """Records until the rings have sent a signal; no test waits for more than the time it needs."""
+        given = {"path": self.path, "duration_ns": 5_000 * MS, "poll_ns": MS, **order}
+        return Recorder(
+            Order(**given), self.said.append, lambda status: self.told.append(Status(**vars(status)))
+        ).run()
+
+    def rings(self, **batches: list[Any]) -> None:
+        """What each read of each ring gives."""
+        self.host.rings = {kind: FakeRing(kind, given) for kind, given in batches.items()}
+
+    def opened(self) -> Recording:
+        return open_recording(self.path)
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    host = fakes.install(monkeypatch)
+    monkeypatch.setattr(facts, "read", lambda: {**FACTS})
+    monkeypatch.setattr(kernel, "tick_ns", lambda: 10_000)
+    monkeypatch.setattr(recorder, "_SETTLE_NS", 2 * MS)
+    return Session(tmp_path, host)
+
+
+def then(
+    effect: Callable[[], None], records: "np.ndarray | None" = None
+) -> Callable[[], "np.ndarray | None"]:
+    """A batch with a side effect."""
+
+    def batch() -> "np.ndarray | None":
+        effect()
+        return records
+
+    return batch
+
+
+def nothing() -> None:
+    """A read that finds the ring empty."""
+
+
+# What is in the file
+
+
+def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> None:
+    first, second, last = traps(5), traps(3, 100 * MS), traps(2, 200 * MS)
+    switches = array("detection", [{"ns": START_NS, "value": 1 << 29, "cpu": 1, "tid": 201}])
+    session.rings(
+        trap=[first, then(stop, second), last],
+        task=[array("task", [task(201, b"CPU 0/KVM")])],
+        detection=[switches],
+    )
+    session.host.counters = lambda: tallies(trap_NOTHING=10, task_NOTHING=1, detection_NOTHING=1)
+    status = session.run()
+    with session.opened() as recording:
+        assert recording.warnings == []
+        assert recording.closed
+        assert recording.records("trap").tobytes() == np.concatenate([first, second, last]).tobytes()
+        assert recording.records("detection").tobytes() == switches.tobytes()
+        assert recording.counts == {"trap": 10, "detection": 1, "task": 1, "lost": 0}
+        assert recording.closing is not None
+        assert recording.closing["seen"] == {"trap": 10, "task": 1, "detection": 1}
+        assert recording.closing["unfinished"] == {"trap": 0}
+        assert recording.closing["ended_by"] == "SIGINT"
+        assert recording.closing["clock"].keys() == {"monotonic_ns", "realtime_ns"}
+    assert (status.traps, status.early_returns, status.seen, status.lost, status.unfinished) == (
+        10,
+        10,
+        10,
+        0,
+        0,
+    )
+    assert status.bytes > 0
+
+
+def test_early_returns_are_those_of_the_sleep_and_of_the_semaphore(session: Session) -> None:
+    rows = [early(0), early(MS, left_ms=1), served(2 * MS), served(20 * MS, semaphore_result=-4)]
+    session.rings(trap=[then(stop, array("trap", rows))])
+    assert session.run().early_returns == 3
+
+
+def test_the_facts_name_the_probes_and_the_filter(session: Session) -> None:
+    session.rings(trap=[then(stop)])
+    session.run(tgid=77)
+    assert session.host.programs[0].tgid == 77
+    with session.opened() as recording:
+        assert recording.facts["filters"] == {"tgid": 77}
+        assert recording.facts["kernel"] == FACTS["kernel"]
+        backends = {probe["name"]: probe["backend"] for probe in recording.facts["probes"]}
+    assert [backends[name] for name in FUNCTIONS] == ["fentry"] * 4
+
+
+def test_processes_are_described_when_they_first_trap(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def describe(tgid: int) -> dict[str, str]:
+        asked.append(tgid)
+        return {"comm": f"vmm-{tgid}"}
+
+    monkeypatch.setattr(process, "describe", describe)
+    tasks = [task(201, b"a"), task(202, b"b"), task(301, b"c", 300)]
+    session.rings(task=[array("task", tasks)], trap=[then(stop)])
+    session.run()
+    assert sorted(asked) == [200, 300]
+    with session.opened() as recording:
+        (update,) = recording.updates
+        assert update == {"processes": {"200": {"comm": "vmm-200"}, "300": {"comm": "vmm-300"}}}
+
+
+# Arming
+
+
+def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Session) -> None:
+    log = session.host.log
+
+    def nothing_yet() -> None:
+        assert session.host.done("attach tracepoint")[2:] == []
+
+    def armed() -> None:
+        assert session.host.done("attach tracepoint")[2:] == list(LATE_TRACEPOINTS)
+        assert log[-1] == ("tell ARMED", "time")
+
+    session.rings(
+        trap=[
+            then(nothing_yet),
+            then(nothing_yet, traps(1)),
+            then(armed, traps(1, MS)),
+            then(stop, traps(1, 2 * MS)),
+        ]
+    )
+    session.run()
+    assert session.host.done("tell ARMED") == ["time"]
+    with session.opened() as recording:
+        (update,) = recording.updates
+        assert update["armed_ns"] > 0
+        names = [probe["name"] for probe in update["probes"]]
+        assert names[-3:] == list(LATE_TRACEPOINTS)
+        assert set(FUNCTIONS) < set(names)
+
+
+def test_without_a_trap_nothing_is_armed(session: Session) -> None:
+    session.rings(trap=[then(stop)])
+    session.run()
+    assert session.host.done("tell ARMED") == []
+    assert session.host.done("attach tracepoint")[2:] == []
+
+
+def test_a_late_probe_that_is_missing_is_a_warning(session: Session) -> None:
+    session.host.refusals["tracepoint msr:write_msr"] = "no such event"
+    session.rings(trap=[traps(1), then(stop)])
+    session.run()
+    warnings = [line for line in session.said if "warning" in line]
+    assert warnings == ["warning: msr:write_msr is not attached: no such event"]
+
+
+# The gate
+
+
+def test_runs_are_recorded_from_when_all_probes_are_attached_to_the_end(session: Session) -> None:
+    session.rings(trap=[then(stop)])
+    session.run()
+    log = session.host.log
+    assert session.host.done("tell OPEN") == ["time", "0"]
+    opened, closed = log.index(("tell OPEN", "time")), log.index(("tell OPEN", "0"))
+    attached = [index for index, (entry, _) in enumerate(log) if entry.startswith("attach")]
+    detached = [index for index, (entry, _) in enumerate(log) if entry.startswith("detach")]
+    assert max(attached) < opened < closed < min(detached)
+    assert ("tallies", "") in log[closed:]
+
+
+def test_counters_are_read_before_the_rings_in_the_end(session: Session) -> None:
+    """Else a record that comes in between would be counted, and not be in the file."""
+    order: list[str] = []
+
+    def counters() -> np.ndarray:
+        order.append("counters")
+        return fakes.no_tallies()
+
+    session.host.counters = counters
+    noting = then(lambda: order.append("ring"))
+    # The signal is fetched before the second read; the third is that of the end.
+    session.rings(trap=[then(stop), noting, noting])
+    session.run()
+    assert order == ["ring", "counters", "ring"]
+
+
+# Losses
+
+
+def test_losses_are_in_the_file_and_in_the_accounts(session: Session) -> None:
+    session.rings(trap=[then(stop, traps(3))])
+    session.host.counters = lambda: tallies(trap_NOTHING=10, trap_RING_FULL=6, trap_UNFINISHED=1)
+    status = session.run()
+    with session.opened() as recording:
+        assert [(loss.kind, loss.cause, loss.cpu, loss.count) for loss in recording.losses] == [
+            ("trap", "ring_full", 1, 6),
+            ("trap", "unfinished", 1, 1),
+        ]
+    assert (status.lost, status.seen, status.unfinished) == (7, 10, 0)
+
+
+def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
+    session.rings(trap=[then(stop, traps(3))])
+    session.host.counters = lambda: tallies(trap_NOTHING=3)
+    session.host.skips = {
+        "kprobe__handle_guest_split_lock": 2,
+        "kretprobe__split_lock_warn": 1,
+        "kprobe__down_interruptible": 0,
+    }
+    status = session.run()
+    with session.opened() as recording:
+        (loss,) = recording.losses
+        assert (loss.kind, loss.cause, loss.count) == ("trap", "skipped", 2)
+        assert recording.closing is not None
+        assert recording.closing["skipped"] == {
+            "kprobe__handle_guest_split_lock": 2,
+            "kretprobe__split_lock_warn": 1,
+        }
+    assert (status.lost, status.unfinished) == (2, 0)
+
+
+def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a recorder that is killed has told of them."""
+    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
+    session.host.counters = lambda: tallies(trap_NOTHING=5, trap_RING_FULL=2)
+    seen = []
+
+    def look() -> None:
+        with session.opened() as recording:
+            seen.append(
+                (recording.counts["trap"], [loss.count for loss in recording.losses], recording.closed)
+            )
+        stop()
+
+    session.rings(trap=[traps(3), then(look)])
+    session.run()
+    assert seen == [(3, [2], False)]
+    assert session.told[0].lost == 2
+    assert session.told[0].seen == 5
+
+
+def test_the_status_is_told_once_a_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.rings(trap=[traps(1), traps(1, MS), then(stop)])
+    session.run()
+    assert session.told == []
+    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
+    session.rings(trap=[traps(1), traps(1, MS), then(stop)])  # one more read, with the signal
+    session.run(force=True)
+    assert [status.traps for status in session.told] == [1, 2, 2, 2]
+
+
+# The end
+
+
+def test_runs_under_way_are_waited_for(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_SETTLE_NS", 60_000 * MS)
+    session.host.counters = lambda: tallies(trap_NOTHING=4)
+    session.rings(trap=[then(stop, traps(2)), nothing, nothing, nothing, traps(2, 50 * MS)])
+    status = session.run()
+    assert (status.traps, status.unfinished) == (4, 0)
+
+
+def test_but_not_for_ever(session: Session) -> None:
+    """A run may wait for the semaphore as long as others are punished."""
+    session.rings(trap=[then(stop, traps(2))])
+    session.host.counters = lambda: tallies(trap_NOTHING=5)
+    assert session.run().unfinished == 3
+    with session.opened() as recording:
+        assert recording.closing is not None
+        assert recording.closing["unfinished"] == {"trap": 3}
+
+
+@pytest.mark.parametrize("number", sorted(STOP_SIGNALS))
+def test_ends_on_each_stop_signal(session: Session, number: signal.Signals) -> None:
+    session.rings(trap=[then(lambda: stop(number), traps(1))])
+    status = session.run(duration_ns=None)
+    assert status.ended_by == number.name
+    assert (session.path.exists(), status.traps) == (True, 1)
+
+
+def test_the_stop_signals() -> None:
+    assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} == STOP_SIGNALS
+
+
+def test_ends_when_its_time_is_up(session: Session) -> None:
+    session.rings(trap=[traps(1)])
+    status = session.run(duration_ns=3 * MS)
+    assert status.ended_by == "duration"
+    assert status.elapsed_ns >= 3 * MS
+    with session.opened() as recording:
+        assert recording.closing is not None
+        assert recording.closing["ended_by"] == "duration"
+
+
+def test_what_it_says(session: Session) -> None:
+    session.rings(trap=[then(stop)])
+    session.run(duration_ns=None)
+    assert session.said == [
+        "compiling and attaching the probes",
+        f"recording to {session.path} until Ctrl-C",
+    ]
+    session.said.clear()
+    session.rings(trap=[then(stop)])
+    session.run(force=True)
+    assert session.said[-1] == f"recording to {session.path}"
+
+
+def test_signals_are_as_before(session: Session) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    session.rings(trap=[then(stop)])
+    session.run()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+    assert not signal.sigpending() & STOP_SIGNALS
+
+
+def test_a_ring_that_was_left_out_is_not_read(session: Session) -> None:
+    session.rings(trap=[then(stop, traps(1))])
+    session.run()
+    with session.opened() as recording:
+        assert recording.counts["detection"] == 0
+
+
+# Failures
+
+
+def left(session: Session) -> set[tuple[str, str]]:
+    """What the host is left with; the program must have been unloaded, too."""
+    assert session.host.log[-1] == ("close", "")
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & STOP_SIGNALS
+    return session.host.left_attached()
+
+
+@pytest.mark.parametrize("when", ["append", "flush", "facts_update", "close"])
+def test_a_file_that_cannot_be_written_leaves_nothing_attached(
+    session: Session, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Writer, *arguments: object) -> None:
+        raise SldtraceError("cannot write a.sld: No space left on device")
+
+    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
+    monkeypatch.setattr(Writer, when, full)
+    session.rings(trap=[traps(1), traps(1, MS), then(stop)], task=[array("task", [task(201, b"a")])])
+    with pytest.raises(SldtraceError, match="No space left on device"):
+        session.run()
+    assert left(session) == set()
+
+
+def test_what_was_written_before_a_failure_stays_readable(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
+
+    def broken() -> None:
+        raise SldtraceError("the ring is gone")
+
+    session.rings(trap=[traps(4), then(broken)])
+    with pytest.raises(SldtraceError, match="the ring is gone"):
+        session.run()
+    assert left(session) == set()
+    with session.opened() as recording:
+        assert recording.counts["trap"] == 4
+        assert recording.closing is not None
+        assert recording.closing["ended_by"] == "error"
+        assert "seen" not in recording.closing
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_target_that_is_refused_costs_no_compilation(session: Session, tmp_path: Path, force: bool) -> None:
+    with pytest.raises(SldtraceError, match="is a directory"):
+        session.run(path=tmp_path, force=force)
+    session.path.write_text("precious")
+    if not force:
+        with pytest.raises(SldtraceError, match="exists; use --force"):
+            session.run()
+        assert session.path.read_text() == "precious"
+    assert session.host.log == []
+
+
+def test_a_target_that_appears_meanwhile_leaves_nothing_attached(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any) -> fakes.FakeProgram:
+        session.path.write_text("precious")
+        return session.host.program(*arguments)
+
+    monkeypatch.setattr(probes, "Program", slow)
+    with pytest.raises(SldtraceError, match="exists; use --force"):
+        session.run()
+    assert left(session) == set()
+    assert session.path.read_text() == "precious"
+
+
+def test_probes_that_cannot_be_attached_leave_no_file(session: Session) -> None:
+    session.host.refusals["kprobe handle_guest_split_lock"] = "refused"
+    with pytest.raises(SldtraceError, match="cannot be probed"):
+        session.run(backend="kprobe")
+    assert not session.path.exists()
+    assert left(session) == set()
+
+
+def test_only_this_thread_is_needed(session: Session) -> None:
+    session.rings(trap=[then(stop)])
+    before = threading.active_count()
+    session.run()
+    assert threading.active_count() == before
