@@ -17,11 +17,15 @@ _STYLE = tabulate.TableFormat(
 )
 
 
-def table(rows: Sequence[Mapping[Any, Any]], right: bool = False) -> str:
-    """The rows as text; the keys of the first are the headers, the values stay as they are."""
+def table(rows: Sequence[Mapping[Any, Any]], numbers: bool = False) -> str:
+    """The rows as text; the keys of the first are the headers, the values stay as they are.
+
+    numbers: all columns but the first are to the right.
+    """
     before, tabulate.MIN_PADDING = tabulate.MIN_PADDING, 0
     try:
-        align = "right" if right else "left"
-        return tabulate.tabulate(rows, "keys", _STYLE, disable_numparse=True, stralign=align)
+        others = "right" if numbers else "left"
+        columns = ["left"] + [others] * (len(rows[0]) - 1) if rows else []
+        return tabulate.tabulate(rows, "keys", _STYLE, disable_numparse=True, colalign=columns)
     finally:
         tabulate.MIN_PADDING = before

@@ -173,7 +173,7 @@ def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
                 "slept": wording.length(row["slept_ns"]),
             }
         )
-    return tables.table(rows, right=True)
+    return tables.table(rows, numbers=True)
 
 
 def _recording(trace: Trace, style: Style) -> Iterator[str]:

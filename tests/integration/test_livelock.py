@@ -57,6 +57,10 @@ def test_recording_ends_clean(scenario: Scenario, backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_backend_is_the_one_that_the_kernel_allows(scenario: Scenario, backend: str) -> None:
     """The first recording prefers fentry; in the second the kernel's BTF was hidden."""
+    said = "\n".join(scenario.protocol[backend]["stderr"])
+    assert ("warning: the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes" in said) == (
+        backend == "kprobe"
+    )
     used = {probe["name"]: probe["backend"] for probe in of(scenario, backend).facts["probes"]}
     functions = ["handle_guest_split_lock", "split_lock_warn", "msleep_interruptible", "down_interruptible"]
     assert [used[name] for name in functions] == [backend] * 4

@@ -9,10 +9,10 @@ ROWS = [{"name": "a", "n": "1,000"}, {"name": "long", "n": "0x10"}]
 
 def test_left_and_right() -> None:
     assert tables.table(ROWS).splitlines() == ["name  n", "----  -----", "a     1,000", "long  0x10"]
-    assert tables.table(ROWS, right=True).splitlines() == [
+    assert tables.table(ROWS, numbers=True).splitlines() == [
         "name      n",
         "----  -----",
-        "   a  1,000",
+        "a     1,000",
         "long   0x10",
     ]
 
