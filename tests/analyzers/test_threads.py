@@ -72,6 +72,11 @@ def test_a_fatal_trap_is_in_no_column_but_traps(tmp_path: Path) -> None:
     assert [row[name] for name in ("traps", "early_returns", "served", "unpunished")] == [1, 0, 0, 0]
 
 
+def test_a_vcpu_whose_thread_takes_split_locks_of_its_own_is_a_guest(tmp_path: Path) -> None:
+    rows = [served(0, flags=SERVED, vcpu=-1), served(30 * MS)]
+    assert threads.summary(trace(tmp_path, rows))["guest"].tolist() == [True]
+
+
 def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_path: Path) -> None:
     rows = [
         served(0, tid=303, flags=SERVED, vcpu=-1),

@@ -204,6 +204,21 @@ def test_runs_are_recorded_from_when_all_probes_are_attached_to_the_end(session:
     assert ("tallies", "") in log[closed:]
 
 
+def test_runs_that_began_before_all_probes_were_there_have_time_to_pass(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        assert session.host.done("tell OPEN") == []
+        slept.append(seconds)
+
+    monkeypatch.setattr(recorder.time, "sleep", sleep)
+    session.rings(trap=[then(stop)])
+    session.run()
+    assert slept == [2 * 10_000 / 1e9]
+
+
 def test_counters_are_read_before_the_rings_in_the_end(session: Session) -> None:
     """Else a record that comes in between would be counted, and not be in the file."""
     order: list[str] = []
