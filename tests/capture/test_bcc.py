@@ -137,11 +137,16 @@ def test_also_when_it_fails() -> None:
     assert os.fstat(2).st_ino == before.st_ino
 
 
-def test_what_python_had_still_to_write_is_not_swallowed(capfd: pytest.CaptureFixture[str]) -> None:
-    sys.stderr.write("before ")
-    with bcc.quiet() as lines:
-        os.write(2, b"inside")
-    sys.stderr.flush()
+def test_what_python_had_still_to_write_is_not_swallowed(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(2, "w", closefd=False) as buffered:
+        monkeypatch.setattr(sys, "stderr", buffered)
+        buffered.write("before ")
+        with bcc.quiet() as lines:
+            os.write(2, b"inside")
+            buffered.flush()
+        monkeypatch.undo()
     assert lines == ["inside"]
     assert capfd.readouterr().err == "before "
 
