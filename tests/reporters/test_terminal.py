@@ -117,6 +117,11 @@ def test_several_stretches_and_progress(tmp_path: Path) -> None:
     assert "traps 301, of which 300 early returns" in text
 
 
+def test_detection_off_without_a_penalty_is_progress(tmp_path: Path) -> None:
+    text = flowing(render(trace(tmp_path, [*loop(100), unpunished(110 * MS), *loop(200, 200 * MS)])))
+    assert "some: 0 penalties served to the end, detection switched off for it 1 time," in text
+
+
 def test_one_stretch_without_progress(tmp_path: Path) -> None:
     text = flowing(render(trace(tmp_path, loop(200))))
     assert "stretches" not in text
