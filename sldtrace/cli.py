@@ -1,6 +1,7 @@
 """The click group: names the commands, loads the one that is asked for, turns failures into one line."""
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -52,6 +53,8 @@ def run(argv: list[str] | None = None) -> Any:
     except OSError as error:
         # Chiefly our own output: a full disk, a terminal that has gone.
         click.echo(f"sldtrace: {error.strerror or error}", err=True)
+        # What is left in the buffer must not fail once more, noisily, when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(EXIT_ERROR)
     except MemoryError:
         click.echo("sldtrace: out of memory", err=True)

@@ -90,6 +90,8 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         "import os, sys\n"
         "from sldtrace.recording.writer import Writer\n"
         "from sldtrace.errors import SldtraceError\n"
+        "from sldtrace.recording import schema\n"
+        "schema.current()\n"  # the checkout may lie where only root may read
         "os.setgroups([]) if os.getuid() == 0 else None\n"
         "os.setuid(65534) if os.getuid() == 0 else None\n"
         "try: Writer(sys.argv[1], {})\n"
