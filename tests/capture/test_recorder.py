@@ -1,77 +1,17 @@
 """A whole recording without a kernel: rings and counters are played by fakes, the file is a real one."""
 
 import signal
-import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from sldtrace.capture import probes, recorder
-from sldtrace.capture.recorder import STOP_SIGNALS, Order, Recorder, Status
-from sldtrace.errors import SldtraceError
-from sldtrace.host import facts, kernel, process
-from sldtrace.recording.reader import Recording, open_recording
-from sldtrace.recording.writer import Writer
+from sldtrace.capture import recorder
+from sldtrace.capture.recorder import STOP_SIGNALS
+from sldtrace.host import process
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, early, served, task
 from tests.capture import fakes
-from tests.capture.fakes import FUNCTIONS, LATE_TRACEPOINTS, FakeRing, Host, stop, tallies
-
-
-def traps(count: int, at_ns: int = 0) -> np.ndarray:
-    return array("trap", [early(at_ns + index * MS) for index in range(count)])
-
-
-class Session:
-    """A recorder on a fake host, with what it said and told."""
-
-    def __init__(self, folder: Path, host: Host) -> None:
-        self.host = host
-        self.path = folder / "a.sld"
-        self.said: list[str] = []
-        self.told: list[Status] = []
-
-    def run(self, **order: Any) -> Status:
-        """Records until the rings have sent a signal; no test waits for more than the time it needs."""
-        given = {"path": self.path, "duration_ns": 5_000 * MS, "poll_ns": MS, **order}
-        return Recorder(
-            Order(**given), self.said.append, lambda status: self.told.append(Status(**vars(status)))
-        ).run()
-
-    def rings(self, **batches: list[Any]) -> None:
-        """What each read of each ring gives."""
-        self.host.rings = {kind: FakeRing(kind, given) for kind, given in batches.items()}
-
-    def opened(self) -> Recording:
-        return open_recording(self.path)
-
-
-@pytest.fixture
-def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    host = fakes.install(monkeypatch)
-    monkeypatch.setattr(facts, "read", lambda: {**FACTS})
-    monkeypatch.setattr(kernel, "tick_ns", lambda: 10_000)
-    monkeypatch.setattr(recorder, "_SETTLE_NS", 2 * MS)
-    return Session(tmp_path, host)
-
-
-def then(
-    effect: Callable[[], None], records: "np.ndarray | None" = None
-) -> Callable[[], "np.ndarray | None"]:
-    """A batch with a side effect."""
-
-    def batch() -> "np.ndarray | None":
-        effect()
-        return records
-
-    return batch
-
-
-def nothing() -> None:
-    """A read that finds the ring empty."""
-
+from tests.capture.fakes import FUNCTIONS, LATE_TRACEPOINTS, stop, tallies
+from tests.capture.session import Session, nothing, then, traps
 
 # What is in the file
 
@@ -369,88 +309,3 @@ def test_a_ring_that_was_left_out_is_not_read(session: Session) -> None:
     session.run()
     with session.opened() as recording:
         assert recording.counts["detection"] == 0
-
-
-# Failures
-
-
-def left(session: Session) -> set[tuple[str, str]]:
-    """What the host is left with; the program must have been unloaded, too."""
-    assert session.host.log[-1] == ("close", "")
-    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & STOP_SIGNALS
-    return session.host.left_attached()
-
-
-@pytest.mark.parametrize("when", ["append", "flush", "facts_update", "close"])
-def test_a_file_that_cannot_be_written_leaves_nothing_attached(
-    session: Session, when: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Writer, *arguments: object) -> None:
-        raise SldtraceError("cannot write a.sld: No space left on device")
-
-    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
-    monkeypatch.setattr(Writer, when, full)
-    session.rings(trap=[traps(1), traps(1, MS), then(stop)], task=[array("task", [task(201, b"a")])])
-    with pytest.raises(SldtraceError, match="No space left on device"):
-        session.run()
-    assert left(session) == set()
-
-
-def test_what_was_written_before_a_failure_stays_readable(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
-
-    def broken() -> None:
-        raise SldtraceError("the ring is gone")
-
-    session.rings(trap=[traps(4), then(broken)])
-    with pytest.raises(SldtraceError, match="the ring is gone"):
-        session.run()
-    assert left(session) == set()
-    with session.opened() as recording:
-        assert recording.counts["trap"] == 4
-        assert recording.closing is not None
-        assert recording.closing["ended_by"] == "error"
-        assert "seen" not in recording.closing
-
-
-@pytest.mark.parametrize("force", [False, True])
-def test_a_target_that_is_refused_costs_no_compilation(session: Session, tmp_path: Path, force: bool) -> None:
-    with pytest.raises(SldtraceError, match="is a directory"):
-        session.run(path=tmp_path, force=force)
-    session.path.write_text("precious")
-    if not force:
-        with pytest.raises(SldtraceError, match="exists; use --force"):
-            session.run()
-        assert session.path.read_text() == "precious"
-    assert session.host.log == []
-
-
-def test_a_target_that_appears_meanwhile_leaves_nothing_attached(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slow(*arguments: Any) -> fakes.FakeProgram:
-        session.path.write_text("precious")
-        return session.host.program(*arguments)
-
-    monkeypatch.setattr(probes, "Program", slow)
-    with pytest.raises(SldtraceError, match="exists; use --force"):
-        session.run()
-    assert left(session) == set()
-    assert session.path.read_text() == "precious"
-
-
-def test_probes_that_cannot_be_attached_leave_no_file(session: Session) -> None:
-    session.host.refusals["kprobe handle_guest_split_lock"] = "refused"
-    with pytest.raises(SldtraceError, match="cannot be probed"):
-        session.run(backend="kprobe")
-    assert not session.path.exists()
-    assert left(session) == set()
-
-
-def test_only_this_thread_is_needed(session: Session) -> None:
-    session.rings(trap=[then(stop)])
-    before = threading.active_count()
-    session.run()
-    assert threading.active_count() == before
