@@ -29,6 +29,7 @@ enum sld_trap_flags {
 	SLD_TRAP_EXITS_WATCHED = 64,	/* exits, guest_ns and vcpu cover all the time since the thread's last trap */
 	SLD_TRAP_MSR_WATCHED = 128,	/* the absence of SLD_TRAP_DETECTION_OFF means that it stayed on */
 	SLD_TRAP_SIGNAL_GROUP = 256,	/* the signal was sent to the process, not to the thread */
+	SLD_TRAP_RETURN_MISSED = 512,	/* the return from the sleep or the wait was not seen: its result and time are not known */
 };
 
 /* One run of handle_guest_split_lock (guest), or of split_lock_warn outside it (user space). */
@@ -101,5 +102,6 @@ enum sld_tallies {
 /* Index into the map that the recorder writes. */
 enum sld_control {
 	SLD_CONTROL_OPEN = 0,		/* not 0: record the runs that begin from now on */
-	SLD_CONTROL_ARMED = 1,		/* since when (ns) the probes that wait for the first trap run; 0: they do not */
+	SLD_CONTROL_EXITS = 1,		/* since when (ns) kvm_entry and kvm_exit are probed; 0: they are not */
+	SLD_CONTROL_MSR = 2,		/* since when (ns) write_msr is probed; 0: it is not */
 };

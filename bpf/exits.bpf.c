@@ -10,8 +10,9 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	if (!t)
 		return 0;
 	now = bpf_ktime_get_ns();
-	if (t->entry_ns > t->exit_ns)
-		t->trap.guest_ns += now - t->entry_ns;
+	/* Two exits without an entry between: the kernel went back at once without tracing it (fast path). */
+	if (t->entry_ns)
+		t->trap.guest_ns += now - (t->entry_ns > t->exit_ns ? t->entry_ns : t->exit_ns);
 	t->exit_ns = now;
 	t->trap.exits++;
 	t->trap.vcpu = args->vcpu_id;

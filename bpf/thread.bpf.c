@@ -22,12 +22,12 @@ struct sld_thread {
 
 BPF_HASH(threads, u32, struct sld_thread, SLD_THREADS);
 BPF_ARRAY(blank, struct sld_thread, 1);
-BPF_HASH(groups, u32, struct sld_signal, SLD_THREADS);	/* by TGID: signals sent to the process */
+BPF_TABLE("lru_hash", u32, struct sld_signal, groups, SLD_THREADS);	/* by TGID: signals sent to the process */
 
 /* Shared with the recorder as memory, not by the bpf system call: that one keeps kprobe and tracepoint programs from
  * running on its CPU meanwhile (bpf_disable_instrumentation), also when a vCPU thread preempts it. */
 BPF_F_TABLE("array", u32, u64, tallies, SLD_CPUS * SLD_KINDS * SLD_CAUSES, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, u64, control, 2, BPF_F_MMAPABLE);	/* by enum sld_control */
+BPF_F_TABLE("array", u32, u64, control, 3, BPF_F_MMAPABLE);	/* by enum sld_control */
 BPF_RINGBUF_OUTPUT(tasks, SLD_TASK_PAGES);
 
 static __always_inline void tally(u32 kind, u32 cause)
@@ -101,11 +101,8 @@ static __always_inline struct sld_thread *meet(u64 id, u64 now)
 /* A TID may be used again: what was known of it ends with the thread. */
 TRACEPOINT_PROBE(sched, sched_process_exit)
 {
-	u64 id = bpf_get_current_pid_tgid();
-	u32 tgid = id >> 32, tid = id;
+	u32 tid = bpf_get_current_pid_tgid();
 
 	threads.delete(&tid);
-	if (tid == tgid)
-		groups.delete(&tgid);
 	return 0;
 }

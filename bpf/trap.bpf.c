@@ -23,7 +23,7 @@ static __always_inline void forget_run(struct sld_thread *t)
 
 static __always_inline void trap_begin(u64 rip, u32 flags)
 {
-	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), armed;
+	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), exits;
 	struct sld_thread *t;
 	u32 tid = id;
 
@@ -44,13 +44,13 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	if (t->trap.enter_ns) {
 		tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
 		forget_run(t);
+		t->idle_ns = 0;
 	}
-	armed = told(SLD_CONTROL_ARMED);
-	if (armed) {
+	if (told(SLD_CONTROL_MSR))
 		flags |= SLD_TRAP_MSR_WATCHED;
-		if (t->idle_ns && armed <= t->idle_ns)
-			flags |= SLD_TRAP_EXITS_WATCHED;
-	}
+	exits = told(SLD_CONTROL_EXITS);
+	if (exits && t->idle_ns && exits <= t->idle_ns)
+		flags |= SLD_TRAP_EXITS_WATCHED;
 	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
 	if (!t->entry_ns || t->signal.ns < t->entry_ns)
 		t->signal.ns = 0;
@@ -62,6 +62,27 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	t->trap.enter_cpu = bpf_get_smp_processor_id();
 }
 
+/* The newest signal is taken for the one that ended the sleep: an earlier one was blocked, or the sleep would have
+ * ended then. A signal to the process wakes one of its threads, maybe another one: one to this thread goes before. */
+static __always_inline void take_signal(struct sld_thread *t)
+{
+	u32 tgid = t->trap.tgid;
+	u64 since = t->entry_ns ? t->entry_ns : t->trap.enter_ns;
+	struct sld_signal *s = &t->signal, *group = groups.lookup(&tgid);
+
+	if (s->ns < since && group && group->ns >= since) {
+		s = group;
+		t->trap.flags |= SLD_TRAP_SIGNAL_GROUP;
+	}
+	if (s->ns < since)
+		return;
+	t->trap.signal_ns = s->ns;
+	t->trap.signal = s->number;
+	t->trap.signal_code = s->code;
+	t->trap.signal_tgid = s->sender >> 32;
+	t->trap.signal_tid = s->sender;
+}
+
 static __always_inline void trap_end(struct sld_thread *t, bool handled)
 {
 	struct sld_trap *record;
@@ -70,6 +91,11 @@ static __always_inline void trap_end(struct sld_thread *t, bool handled)
 	t->trap.exit_cpu = bpf_get_smp_processor_id();
 	if (handled)
 		t->trap.flags |= SLD_TRAP_HANDLED;
+	if (t->phase_ns)
+		t->trap.flags |= SLD_TRAP_RETURN_MISSED;
+	/* The tracepoint comes after the wake-up: on another CPU this thread may have been faster. */
+	if ((t->trap.sleep_left_ms || t->trap.semaphore_result) && !t->trap.signal_ns)
+		take_signal(t);
 	t->idle_ns = t->trap.exit_ns;
 	record = traps.ringbuf_reserve(sizeof(*record));
 	if (record) {
@@ -79,27 +105,6 @@ static __always_inline void trap_end(struct sld_thread *t, bool handled)
 		tally(SLD_KIND_TRAP, SLD_LOST_RING_FULL);
 	}
 	forget_run(t);
-}
-
-/* The newest signal is the one that ended the sleep: a later one would have come before the thread ran again,
- * microseconds away; an earlier one was blocked, or the sleep would have ended then. */
-static __always_inline void take_signal(struct sld_thread *t)
-{
-	u32 tgid = t->trap.tgid;
-	u64 since = t->entry_ns ? t->entry_ns : t->trap.enter_ns;
-	struct sld_signal *s = &t->signal, *group = groups.lookup(&tgid);
-
-	if (group && group->ns > s->ns && group->ns >= since) {
-		s = group;
-		t->trap.flags |= SLD_TRAP_SIGNAL_GROUP;
-	}
-	if (!s->ns)
-		return;
-	t->trap.signal_ns = s->ns;
-	t->trap.signal = s->number;
-	t->trap.signal_code = s->code;
-	t->trap.signal_tgid = s->sender >> 32;
-	t->trap.signal_tid = s->sender;
 }
 
 static __always_inline int guest_enter(u64 rip)
@@ -121,10 +126,16 @@ static __always_inline int warn_enter(u64 rip)
 {
 	struct sld_thread *t = inside();
 
-	if (t)
+	u32 tid = bpf_get_current_pid_tgid();
+
+	if (t) {
 		t->trap.flags |= SLD_TRAP_WARNED;
-	else
-		trap_begin(rip, SLD_TRAP_WARNED);
+		return 0;
+	}
+	/* A program's own split lock; or a guest's whose outer probe the kernel skipped (recursion on a preemptible
+	 * kernel), if the thread is known to run a vCPU. */
+	t = threads.lookup(&tid);
+	trap_begin(rip, SLD_TRAP_WARNED | (t && t->trap.vcpu >= 0 ? SLD_TRAP_GUEST : 0));
 	return 0;
 }
 
@@ -190,7 +201,7 @@ static __always_inline int semaphore_return(s32 result)
 
 #ifndef SLD_KPROBE_handle_guest_split_lock
 KFUNC_PROBE(handle_guest_split_lock, unsigned long ip) { return guest_enter(ip); }
-KRETFUNC_PROBE(handle_guest_split_lock, unsigned long ip, bool ret) { return guest_return(ret); }
+KRETFUNC_PROBE(handle_guest_split_lock, unsigned long ip, unsigned long ret) { return guest_return((u8)ret); }
 #else
 int kprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_enter(PT_REGS_PARM1(ctx)); }
 int kretprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_return((u8)PT_REGS_RC(ctx)); }

@@ -1,9 +1,11 @@
 """`make demo`: boots the emulated host, freezes a guest on it, records it, prints the reports outside."""
 
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import FrameType
 
 from lab import machine
 from lab.failures import LabError
@@ -75,7 +77,13 @@ def _show(data: bytes) -> None:
     sys.stdout.flush()
 
 
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, _terminate)
     try:
         sys.exit(main())
     except LabError as error:

@@ -43,8 +43,16 @@ def main() -> None:
     """
 
 
+def _open_missing_streams() -> None:
+    # Started with a closed descriptor, Python has None there, and the next file opened would take its number.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
 def run(argv: list[str] | None = None) -> Any:
     """Runs the command line and exits; expected failures are one line on stderr."""
+    _open_missing_streams()
     try:
         main.main(args=argv, prog_name="sldtrace")
     except SldtraceError as error:

@@ -13,6 +13,7 @@ from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Field, Schema
 from sldtrace.recording.reader import Recording
 
+_CLOCK_END = 1 << 62  # ns: the year 2116; a sum of two still fits into 64 bits
 _FULL_WIDTH = {"address", "MSR"}  # units whose values may have bit 63 set
 
 
@@ -117,9 +118,10 @@ def _pair(facts: Mapping[str, Any] | None) -> tuple[int, int] | None:
     if not isinstance(clock, dict):
         return None
     monotonic, realtime = clock.get("monotonic_ns"), clock.get("realtime_ns")
-    if isinstance(monotonic, int) and isinstance(realtime, int):
-        return monotonic, realtime
-    return None
+    if not isinstance(monotonic, int) or not isinstance(realtime, int):
+        return None
+    sound = 0 <= monotonic < _CLOCK_END and 0 <= realtime < _CLOCK_END
+    return (monotonic, realtime) if sound else None
 
 
 def wall_clock(recording: Recording, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":

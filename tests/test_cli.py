@@ -197,3 +197,12 @@ def test_an_error_says_what_and_what_to_do() -> None:
     assert str(SldtraceError("a is missing")) == "a is missing"
     assert issubclass(UsageError, SldtraceError)
     assert (SldtraceError.exit_status, UsageError.exit_status) == (1, 2)
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_closed_descriptor_is_no_reason_to_fail(descriptor: int) -> None:
+    script = f"exec {sys.executable} -m sldtrace guest list {descriptor}>&-"
+    run = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert run.stderr == ""
+    assert ("split-bts" in run.stdout) == (descriptor != 1)

@@ -23,19 +23,19 @@ _INSTALL = (
 
 def load() -> Any:
     """The module `bcc`; raises SldtraceError where it is missing or of no use to this Python."""
-    tried = [""]
-    tried += [path for path in _DISTRIBUTION_PATHS if path not in sys.path and os.path.isdir(path + "/bcc")]
+    tried = ["", *(path for path in _DISTRIBUTION_PATHS if os.path.isdir(path + "/bcc"))]
     reason = "not found"
     for path in tried:
         if path:
-            sys.path.append(path)
+            sys.path.insert(0, path)  # also before another package of that name
         try:
             module = importlib.import_module("bcc")
             if hasattr(module, "BPF"):  # PyPI's `bcc` is about crystal lattices
                 return module
             if module.__file__:
                 reason = f"{module.__file__} is another package of that name"
-            del sys.modules["bcc"]
+            for name in [name for name in sys.modules if name.split(".")[0] == "bcc"]:
+                del sys.modules[name]
         except ImportError as error:
             reason = str(error)
         except OSError as error:  # libbcc.so itself

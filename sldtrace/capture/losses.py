@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from sldtrace.recording import schema
 
-_NO_CPU = 0xFFFFFFFF
 Tallies = npt.NDArray[np.uint64]
 
 
@@ -42,7 +41,7 @@ class Losses:
             unseen = np.zeros(1, records.dtype)
             unseen["ns"] = time.monotonic_ns()
             unseen["count"] = missed - self._skipped
-            unseen["cpu"] = _NO_CPU
+            unseen["cpu"] = schema.NO_CPU
             unseen["kind"] = schema.current().records["trap"].number
             unseen["cause"] = schema.current().enums["lost_cause"].values["SKIPPED"]
             self._skipped = missed

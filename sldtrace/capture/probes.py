@@ -125,8 +125,10 @@ class Probes:
 
     def close(self) -> None:
         """Detaches, and unloads the program."""
-        self.detach()
-        self.program.close()
+        try:
+            self.detach()
+        finally:
+            self.program.close()
 
     # In the three below: both ends of a function by one backend, so that a run seen to begin is seen to end.
     def _fentry(self, name: str) -> Probe:
@@ -176,9 +178,11 @@ class Probes:
                 for attach, detach in pairs:
                     attach()
                     done.append(detach)
-        except Exception as error:  # bcc raises nothing more precise
+        except BaseException as error:  # bcc raises nothing more precise than Exception
             for detach in reversed(done):
                 detach()
+            if not isinstance(error, Exception):
+                raise
             return next((line.strip() for line in messages if line.strip()), str(error))
         self._detachers += done
         return None

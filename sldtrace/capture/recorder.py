@@ -10,7 +10,7 @@ from typing import Any
 from sldtrace.capture.losses import Losses
 from sldtrace.capture.probes import Probe, Probes, load
 from sldtrace.capture.program import RINGS, Program, Sizes
-from sldtrace.host import facts, kernel, process
+from sldtrace.host import facts, kernel, process, splitlock
 from sldtrace.recording import target
 from sldtrace.recording.writer import Writer
 
@@ -61,6 +61,9 @@ class Recorder:
         self._status = Status()
         self._losses = Losses()
         self._armed = False
+        # With nohup the end of the session is to be ignored.
+        ignored = {each for each in (signal.SIGHUP,) if signal.getsignal(each) == signal.SIG_IGN}
+        self._stop = STOP_SIGNALS - ignored
 
     def run(self) -> Status:
         """Records until the time is up or a stop signal comes; returns the last status.
@@ -73,12 +76,15 @@ class Recorder:
             order.path, order.force
         )  # the writer does so again; this saves the wait for the compiler
         self._say("compiling and attaching the probes")
-        probes = load(order.tgid, order.sizes, order.backend)
-        try:
-            with _blocked(STOP_SIGNALS):
+        # A stop signal waits until it is fetched, also while the probes are attached or taken off.
+        with _blocked(STOP_SIGNALS):
+            probes = load(order.tgid, order.sizes, order.backend)
+            try:
                 self._record(probes.program, probes)
-        finally:
-            probes.close()
+            finally:
+                probes.close()
+                while signal.sigtimedwait(STOP_SIGNALS, 0):
+                    pass
         return self._status
 
     def _record(self, program: Program, probes: Probes) -> None:
@@ -104,6 +110,7 @@ class Recorder:
             self._settle(program, writer)
             closing = {
                 "ended_by": status.ended_by,
+                "split_lock": {"mitigate": splitlock.read().mitigate},
                 "seen": {kind: self._losses.seen(kind) for kind in RINGS},
                 "unfinished": {"trap": status.unfinished},
                 "skipped": {name: count for name, count in program.skipped().items() if count},
@@ -115,7 +122,7 @@ class Recorder:
         order, status = self._order, self._status
         flushed = start
         while True:
-            came = signal.sigtimedwait(STOP_SIGNALS, order.poll_ns / 1e9)
+            came = signal.sigtimedwait(self._stop, order.poll_ns / 1e9)
             self._drain(writer)
             if status.traps and not self._armed:
                 self._arm(program, probes, writer)
@@ -160,7 +167,11 @@ class Recorder:
     def _arm(self, program: Program, probes: Probes, writer: Writer) -> None:
         added = probes.arm()
         now = time.monotonic_ns()
-        program.tell("ARMED", now)
+        attached = {probe.name for probe in added if probe.backend}
+        if {"kvm:kvm_entry", "kvm:kvm_exit"} <= attached:
+            program.tell("EXITS", now)
+        if "msr:write_msr" in attached:
+            program.tell("MSR", now)
         self._armed = True
         writer.facts_update({"armed_ns": now, "probes": [probe.fact() for probe in self._status.probes]})
         for probe in added:

@@ -1,5 +1,6 @@
 """`sldtrace record`: attach the probes, show how it goes, leave one file."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,9 +67,11 @@ def record(
 def _warnings() -> list[str]:
     lines = []
     lock = splitlock.read()
-    if lock.mode in ("off", "unsupported"):
-        what = "is off (split_lock_detect=off)" if lock.mode == "off" else "is not supported by this CPU"
-        lines.append(f"warning: split-lock detection {what}: nothing can trap on this host")
+    if not lock.detects_split_locks:
+        lines.append("warning: this CPU has no split-lock detection: nothing can trap on this host")
+    elif lock.mode == "off" or lock.mode.startswith("ratelimit"):
+        mode = escape(lock.mode)
+        lines.append(f"warning: booted with split_lock_detect={mode}: split locks do not trap on this host")
     if not kernel.has_tracepoint("kvm", "kvm_exit"):
         lines.append(
             "warning: KVM is not loaded: no VM exits and no vCPU ids will be recorded; modprobe kvm_intel"
@@ -86,11 +89,11 @@ class _Screen:
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._open = False
-        self._next_ns = 0
+        self._next_ns = self._QUIET_NS
 
     def say(self, text: str) -> None:
         self.end()
-        click.echo(f"sldtrace: {text}", err=True)
+        self._write(f"sldtrace: {text}\n")
 
     def status(self, status: "Status") -> None:
         line = (
@@ -98,16 +101,21 @@ class _Screen:
             f"  drops {status.lost:,}  {status.bytes / 1024:,.0f} KiB"
         )
         if self._terminal:
-            click.echo(f"\r\x1b[K{line}", err=True, nl=False)
+            self._write(f"\r\x1b[K{line}")
             self._open = True
         elif status.elapsed_ns >= self._next_ns:
             self._next_ns = status.elapsed_ns + self._QUIET_NS
-            click.echo(line, err=True)
+            self._write(f"{line}\n")
 
     def end(self) -> None:
         if self._open:
-            click.echo("", err=True)
+            self._write("\n")
             self._open = False
+
+    # A recording does not end because nobody can be told of it.
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            click.echo(text, err=True, nl=False)
 
 
 def _clock(ns: int) -> str:

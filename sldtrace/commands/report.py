@@ -1,5 +1,6 @@
 """`sldtrace report`: the verdict of a recording, for a person or as JSON."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from sldtrace.errors import EXIT_FINDING
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.option(
     "--fail-on",
@@ -35,7 +36,7 @@ def report(file: Path, as_json: bool, fail_on: str | None) -> None:
         click.echo(json.render(trace, findings, table))
     else:
         width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
-        style = terminal.Style(width, colour=sys.stdout.isatty())
+        style = terminal.Style(width, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
         click.echo(terminal.render(trace, findings, table, style), nl=False)
     if fail_on and any(finding.severity >= Severity[fail_on.upper()] for finding in findings):
         sys.exit(EXIT_FINDING)

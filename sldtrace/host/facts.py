@@ -19,9 +19,9 @@ def clock() -> dict[str, int]:
 def read(proc: Path = Path("/proc")) -> dict[str, Any]:
     """Facts as plain JSON values; every reader of recordings relies on these names.
 
-    tool (name, version), clock (see `clock`), kernel (release, version, tick_ns), cpu (vendor, model,
-    possible and online CPUs), split_lock (see host.splitlock.SplitLock; cmdline: the option as given), kvm
-    (module: kvm_intel, kvm_amd or null).
+    tool (name, version), clock (see `clock`), kernel (release, version, tick_ns, lockdown), cpu (vendor,
+    model, online: how many, cores: for each CPU the first CPU of its core), split_lock (see
+    host.splitlock.SplitLock), kvm (module: kvm_intel, kvm_amd or null).
     """
     lock = splitlock.read(proc)
     cpu = splitlock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
@@ -39,6 +39,7 @@ def read(proc: Path = Path("/proc")) -> dict[str, Any]:
             "vendor": cpu.get("vendor_id", "unknown"),
             "model": cpu.get("model name", "unknown"),
             "online": os.cpu_count(),
+            "cores": {str(cpu): first for cpu, first in kernel.cores().items()},
         },
         "split_lock": {
             "mode": lock.mode,

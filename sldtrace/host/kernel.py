@@ -32,6 +32,15 @@ def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
     return max(int(number) for number in re.findall(r"\d+", path.read_text())) + 1
 
 
+def cores(root: Path = Path("/sys/devices/system/cpu")) -> dict[int, int]:
+    """For each online CPU the first CPU of its core: hyperthreads share MSR_TEST_CTRL."""
+    found = {}
+    for path in root.glob("cpu[0-9]*/topology/thread_siblings_list"):
+        siblings = [int(number) for number in re.findall(r"\d+", path.read_text())]
+        found[int(path.parent.parent.name.removeprefix("cpu"))] = min(siblings)
+    return dict(sorted(found.items()))
+
+
 def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str]:
     """Those of the names that are functions of the kernel (of its image or of a module)."""
     found = set()

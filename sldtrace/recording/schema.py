@@ -15,6 +15,9 @@ SCHEMA_VERSION = 1
 `python -m sldtrace.recording.schema` prints what belongs into schemas/VERSION.json; a test compares.
 """
 
+NO_CPU = 0xFFFFFFFF
+"""In `cpu` of a lost record: the CPU is not known."""
+
 _FROZEN = Path(__file__).resolve().parent / "schemas"
 
 _COMMENT = r"/\*(?P<comment>(?:[^*]|\*(?!/))*)\*/"

@@ -127,7 +127,9 @@ class Writer:
             if pending.count:
                 self._write_records(self._schema.records[name], pending.drain())
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
-            self._fail(f"{shown(self.path)} was deleted during the recording")
+            self._fail(
+                f"{shown(self.path)} was deleted during the recording", hint="it is lost: record again"
+            )
 
     def close(self, closing: Mapping[str, Any]) -> None:
         """Writes what is buffered and the closing facts, waits for the disk, closes the file; once only.
@@ -168,8 +170,13 @@ class Writer:
         if self._file is None:
             raise ValueError("the recording is closed")
 
-    def _fail(self, message: str, cause: BaseException | None = None) -> None:
-        self._failure = SldtraceError(message, "what was recorded before is readable")
+    def _fail(
+        self,
+        message: str,
+        cause: BaseException | None = None,
+        hint: str = "what was recorded before is readable",
+    ) -> None:
+        self._failure = SldtraceError(message, hint)
         raise self._failure from cause
 
     def _write_records(self, record: Record, records: Records) -> None:

@@ -249,11 +249,11 @@ def test_the_size_of_the_counters_is_that_of_the_probes(fake: type[FakeBpf]) -> 
 
 def test_tells_the_probes_by_the_numbers_of_events_h(fake: type[FakeBpf]) -> None:
     made = Program(None, Sizes(), ())
-    made.tell("ARMED", (1 << 63) + 5)
+    made.tell("EXITS", (1 << 63) + 5)
     made.tell("OPEN", 1)
     numbers = schema.enumeration("control").values
     control = fake.made.tables["control"]
-    assert (control.read(numbers["ARMED"]), control.read(numbers["OPEN"])) == ((1 << 63) + 5, 1)
+    assert (control.read(numbers["EXITS"]), control.read(numbers["OPEN"])) == ((1 << 63) + 5, 1)
     made.tell("OPEN", 0)
     assert control.read(numbers["OPEN"]) == 0
 

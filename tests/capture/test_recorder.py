@@ -1,11 +1,12 @@
 """A whole recording without a kernel: rings and counters are played by fakes, the file is a real one."""
 
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sldtrace.capture import recorder
+from sldtrace.capture import probes, recorder
 from sldtrace.capture.recorder import STOP_SIGNALS
 from sldtrace.host import process
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, early, served, task
@@ -94,7 +95,7 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
 
     def armed() -> None:
         assert session.host.done("attach tracepoint")[2:] == list(LATE_TRACEPOINTS)
-        assert log[-1] == ("tell ARMED", "time")
+        assert log[-2:] == [("tell EXITS", "time"), ("tell MSR", "time")]
 
     session.rings(
         trap=[
@@ -105,7 +106,7 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
         ]
     )
     session.run()
-    assert session.host.done("tell ARMED") == ["time"]
+    assert session.host.done("tell EXITS") == session.host.done("tell MSR") == ["time"]
     with session.opened() as recording:
         (update,) = recording.updates
         assert update["armed_ns"] > 0
@@ -117,16 +118,21 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
 def test_without_a_trap_nothing_is_armed(session: Session) -> None:
     session.rings(trap=[then(stop)])
     session.run()
-    assert session.host.done("tell ARMED") == []
+    assert session.host.done("tell EXITS") == session.host.done("tell MSR") == []
     assert session.host.done("attach tracepoint")[2:] == []
 
 
-def test_a_late_probe_that_is_missing_is_a_warning(session: Session) -> None:
-    session.host.refusals["tracepoint msr:write_msr"] = "no such event"
+@pytest.mark.parametrize(
+    ("missing", "told"), [("msr:write_msr", ["EXITS"]), ("kvm:kvm_exit", ["MSR"]), ("kvm:kvm_entry", ["MSR"])]
+)
+def test_a_late_probe_that_is_missing_is_a_warning(session: Session, missing: str, told: list[str]) -> None:
+    """And the records must not say that it watched."""
+    session.host.refusals[f"tracepoint {missing}"] = "no such event"
     session.rings(trap=[traps(1), then(stop)])
     session.run()
     warnings = [line for line in session.said if "warning" in line]
-    assert warnings == ["warning: msr:write_msr is not attached: no such event"]
+    assert warnings == [f"warning: {missing} is not attached: no such event"]
+    assert [name for name in ("EXITS", "MSR") if session.host.done(f"tell {name}")] == told
 
 
 # The gate
@@ -271,6 +277,46 @@ def test_ends_on_each_stop_signal(session: Session, number: signal.Signals) -> N
 
 def test_the_stop_signals() -> None:
     assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} == STOP_SIGNALS
+
+
+def test_the_end_of_the_session_is_ignored_where_it_was_before(session: Session) -> None:
+    """As with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        session.rings(trap=[then(lambda: stop(signal.SIGHUP)), then(lambda: stop(signal.SIGTERM))])
+        assert session.run(duration_ns=None).ended_by == "SIGTERM"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_stop_signal_while_attaching_ends_it_at_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach = recorder.load
+
+    def interrupted(*arguments: Any) -> Any:
+        stop(signal.SIGINT)
+        return attach(*arguments)
+
+    monkeypatch.setattr(recorder, "load", interrupted)
+    session.rings(trap=[])
+    assert session.run(duration_ns=None).ended_by == "SIGINT"
+    assert session.host.left_attached() == set()
+
+
+def test_a_stop_signal_while_detaching_does_no_harm(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detach = probes.Probes.close
+
+    def interrupted(self: probes.Probes) -> None:
+        stop(signal.SIGTERM)
+        detach(self)
+
+    monkeypatch.setattr(probes.Probes, "close", interrupted)
+    session.rings(trap=[then(stop)])
+    assert session.run(duration_ns=None).ended_by == "SIGINT"
+    assert not signal.sigpending() & STOP_SIGNALS
 
 
 def test_ends_when_its_time_is_up(session: Session) -> None:

@@ -113,9 +113,8 @@ def test_without_a_terminal_a_line_each_ten_seconds(fake: type[FakeRecorder]) ->
     ]
     lines = [line for line in run("-o", "x").output.splitlines() if "traps" in line][:-1]
     assert lines == [
-        "00:00:01  traps 1,000  early returns 0  drops 1  2 KiB",
-        "00:00:11  traps 11,000  early returns 0  drops 11  2 KiB",
-        "00:00:21  traps 21,000  early returns 0  drops 21  2 KiB",
+        "00:00:10  traps 10,000  early returns 0  drops 10  2 KiB",
+        "00:00:20  traps 20,000  early returns 0  drops 20  2 KiB",
     ]
 
 
@@ -222,9 +221,21 @@ def test_a_host_with_everything_has_no_warning() -> None:
             splitlock,
             "read",
             SplitLock("off", True, False, 1),
-            "is off (split_lock_detect=off): nothing can trap",
+            "booted with split_lock_detect=off: split locks do not trap",
         ),
-        (splitlock, "read", SplitLock("unsupported", False, False, 1), "is not supported by this CPU"),
+        (
+            splitlock,
+            "read",
+            SplitLock("unsupported", False, False, 1),
+            "this CPU has no split-lock detection",
+        ),
+        (splitlock, "read", SplitLock("warn", False, True, 1), "this CPU has no split-lock detection"),
+        (
+            splitlock,
+            "read",
+            SplitLock("ratelimit:5", True, True, 1),
+            "booted with split_lock_detect=ratelimit:5",
+        ),
         (kernel, "has_tracepoint", False, "KVM is not loaded: no VM exits"),
         (kernel, "has_btf", False, "no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes"),
     ],

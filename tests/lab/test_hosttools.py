@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_output_comes_back() -> None:
     assert hosttools.run(["sh", "-c", "echo $X"], what="x", environment={"X": "hello"}) == "hello\n"
 
 
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_end_stops_the_program_and_its_children_and_nobody_else() -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     started = hosttools.start(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
@@ -49,7 +57,10 @@ def test_end_stops_the_program_and_its_children_and_nobody_else() -> None:
     assert started.poll() == -signal.SIGTERM
     # The pipe is at its end only when the child that holds it is gone as well.
     assert started.stdout.read() == b""
-    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
+    deadline = time.monotonic() + 10
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _runs(child)
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
