@@ -1,6 +1,6 @@
 """A recording as the analyzers see it: typed frames, the facts of the host, and who is who."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,19 +40,37 @@ class Trace:
                 facts[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
         return facts
 
-    def fact(self, group: str, name: str, otherwise: Any = None) -> Any:
-        """One fact; `otherwise` where the recording does not have it (damaged, or of an older version)."""
-        values = self.facts.get(group)
-        return values.get(name, otherwise) if isinstance(values, dict) else otherwise
+    def number(self, *path: str) -> int | None:
+        """A fact that is a number, by the names that lead to it; None where there is no such number.
+
+        Facts are what somebody wrote into a file: nothing is taken for granted of their types.
+        """
+        return _number(self.facts, path)
+
+    def text(self, *path: str, otherwise: str = "") -> str:
+        """A fact that is a text (not escaped); `otherwise` where there is none."""
+        found = _look_up(self.facts, path)
+        return found if isinstance(found, str) else otherwise
+
+    def closing(self, *path: str) -> int | None:
+        """A number of the closing facts; None where it is missing, or the recording was not ended."""
+        return _number(self.recording.closing, path)
+
+    @property
+    def probes(self) -> list[tuple[str, str]]:
+        """Name and backend of each probe, not escaped; the backend is empty where it was not attached."""
+        listed = [each for each in _list(self.facts.get("probes")) if isinstance(each, dict)]
+        pairs = [(each.get("name"), each.get("backend")) for each in listed]
+        return [(name, on) for name, on in pairs if isinstance(name, str) and isinstance(on, str)]
 
     @property
     def span_ns(self) -> tuple[int, int]:
         """When recording began and ended (CLOCK_MONOTONIC); from the records where the facts are missing."""
         first, last = self.recording.span_ns or (0, 0)
-        start = self.fact("clock", "monotonic_ns", first)
-        closing = self.recording.closing or {}
-        end = closing.get("clock", {}).get("monotonic_ns", max(last, start))
-        return start, end
+        start = self.number("clock", "monotonic_ns")
+        start = first if start is None else start
+        end = self.closing("clock", "monotonic_ns")
+        return start, max(last, start) if end is None else end
 
     def wall_ns(self, monotonic_ns: int) -> int | None:
         """Wall time (ns since 1970, UTC) of a CLOCK_MONOTONIC time; None where the facts are lost."""
@@ -64,8 +82,28 @@ class Trace:
 
     @cached_property
     def traps(self) -> pd.DataFrame:
-        """One row a trap, by `enter_ns`; columns as in docs/recording-format.md, flags as booleans."""
-        return frames.frame(self.recording, "trap")
+        """One row a trap, by `enter_ns`; columns as in docs/recording-format.md, flags as booleans, and:
+
+        early: the penalty was cut short (split_lock_warn returned with detection still on);
+        released: detection was switched off, so the instruction could be executed;
+        fatal: the kernel sent SIGBUS instead. None of the three: it is not known what happened.
+        """
+        rows = frames.frame(self.recording, "trap")
+        cut = (rows["sleep_left_ms"] > 0) | (rows["semaphore_result"] < 0)
+        kept_on = rows["msr_watched"] & rows["warned"] & ~rows["detection_off"]
+        early = cut | (rows["return_missed"] & kept_on)
+        went_through = rows["handled"] & ~cut & ~rows["return_missed"] & ~rows["msr_watched"]
+        return rows.assign(early=early, released=rows["detection_off"] | went_through, fatal=~rows["handled"])
+
+    def core(self, cpu: int) -> int:
+        """The core of a CPU, as the number of its first CPU: MSR_TEST_CTRL is one for all of them."""
+        found = self.number("cpu", "cores", str(cpu))
+        return cpu if found is None else found
+
+    @cached_property
+    def detection(self) -> pd.DataFrame:
+        """One row a write of MSR_TEST_CTRL; columns as in docs/recording-format.md."""
+        return frames.frame(self.recording, "detection")
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -74,8 +112,23 @@ class Trace:
 
     def subject(self, tgid: int, tid: int, vcpu: int | None) -> Subject:
         """Who a thread is; names are escaped and empty where the recording does not have them."""
-        process = self.fact("processes", str(tgid), {}).get("comm", self._names.get(tgid, ""))
+        process = self.text("processes", str(tgid), "comm", otherwise=self._names.get(tgid, ""))
         return Subject(escape.escape(process), tgid, self._names.get(tid, ""), tid, vcpu)
+
+
+def _look_up(tree: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def _number(tree: Any, path: Sequence[str]) -> int | None:
+    found = _look_up(tree, path)
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 1 << 62 else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def load(path: Path) -> Trace:

@@ -9,16 +9,13 @@ def summary(trace: Trace) -> pd.DataFrame:
     """One row a thread, most traps first.
 
     Columns: tgid, tid, vcpu (nullable), guest (bool: False for a program's own split locks), traps,
-    early_returns, served (penalties slept through), unpunished (let go at once), addresses (distinct),
-    slept_ns.
+    early_returns, served (penalties slept through), unpunished (let go at once), fatal (ended by SIGBUS),
+    slept_ns, and punished: the share of its time from first to last trap that it slept or waited. What is in
+    none of the four was not seen to the end.
     """
     traps = trace.traps
-    early = (traps["sleep_left_ms"] > 0) | (traps["semaphore_result"] < 0)
-    rows = traps.assign(
-        early=early,
-        served=traps["slept"] & ~early,
-        unpunished=traps["handled"] & ~traps["slept"],
-    )
+    whole = traps["handled"] & ~traps["early"] & ~traps["return_missed"]
+    rows = traps.assign(served=whole & traps["slept"], unpunished=whole & ~traps["slept"])
     by_thread = rows.groupby(["tgid", "tid"], sort=False)
     table = pd.DataFrame(
         {
@@ -28,8 +25,11 @@ def summary(trace: Trace) -> pd.DataFrame:
             "early_returns": by_thread["early"].sum(),
             "served": by_thread["served"].sum(),
             "unpunished": by_thread["unpunished"].sum(),
-            "addresses": by_thread["rip"].nunique(),
+            "fatal": by_thread["fatal"].sum(),
             "slept_ns": by_thread["sleep_ns"].sum(),
         }
     )
+    span = by_thread["exit_ns"].max() - by_thread["enter_ns"].min()
+    share = (table["slept_ns"] + by_thread["semaphore_ns"].sum()) / span.clip(lower=1)
+    table["punished"] = share.astype("float64").round(4)
     return table.reset_index().sort_values("traps", ascending=False, kind="stable", ignore_index=True)

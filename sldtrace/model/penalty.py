@@ -11,8 +11,6 @@ SLEEP_MS = 10
 
 # 4381b895f544 (6.12): msleep_interruptible no longer adds a jiffy to what it was asked for.
 _WITHOUT_EXTRA_JIFFY = (6, 12)
-# b041b525dab9: the penalty itself. Before, detection was switched off at once.
-_PENALTY_SINCE = (5, 19)
 _USUAL_TICK_NS = 4_000_000  # Debian, Ubuntu, SUSE; RHEL and Fedora have 1 ms
 # c929d08df8be and 0e1ff67d164b: each CPU re-enables its own detection; before, all shared one work item.
 _REENABLED_PER_CPU = (6, 15)
@@ -23,8 +21,8 @@ class Penalty:
     """The penalty of one kernel.
 
     tick_ns: length of a jiffy; sleep_jiffies: what msleep_interruptible(10) asks the timer wheel for.
-    exists: False before 5.19; shared_reenable: see `_REENABLED_PER_CPU`; known: False if it is a guess
-    because the kernel's version is not known.
+    shared_reenable: see `_REENABLED_PER_CPU`; known: False if it is a guess because the kernel's version is
+    not known.
 
     The sleep begins somewhere between two ticks. Its result is the number of jiffies that are left when the
     thread wakes up (schedule_timeout), so a signal makes it return early until `sleep_jiffies` ticks have
@@ -34,7 +32,6 @@ class Penalty:
 
     tick_ns: int
     sleep_jiffies: int
-    exists: bool
     shared_reenable: bool
     known: bool
 
@@ -72,11 +69,14 @@ def of(release: str, tick_ns: int) -> Penalty:
     jiffies = msecs_to_jiffies(SLEEP_MS, tick_ns)
     if version < _WITHOUT_EXTRA_JIFFY:
         jiffies += 1
-    exists = version >= _PENALTY_SINCE or not known
-    return Penalty(tick_ns, jiffies, exists, version < _REENABLED_PER_CPU, known)
+    return Penalty(tick_ns, jiffies, version < _REENABLED_PER_CPU, known)
 
 
 def of_facts(facts: Mapping[str, Any]) -> Penalty:
     """The penalty of the recorded host; where its facts are lost, that of the slowest kernel at HZ=250."""
-    host = facts.get("kernel", {})
-    return of(host.get("release", ""), host.get("tick_ns", _USUAL_TICK_NS))
+    host = facts.get("kernel")
+    release, tick = (host.get("release"), host.get("tick_ns")) if isinstance(host, dict) else (None, None)
+    # HZ is 100 to 1000 (kernel/Kconfig.hz).
+    if not isinstance(tick, int) or not 1_000_000 <= tick <= 10_000_000:
+        tick = _USUAL_TICK_NS
+    return of(release if isinstance(release, str) else "", tick)

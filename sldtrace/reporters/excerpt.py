@@ -9,10 +9,16 @@ from sldtrace.trace import Trace
 FIRST, LAST = 4, 3
 
 
+def chosen(evidence: pd.DataFrame) -> pd.DataFrame:
+    """The first and the last traps, as they are."""
+    if len(evidence) <= FIRST + LAST:
+        return evidence
+    return pd.concat([evidence.head(FIRST), evidence.tail(LAST)])
+
+
 def rows(trace: Trace, evidence: pd.DataFrame) -> pd.DataFrame:
     """The first and the last traps as text; with a row of dots between them where some are left out."""
-    cut = len(evidence) > FIRST + LAST
-    shown = pd.concat([evidence.head(FIRST), evidence.tail(LAST)]) if cut else evidence
+    shown = chosen(evidence)
     table = pd.DataFrame(
         {
             "time (UTC)": [
@@ -33,7 +39,7 @@ def rows(trace: Trace, evidence: pd.DataFrame) -> pd.DataFrame:
             ],
         }
     )
-    if cut:
+    if len(shown) < len(evidence):
         dots = pd.DataFrame([dict.fromkeys(table.columns, "...")])
         table = pd.concat([table.iloc[:FIRST], dots, table.iloc[FIRST:]], ignore_index=True)
     return table

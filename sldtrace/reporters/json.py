@@ -56,6 +56,4 @@ def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
 
 # The same rows as in the report for people, but the numbers as recorded.
 def _raw(evidence: pd.DataFrame) -> pd.DataFrame:
-    cut = len(evidence) > excerpt.FIRST + excerpt.LAST
-    shown = pd.concat([evidence.head(excerpt.FIRST), evidence.tail(excerpt.LAST)]) if cut else evidence
-    return shown.drop(columns=["chain", "lasted_ns"], errors="ignore")
+    return excerpt.chosen(evidence).drop(columns=["chain", "lasted_ns"], errors="ignore")

@@ -10,10 +10,13 @@ import pandas as pd
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.escape import escape
 from sldtrace.host import signals
+from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import excerpt, tables, wording
 from sldtrace.trace import Trace
 
-_NO_CPU = 0xFFFFFFFF  # struct sld_lost: not known
+_SLOWED_TRAPS = 3  # fewer have no "time in between"
+_SLOWED = 0.05  # of a thread's time in penalties: noticed by whoever uses the guest
+_BACKENDS = ("fentry", "kprobe", "")
 _COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
 
 
@@ -48,7 +51,7 @@ def _finding(trace: Trace, finding: Finding, style: Style) -> Iterator[str]:
     for name, text in _facts(trace, finding):
         yield textwrap.fill(text, style.width, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
     yield ""
-    yield textwrap.fill(finding.cause, style.width, initial_indent="  ", subsequent_indent="  ")
+    yield _fill(finding.cause, style)
     yield ""
     yield f"  Evidence: {wording.plural(len(finding.evidence), 'trap')}"
     yield _indent(tables.table(excerpt.rows(trace, finding.evidence).to_dict("records")), 4)
@@ -80,7 +83,10 @@ def _headline(finding: Finding, style: Style) -> Iterator[str]:
 def _facts(trace: Trace, finding: Finding) -> Iterator[tuple[str, str]]:
     n = finding.numbers
     yield "when", _when(trace, finding)
-    yield "traps", f"{n['traps']:,}, of which {n['early_returns']:,} early returns of the penalty sleep"
+    semaphore = (
+        f" ({n['semaphore_early_returns']:,} from its semaphore)" if n["semaphore_early_returns"] else ""
+    )
+    yield "traps", f"{n['traps']:,}, of which {n['early_returns']:,} early returns of the penalty{semaphore}"
     asked = f"{wording.length(n['sleep_shortest_ns'])} to {wording.length(n['sleep_longest_ns'])}"
     yield "slept", f"{wording.length(n['slept_median_ns'])} (median), where the penalty lasts {asked}"
     yield "signal", _signal(n)
@@ -115,8 +121,7 @@ def _signal(n: dict[str, Any]) -> str:
 def _progress(finding: Finding) -> str:
     n = finding.numbers
     parts = [
-        f"{wording.plural(n['penalties_served'], 'penalty', 'penalties')} served to the end",
-        f"detection switched off for it {wording.plural(n['detection_off'], 'time')}",
+        f"detection was switched off for it {wording.plural(n['released'], 'time')}",
     ]
     if n["guest_ns"] is not None:
         span = n["in_loops_ns"]
@@ -126,17 +131,22 @@ def _progress(finding: Finding) -> str:
         )
     else:
         parts.append("what the guest did in between was not recorded")
-    none = n["penalties_served"] == 0 and n["detection_off"] == 0
-    return ("none: " if none else "some: ") + ", ".join(parts)
+    return ("some: " if n["released"] else "none: ") + ", ".join(parts)
 
 
 def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
     start, end = trace.span_ns
     total = int(threads["traps"].sum())
-    lines = [
-        style.loud("NOTHING FOUND: no vCPU is kept from making progress by split-lock detection", "32;1"),
-        "",
-    ]
+    often = threads["early_returns"] + threads["served"] >= _SLOWED_TRAPS
+    slowed = threads[often & (threads["punished"] >= _SLOWED)]
+    if len(slowed):
+        headline = "NO LOOP FOUND, but threads are slowed by the split-lock penalty"
+    elif _incomplete(trace):
+        headline = "NOTHING FOUND IN WHAT IS THERE: the recording is not complete"
+    else:
+        headline = "NOTHING FOUND: nobody is caught in early returns of the split-lock penalty"
+    good = headline.startswith("NOTHING FOUND:")
+    lines = [style.loud(headline, "32;1" if good else _COLOURS[Severity.WARNING]), ""]
     what = f"  Watched for {wording.length(end - start)}: "
     if not total:
         what += "nobody took a split-lock trap."
@@ -146,14 +156,40 @@ def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
         if served:
             what += f" {served:,} slept the penalty to the end and then went on."
         if free:
-            what += f" {free:,} were let go at once, unpunished."
+            what += f" {free:,} {'was' if free == 1 else 'were'} let go at once, unpunished."
         early = int(threads["early_returns"].sum())
         if early:
-            what += f" {early:,} were cut short by a signal, none of them in a loop."
+            what += f" {early:,} {'was' if early == 1 else 'were'} cut short by a signal, not in a loop."
+        fatal = int(threads["fatal"].sum())
+        if fatal:
+            what += f" {fatal:,} ended in SIGBUS (split_lock_detect=fatal)."
+        rest = total - served - free - early - fatal
+        if rest:
+            what += f" Of {rest:,} it was not seen how they ended."
     lines.append(textwrap.fill(what, style.width, subsequent_indent="  "))
-    if not trace.recording.closed or trace.recording.losses:
+    for row in slowed.to_dict("records"):
+        who = wording.thread(trace.subject(row["tgid"], row["tid"], None).process, row["tgid"], row["tid"])
+        share = wording.percent(row["punished"], 1)
+        lines.append(
+            _fill(f"{who} spent {share} of its time in penalties, but got through each of them.", style)
+        )
+    if _incomplete(trace):
         lines.append("  The recording is not complete (see below): what is missing may hide something.")
     return "\n".join(lines)
+
+
+def _incomplete(trace: Trace) -> bool:
+    recording = trace.recording
+    return bool(not recording.closed or recording.losses or recording.warnings or _missing(trace))
+
+
+# Traps that were counted, and are neither in the file nor known to be lost.
+def _missing(trace: Trace) -> int:
+    lost = sum(
+        loss.count for loss in trace.recording.losses if loss.kind == "trap" and loss.cause != "skipped"
+    )
+    seen, going = trace.closing("seen", "trap"), trace.closing("unfinished", "trap") or 0
+    return 0 if seen is None else seen - trace.recording.counts.get("trap", 0) - lost - going
 
 
 def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
@@ -181,33 +217,33 @@ def _recording(trace: Trace, style: Style) -> Iterator[str]:
     recording = trace.recording
     yield f"Recorded {wording.moment(trace, start)}, {wording.length(end - start)}, on"
     for line in wording.host(trace):
-        yield f"  {line}"
-    yield textwrap.fill(_accounts(trace), style.width, initial_indent="  ", subsequent_indent="  ")
+        yield _fill(line, style)
+    yield _fill(_accounts(trace), style)
     yield from _probes(trace, style)
+    yield from _skipped(trace, style)
     for loss in recording.losses:
-        where = "" if loss.cpu == _NO_CPU else f" on CPU {loss.cpu}"
+        where = "" if loss.cpu == NO_CPU else f" on CPU {loss.cpu}"
         yield f"  lost{where}: {wording.plural(loss.count, loss.kind + ' record')} ({loss.cause})"
     for warning in recording.warnings:
-        yield textwrap.fill(f"warning: {warning}", style.width, initial_indent="  ", subsequent_indent="  ")
+        yield _fill(f"warning: {warning}", style)
 
 
 def _probes(trace: Trace, style: Style) -> Iterator[str]:
-    probes = trace.facts.get("probes", [])
-    by_backend = (
-        (kind, [p["name"] for p in probes if p["backend"] == kind]) for kind in ("fentry", "kprobe")
-    )
-    used = ", ".join(f"{kind} on {' '.join(names)}" for kind, names in by_backend if names)
+    by_backend = {kind: [name for name, backend in trace.probes if backend == kind] for kind in _BACKENDS}
+    used = ", ".join(f"{kind} on {' '.join(names)}" for kind, names in by_backend.items() if kind and names)
     if used:
-        yield textwrap.fill(
-            escape(f"Probes: {used}"), style.width, initial_indent="  ", subsequent_indent="  "
-        )
-    off = [p["name"] for p in probes if not p["backend"]]
-    if off:
-        yield textwrap.fill(
-            f"Could not be watched: {escape(', '.join(off))}",
-            style.width,
-            initial_indent="  ",
-            subsequent_indent="  ",
+        yield _fill(f"Probes: {escape(used)}", style)
+    if by_backend[""]:
+        yield _fill(f"Could not be watched: {escape(', '.join(by_backend['']))}", style)
+
+
+def _skipped(trace: Trace, style: Style) -> Iterator[str]:
+    closing = trace.recording.closing or {}
+    skipped = closing.get("skipped")
+    if isinstance(skipped, dict) and skipped:
+        names = ", ".join(f"{name} {trace.closing('skipped', name) or 0:,}" for name in skipped)
+        yield _fill(
+            f"The kernel skipped probes (recursion), so records may lack something: {escape(names)}", style
         )
 
 
@@ -215,15 +251,21 @@ def _accounts(trace: Trace) -> str:
     written = trace.recording.counts.get("trap", 0)
     losses = [loss for loss in trace.recording.losses if loss.kind == "trap"]
     lost = sum(loss.count for loss in losses)
-    closing = trace.recording.closing or {}
-    seen = closing.get("seen", {}).get("trap")
+    seen = trace.closing("seen", "trap")
     if seen is None:
-        return f"{written:,} traps recorded, {lost:,} lost; the recording was not ended: more may be missing"
+        begun = wording.plural(written, "trap")
+        how = "ended by an error" if trace.recording.closed else "not ended"
+        return f"{begun} recorded, {lost:,} lost; the recording was {how}: more may be missing"
     counted = seen + sum(loss.count for loss in losses if loss.cause == "skipped")
-    going = closing.get("unfinished", {}).get("trap", 0)
-    text = f"{counted:,} traps counted = {written:,} recorded + {lost:,} lost + {going:,} unfinished"
-    missing = counted - written - lost - going
+    going = trace.closing("unfinished", "trap") or 0
+    total = wording.plural(counted, "trap")
+    text = f"{total} counted = {written:,} recorded + {lost:,} lost + {going:,} unfinished"
+    missing = _missing(trace)
     return text if not missing else f"{text} + {missing:,} missing from this file"
+
+
+def _fill(text: str, style: Style) -> str:
+    return textwrap.fill(text, style.width, initial_indent="  ", subsequent_indent="  ")
 
 
 def _indent(text: str, by: int = 2) -> str:

@@ -1,16 +1,15 @@
 """Numbers and times in words, the same in every report."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sldtrace.escape import escape
 from sldtrace.trace import Trace
 
 
 def length(ns: int) -> str:
-    """A length of time with three significant digits: 5.76 us, 0.972 ms, 12 ms, 1.98 s, 205 s."""
+    """A length of time with three significant digits: 5.76 us, 972 us, 12 ms, 1.98 s, 205 s."""
     for unit, size in (("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)):
-        if abs(ns) < 1000 * size or unit == "s":
+        if abs(ns) < 999.5 * size or unit == "s":
             value = ns / size
             break
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
@@ -48,12 +47,16 @@ def percent(part: float, whole: float) -> str:
 
 def host(trace: Trace) -> list[str]:
     """The recorded host in two lines: kernel and CPU, and what it does about split locks."""
-    tick: Any = trace.fact("kernel", "tick_ns")
+    tick = trace.number("kernel", "tick_ns")
     hz = f"HZ={round(1e9 / tick)}" if tick else "HZ unknown"
-    mitigate = trace.fact("split_lock", "mitigate")
+    mitigate = trace.number("split_lock", "mitigate")
     sysctl = "no kernel.split_lock_mitigate" if mitigate is None else f"kernel.split_lock_mitigate={mitigate}"
-    release, cpu = trace.fact("kernel", "release", "of unknown version"), trace.fact("cpu", "model", "CPU")
+    at_end = trace.closing("split_lock", "mitigate")
+    if at_end not in (None, mitigate):
+        sysctl += f", {at_end} at the end of the recording"
+    release = trace.text("kernel", "release", otherwise="of unknown version")
+    cpu = trace.text("cpu", "model", otherwise="CPU")
     return [
         escape(f"Linux {release}, {hz}, {cpu}"),
-        escape(f"split_lock_detect={trace.fact('split_lock', 'mode', '?')}, {sysctl}"),
+        escape(f"split_lock_detect={trace.text('split_lock', 'mode', otherwise='?')}, {sysctl}"),
     ]

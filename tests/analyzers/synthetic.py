@@ -1,7 +1,7 @@
 """Recordings with made-up traps: threads with a given timer, sleep, address and guest time.
 
 A recording is written by the real writer and opened as `sldtrace report` does. All times of a trap are
-relative to START_NS, when the recording begins.
+relative to START_NS, when the recording begins. Traps that switch detection off come with its records.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ START_NS = 1_000 * MS
 SPAN_NS = 10_000 * MS
 CLOSED_NS = START_NS + SPAN_NS
 WALL_NS = 1_790_000_000_000_000_000
-SIGUSR1, SIGALRM, SIGIO = 10, 14, 29
+SIGUSR1, SIGALRM, SIGVTALRM, SIGPROF, SIGIO = 10, 14, 26, 27, 29
 VMM, VCPU = 200, 201  # TGID and TID where nothing else is said
 RIP = 0x7C40
 
@@ -34,6 +34,8 @@ EARLY = FLAGS["WARNED"] | FLAGS["SLEPT"] | FLAGS["HANDLED"] | FLAGS["EXITS_WATCH
 SERVED = EARLY | FLAGS["WAITED"] | FLAGS["DETECTION_OFF"]
 UNPUNISHED = SERVED & ~FLAGS["SLEPT"] & ~FLAGS["WAITED"]
 GUEST = FLAGS["GUEST"]
+BLIND = EARLY & ~FLAGS["MSR_WATCHED"] | GUEST  # nobody looks at MSR_TEST_CTRL
+DETECT = 1 << 29  # MSR_TEST_CTRL
 
 FACTS: dict[str, Any] = {
     "tool": {"name": "sldtrace", "version": "0.0.0"},
@@ -62,6 +64,7 @@ def early(at_ns: int, slept_ns: int = MS - 50_000, left_ms: int = 9, **fields: A
     """A trap whose penalty sleep a POSIX timer cut short; the handler takes 20 us besides the sleep."""
     signalled = START_NS + at_ns + slept_ns
     return {
+        "exit_cpu": fields.get("enter_cpu", 0),
         "enter_ns": START_NS + at_ns,
         "exit_ns": START_NS + at_ns + slept_ns + 20_000,
         "rip": RIP,
@@ -106,6 +109,31 @@ def lasting(length_ns: int, count: int = 3, at_ns: int = 0, **fields: Any) -> li
     rows = [early(at_ns + index * (length_ns // count), MS // 2, **fields) for index in range(count)]
     rows[-1]["exit_ns"] = START_NS + at_ns + length_ns
     return rows
+
+
+def interrupted(at_ns: int, **fields: Any) -> Row:
+    """A trap that a signal ended while it waited for the semaphore, before any sleep."""
+    flags = (EARLY | FLAGS["WAITED"]) & ~FLAGS["SLEPT"] | GUEST
+    waiting = {"sleep_ns": 0, "semaphore_ns": MS - 50_000, "semaphore_result": -4, "flags": flags}
+    return early(at_ns, left_ms=0, **(waiting | fields))
+
+
+def window(begin_ns: int, end_ns: int | None = None, cpu: int = 0) -> list[Row]:
+    """Detection switched off on that CPU, and on again unless `end_ns` is None, by somebody else."""
+    writes = [{"ns": START_NS + begin_ns, "value": 0, "cpu": cpu, "tid": 999}]
+    if end_ns is not None:
+        writes.append({"ns": START_NS + end_ns, "value": DETECT, "cpu": cpu, "tid": 0})
+    return writes
+
+
+def detections(traps: Iterable[Row]) -> list[Row]:
+    """What the traps write into MSR_TEST_CTRL: off at their end, on again two jiffies later."""
+    writes: list[Row] = []
+    for trap in traps:
+        if trap["flags"] & FLAGS["DETECTION_OFF"]:
+            end = trap["exit_ns"] - START_NS
+            writes += window(end - 2_000, end + 2 * TICK, trap["exit_cpu"])
+    return sorted(writes, key=lambda each: each["ns"])
 
 
 def task(tid: int, comm: bytes, tgid: int = VMM) -> Row:
@@ -153,11 +181,16 @@ def write(
     ended: Mapping[str, Any] | None = None,
     updates: Sequence[Mapping[str, Any]] = (),
     close: bool = True,
+    detection: Sequence[Row] | None = None,
 ) -> Path:
-    """Writes a recording of these records; without `close` its end is missing, as after a kill."""
+    """Writes a recording of these records; without `close` its end is missing, as after a kill.
+
+    detection: writes of MSR_TEST_CTRL; if nothing is said, those of the traps.
+    """
+    writes = detections(traps) if detection is None else detection
     path.unlink(missing_ok=True)
     writer = Writer(path, FACTS if opening is None else opening, recording_id=1)
-    for kind, rows in (("trap", traps), ("task", tasks), ("lost", lost)):
+    for kind, rows in (("trap", traps), ("detection", writes), ("task", tasks), ("lost", lost)):
         if rows:
             writer.append(kind, array(kind, rows))
     for update in updates:

@@ -9,24 +9,32 @@ from sldtrace import frames
 from sldtrace.analyzers import early_return_loop
 from sldtrace.analyzers.finding import Finding
 from sldtrace.host.signals import Code
-from tests.analyzers import synthetic
-from tests.analyzers.shorthands import OTHER_RIP, at, one
+from tests.analyzers.shorthands import OTHER_RIP, at, find, one
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
     GUEST,
     MS,
+    RIP,
+    SERVED,
     SIGALRM,
     SIGIO,
+    SIGPROF,
     SIGUSR1,
+    SIGVTALRM,
     START_NS,
     TICK,
+    Row,
     early,
     facts,
-    lasting,
+    interrupted,
     loop,
     served,
+    unpunished,
+    window,
 )
+
+UNWATCHED = SERVED & ~FLAGS["MSR_WATCHED"] & ~FLAGS["DETECTION_OFF"] | GUEST
 
 # Numbers
 
@@ -34,7 +42,8 @@ from tests.analyzers.synthetic import (
 def test_only_what_happened_between_its_traps_is_counted(tmp_path: Path) -> None:
     """The first trap's guest time and exits are from before the loop, in every stretch of it."""
     rows = at(at(loop(40), 0, guest_ns=500 * MS, exits=900), 20, guest_ns=2 * TICK, exits=70)
-    numbers = one(tmp_path, rows).numbers
+    opened = window(20 * MS - 20_000, 20 * MS - 10_000)
+    numbers = one(tmp_path, rows, detection=opened).numbers
     assert numbers["loops"] == 2
     assert (numbers["exits"], numbers["guest_ns"], numbers["watched_traps"]) == (38, 38 * 6_000, 38)
 
@@ -50,28 +59,33 @@ def test_exits_that_were_not_watched_are_not_counted(tmp_path: Path) -> None:
 
 def test_the_threads_other_traps_from_first_to_last_are_counted(tmp_path: Path) -> None:
     outside = [served(0), served(900 * MS)]
-    between = [served(60 * MS, rip=OTHER_RIP), early(75 * MS, rip=OTHER_RIP)]
-    rows = [*outside, *loop(40, 20 * MS), *between, *loop(40, 80 * MS), served(65 * MS, tid=999)]
+    between = [served(70 * MS, rip=OTHER_RIP), early(85 * MS, rip=OTHER_RIP)]
+    stranger = served(65 * MS, tid=999, enter_cpu=1)
+    namesake = served(66 * MS, tgid=999, enter_cpu=1)
+    rows = [*outside, *loop(40, 30 * MS), *between, *loop(40, 100 * MS), stranger, namesake]
     numbers = one(tmp_path, rows).numbers
-    assert (numbers["traps"], numbers["early_returns"]) == (82, 81)
-    assert (numbers["penalties_served"], numbers["detection_off"]) == (1, 1)
+    assert (numbers["traps"], numbers["early_returns"], numbers["released"]) == (82, 81, 1)
 
 
 @pytest.mark.parametrize(
-    ("fields", "penalties", "off"),
+    ("trap", "released", "semaphore"),
     [
-        ({}, 1, 1),
-        ({"semaphore_result": -4, "flags": EARLY | FLAGS["WAITED"] | GUEST}, 0, 0),
-        ({"flags": synthetic.UNPUNISHED | GUEST}, 0, 1),
+        (served(40 * MS), 1, 0),
+        (unpunished(40 * MS), 1, 0),
+        (interrupted(40 * MS), 0, 1),
+        (interrupted(40 * MS, rip=OTHER_RIP), 0, 1),
+        (served(40 * MS, flags=UNWATCHED), 1, 0),
+        (served(40 * MS, flags=UNWATCHED | FLAGS["RETURN_MISSED"]), 0, 0),
+        (served(40 * MS, flags=FLAGS["MSR_WATCHED"] | GUEST), 0, 0),
     ],
-    ids=["served", "interrupted at the semaphore", "unpunished"],
+    ids=["served", "unpunished", "semaphore", "elsewhere", "unwatched", "missed", "fatal"],
 )
-def test_a_penalty_is_served_when_slept_and_waited_for(
-    tmp_path: Path, fields: dict[str, Any], penalties: int, off: int
+def test_traps_between_that_were_released_and_those_that_the_semaphore_cut_short(
+    tmp_path: Path, trap: Row, released: int, semaphore: int
 ) -> None:
-    rows = [*loop(30), served(40 * MS, **fields), *loop(30, 60 * MS)]
-    numbers = one(tmp_path, rows).numbers
-    assert (numbers["penalties_served"], numbers["detection_off"]) == (penalties, off)
+    numbers = one(tmp_path, [*loop(30), trap, *loop(30, 60 * MS)]).numbers
+    assert (numbers["released"], numbers["semaphore_early_returns"]) == (released, semaphore)
+    assert (numbers["traps"], numbers["early_returns"]) == (61, 60 + semaphore)
 
 
 def test_median_of_the_sleep(tmp_path: Path) -> None:
@@ -106,9 +120,8 @@ def test_the_signal_that_ended_most_of_the_sleeps(tmp_path: Path) -> None:
     numbers = one(tmp_path, rows).numbers
     assert (numbers["signal"], numbers["signal_code"]) == (SIGUSR1, Code.SI_TIMER)
     assert numbers["signal_seen"] == 20
-    # Every third is another's: gaps of 1 and 2 ms in turn, the median between them.
-    assert numbers["period_ns"] == MS
-    assert numbers["period_spread_ns"] == MS
+    # Every third is another's: what counts is the time between two of the same in a row.
+    assert (numbers["period_ns"], numbers["period_spread_ns"]) == (MS, 0)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +158,25 @@ def test_a_signal_that_nobody_saw(tmp_path: Path) -> None:
     assert [numbers[name] for name in ("signal", "signal_code", "signal_tgid", "signal_tid")] == [None] * 4
     assert (numbers["signal_group"], numbers["period_ns"], numbers["period_spread_ns"]) == (None,) * 3
     assert numbers["signal_seen"] == 0
-    assert "Something that sends no signal" in finding.cause
+    assert "Something (signals could not be watched) cut the sleep short" in finding.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "watched"),
+    [
+        ("signal:signal_generate", "tracepoint", True),
+        ("signal:signal_generate", "", False),
+        ("signal:signal_deliver", "tracepoint", False),
+    ],
+)
+def test_no_signal_says_something_only_if_signals_were_watched(
+    tmp_path: Path, name: str, backend: str, watched: bool
+) -> None:
+    opening = facts() | {"probes": [{"name": name, "backend": backend, "detail": ""}]}
+    cause = one(tmp_path, loop(30, signal=0, signal_code=0, signal_ns=0), opening=opening).cause
+    assert ("Something of which no signal was seen (task work, of io_uring for" in cause) == watched
+    assert ("Something (signals could not be watched) cut" in cause) != watched
+    assert "SIGUSR1 cut the sleep short" in one(tmp_path, loop(30), opening=opening).cause
 
 
 def test_one_signal_has_no_period(tmp_path: Path) -> None:
@@ -155,12 +186,14 @@ def test_one_signal_has_no_period(tmp_path: Path) -> None:
     assert (numbers["period_ns"], numbers["period_spread_ns"]) == (None, None)
 
 
-def test_the_period_leaves_out_the_time_between_the_stretches(tmp_path: Path) -> None:
-    rows = [row for index in range(8) for row in lasting(18 * MS, 3, index * 200 * MS)]
-    apart = [row | {"guest_ns": TICK} if index % 3 == 0 else row for index, row in enumerate(rows)]
-    numbers = one(tmp_path, apart).numbers
-    assert numbers["loops"] == 8
-    assert (numbers["period_ns"], numbers["period_spread_ns"]) == (6 * MS, 0)
+def test_the_period_is_that_of_most_signals_also_between_addresses(tmp_path: Path) -> None:
+    turns = [row | {"rip": (RIP, OTHER_RIP)[index % 2]} for index, row in enumerate(loop(60))]
+    for finding in find(tmp_path, turns):
+        assert (finding.numbers["period_ns"], finding.numbers["period_spread_ns"]) == (MS, 0)
+        assert finding.numbers["signal_seen"] == 59
+    stretches = [*loop(30), served(30 * MS), *loop(30, 60 * MS)]
+    numbers = one(tmp_path, stretches).numbers
+    assert (numbers["loops"], numbers["period_ns"], numbers["period_spread_ns"]) == (2, MS, 0)
 
 
 def test_quartiles_of_the_period(tmp_path: Path) -> None:
@@ -172,14 +205,44 @@ def test_quartiles_of_the_period(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "word"),
-    [(Code.SI_TIMER, "timers"), (Code.SI_KERNEL, "timers"), (Code.SI_TKILL, "signals"), (0, "signals")],
+    ("number", "code", "word"),
+    [
+        (SIGUSR1, Code.SI_TIMER, "timers"),
+        (SIGALRM, Code.SI_KERNEL, "timers"),
+        (SIGVTALRM, Code.SI_KERNEL, "timers"),
+        (SIGPROF, Code.SI_KERNEL, "timers"),
+        (SIGIO, Code.SI_KERNEL, "signals"),
+        (SIGUSR1, Code.SI_KERNEL, "signals"),
+        (SIGUSR1, Code.SI_TKILL, "signals"),
+        (SIGUSR1, 0, "signals"),
+    ],
 )
-def test_the_advice_names_what_to_change(tmp_path: Path, code: int, word: str) -> None:
-    finding = one(tmp_path, loop(30, signal_code=int(code)))
-    assert finding.cause.count("SIGUSR1 cut the sleep short, after a median of 0.95 ms") == 1
-    assert f"leave more than 12 ms between the {word} that reach this thread" in finding.remedies[0].what
-    assert "nothing gets through at 8 ms or less, everything does above 12 ms" in finding.remedies[0].what
+def test_the_advice_names_what_to_change(tmp_path: Path, number: int, code: int, word: str) -> None:
+    finding = one(tmp_path, loop(30, signal=number, signal_code=int(code)))
+    name = {SIGUSR1: "SIGUSR1", SIGALRM: "SIGALRM", SIGVTALRM: "SIGVTALRM", SIGPROF: "SIGPROF"}
+    sentence = f"{name.get(number, 'SIGIO')} cut the sleep short, after a median of 0.95 ms"
+    assert finding.cause.count(sentence) == 1
+    advice = finding.remedies[0]
+    assert f"leave more than 12 ms between the {word} that reach this thread" in advice.what
+    assert f"what the {word[:-1]} is for happens later" in advice.price
+    assert (
+        "everything gets through above 12 ms, nothing at 8 ms or less, and chance decides in between"
+        in advice.what
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "sentence"),
+    [
+        ("6.12.48", "everything gets through above 10 ms, chance decides in between."),
+        ("6.11.9", "everything gets through above 20 ms, nothing at 10 ms or less, and chance decides in"),
+    ],
+)
+def test_at_100_hz_no_period_is_too_short_to_get_through_by_luck(
+    tmp_path: Path, release: str, sentence: str
+) -> None:
+    opening = facts(kernel={"release": release, "tick_ns": 10 * MS})
+    assert sentence in one(tmp_path, loop(40), opening=opening).remedies[0].what
 
 
 # What to change
@@ -215,6 +278,12 @@ def test_the_price_of_the_sysctl_depends_on_the_kernel(tmp_path: Path, release: 
 def test_the_cause_gives_the_length_of_the_penalty(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30), opening=facts(kernel={"release": "6.1.0-44-amd64", "tick_ns": MS}))
     assert "to sleep for 11 to 12 ms and then lets it run" in finding.cause
+
+
+@pytest.mark.parametrize(("release", "known"), [("6.12.48", True), ("unknown", False)])
+def test_a_length_that_is_assumed_is_said_to_be(tmp_path: Path, release: str, known: bool) -> None:
+    cause = one(tmp_path, loop(30), opening=facts(kernel={"release": release})).cause
+    assert ("is assumed: the kernel's version is not known" in cause) != known
 
 
 def test_the_declared_needs_are_kinds_of_record() -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from sldtrace.analyzers import threads
 from tests.analyzers.synthetic import (
     EARLY,
@@ -13,11 +15,13 @@ from tests.analyzers.synthetic import (
     VCPU,
     VMM,
     early,
+    interrupted,
     served,
     trace,
     unpunished,
 )
 
+MISSED = FLAGS["RETURN_MISSED"]
 COLUMNS = [
     "tgid",
     "tid",
@@ -27,8 +31,9 @@ COLUMNS = [
     "early_returns",
     "served",
     "unpunished",
-    "addresses",
+    "fatal",
     "slept_ns",
+    "punished",
 ]
 
 
@@ -45,31 +50,46 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
         served(40 * MS),
         served(60 * MS),
         served(80 * MS),
-        # The sleep to the end, but a signal at the semaphore: no penalty served.
-        served(100 * MS, semaphore_result=-4, flags=EARLY | FLAGS["WAITED"] | GUEST),
-        unpunished(120 * MS),
+        # A signal at the semaphore: no penalty served.
+        interrupted(100 * MS),
+        served(120 * MS, semaphore_result=-4, flags=EARLY | FLAGS["WAITED"] | GUEST),
+        unpunished(140 * MS),
+        # The return of the sleep was missed: early if it is known that detection stayed on, or nothing.
+        early(160 * MS, left_ms=0, flags=EARLY | MISSED | GUEST),
+        early(180 * MS, left_ms=0, flags=EARLY & ~FLAGS["MSR_WATCHED"] | MISSED | GUEST),
+        served(200 * MS, flags=SERVED | MISSED | GUEST),
+        unpunished(220 * MS, flags=GUEST | FLAGS["MSR_WATCHED"]),
     ]
     (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
     slept = sum(each["sleep_ns"] for each in rows)
+    span = max(each["exit_ns"] for each in rows) - rows[0]["enter_ns"]
+    punished = (slept + sum(each.get("semaphore_ns", 0) for each in rows)) / span
     assert row == {
         "tgid": VMM,
         "tid": VCPU,
         "vcpu": 0,
         "guest": True,
-        "traps": 7,
-        "early_returns": 3,
+        "traps": 12,
+        "early_returns": 5,
         "served": 3,
         "unpunished": 1,
-        "addresses": 2,
+        "fatal": 1,
         "slept_ns": slept,
+        "punished": pytest.approx(punished, abs=5e-5),
     }
 
 
-def test_a_fatal_trap_is_in_no_column_but_traps(tmp_path: Path) -> None:
+def test_a_fatal_trap_is_neither_served_nor_let_go(tmp_path: Path) -> None:
     """In mode fatal the handler returns false at once (SIGBUS follows): neither slept nor let go."""
     rows = [unpunished(0, flags=GUEST | FLAGS["MSR_WATCHED"])]
     (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
-    assert [row[name] for name in ("traps", "early_returns", "served", "unpunished")] == [1, 0, 0, 0]
+    assert [row[name] for name in ("traps", "early_returns", "served", "unpunished", "fatal")] == [
+        1,
+        0,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_a_vcpu_whose_thread_takes_split_locks_of_its_own_is_a_guest(tmp_path: Path) -> None:

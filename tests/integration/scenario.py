@@ -98,7 +98,8 @@ def frozen_and_healthy(folder, name, *options, stop="INT"):
         guests["unpunished"] = guest("1ms", "400ms")
         MITIGATE.write_text("1")
         counted = counter.read()
-    return recorder.protocol | {"guests": guests, "counted": counted}
+        during = programs()
+    return recorder.protocol | {"guests": guests, "counted": counted, "programs": during}
 
 
 def flood(folder):
@@ -150,8 +151,10 @@ def refusals(folder):
 
 
 def programs():
-    """The BPF programs that are loaded, as bpftool shows them."""
-    return subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True).stdout
+    """The BPF programs that are loaded, and the kprobe events: what a recorder could leave behind."""
+    show = ["bpftool", "prog", "show"]
+    loaded = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    return loaded + (TRACEFS / "kprobe_events").read_text()
 
 
 def verdicts(folder):

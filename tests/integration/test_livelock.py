@@ -4,6 +4,7 @@ The numbers to meet are those of the project's first promise; what ran in the ma
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def test_the_verdict(scenario: Scenario, backend: str) -> None:
     assert signals.code_name(numbers["signal_code"]) == "SI_TIMER"
     assert numbers["signal_tid"] == 0
     assert numbers["period_ns"] == pytest.approx(1e6, rel=0.2)
-    assert numbers["penalties_served"] == 0
+    assert numbers["released"] == 0
     assert numbers["loops"] == 1
     assert numbers["traps"] == len(traps(scenario, backend, "frozen"))
     assert finding.end_ns - finding.start_ns == pytest.approx(2e9, rel=0.05)
@@ -138,7 +139,9 @@ def test_the_threshold_is_that_of_this_kernel(scenario: Scenario, backend: str) 
     rows = traps(scenario, backend, "alive")
     served = rows[rows["slept"] & (rows["sleep_left_ms"] == 0)]["sleep_ns"]
     late = 300_000  # 60,000 instructions here: the tick itself is late, then the thread
-    assert (served > finding.numbers["sleep_shortest_ns"] - late).all()
+    # One that a signal ended in its last jiffy counts as served, too.
+    assert (served > finding.numbers["dead_ns"] - late).all()
+    assert (served > finding.numbers["sleep_shortest_ns"] - late).mean() > 0.9
     # The recorder may hold the only CPU for longer than that, now and then.
     assert (served < finding.numbers["sleep_longest_ns"] + late).mean() > 0.9
 
@@ -190,4 +193,6 @@ def report(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_stays_attached(scenario: Scenario) -> None:
+    during = scenario.protocol["fentry"]["programs"]
+    assert len(re.findall(r"^\d+: (tracing|tracepoint)  ", during, re.MULTILINE)) >= 10
     assert scenario.protocol["programs"]["after"] == scenario.protocol["programs"]["before"]

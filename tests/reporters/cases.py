@@ -45,7 +45,7 @@ def livelock(folder: Path) -> Trace:
 
 def bystanders(folder: Path) -> Trace:
     """Split locks of three kinds of thread, and nobody who is kept from anything."""
-    rows = [served(index * 100 * MS) for index in range(40)]
+    rows = [served(index * 100 * MS) for index in range(60)]
     rows += [early(index * 700 * MS + 37 * MS, 7 * MS, 2, guest_ns=600 * MS) for index in range(9)]
     rows += [unpunished(index * 9 * MS, tid=402, tgid=400, vcpu=3) for index in range(100)]
     rows += [served(index * 900 * MS, tid=500, tgid=500, vcpu=-1, flags=SERVED) for index in range(3)]
@@ -54,11 +54,12 @@ def bystanders(folder: Path) -> Trace:
 
 
 def losses(folder: Path) -> Trace:
-    """A loop held up for a while; records lost, exits not watched, the end of the file missing."""
+    """A loop held up for a while; records lost, exits and MSR not watched, the end of the file missing."""
     blind = EARLY & ~FLAGS["EXITS_WATCHED"] & ~FLAGS["MSR_WATCHED"] | GUEST | FLAGS["SIGNAL_GROUP"]
     sent = {"signal": SIGIO, "signal_code": 0, "signal_tgid": 900, "signal_tid": 901}
     rows = loop(6, period_ns=5 * MS, flags=blind, vcpu=-1, **sent)
-    rows += [served(31 * MS, vcpu=-1), *loop(8, 45 * MS, period_ns=3 * MS, vcpu=-1, flags=blind, **sent)]
+    rows += [served(31 * MS, vcpu=-1, flags=blind | FLAGS["WAITED"])]
+    rows += [*loop(8, 45 * MS, period_ns=3 * MS, vcpu=-1, flags=blind, **sent)]
     lost = [
         {"ns": START_NS + 40 * MS, "cpu": cpu, "kind": kind, "cause": cause, "count": count}
         for cpu, kind, cause, count in ((0, 1, 1, 1200), (1, 1, 3, 1), (1, 3, 1, 7))

@@ -24,7 +24,7 @@ def test_nothing_else_is_kept() -> None:
     ("name", "headline", "verdicts"),
     [
         ("livelock", "LIVELOCK: vCPU 0 of qemu-system-x86 (PID 200, TID 201) ", ["livelock"]),
-        ("bystanders", "NOTHING FOUND: ", []),
+        ("bystanders", "NO LOOP FOUND, ", []),
         ("losses", "HELD UP: a thread of a process (PID 200, TID 201) ", ["held up"]),
     ],
 )

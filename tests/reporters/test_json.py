@@ -70,7 +70,7 @@ def test_the_recording_describes_itself(tmp_path: Path) -> None:
     recording = found["recording"]
     assert recording["facts"] == {**FACTS, "armed_ns": 5}
     assert (recording["start_ns"], recording["end_ns"]) == (START_NS, CLOSED_NS)
-    assert recording["counts"] == {"trap": 1, "detection": 0, "task": 0, "lost": 2}
+    assert recording["counts"] == {"trap": 1, "detection": 2, "task": 0, "lost": 2}
     assert recording["losses"] == [{"kind": "trap", "cause": "ring_full", "cpu": 1, "count": 7}]
     assert recording["closing"]["ended_by"] == "SIGINT"
     assert recording["warnings"] == []

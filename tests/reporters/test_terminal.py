@@ -21,6 +21,7 @@ from tests.analyzers.synthetic import (
     closing,
     early,
     facts,
+    interrupted,
     lasting,
     loop,
     served,
@@ -113,19 +114,26 @@ def test_several_stretches_and_progress(tmp_path: Path) -> None:
     rows = [*loop(100), served(110 * MS), *loop(200, 200 * MS)]
     text = flowing(render(trace(tmp_path, rows)))
     assert "300 ms in 2 stretches, the longest 200 ms" in text
-    assert "some: 1 penalty served to the end, detection switched off for it 1 time," in text
+    assert "some: detection was switched off for it 1 time," in text
     assert "traps 301, of which 300 early returns" in text
+
+
+def test_early_returns_from_the_semaphore_are_told(tmp_path: Path) -> None:
+    rows = [*loop(99), *(interrupted(99 * MS + index * MS) for index in range(101))]
+    text = flowing(render(trace(tmp_path, rows)))
+    assert "traps 200, of which 200 early returns of the penalty (101 from its semaphore) slept" in text
 
 
 def test_detection_off_without_a_penalty_is_progress(tmp_path: Path) -> None:
     text = flowing(render(trace(tmp_path, [*loop(100), unpunished(110 * MS), *loop(200, 200 * MS)])))
-    assert "some: 0 penalties served to the end, detection switched off for it 1 time," in text
+    assert "some: detection was switched off for it 1 time," in text
 
 
 def test_one_stretch_without_progress(tmp_path: Path) -> None:
     text = flowing(render(trace(tmp_path, loop(200))))
     assert "stretches" not in text
-    assert "none: 0 penalties served to the end, detection switched off for it 0 times," in text
+    assert "200 early returns of the penalty slept" in text
+    assert "none: detection was switched off for it 0 times," in text
     assert "199 VM exits over 199 traps" in text
 
 
@@ -165,8 +173,29 @@ def test_what_became_of_harmless_traps(tmp_path: Path) -> None:
     text = flowing(render(trace(tmp_path, rows)))
     assert "Watched for 10 s: 4 split-lock traps of 1 thread." in text
     assert "2 slept the penalty to the end" in text
-    assert "1 were let go at once" in text
-    assert "1 were cut short by a signal, none of them in a loop." in text
+    assert "1 was let go at once, unpunished. 1 was cut short by a signal, not in a loop." in text
+    assert "SIGBUS" not in text
+    assert "not seen how they ended" not in text
+    text = flowing(render(trace(tmp_path, [row | {"tid": tid} for row in rows for tid in (301, 302)])))
+    assert "4 slept the penalty to the end" in text
+    assert "2 were let go at once, unpunished. 2 were cut short by a signal, not in a loop." in text
+
+
+def test_what_became_of_traps_of_mode_fatal_and_of_those_that_were_not_seen_to_the_end(
+    tmp_path: Path,
+) -> None:
+    missed = served(200 * MS, flags=EARLY & ~FLAGS["MSR_WATCHED"] | FLAGS["RETURN_MISSED"] | GUEST)
+    fatal = [unpunished(index * MS, flags=GUEST | FLAGS["MSR_WATCHED"]) for index in range(3)]
+    text = flowing(render(trace(tmp_path, [*fatal, missed])))
+    assert "4 split-lock traps of 1 thread. 3 ended in SIGBUS (split_lock_detect=fatal). Of 1 it was" in text
+    assert "let go at once" not in text
+
+
+def test_probes_that_the_kernel_skipped(tmp_path: Path) -> None:
+    ended = closing(1) | {"skipped": {"msleep_interruptible": 1234, "odd\x1b": "x"}}
+    text = flowing(render(trace(tmp_path, [served(0)], ended=ended)))
+    assert r"may lack something: msleep_interruptible 1,234, odd\x1b 0" in text
+    assert "skipped" not in render(trace(tmp_path, [served(0)], ended=closing(1) | {"skipped": {}}))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +211,7 @@ def test_nothing_found_in_a_recording_that_is_not_complete(
     tmp_path: Path, rest: dict[str, Any], complete: bool
 ) -> None:
     text = render(trace(tmp_path, [served(0)], **rest))
-    assert text.startswith("NOTHING FOUND")
+    assert text.startswith("NOTHING FOUND: " if complete else "NOTHING FOUND IN WHAT IS THERE: ")
     assert ("The recording is not complete" in text) != complete
 
 
@@ -210,7 +239,7 @@ def test_traps_that_the_probes_never_saw_are_counted_too(tmp_path: Path) -> None
 
 def test_accounts_without_an_end(tmp_path: Path) -> None:
     text = flowing(render(trace(tmp_path, [served(0)], close=False)))
-    assert "1 traps recorded, 0 lost; the recording was not ended" in text
+    assert "1 trap recorded, 0 lost; the recording was not ended" in text
     assert "warning: the recording has no end" in text
 
 
@@ -249,3 +278,22 @@ def test_facts_may_be_missing(tmp_path: Path, opening: dict[str, Any]) -> None:
     text = render(trace(tmp_path, loop(200), opening=opening, ended={}))
     assert flowing(text).startswith("LIVELOCK: vCPU 0 of a process (PID 200, TID 201)")
     assert f"TID {VCPU}" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "period_ns", "slowed"),
+    [(3, 100 * MS, True), (2, 100 * MS, False), (40, 259 * MS, True), (40, 267 * MS, False)],
+)
+def test_a_thread_that_sleeps_for_a_twentieth_of_its_time_is_no_clean_bill(
+    tmp_path: Path, count: int, period_ns: int, slowed: bool
+) -> None:
+    """A penalty of the synthetic host sleeps 13 ms."""
+    text = render(trace(tmp_path, [served(index * period_ns) for index in range(count)]))
+    assert text.startswith("NO LOOP FOUND, but threads are slowed" if slowed else "NOTHING FOUND: ")
+    assert ("of its time in penalties, but got through each of them" in flowing(text)) == slowed
+
+
+def test_what_was_counted_and_is_nowhere_is_no_clean_bill(tmp_path: Path) -> None:
+    text = render(trace(tmp_path, [], ended=closing(5)))
+    assert text.startswith("NOTHING FOUND IN WHAT IS THERE: ")
+    assert "5 missing from this file" in flowing(text)
