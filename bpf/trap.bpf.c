@@ -125,7 +125,6 @@ static __always_inline int guest_return(bool handled)
 static __always_inline int warn_enter(u64 rip)
 {
 	struct sld_thread *t = inside();
-
 	u32 tid = bpf_get_current_pid_tgid();
 
 	if (t) {
