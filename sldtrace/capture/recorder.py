@@ -72,9 +72,8 @@ class Recorder:
         attached has been detached then, and what was written stays readable.
         """
         order = self._order
-        target.check(
-            order.path, order.force
-        )  # the writer does so again; this saves the wait for the compiler
+        # The writer does so again; this saves the wait for the compiler.
+        target.check(order.path, order.force)
         self._say("compiling and attaching the probes")
         # A stop signal waits until it is fetched, also while the probes are attached or taken off.
         with _blocked(STOP_SIGNALS):
