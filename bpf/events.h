@@ -16,6 +16,13 @@ enum sld_kind {
 	SLD_KIND_DETECTION = 2,		/* struct sld_detection */
 	SLD_KIND_TASK = 3,		/* struct sld_task */
 	SLD_KIND_LOST = 4,		/* struct sld_lost */
+	SLD_KIND_EXIT = 5,		/* struct sld_exit */
+	SLD_KIND_COUNTS = 6,		/* struct sld_counts */
+	SLD_KIND_USER_EXIT = 7,		/* struct sld_user_exit */
+	SLD_KIND_SIGNAL = 8,		/* struct sld_signal */
+	SLD_KIND_MIGRATE = 9,		/* struct sld_migrate */
+	SLD_KIND_STALL = 10,		/* struct sld_stall */
+	SLD_KIND_DETAIL = 11,		/* struct sld_detail */
 };
 
 /* What a trap record says about itself: what happened, and what was being watched meanwhile. */
@@ -73,6 +80,135 @@ struct sld_task {
 	char comm[16];			/* bytes: name of the thread, NUL-terminated; may hold anything */
 };
 
+/* Whose extension the exit reason belongs to (arch/x86/include/asm/kvm.h: KVM_ISA_VMX, KVM_ISA_SVM). */
+enum sld_isa {
+	SLD_ISA_VMX = 1,		/* Intel: exit reasons of the SDM, volume 3, appendix C */
+	SLD_ISA_SVM = 2,		/* AMD: exit codes of the APM, volume 2, appendix C */
+};
+
+/* What happened between a VM exit and the next entry. */
+enum sld_exit_flags {
+	SLD_EXIT_USER = 1,		/* KVM_RUN returned to the VMM before the next entry; host_ns includes the VMM's time */
+	SLD_EXIT_NO_ENTRY = 2,		/* no entry was seen before the next exit, or before the thread's end: host_ns is 0 */
+};
+
+/* One VM exit with the entry that follows it, of a thread that trapped lately or of all (record --exits). */
+struct sld_exit {
+	__u64 ns;			/* ns: when the guest was left */
+	__u64 guest_ns;			/* ns: time in guest mode before the exit; 0: not known */
+	__u64 host_ns;			/* ns: time until the next VM entry */
+	__u64 rip;			/* address: where the guest was */
+	__u64 info1;			/* bits: exit qualification (Intel) or EXITINFO1 (AMD) */
+	__u32 reason;			/* reason: exit reason (Intel: the basic one, 16 bits) or exit code (AMD), see isa */
+	__u32 intr_info;		/* bits: interruption information; the low byte is the vector of an exception */
+	__u32 tgid;			/* id: process (the VMM) */
+	__u32 tid;			/* id: thread (the vCPU) */
+	__s32 vcpu;			/* index: vCPU id */
+	__u32 exit_cpu;			/* index: CPU at the exit */
+	__u32 entry_cpu;		/* index: CPU at the next entry */
+	__u16 isa;			/* isa: enum sld_isa */
+	__u16 flags;			/* bits: enum sld_exit_flags */
+};
+
+/* VM exits of one thread for one reason, counted in the kernel since the previous record of the same. */
+struct sld_counts {
+	__u64 ns;			/* ns: when the counters were read */
+	__u64 since_ns;			/* ns: when they were read before */
+	__u64 count;			/* count: VM exits */
+	__u64 guest_ns;			/* ns: time in guest mode before these exits, as far as it is known */
+	__u64 host_ns;			/* ns: time from these exits to the entries that followed */
+	__u32 tgid;			/* id: process (the VMM) */
+	__u32 tid;			/* id: thread (the vCPU) */
+	__s32 vcpu;			/* index: vCPU id */
+	__u32 reason;			/* reason: as in the exit record; 4294967295: all reasons for which there was no counter left */
+	__s32 vector;			/* vector: of the exception, for an exit by one; -1: not known */
+	__u32 isa;			/* isa: enum sld_isa */
+	__u32 host_log2[32];		/* count: entry n: exits with a host time of 2^n to 2^(n+1) ns; the last one: and more */
+};
+
+/* KVM_RUN returned to the VMM (tracepoint kvm:kvm_userspace_exit), of a thread whose exits are recorded. */
+struct sld_user_exit {
+	__u64 ns;			/* ns: when */
+	__u32 tgid;			/* id: process (the VMM) */
+	__u32 tid;			/* id: thread (the vCPU) */
+	__s32 vcpu;			/* index: vCPU id */
+	__u32 cpu;			/* index: CPU */
+	__u32 reason;			/* reason: KVM_EXIT_... of include/uapi/linux/kvm.h */
+	__s32 error;			/* errno: 0 or what the ioctl returned, for example -EINTR */
+};
+
+/* A signal that became pending for a thread that trapped lately, or for its process. */
+struct sld_signal {
+	__u64 ns;			/* ns: when it was generated */
+	__u32 tgid;			/* id: process that gets it */
+	__u32 tid;			/* id: thread that gets it; 0: the process as a whole */
+	__s32 signal;			/* signo: the signal */
+	__s32 code;			/* si_code: what made it (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
+	__u32 sender_tgid;		/* id: process that sent it; 0: the kernel did, or a timer */
+	__u32 sender_tid;		/* id: thread that sent it; 0: the kernel did, or a timer */
+	__u32 cpu;			/* index: CPU on which it was generated */
+	__u32 result;			/* result: 0: delivered, 4: delivered without its siginfo (include/trace/events/signal.h) */
+};
+
+/* The scheduler moved a thread that trapped lately to another CPU. */
+struct sld_migrate {
+	__u64 ns;			/* ns: when */
+	__u32 tgid;			/* id: process */
+	__u32 tid;			/* id: thread */
+	__u32 from_cpu;			/* index: CPU that it leaves */
+	__u32 to_cpu;			/* index: CPU that it goes to */
+	__u32 by_tgid;			/* id: process that was running then: who moved it, if anybody did */
+	__u32 by_tid;			/* id: thread that was running then */
+};
+
+/* What a thread of a VMM waited for inside KVM. */
+enum sld_stall_kind {
+	SLD_STALL_SRCU = 1,		/* synchronize_srcu: until all readers of kvm->srcu, sleeping vCPUs included, are done */
+	SLD_STALL_MUTEX = 2,		/* a contended mutex, vcpu->mutex if the caller is kvm_vcpu_ioctl */
+};
+
+/* A thread of a VMM with a vCPU that traps waited inside KVM for a lock that a punished vCPU may hold. */
+struct sld_stall {
+	__u64 ns;			/* ns: when the wait began */
+	__u64 end_ns;			/* ns: when it was over */
+	__u32 tgid;			/* id: process (the VMM) */
+	__u32 tid;			/* id: thread that waited */
+	__u32 what;			/* kind: enum sld_stall_kind */
+	__u32 lock;			/* hash: of the lock's address: equal for the same lock */
+	__u32 caller;			/* offset: of the return address in the module kvm; the fact kvm.functions names it */
+	__s32 result;			/* errno: 0, or -EINTR when a signal ended the wait */
+	__u32 punished_tid;		/* id: thread of the process that was in its penalty when the wait began; 0: none was */
+	__u32 cpu;			/* index: CPU at the end */
+};
+
+/* How much is recorded; each level includes those below. */
+enum sld_level {
+	SLD_LEVEL_TRAPS = 0,		/* traps, their signals and names: nothing that fires on every VM exit is attached */
+	SLD_LEVEL_COUNTS = 1,		/* and counts of VM exits, detection, migrations, stalls */
+	SLD_LEVEL_EXITS = 2,		/* and a record for each VM exit, and each return to the VMM */
+};
+
+/* Why the level was changed. */
+enum sld_reason {
+	SLD_REASON_START = 0,		/* the recording begins so */
+	SLD_REASON_TRAP = 1,		/* a thread trapped */
+	SLD_REASON_CALM = 2,		/* no thread has trapped for a while: the trouble is over */
+	SLD_REASON_EVENTS = 3,		/* more records a second than --max-events-per-second */
+	SLD_REASON_CPU = 4,		/* more CPU time than --max-cpu-percent */
+	SLD_REASON_ROOM = 5,		/* far below both limits again: back up */
+};
+
+/* The recorder changed how much it records. */
+struct sld_detail {
+	__u64 ns;			/* ns: when */
+	__u64 measured;			/* amount: what made it do so: records a second (events), CPU in 1/1000 % (cpu), ns without a trap (calm) */
+	__u64 limit;			/* amount: the limit that it was held against */
+	__u32 level;			/* level: the new one; enum sld_level */
+	__u32 previous;			/* level: the one before */
+	__u32 reason;			/* reason: enum sld_reason */
+	__u32 probes;			/* count: probes attached afterwards */
+};
+
 /* Why something is missing from the recording. */
 enum sld_lost_cause {
 	SLD_LOST_NOTHING = 0,		/* in the probes' tallies: events seen, lost or not; in no record */
@@ -95,7 +231,7 @@ struct sld_lost {
 
 /* Size of the probes' tallies: a counter at index (cpu * SLD_KINDS + kind) * SLD_CAUSES + cause. */
 enum sld_tallies {
-	SLD_KINDS = 8,			/* above the largest enum sld_kind */
+	SLD_KINDS = 16,			/* above the largest enum sld_kind */
 	SLD_CAUSES = 8,			/* above the largest enum sld_lost_cause */
 };
 
@@ -104,4 +240,12 @@ enum sld_control {
 	SLD_CONTROL_OPEN = 0,		/* not 0: record the runs that begin from now on */
 	SLD_CONTROL_EXITS = 1,		/* since when (ns) kvm_entry and kvm_exit are probed; 0: they are not */
 	SLD_CONTROL_MSR = 2,		/* since when (ns) write_msr is probed; 0: it is not */
+	SLD_CONTROL_LEVEL = 3,		/* enum sld_level */
+};
+
+/* Counters of VM exits: a block for each thread, in it a cell for each reason that it had. */
+enum sld_counters {
+	SLD_BLOCKS = 1024,		/* threads that can be counted at a time */
+	SLD_CELLS = 32,			/* reasons of one thread; the last cell takes what is above */
+	SLD_LOG2S = 32,			/* entries of host_log2 */
 };

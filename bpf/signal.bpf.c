@@ -7,7 +7,7 @@
 #define SLD_SI_QUEUE (-1)
 #define SLD_SI_TKILL (-6)
 
-static __always_inline void remember(struct sld_signal *s, int number, int code)
+static __always_inline void remember(struct last_signal *s, int number, int code)
 {
 	s->number = number;
 	s->code = code;
@@ -25,7 +25,7 @@ TRACEPOINT_PROBE(signal, signal_generate)
 	u64 current = bpf_get_current_pid_tgid();
 	u32 pid = args->pid;
 	struct sld_thread *t;
-	struct sld_signal *s;
+	struct last_signal *s;
 
 	if (args->result != SLD_SIGNAL_DELIVERED && args->result != SLD_SIGNAL_LOSE_INFO)
 		return 0;

@@ -4,7 +4,7 @@
 #define SLD_THREADS 16384	/* threads that can be followed at a time */
 
 /* The newest signal generated for a thread or a process. */
-struct sld_signal {
+struct last_signal {
 	u64 ns;			/* 0: none */
 	s32 number;
 	s32 code;
@@ -17,17 +17,17 @@ struct sld_thread {
 	u64 entry_ns;		/* last VM entry; 0: none seen */
 	u64 exit_ns;		/* last VM exit; 0: none seen */
 	u64 idle_ns;		/* end of the last run; 0: this is the first */
-	struct sld_signal signal;
+	struct last_signal signal;
 };
 
 BPF_HASH(threads, u32, struct sld_thread, SLD_THREADS);
 BPF_ARRAY(blank, struct sld_thread, 1);
-BPF_TABLE("lru_hash", u32, struct sld_signal, groups, SLD_THREADS);	/* by TGID: signals sent to the process */
+BPF_TABLE("lru_hash", u32, struct last_signal, groups, SLD_THREADS);	/* by TGID: signals sent to the process */
 
 /* Shared with the recorder as memory, not by the bpf system call: that one keeps kprobe and tracepoint programs from
  * running on its CPU meanwhile (bpf_disable_instrumentation), also when a vCPU thread preempts it. */
 BPF_F_TABLE("array", u32, u64, tallies, SLD_CPUS * SLD_KINDS * SLD_CAUSES, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, u64, control, 3, BPF_F_MMAPABLE);	/* by enum sld_control */
+BPF_F_TABLE("array", u32, u64, control, 4, BPF_F_MMAPABLE);	/* by enum sld_control */
 BPF_RINGBUF_OUTPUT(tasks, SLD_TASK_PAGES);
 
 static __always_inline void tally(u32 kind, u32 cause)
@@ -69,7 +69,7 @@ static __always_inline struct sld_thread *inside(void)
 /* First trap of a thread: make its state, and say who it is. */
 static __always_inline struct sld_thread *meet(u64 id, u64 now)
 {
-	struct sld_signal none = {};
+	struct last_signal none = {};
 	struct sld_thread *t;
 	struct sld_task *task;
 	u32 tgid = id >> 32, tid = id, zero = 0;

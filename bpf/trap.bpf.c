@@ -68,7 +68,7 @@ static __always_inline void take_signal(struct sld_thread *t)
 {
 	u32 tgid = t->trap.tgid;
 	u64 since = t->entry_ns ? t->entry_ns : t->trap.enter_ns;
-	struct sld_signal *s = &t->signal, *group = groups.lookup(&tgid);
+	struct last_signal *s = &t->signal, *group = groups.lookup(&tgid);
 
 	if (s->ns < since && group && group->ns >= since) {
 		s = group;

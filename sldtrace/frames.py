@@ -45,7 +45,8 @@ def columns(kind: str, schema: Schema | None = None) -> dict[str, Column]:
     - addresses and MSR values: `uint64`;
     - numbers of which one value means "not known" (vcpu): `Int64`, with <NA> for it;
     - numbers that an enumeration names (kind, cause): `category` of lower-case names;
-    - `char[N]`: `text` (object before pandas 3, str from then on), escaped to be safe to print.
+    - `char[N]`: `text` (object before pandas 3, str from then on), escaped to be safe to print;
+    - an array (`u32[32]`): a column `name_0`, `name_1`, ... for each element.
 
     After a field of flags comes one `bool` column for each flag, in lower case (guest, slept, ...).
     """
@@ -54,11 +55,19 @@ def columns(kind: str, schema: Schema | None = None) -> dict[str, Column]:
         raise SldtraceError(f"there is no record kind {kind}", f"the kinds are: {', '.join(schema.records)}")
     result: dict[str, Column] = {}
     for field in schema.records[kind].fields:
-        result[field.name] = Column(_dtype(field), field.unit, field.meaning)
+        for name, _ in _elements(field):
+            result[name] = Column(_dtype(field), field.unit, field.meaning)
         for name, _ in _flags(field, schema):
             meaning = schema.enums[str(field.enum)].meanings[name]
             result[name.lower()] = Column("bool", "flag", meaning)
     return result
+
+
+def _elements(field: Field) -> list[tuple[str, Any]]:
+    # The columns of a field: name, and what picks the values out of the records' field.
+    if not field.is_array:
+        return [(field.name, ...)]
+    return [(f"{field.name}_{n}", (slice(None), n)) for n in range(field.dtype.shape[0])]
 
 
 def _flags(field: Field, schema: Schema) -> list[tuple[str, int]]:
@@ -104,12 +113,14 @@ def frame(recording: Recording, kind: str) -> pd.DataFrame:
     known = columns(kind, schema)
     data: dict[str, Any] = {}
     for field in schema.records[kind].fields:
-        data[field.name] = _column(records[field.name], field, {**schema.enums, **recording.schema.enums})
+        for name, element in _elements(field):
+            enums = {**schema.enums, **recording.schema.enums}
+            data[name] = _column(records[field.name][element], field, enums)
         for name, bit in _flags(field, schema):
             data[name.lower()] = (records[field.name] & np.uint64(bit)) != 0
     for name in records.dtype.names or ():
-        if name not in known:
-            data[name] = records[name].copy()
+        if name not in schema.records[kind].dtype.fields:
+            data[name] = list(records[name]) if records[name].ndim > 1 else records[name].copy()
     return pd.DataFrame(data)
 
 

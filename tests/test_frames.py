@@ -59,7 +59,16 @@ def test_no_flag_takes_the_name_of_a_field(kind: str) -> None:
     record = schema.current().records[kind]
     enums = [schema.current().enums[field.enum] for field in record.fields if field.enum]
     flags = [name for each in enums if each.is_flags for name in each.values]
-    assert len(frames.columns(kind)) == len(record.fields) + len(flags)
+    elements = sum(field.dtype.shape[0] if field.is_array else 1 for field in record.fields)
+    assert len(frames.columns(kind)) == elements + len(flags)
+
+
+def test_an_array_is_a_column_for_each_element(tmp_path: Path) -> None:
+    with recorded(tmp_path, counts=[{"host_log2": range(32)}, {"host_log2": range(100, 132)}]) as recording:
+        frame = frames.frame(recording, "counts")
+    assert "host_log2" not in frame
+    assert frame["host_log2_0"].tolist() == [0, 100]
+    assert frame["host_log2_31"].tolist() == [31, 131]
 
 
 def test_values(tmp_path: Path) -> None:

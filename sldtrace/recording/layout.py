@@ -23,9 +23,10 @@ SCALARS = {
     "s32": "<i4",
     "s64": "<i8",
 }
-"""Types of a field and the numpy type of each; `char[N]` (N bytes) is the only other one."""
+"""Types of a field and the numpy type of each; the others are `char[N]` (N bytes) and arrays, such as `u32[32]`."""
 
 _CHARS = re.compile(r"char\[([1-9][0-9]{0,3})\]")
+_ARRAY = re.compile(r"([us][0-9]{1,2})\[([1-9][0-9]{0,3})\]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _NOT_KNOWN = re.compile(r"(-?[0-9]+): not known\b")
 
@@ -43,7 +44,7 @@ def _check_name(name: str, what: str) -> None:
 class Field:
     """One field of a record.
 
-    `type` is a key of SCALARS or `char[N]`, `offset` is in bytes, `enum` names the enumeration
+    `type` is a key of SCALARS, `char[N]`, or an array of scalars; `offset` is in bytes, `enum` names the enumeration
     that the values are taken from, if any.
     """
 
@@ -61,12 +62,19 @@ class Field:
             return np.dtype(SCALARS[self.type])
         if chars := _CHARS.fullmatch(self.type):
             return np.dtype(f"S{chars[1]}")
+        if (array := _ARRAY.fullmatch(self.type)) and array[1] in SCALARS:
+            return np.dtype((SCALARS[array[1]], (int(array[2]),)))
         raise LayoutError(f"field {self.name} has type {self.type!r}, which no record may have")
 
     @property
     def alignment(self) -> int:
         """Natural alignment in bytes."""
-        return self.dtype.itemsize if self.type in SCALARS else 1
+        return 1 if self.type.startswith("char") else self.dtype.base.itemsize
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it holds several numbers."""
+        return self.dtype.shape != ()
 
     @property
     def not_known(self) -> int | None:
@@ -77,7 +85,7 @@ class Field:
     @property
     def default(self) -> int | bytes:
         """What records of a version without this field are filled with: `not_known`, or else zero."""
-        if self.type not in SCALARS:
+        if self.type.startswith("char"):
             return b""
         return self.not_known or 0
 

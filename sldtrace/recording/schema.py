@@ -100,12 +100,9 @@ def _field(entry: re.Match[str], offset: int) -> Field:
     text = _UNIT.fullmatch(" ".join(entry["comment"].split()))
     if text is None:
         raise LayoutError(f'field {name}: its comment must be "unit: meaning"')
-    if scalar and count:
-        raise LayoutError(f"field {name}: only char may be an array")
+    type_ = scalar if scalar and not count else f"{scalar or 'char'}[{count}]"
     enum = _ENUM.search(text["meaning"])
-    return Field(
-        name, scalar or f"char[{count}]", offset, text["unit"], text["meaning"], enum[1] if enum else None
-    )
+    return Field(name, type_, offset, text["unit"], text["meaning"], enum[1] if enum else None)
 
 
 def _prefix(enum: str, members: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sldtrace.recording import schema
+from sldtrace.recording.layout import Field
 from sldtrace.recording.writer import Writer
 
 FOLDER = Path(__file__).parent / "data"
@@ -18,13 +19,16 @@ CLOSING = {"reason": "golden"}
 
 
 def rows() -> dict[str, list[dict[str, Any]]]:
-    """Three records of every kind; field number n of record i holds 1000 * i + n."""
+    """Three records of every kind; field number n of record i holds 1000 * i + n, an array counts up from there."""
+
+    def value(field: Field, number: int) -> Any:
+        if field.dtype.kind == "S":
+            return f"vcpu{number}"
+        return [number + k for k in range(field.dtype.shape[0])] if field.is_array else number
+
     return {
         record.name: [
-            {
-                field.name: f"vcpu{1000 * i + n}" if field.dtype.kind == "S" else 1000 * i + n
-                for n, field in enumerate(record.fields)
-            }
+            {field.name: value(field, 1000 * i + n) for n, field in enumerate(record.fields)}
             for i in range(3)
         ]
         for record in schema.current().records.values()
