@@ -110,7 +110,7 @@ def frame(recording: Recording, kind: str) -> pd.DataFrame:
     """
     schema = schemas.current() if kind in schemas.current().records else recording.schema
     records = recording.records(kind)
-    known = columns(kind, schema)
+    known = [field.name for field in schema.records[kind].fields]
     data: dict[str, Any] = {}
     for field in schema.records[kind].fields:
         for name, element in _elements(field):
@@ -119,7 +119,7 @@ def frame(recording: Recording, kind: str) -> pd.DataFrame:
         for name, bit in _flags(field, schema):
             data[name.lower()] = (records[field.name] & np.uint64(bit)) != 0
     for name in records.dtype.names or ():
-        if name not in schema.records[kind].dtype.fields:
+        if name not in known:
             data[name] = list(records[name]) if records[name].ndim > 1 else records[name].copy()
     return pd.DataFrame(data)
 

@@ -23,7 +23,7 @@ SCALARS = {
     "s32": "<i4",
     "s64": "<i8",
 }
-"""Types of a field and the numpy type of each; the others are `char[N]` (N bytes) and arrays, such as `u32[32]`."""
+"""Types of a field, and the numpy type of each. The others: `char[N]` (N bytes), and arrays such as `u32[32]`."""
 
 _CHARS = re.compile(r"char\[([1-9][0-9]{0,3})\]")
 _ARRAY = re.compile(r"([us][0-9]{1,2})\[([1-9][0-9]{0,3})\]")
@@ -44,7 +44,8 @@ def _check_name(name: str, what: str) -> None:
 class Field:
     """One field of a record.
 
-    `type` is a key of SCALARS, `char[N]`, or an array of scalars; `offset` is in bytes, `enum` names the enumeration
+    `type` is a key of SCALARS, `char[N]`, or an array of scalars; `offset` is in bytes, `enum` names the
+    enumeration
     that the values are taken from, if any.
     """
 

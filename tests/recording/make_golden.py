@@ -19,7 +19,7 @@ CLOSING = {"reason": "golden"}
 
 
 def rows() -> dict[str, list[dict[str, Any]]]:
-    """Three records of every kind; field number n of record i holds 1000 * i + n, an array counts up from there."""
+    """Three records of every kind; field number n of record i holds 1000 * i + n; an array counts on."""
 
     def value(field: Field, number: int) -> Any:
         if field.dtype.kind == "S":
