@@ -23,6 +23,15 @@ from sldtrace.vmm.loop import Outcome
 _KICKS = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGIO]
 
 
+class Timeout(Duration):
+    """A length of time, or the word none, which is 0."""
+
+    name = "duration|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if value == "none" else super().convert(value, param, ctx)
+
+
 @click.group()
 def guest() -> None:
     """Run a bundled guest that provokes split locks, to see what this host does about them.
@@ -44,17 +53,18 @@ def list_guests(as_json: bool) -> None:
         click.echo(f"{one.name}: {one.summary}")
         for key, note in one.notes:
             click.echo(textwrap.indent(textwrap.fill(f"{key}: {note}", 100, subsequent_indent="  "), "  "))
-        click.echo(f"  Address: {_address(one)}, {one.width}-byte operand at {one.operand:#x}\n")
+        operand = f", {one.width}-byte operand at {one.operand:#x}" if one.width else ""
+        click.echo(f"  Address: {_address(one)}{operand}\n")
 
 
 @guest.command("run")
-@click.option("--guest", "name", default="split-bts", show_default=True, help="Which guest; see guest list.")
+@click.argument("name", metavar="[GUEST]", default="split-bts")
 @click.option(
     "--timeout",
-    type=Duration("1us", "1h"),
+    type=Timeout("1us", "1h"),
     default="1ms",
     show_default=True,
-    help="Kick the guest out of KVM_RUN after this time, anew in each call (500us, 1ms, 0.02).",
+    help="Kick the guest out of KVM_RUN after this time, anew in each call (500us, 1ms, 0.02); or none.",
 )
 @click.option(
     "--duration",
@@ -73,7 +83,7 @@ def list_guests(as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def run_guest(name: str, timeout: int, duration: int, kick: str, as_json: bool) -> None:
-    """Run a guest for a while and print how far it came. Needs /dev/kvm, and no compiler.
+    """Run GUEST (split-bts) for a while and print how far it came. Needs /dev/kvm, and no compiler.
 
     Before each KVM_RUN a one-shot timer of CLOCK_MONOTONIC is armed, whose signal goes to the vCPU's
     thread; the signal is open inside KVM_RUN only, and taken after it. The process and thread IDs
@@ -93,7 +103,7 @@ def run_guest(name: str, timeout: int, duration: int, kick: str, as_json: bool) 
     # Only now: list and --help need none of it.
     from sldtrace.vmm.loop import run
     from sldtrace.vmm.machine import Machine
-    from sldtrace.vmm.timers import PosixTimer
+    from sldtrace.vmm.timers import NoTimer, PosixTimer
 
     with Machine(one) as machine:
         click.echo(
@@ -101,7 +111,8 @@ def run_guest(name: str, timeout: int, duration: int, kick: str, as_json: bool) 
             f" for {render(duration)}; {_address(one)}",
             err=True,
         )
-        outcome = run(machine, one, partial(PosixTimer, timeout), signal.Signals[kick], duration)
+        make_timer = partial(PosixTimer, timeout) if timeout else partial(NoTimer, duration)
+        outcome = run(machine, one, make_timer, signal.Signals[kick], duration)
 
     verdict = [_progress(outcome), _meaning(one, host)]
     if as_json:
@@ -112,6 +123,8 @@ def run_guest(name: str, timeout: int, duration: int, kick: str, as_json: bool) 
 
 
 def _address(one: Guest) -> str:
+    if not one.width:
+        return f"no lock; its instruction is at {one.locked:#x}"
     kind = "split lock" if one.crosses_line else "aligned locked instruction"
     return f"{kind} at {one.locked:#x}"
 
@@ -129,7 +142,7 @@ def _progress(outcome: Outcome) -> str:
 
 def _meaning(one: Guest, host: SplitLock) -> str:
     if not one.crosses_line:
-        return "this guest has no split lock: it is the control"
+        return "this guest has no split lock: detection does not concern it"
     if not host.detects_split_locks:
         return "this CPU has no split-lock detection: no guest traps here, the run shows only that it works"
     if host.mode == "off" or host.mode.startswith("ratelimit"):
@@ -147,11 +160,12 @@ def _as_text(one: Guest, timeout: int, kick: str, outcome: Outcome) -> str:
     ended = " (interrupted)" if outcome.interrupted else ""
     rows = [
         ("guest", f"{one.name}, {_address(one)}"),
-        ("timeout", f"{render(timeout)}, {kick}"),
+        ("timeout", f"{render(timeout)}, {kick}" if timeout else "none"),
         ("ran for", f"{outcome.ran_ns / 1e9:.3f} s{ended}"),
         ("loops", f"{outcome.loops:,}"),
         ("KVM_RUN calls", f"{outcome.kvm_runs:,}"),
         ("EINTR returns", f"{outcome.eintr:,}"),
+        ("I/O exits", f"{outcome.io_exits:,}"),
         ("longest KVM_RUN", f"{outcome.longest_run_ns / 1e6:.3f} ms"),
     ]
     return "\n".join(f"{label:<16}{value}" for label, value in rows)
@@ -176,7 +190,7 @@ def _as_json(
         "guest": one.name,
         "locked_address": one.locked,
         "crosses_cache_line": one.crosses_line,
-        "timeout_ns": timeout,
+        "timeout_ns": timeout or None,
         "signal": kick,
         "tgid": os.getpid(),
         "tid": threading.get_native_id(),

@@ -30,12 +30,12 @@ class Guest:
     start: int  # address of the first instruction
     locked: int  # address of the instruction under test: the RIP of a trap
     operand: int  # address of the operand
-    width: int  # size of the operand
+    width: int  # size of the operand; 0: it has none
 
     @property
     def crosses_line(self) -> bool:
         """Whether the operand lies in two cache lines: whether the instruction is a split lock."""
-        return self.operand // CACHE_LINE != (self.operand + self.width - 1) // CACHE_LINE
+        return self.width > 0 and self.operand // CACHE_LINE != (self.operand + self.width - 1) // CACHE_LINE
 
 
 def names() -> list[str]:
@@ -78,7 +78,7 @@ def parse_header(name: str, image: bytes) -> tuple[int, int, int, int]:
     if len(image) > _HEADER.size:
         magic, start, locked, operand, width = _HEADER.unpack_from(image)
         inside = all(_HEADER.size <= offset < len(image) for offset in (start, locked))
-        if magic == _MAGIC and inside and width and operand + width <= memory.PAGE:
+        if magic == _MAGIC and inside and operand + width <= memory.PAGE:
             return start, locked, operand, width
     raise SldtraceError(f"{name}.bin is not the image of a guest", "run guests/assemble.py or install again")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from sldtrace.vmm import exits, libc, signals
-from sldtrace.vmm.abi import Request
+from sldtrace.vmm.abi import Exit, Request
 from sldtrace.vmm.guests import Guest
 from sldtrace.vmm.machine import Machine
 from sldtrace.vmm.timers import KickTimer
@@ -26,6 +26,7 @@ class Outcome:
     loops: int  # that the guest finished, by its own counter
     kvm_runs: int  # calls of KVM_RUN
     eintr: int  # calls of KVM_RUN that returned EINTR
+    io_exits: int  # calls of KVM_RUN that returned because the guest wrote to a port
     longest_run_ns: int  # the longest call of KVM_RUN, the monitor's overhead of two clock readings included
     ran_ns: int  # from before the first call to after the last one
     rip: int  # where the guest stood at the end
@@ -37,11 +38,11 @@ def run(machine: Machine, guest: Guest, make_timer: TimerMaker, signo: int, dura
 
     The timer is armed before each KVM_RUN; its signal is open inside KVM_RUN only and taken after it.
     The time is looked at between calls: a run lasts up to one timeout longer. SIGINT and SIGTERM end it
-    early. Raises SldtraceError if the guest leaves KVM_RUN for any other reason than a signal.
+    early. Raises SldtraceError if the guest leaves KVM_RUN for any other reason than a signal or a port.
     """
     now = time.monotonic_ns
     get_errno = ctypes.get_errno
-    runs = eintr = longest = 0
+    runs = eintr = io_exits = longest = 0
     deadline = 0
     ending: int | None = None  # errno of the KVM_RUN that ended the loop, 0: none; None: it ended in time
     interrupted = sigbus = False
@@ -66,6 +67,7 @@ def run(machine: Machine, guest: Guest, make_timer: TimerMaker, signo: int, dura
             # six calls into C and no more, because whatever it costs lengthens the period of the timer.
             arm, drain = timer.arm, timer.drain
             enter = libc.waiting("ioctl", machine.vcpu, int(Request.RUN), None)
+            state, port = machine.exit(), int(Exit.IO)
             start = now()
             if not interrupted:  # Ctrl-C may have come already; between this and the next line it cannot
                 deadline = start + duration_ns
@@ -77,18 +79,21 @@ def run(machine: Machine, guest: Guest, make_timer: TimerMaker, signo: int, dura
                 runs += 1
                 if after - before > longest:
                     longest = after - before
-                if not failed or get_errno() != errno.EINTR:
+                if failed and get_errno() == errno.EINTR:
+                    eintr += 1
+                    drain()
+                elif not failed and state.exit_reason == port:
+                    io_exits += 1
+                else:
                     ending = get_errno() if failed else 0
                     break
-                eintr += 1
-                drain()
                 if after >= deadline:
                     break
         finally:
             timer.close()
     rip = machine.regs().rip
     if ending == 0:
-        raise exits.unexpected(machine.exit(), rip, guest.locked, sigbus)
+        raise exits.unexpected(state, rip, guest.locked, sigbus)
     if ending is not None:
         raise libc.failure(f"KVM_RUN with the guest at {rip:#x}", "see the kernel log", ending)
-    return Outcome(machine.memory.counter(), runs, eintr, longest, after - start, rip, interrupted)
+    return Outcome(machine.memory.counter(), runs, eintr, io_exits, longest, after - start, rip, interrupted)

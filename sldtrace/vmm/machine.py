@@ -88,10 +88,14 @@ class Machine:
         return regs
 
     def exit(self) -> abi.Run:
-        """A copy of the vCPU's kvm_run: why the last KVM_RUN returned. Raises ValueError after close()."""
+        """The vCPU's kvm_run itself, why the last KVM_RUN returned; not to be kept beyond close().
+
+        Raises ValueError after close().
+        """
         if self._shared is None:
             raise ValueError("the machine is closed")
-        return abi.Run.from_buffer_copy(self._shared)
+        # By its address: an exported buffer would keep the mapping from being closed.
+        return abi.Run.from_address(ctypes.addressof(ctypes.c_char.from_buffer(self._shared)))
 
     def close(self) -> None:
         """Ends the VM and gives everything back. May be called twice."""

@@ -62,7 +62,7 @@ def test_usage(arguments: list[str], words: str) -> None:
 def test_a_timeout_beyond_the_duration_and_an_unknown_guest_are_usage_errors() -> None:
     for arguments, words in (
         (["--timeout", "2s", "--duration", "1s"], "--timeout 2s is longer than --duration 1s"),
-        (["--guest", "nobody"], "there is no guest 'nobody'"),
+        (["nobody"], "there is no guest 'nobody'"),
     ):
         result = CliRunner().invoke(guest, ["run", *arguments])
         assert isinstance(result.exception, UsageError)
@@ -73,7 +73,7 @@ def test_a_timeout_beyond_the_duration_and_an_unknown_guest_are_usage_errors() -
 def test_run_for_people() -> None:
     result = sldtrace("run", "--timeout", "1ms", "--duration", "50ms")
     assert result.returncode == 0
-    labels = [line[:16].strip() for line in result.stdout.splitlines()[:7]]
+    labels = [line[:16].strip() for line in result.stdout.splitlines()[:8]]
     assert labels == [
         "guest",
         "timeout",
@@ -81,6 +81,7 @@ def test_run_for_people() -> None:
         "loops",
         "KVM_RUN calls",
         "EINTR returns",
+        "I/O exits",
         "longest KVM_RUN",
     ]
     assert f"split lock at {guests.load('split-bts').locked:#x}" in result.stdout
@@ -90,7 +91,7 @@ def test_run_for_people() -> None:
 
 @needs_kvm
 def test_run_for_scripts() -> None:
-    result = sldtrace("run", "--guest", "aligned-bts", "--duration", "50ms", "--signal", "SIGALRM", "--json")
+    result = sldtrace("run", "aligned-bts", "--duration", "50ms", "--signal", "SIGALRM", "--json")
     assert result.returncode == 0
     said = json.loads(result.stdout)
     assert said["loops"] > 0
@@ -99,12 +100,24 @@ def test_run_for_scripts() -> None:
     assert f"process {said['tgid']}, thread {said['tid']}" in result.stderr
 
 
+@needs_kvm
+@pytest.mark.parametrize(("name", "io_exits"), [("cpuid-loop", False), ("io-loop", True)])
+def test_exits_without_a_timer(name: str, io_exits: bool) -> None:
+    said = json.loads(sldtrace("run", name, "--timeout", "none", "--duration", "50ms", "--json").stdout)
+    assert said["timeout_ns"] is None
+    assert said["loops"] > 0
+    assert said["eintr"] <= 1
+    assert said["kvm_runs"] == said["eintr"] + said["io_exits"]
+    # The guest counts before it writes: it is ahead by the loop in which it was stopped, if any.
+    assert said["io_exits"] <= said["loops"] <= said["io_exits"] + 1 if io_exits else said["io_exits"] == 0
+
+
 def test_no_progress_says_only_what_was_counted() -> None:
-    stuck = Outcome(0, 928, 928, 1_430_000, 10**9, 0x4018, False)
+    stuck = Outcome(0, 928, 928, 0, 1_430_000, 10**9, 0x4018, False)
     text = _progress(stuck)
     assert text.startswith("no progress: not one loop finished in 928 KVM_RUN calls")
     assert "0x4018" in text
-    assert _progress(Outcome(5, 2, 2, 1, 1, 0, False)) == "progress: 5 loops finished, 2.5 per KVM_RUN"
+    assert _progress(Outcome(5, 2, 2, 0, 1, 1, 0, False)) == "progress: 5 loops finished, 2.5 per KVM_RUN"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +133,7 @@ def test_no_progress_says_only_what_was_counted() -> None:
             "split_lock_detect=warn, kernel.split_lock_mitigate 0",
         ),
         ("split-bts", SplitLock("warn", True, False, None), "kernel.split_lock_mitigate missing"),
-        ("aligned-bts", SplitLock("warn", True, False, 1), "it is the control"),
+        ("aligned-bts", SplitLock("warn", True, False, 1), "detection does not concern it"),
     ],
 )
 def test_meaning_follows_the_host(name: str, host: SplitLock, words: str) -> None:

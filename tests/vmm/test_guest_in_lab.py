@@ -13,7 +13,7 @@ pytestmark = pytest.mark.lab
 SCRIPT = """
 python3 -m sldtrace guest run --duration 300ms 2>&1
 echo "status $?"
-python3 -m sldtrace guest run --duration 300ms --guest aligned-bts --json 2>/dev/null
+python3 -m sldtrace guest run --duration 300ms aligned-bts --json 2>/dev/null
 """
 
 

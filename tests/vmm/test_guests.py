@@ -54,7 +54,7 @@ def test_header_is_read() -> None:
         header(start=26),  # behind the image
         header(locked=8),  # inside the header
         header(operand=4089),  # out of the operand's page
-        header(width=0),
+        header(operand=4096, width=1),
     ],
 )
 def test_bad_header_is_refused(image: bytes) -> None:

@@ -115,7 +115,7 @@ class Scripted:
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, enter: Callable[[], int], state: abi.Run | None = None
     ):
-        self._state = state
+        self._state = state or abi.Run()
         monkeypatch.setattr(libc, "waiting", lambda *arguments: enter)
 
     def set_signal_mask(self, sigset: int) -> None:
@@ -125,7 +125,6 @@ class Scripted:
         return abi.Regs(rip=0x4018)
 
     def exit(self) -> abi.Run:
-        assert self._state is not None
         return self._state
 
 

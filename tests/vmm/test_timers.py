@@ -9,7 +9,7 @@ import time
 import pytest
 
 from sldtrace.vmm import signals
-from sldtrace.vmm.timers import PosixTimer
+from sldtrace.vmm.timers import NoTimer, PosixTimer
 
 SIGNO = signal.SIGUSR1
 
@@ -53,6 +53,19 @@ def test_close_takes_a_pending_signal_which_would_kill_us_afterwards() -> None:
         timer.close()
         assert SIGNO not in signal.sigpending()
     assert SIGNO not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_the_end_without_a_timer_counts_from_the_first_run_and_not_from_the_second() -> None:
+    with signals.blocked(SIGNO):
+        timer = NoTimer(50_000_000, SIGNO, threading.get_native_id())
+        time.sleep(0.1)  # the run begins late: what was armed at the making is over
+        timer.drain()
+        begin = time.monotonic_ns()
+        timer.arm()
+        timer.arm()
+        assert signal.sigtimedwait({SIGNO}, 30) is not None
+        assert time.monotonic_ns() - begin >= 50_000_000
+        timer.close()
 
 
 def test_drain_without_a_signal_returns() -> None:

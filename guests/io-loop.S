@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * io-loop: port output in an endless loop that counts: one VM exit each, all of which go to the monitor
+ *
+ * Does: adds one to its counter, then writes the counter's low 32 bits to the monitor's port.
+ * Provokes: as many returns from KVM_RUN as the host can serve (KVM_EXIT_IO): the guest that pays most for
+ *	whatever watches KVM_RUN. No split lock.
+ * Expect any mode: loops, with any timer.
+ */
+	.set	operand, 0
+	.set	width, 0
+	.include "abi.inc"
+
+	header
+start:	incq	(%rdx)
+	movl	(%rdx), %eax
+locked:	outl	%eax, $port
+	jmp	start
