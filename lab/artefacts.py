@@ -14,37 +14,41 @@ from lab.progress import Progress
 
 @dataclass(frozen=True)
 class Lab:
-    """Folders of the cached artefacts, and the kernels by their name in the lab."""
+    """Folders of the cached artefacts; root file systems and kernels by their name in the lab."""
 
     emulator: Path
-    rootfs: Path
+    roots: dict[str, Path]
     kernels: dict[str, Kernel]
 
 
-def ensure(names: Sequence[str], progress: Progress, update: bool = False) -> Lab:
-    """Builds what is missing for these kernels.
+def ensure(
+    names: Sequence[str], progress: Progress, update: bool = False, roots: Sequence[str] = (rootfs.DEFAULT,)
+) -> Lab:
+    """Builds what is missing for these kernels and root file systems.
 
     A full cache needs no network; `update` looks for newer packages. Raises LabError.
     """
     try:
-        return _ensure(names, progress, Archive(progress, update))
+        return _ensure(names, roots, progress, Archive(progress, update))
     except Gone as gone:
         progress.stage(f"{gone.message}: looking for newer packages")
-        return _ensure(names, progress, Archive(progress, update=True))
+        return _ensure(names, roots, progress, Archive(progress, update=True))
 
 
-def _ensure(names: Sequence[str], progress: Progress, archive: Archive) -> Lab:
+def _ensure(names: Sequence[str], roots: Sequence[str], progress: Progress, archive: Archive) -> Lab:
     pool = ThreadPoolExecutor(max_workers=3)
     try:
         engine = pool.submit(emulator.ensure, archive, progress)
-        root = pool.submit(rootfs.ensure, archive, progress)
+        trees = {name: pool.submit(rootfs.ensure, archive, name, progress) for name in roots}
         kernels = {name: pool.submit(kernel.ensure, archive, name, progress) for name in names}
-        futures: list[Future[Any]] = [engine, root, *kernels.values()]
+        futures: list[Future[Any]] = [engine, *trees.values(), *kernels.values()]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()
         return Lab(
-            engine.result(), root.result(), {name: future.result() for name, future in kernels.items()}
+            engine.result(),
+            {name: future.result() for name, future in trees.items()},
+            {name: future.result() for name, future in kernels.items()},
         )
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import FrameType
 
-from lab import artefacts, cache, machine, status
+from lab import artefacts, cache, machine, rootfs, status
 from lab.failures import LabError
 from lab.job import REPOSITORY, Job
 from lab.kernel import DEFAULT, KERNELS, canonical
@@ -64,11 +64,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    names = ", ".join(KERNELS)
+    names, roots = ", ".join(KERNELS), ", ".join(rootfs.ROOTS)
 
     build = commands.add_parser("build", help="build what is missing", description="Build what is missing.")
     build.add_argument(
         "--kernel", action="append", metavar="K", help=f"only this kernel ({names}); may be repeated"
+    )
+    build.add_argument(
+        "--root", action="append", metavar="R", help=f"this root file system ({roots}); default plain"
     )
     build.add_argument("--update", action="store_true", help="look for newer packages; needs the network")
     build.set_defaults(action=_build)
@@ -83,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m lab run [options] -- CMD...",
     )
     run.add_argument("--kernel", default=DEFAULT, metavar="K", help=f"{names} (default {DEFAULT})")
+    run.add_argument(
+        "--root", default=rootfs.DEFAULT, metavar="R", help=f"{roots} (default {rootfs.DEFAULT})"
+    )
     run.add_argument("--cpus", type=int, default=1, metavar="N", help="1 (default; repeatable) or 2")
     run.add_argument(
         "--split-lock-detect", metavar="MODE", help="boot parameter: off, warn, fatal, ratelimit:N"
@@ -126,7 +132,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(arguments: argparse.Namespace) -> int:
     names = [canonical(name) for name in arguments.kernel or KERNELS]
-    artefacts.ensure(names, Progress(), update=arguments.update)
+    roots = [rootfs.known(name) for name in arguments.root or [rootfs.DEFAULT]]
+    artefacts.ensure(names, Progress(), update=arguments.update, roots=roots)
     return 0
 
 
@@ -135,6 +142,7 @@ def _run(arguments: argparse.Namespace) -> int:
     job = Job(
         command=command,
         kernel=arguments.kernel,
+        root=arguments.root,
         cpus=arguments.cpus,
         split_lock_detect=arguments.split_lock_detect,
         mitigate=arguments.mitigate,

@@ -13,6 +13,8 @@ from lab import hosttools
 from lab.failures import LabError
 from lab.image import Cpio
 from lab.kernel import DEFAULT, canonical
+from lab.rootfs import DEFAULT as DEFAULT_ROOT
+from lab.rootfs import known
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The result disk: the header of the answer, and behind it a tar archive.
@@ -32,7 +34,8 @@ class Job:
     """One run of one machine. Wrong values raise LabError when the job is made.
 
     command: what runs, in /sldtrace, as root; standard input is /dev/null.
-    kernel: 6.1, 6.12 or sid. cpus: 1 or 2. memory: MB. timeout: wall-clock seconds for all of it.
+    kernel: 6.1, 6.12 or sid. root: a root file system of rootfs.ROOTS. cpus: 1 or 2. memory: MB.
+    timeout: wall-clock seconds for all of it.
     split_lock_detect: the boot parameter; None leaves the kernel's default (warn).
     mitigate: the sysctl kernel.split_lock_mitigate; None leaves the default (1).
     append: more of the kernel command line. environment: more variables for the command.
@@ -43,6 +46,7 @@ class Job:
 
     command: Sequence[str]
     kernel: str = DEFAULT
+    root: str = DEFAULT_ROOT
     cpus: int = 1
     split_lock_detect: str | None = None
     mitigate: int | None = None
@@ -57,6 +61,7 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", canonical(self.kernel))
+        known(self.root)
         if not self.command:
             raise LabError("no command to run", "put it behind --")
         if self.cpus not in (1, 2):

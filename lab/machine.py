@@ -70,7 +70,7 @@ def run(
     the emulator that was started here is ever ended.
     """
     progress = progress or Progress()
-    lab = lab or artefacts.ensure([what.kernel], progress)
+    lab = lab or artefacts.ensure([what.kernel], progress, roots=[what.root])
     kernel = lab.kernels[what.kernel]
     work = Path(tempfile.mkdtemp(prefix="sldtrace-lab-"))
     logs = _logs_folder(what)
@@ -110,7 +110,10 @@ def _prepare(what: Job, lab: Lab, kernel: Kernel, work: Path) -> None:
     for name in ("console.log", "output.log"):
         (work / name).touch()
     bochs.write(
-        bochs.Settings(lab.emulator, Path("high.bin"), lab.rootfs / "root.img", what.cpus, what.memory), work
+        bochs.Settings(
+            lab.emulator, Path("high.bin"), lab.roots[what.root] / "root.img", what.cpus, what.memory
+        ),
+        work,
     )
 
 

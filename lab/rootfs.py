@@ -1,16 +1,18 @@
-"""Builds the machine's root file system: a small Debian trixie with Python and bcc, as one disk image."""
+"""Builds the machine's root file systems: a small Debian trixie with Python and bcc, as one disk image."""
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lab import cache, hosttools, image
+from lab.failures import LabError
 from lab.packages import Archive
 from lab.progress import Progress
 
 SUITE = "trixie"
-PACKAGES = (
+_PACKAGES = (
     "bpftool",
     "kmod",
     "procps",
@@ -20,6 +22,12 @@ PACKAGES = (
     "python3-numpy",
     "python3-tabulate",
 )
+# What the machine can have: "tracers" adds the programs that benchmarks/observer.py compares sldtrace with.
+ROOTS = {
+    "plain": _PACKAGES,
+    "tracers": (*_PACKAGES, "bpftrace", "linux-perf", "trace-cmd"),
+}
+DEFAULT = "plain"
 # Never unpacked by dpkg.
 EXCLUDED = (
     "/usr/share/doc/*",
@@ -35,9 +43,21 @@ _FREE = 256 << 20
 TOOLS = ("mmdebstrap", "mke2fs", "tar", "apt-get", "unshare")
 
 
-def inputs(archive: Archive) -> dict[str, Any]:
+def known(name: str) -> str:
+    """The name of a root file system, as it is; raises LabError when there is none of that name."""
+    if name not in ROOTS:
+        raise LabError(f"no root file system '{name}'", f"there are {', '.join(ROOTS)}")
+    return name
+
+
+def kind(name: str) -> str:
+    """What the cache calls that root file system."""
+    return "rootfs" if name == DEFAULT else f"rootfs-{name}"
+
+
+def inputs(archive: Archive, name: str) -> dict[str, Any]:
     """Everything that the image depends on, down to the versions of the named packages."""
-    packages = archive.resolve([f"{name}/{SUITE}" for name in PACKAGES])
+    packages = archive.resolve([f"{package}/{SUITE}" for package in ROOTS[name]])
     return {
         "packages": {package.filename: package.sha256 for package in packages},
         "excluded": EXCLUDED,
@@ -47,24 +67,26 @@ def inputs(archive: Archive) -> dict[str, Any]:
     }
 
 
-def ensure(archive: Archive, progress: Progress) -> Path:
-    """The folder with root.img, an ext4 image; built when missing.
+def ensure(archive: Archive, name: str, progress: Progress) -> Path:
+    """The folder with root.img of that root file system, an ext4 image; built when missing.
 
     Building needs root or unprivileged user namespaces.
     """
-    return cache.ensure("rootfs", inputs(archive), lambda into: _build(archive, progress, into), progress)
+    return cache.ensure(
+        kind(name), inputs(archive, name), lambda into: _build(archive, ROOTS[name], progress, into), progress
+    )
 
 
-def _build(archive: Archive, progress: Progress, into: Path) -> dict[str, Any]:
+def _build(archive: Archive, packages: Sequence[str], progress: Progress, into: Path) -> dict[str, Any]:
     hosttools.need(TOOLS)
-    progress.stage(f"root file system: Debian {SUITE} with {', '.join(PACKAGES)} (half a minute)")
+    progress.stage(f"root file system: Debian {SUITE} with {', '.join(packages)} (half a minute)")
     tarball, tree, disk = into / "root.tar", into / "tree", into / "root.img"
     hosttools.run(
         [
             "mmdebstrap",
             "--variant=minbase",
             "--architectures=amd64",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages)}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED),
             SUITE,
             tarball,

@@ -7,7 +7,8 @@ from lab.failures import LabError
 from lab.packages import Archive
 from lab.progress import Progress
 
-_KINDS = ("emulator", "rootfs", *(f"kernel-{name}" for name in kernel.KERNELS))
+_ROOTS = {rootfs.kind(name): name for name in rootfs.ROOTS}
+_KINDS = ("emulator", *_ROOTS, *(f"kernel-{name}" for name in kernel.KERNELS))
 
 
 def text() -> str:
@@ -17,12 +18,12 @@ def text() -> str:
     for kind in _KINDS:
         artefacts = _artefacts(kind)
         if not artefacts:
-            lines.append(f"{kind:12} not built")
+            lines.append(f"{kind:14} not built")
         for path in artefacts:
             info = cache.info(path)
             version = info.get("release") or info.get("version")
             old = "" if path in current else "  not used any more"
-            lines.append(f"{kind:12} {path.name}  {cache.size(path) >> 20:4} MB  {version}{old}")
+            lines.append(f"{kind:14} {path.name}  {cache.size(path) >> 20:4} MB  {version}{old}")
     return "\n".join(lines)
 
 
@@ -44,8 +45,8 @@ def _current() -> set[Path]:
         try:
             if kind == "emulator":
                 path = cache.find(kind, emulator.inputs(archive))
-            elif kind == "rootfs":
-                path = cache.find(kind, rootfs.inputs(archive))
+            elif kind in _ROOTS:
+                path = cache.find(kind, rootfs.inputs(archive, _ROOTS[kind]))
             else:
                 path = cache.find(kind, kernel.inputs(archive, kind.removeprefix("kernel-")))
         except LabError:

@@ -24,12 +24,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 
 def test_run_passes_what_was_given(asked: list[Job], capfd: pytest.CaptureFixture[str]) -> None:
-    line = "run --kernel 7.x --cpus 2 --split-lock-detect fatal --mitigate 0"
+    line = "run --kernel 7.x --root tracers --cpus 2 --split-lock-detect fatal --mitigate 0"
     line += " --append a=b --memory 2048 --timeout 9.5"
     more = " --env A=b=c --put f.bin:/opt/f --put dir/g.bin --fetch /tmp/r --fetch s --out o -- sh -c"
     assert cli.main([*(line + more).split(), "exit 1 -- x"]) == 7
     (job,) = asked
     assert (job.kernel, job.cpus, job.split_lock_detect, job.mitigate) == ("sid", 2, "fatal", 0)
+    assert job.root == "tracers"
     assert (job.append, job.memory, job.timeout, job.environment) == ("a=b", 2048, 9.5, {"A": "b=c"})
     assert job.put == {"/opt/f": Path("f.bin"), "/tmp/g.bin": Path("dir/g.bin")}
     assert (job.fetch, job.out) == (["/tmp/r", "s"], Path("o"))
@@ -43,6 +44,7 @@ def test_run_passes_what_was_given(asked: list[Job], capfd: pytest.CaptureFixtur
     [
         ("run", "no command"),
         ("run --kernel 4.4 -- true", "no kernel '4.4'"),
+        ("run --root tractors -- true", "no root file system 'tractors'"),
         ("run --env A -- true", "NAME=VALUE"),
         ("run --fetch /x -- true", "--out"),
     ],
@@ -78,7 +80,7 @@ def test_status_of_an_empty_cache_needs_nothing(own_cache: Path, capsys: pytest.
     assert cli.main(["status"]) == 0
     out = capsys.readouterr().out
     assert str(own_cache) in out
-    assert out.count("not built") == 5
+    assert out.count("not built") == 6
 
 
 def test_clean_removes_the_cache_and_nothing_beside_it(own_cache: Path) -> None:
