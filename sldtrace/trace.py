@@ -10,18 +10,27 @@ import pandas as pd
 
 from sldtrace import escape, frames
 from sldtrace.errors import SldtraceError
+from sldtrace.host.vms.names import KEYS
+from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.recording import reader
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A thread: names of process and thread (escaped; empty if unknown) and its vCPU (None if unknown)."""
+    """A thread: names of process and thread, and its vCPU (None if unknown).
+
+    vm: what its VM is called, by name or, where it has none, by the id or UUID of host.vms.names.Names;
+    vm_uuid; vmm: the program that runs it. All texts are escaped, and empty if unknown.
+    """
 
     process: str
     tgid: int
     thread: str
     tid: int
     vcpu: int | None
+    vm: str = ""
+    vm_uuid: str = ""
+    vmm: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,9 +120,22 @@ class Trace:
         return {int(task["tid"]): escape.comm(bytes(task["comm"])) for task in tasks}
 
     def subject(self, tgid: int, tid: int, vcpu: int | None) -> Subject:
-        """Who a thread is; names are escaped and empty where the recording does not have them."""
-        process = self.text("processes", str(tgid), "comm", otherwise=self._names.get(tgid, ""))
-        return Subject(escape.escape(process), tgid, self._names.get(tid, ""), tid, vcpu)
+        """Who a thread is; `vcpu` as the records have it: where they do not, the thread's name may tell."""
+        told = ("processes", str(tgid))
+        process = self.text(*told, "comm", otherwise=self._names.get(tgid, ""))
+        thread = self._names.get(tid, "")
+        names = {key: escape.escape(self.text(*told, "vm", key)) for key in KEYS}
+        called = next((names[key] for key in ("name", "id", "uuid") if names[key]), "")
+        return Subject(
+            process=escape.escape(process),
+            tgid=tgid,
+            thread=thread,
+            tid=tid,
+            vcpu=vcpu_of(thread) if vcpu is None else vcpu,
+            vm=f"{names['namespace']}/{called}" if names["namespace"] and names["name"] else called,
+            vm_uuid=names["uuid"],
+            vmm=escape.escape(self.text(*told, "vmm")),
+        )
 
 
 def _look_up(tree: Any, path: Sequence[str]) -> Any:

@@ -87,7 +87,10 @@ def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
             openings += [{**FACTS, group: {**inner, name: value}} for name in inner]
     openings += [facts(cpu={"cores": cores}) for cores in (value, {"0": value}, {"0": value, "1": value})]
     openings.append({**FACTS, "processes": {"200": value}})
-    openings.append({**FACTS, "processes": {"200": {"comm": value}}})
+    openings += [{**FACTS, "processes": {"200": {key: value}}} for key in ("comm", "vmm", "vm", "cgroup")]
+    openings += [
+        {**FACTS, "processes": {"200": {"vm": {key: value}}}} for key in ("name", "uuid", "namespace")
+    ]
     openings.append({**FACTS, "probes": [value, {"name": value, "backend": "fentry"}]})
     endings = [{name: value} for name in ("clock", "seen", "unfinished")]
     endings += [{name: {"trap": value}} for name in ("seen", "unfinished")]
@@ -215,3 +218,23 @@ def test_probes_that_are_none_are_left_out(tmp_path: Path) -> None:
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(SldtraceError, match="does not exist"):
         traces.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("known", "called"),
+    [
+        ({"name": "web01", "id": "3", "uuid": "0f"}, "web01"),
+        ({"name": "web01", "namespace": "prod"}, "prod/web01"),
+        ({"name": None, "id": "fc-7", "uuid": "0f", "namespace": "prod"}, "fc-7"),
+        ({"name": "", "id": 7, "uuid": "0f"}, "0f"),
+        ({"name": "a\nb"}, r"a\nb"),
+        ({"name": ["web01"], "pod": "0f"}, ""),
+        ({}, ""),
+        (None, ""),
+        ("web01", ""),
+    ],
+)
+def test_what_the_vm_is_called(known: Any, called: str, tmp_path: Path) -> None:
+    updates = [{"processes": {str(VMM): {"vmm": "qemu", "vm": known}}}]
+    who = trace(tmp_path, updates=updates).subject(VMM, VCPU, None)
+    assert (who.vm, who.vmm) == (called, "qemu")

@@ -11,7 +11,8 @@ def summary(trace: Trace) -> pd.DataFrame:
     Columns: tgid, tid, vcpu (nullable), guest (bool: False for a program's own split locks), traps,
     early_returns, served (penalties slept through), unpunished (let go at once), fatal (ended by SIGBUS),
     slept_ns, and punished: the share of its time from first to last trap that it slept or waited. What is in
-    none of the four was not seen to the end.
+    none of the four was not seen to the end. Then vm, vm_uuid and vmm, which like vcpu are those of its
+    trace.Subject.
     """
     traps = trace.traps
     whole = traps["handled"] & ~traps["early"] & ~traps["return_missed"]
@@ -32,4 +33,12 @@ def summary(trace: Trace) -> pd.DataFrame:
     span = by_thread["exit_ns"].max() - by_thread["enter_ns"].min()
     share = (table["slept_ns"] + by_thread["semaphore_ns"].sum()) / span.clip(lower=1)
     table["punished"] = share.astype("float64").round(4)
-    return table.reset_index().sort_values("traps", ascending=False, kind="stable", ignore_index=True)
+    table = table.reset_index()
+    subjects = [
+        trace.subject(int(tgid), int(tid), None if pd.isna(vcpu) else int(vcpu))
+        for tgid, tid, vcpu in table[["tgid", "tid", "vcpu"]].itertuples(index=False)
+    ]
+    table["vcpu"] = pd.Series([who.vcpu for who in subjects], dtype="Int64")
+    for name in ("vm", "vm_uuid", "vmm"):
+        table[name] = [getattr(who, name) for who in subjects]
+    return table.sort_values("traps", ascending=False, kind="stable", ignore_index=True)

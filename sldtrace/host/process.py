@@ -1,19 +1,42 @@
 """Who a traced process is, from /proc, while it lives."""
 
+import contextlib
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from sldtrace.host.vms import cgroups, cmdline
+from sldtrace.host.vms.names import KEYS, Names, cut
+
+_LIMIT = 128 * 1024  # bytes that are read of a file; the longest single argument that execve takes
+_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"  # RFC 1123, as Kubernetes demands it of names
 
 
-def describe(tgid: int, proc: Path = Path("/proc")) -> dict[str, str]:
-    """Name (comm) and program (exe) of a process; empty where it has gone. The texts are not escaped."""
-    found = {}
-    try:
-        found["comm"] = (
-            (proc / str(tgid) / "comm").read_bytes().rstrip(b"\n").decode("utf-8", "backslashreplace")
-        )
-        found["exe"] = os.fsencode(os.readlink(proc / str(tgid) / "exe")).decode("utf-8", "backslashreplace")
-    except OSError:
-        pass
+def describe(tgid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
+    """Who a process is, as plain JSON values; {} where it has gone or is hidden. The texts are not escaped.
+
+    comm; exe, where the reader may know it (it takes the rights of ptrace: proc_pid_exe(5)); vmm: qemu,
+    firecracker, cloud-hypervisor, crosvm, kvmtool, virtualbox, sldtrace, or null; vm: what the VM is called
+    (host.vms.names.Names), null where the process is no known VMM and not in the cgroup of a VM; cgroup: its
+    path; unit: its systemd service. All but exe are readable for everybody unless /proc is mounted with
+    hidepid. Bytes that are not UTF-8 become backslash escapes; the command line itself is not kept.
+    """
+    entry = proc / str(tgid)
+    comm = _read(entry / "comm")
+    if comm is None:
+        return {}
+    found: dict[str, Any] = {"comm": cut(_text(comm.rstrip(b"\n")))}
+    with contextlib.suppress(OSError):
+        found["exe"] = cut(_text(os.fsencode(os.readlink(entry / "exe"))))
+    arguments = _arguments(_read(entry / "cmdline") or b"")
+    found["vmm"] = cmdline.vmm_of(arguments, found.get("exe", ""), found["comm"])
+    path = cgroups.path_of(_text(_read(entry / "cgroup") or b""))
+    unit = None if path is None else cgroups.unit_of(path)
+    found["vm"] = _vm(found["vmm"], arguments, path, unit)
+    found["cgroup"] = None if path is None else cut(path)
+    found["unit"] = None if unit is None else cut(unit)
     return found
 
 
@@ -24,3 +47,41 @@ def exists(tgid: int, proc: Path = Path("/proc")) -> bool:
     except OSError:
         return False
     return f"\nTgid:\t{tgid}\n" in status
+
+
+# The command line goes before the cgroup, which has less of a name; a service's is better than none.
+def _vm(vmm: str | None, arguments: list[str], path: str | None, unit: str | None) -> dict[str, Any] | None:
+    found = cmdline.names_of(vmm, arguments)
+    around = Names() if path is None else cgroups.names_of(path)
+    # A container is a machine to systemd, too.
+    if vmm is None and around.id is None and around.source.get("name") in (None, cgroups.MACHINE_SCOPE):
+        return None
+    for key in KEYS:
+        found = found.told(key, getattr(around, key), around.source.get(key, ""))
+    if found.name is None and found.id is None:
+        found = found.told("name", unit, "systemd unit")
+    # KubeVirt calls a libvirt domain NAMESPACE_NAME; neither can have an underscore in it.
+    if found.pod and (domain := re.fullmatch(f"({_LABEL})_({_LABEL})", found.name or "")):
+        source = {**found.source, "namespace": found.source["name"]}
+        found = replace(found, namespace=domain[1], name=domain[2], source=source)
+    return found.fact()
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_LIMIT)
+    except OSError:
+        return None
+
+
+# An argument that was cut off is left out, so that no half of a name is taken for the name.
+def _arguments(raw: bytes) -> list[str]:
+    parts = raw.split(b"\0")
+    if len(raw) == _LIMIT or not parts[-1]:
+        parts.pop()
+    return [_text(part) for part in parts]
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

@@ -16,6 +16,7 @@ from sldtrace.trace import Trace
 
 _SLOWED_TRAPS = 3  # fewer have no "time in between"
 _SLOWED = 0.05  # of a thread's time in penalties: noticed by whoever uses the guest
+_NAME_WIDTH = 24  # characters of a name in the table
 _BACKENDS = ("fentry", "kprobe", "")
 _COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
 
@@ -70,7 +71,7 @@ def _headline(finding: Finding, style: Style) -> Iterator[str]:
     who = finding.subject
     vcpu = "a thread" if who.vcpu is None else f"vCPU {who.vcpu}"
     what = (
-        f"{vcpu} of {wording.thread(who.process, who.tgid, who.tid)} "
+        f"{vcpu} of {wording.thread(who)} "
         f"{'does not get past' if finding.severity == Severity.CRITICAL else 'is held up at'} "
         f"{'guest ' if finding.numbers['guest'] else ''}address {finding.rip:#x}"
     )
@@ -168,7 +169,7 @@ def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
             what += f" Of {rest:,} it was not seen how they ended."
     lines.append(textwrap.fill(what, style.width, subsequent_indent="  "))
     for row in slowed.to_dict("records"):
-        who = wording.thread(trace.subject(row["tgid"], row["tid"], None).process, row["tgid"], row["tid"])
+        who = wording.thread(trace.subject(row["tgid"], row["tid"], None))
         share = wording.percent(row["punished"], 1)
         lines.append(
             _fill(f"{who} spent {share} of its time in penalties, but got through each of them.", style)
@@ -194,11 +195,12 @@ def _missing(trace: Trace) -> int:
 
 def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
     rows = []
+    column = "VM or process" if threads["vm"].astype(bool).any() else "process"
     for row in threads.to_dict("records"):
         who = trace.subject(row["tgid"], row["tid"], None)
         rows.append(
             {
-                "process": who.process,
+                column: escape(f"VM {who.vm}" if who.vm else who.process, _NAME_WIDTH),
                 "PID": row["tgid"],
                 "TID": row["tid"],
                 "vCPU": "-" if pd.isna(row["vcpu"]) else row["vcpu"],

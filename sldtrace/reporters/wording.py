@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from sldtrace.escape import escape
-from sldtrace.trace import Trace
+from sldtrace.trace import Subject, Trace
 
 
 def length(ns: int) -> str:
@@ -26,10 +26,12 @@ def moment(trace: Trace, monotonic_ns: int, date: bool = True) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{when.microsecond // 1000:03} UTC"
 
 
-def thread(name: str, tgid: int, tid: int) -> str:
-    """`python3 (PID 182, TID 183)`; the TID only where it is another number."""
-    which = f"PID {tgid}" if tid == tgid else f"PID {tgid}, TID {tid}"
-    return f"{name or 'a process'} ({which})"
+def thread(who: Subject) -> str:
+    """`VM web01 (qemu, PID 182, TID 183)`; `python3 (PID 182)` of no known VM. The TID only if it differs."""
+    which = f"PID {who.tgid}" if who.tid == who.tgid else f"PID {who.tgid}, TID {who.tid}"
+    if who.vm:
+        return f"VM {who.vm} ({who.vmm or who.process or 'unknown VMM'}, {which})"
+    return f"{who.process or 'a process'} ({which})"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

@@ -38,6 +38,9 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
         "thread": "CPU 0/KVM",
         "tid": VCPU,
         "vcpu": 0,
+        "vm": "",
+        "vm_uuid": "",
+        "vmm": "",
     }
     assert finding.rip == RIP
     assert (finding.start_ns, finding.end_ns) == (START_NS, START_NS + 200 * MS - 30_000)

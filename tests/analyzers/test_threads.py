@@ -17,6 +17,7 @@ from tests.analyzers.synthetic import (
     early,
     interrupted,
     served,
+    task,
     trace,
     unpunished,
 )
@@ -34,6 +35,9 @@ COLUMNS = [
     "fatal",
     "slept_ns",
     "punished",
+    "vm",
+    "vm_uuid",
+    "vmm",
 ]
 
 
@@ -76,6 +80,9 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
         "fatal": 1,
         "slept_ns": slept,
         "punished": pytest.approx(punished, abs=5e-5),
+        "vm": "",
+        "vm_uuid": "",
+        "vmm": "",
     }
 
 
@@ -109,3 +116,16 @@ def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_pa
     assert table["guest"].tolist() == [True, False, True]
     assert table["vcpu"].isna().tolist() == [False, True, False]
     assert table["vcpu"][0] == 5
+
+
+def test_who_it_is(tmp_path: Path) -> None:
+    """The VM from the facts; the vCPU from the records or, where they lack it, by the thread's name."""
+    rows = [served(0, tid=301, vcpu=-1), served(1, tid=302, vcpu=5), served(2, tid=303, vcpu=-1, tgid=9)]
+    tasks = [task(301, b"CPU 7/KVM"), task(302, b"CPU 6/KVM"), task(303, b"worker", 9)]
+    known = {"vmm": "qemu", "vm": {"name": "web01", "uuid": "0f"}}
+    recorded = trace(tmp_path, rows, tasks=tasks, updates=[{"processes": {str(VMM): known}}])
+    table = threads.summary(recorded)
+    assert table["vcpu"].fillna(-1).tolist() == [7, 5, -1]
+    assert table["vm"].tolist() == ["web01", "web01", ""]
+    assert table["vm_uuid"].tolist() == ["0f", "0f", ""]
+    assert table["vmm"].tolist() == ["qemu", "qemu", ""]

@@ -1,5 +1,7 @@
 """A /proc of a host that does not exist."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 CPUINFO = """\
@@ -34,7 +36,15 @@ def proc(
     return folder
 
 
-def process(folder: Path, tgid: int, comm: bytes, exe: bytes | None, thread_of: int | None = None) -> None:
+def process(
+    folder: Path,
+    tgid: int,
+    comm: bytes,
+    exe: bytes | None,
+    thread_of: int | None = None,
+    cmdline: Sequence[bytes] = (),
+    cgroup: bytes = b"/",
+) -> None:
     """Adds a process, or a thread as /proc/TID shows it (`thread_of`: its TGID)."""
     entry = folder / str(tgid)
     entry.mkdir()
@@ -43,3 +53,20 @@ def process(folder: Path, tgid: int, comm: bytes, exe: bytes | None, thread_of: 
     (entry / "status").write_bytes(status % (thread_of or tgid, tgid))
     if exe is not None:
         (entry / "exe").symlink_to(exe.decode("utf-8", "surrogateescape"))
+    (entry / "cmdline").write_bytes(b"".join(argument + b"\0" for argument in cmdline))
+    (entry / "cgroup").write_bytes(b"0::" + cgroup + b"\n")
+
+
+def thread(folder: Path, tgid: int, tid: int, comm: bytes) -> None:
+    """Adds a thread to the process's task folder."""
+    entry = folder / str(tgid) / "task" / str(tid)
+    entry.mkdir(parents=True)
+    (entry / "comm").write_bytes(comm + b"\n")
+
+
+def descriptors(folder: Path, tgid: int, links: Sequence[bytes]) -> None:
+    """Makes the process's fd folder: one link for each descriptor."""
+    entry = folder / str(tgid) / "fd"
+    entry.mkdir()
+    for number, link in enumerate(links):
+        os.symlink(link, os.fsencode(entry / str(number)))

@@ -40,7 +40,10 @@ def livelock(folder: Path) -> Trace:
     rows = loop(2000, period_ns=MS + 13)
     rows += [served(index * 40 * MS, tid=VCPU + 1, vcpu=1, enter_cpu=1) for index in range(50)]
     names = {VMM: b"qemu-system-x86", VCPU: b"CPU 0/KVM", VCPU + 1: b"CPU 1/KVM"}
-    return trace(folder, rows, tasks=[task(tid, comm) for tid, comm in names.items()])
+    vm = {"name": "web01", "uuid": "4dea22b3-1d52-4bdb-a2a4-0d6cc6c0d1f1", "id": "3"}
+    who = {"comm": "qemu-system-x86", "vmm": "qemu", "vm": vm}
+    tasks = [task(tid, comm) for tid, comm in names.items()]
+    return trace(folder, rows, tasks=tasks, updates=[{"processes": {str(VMM): who}}])
 
 
 def bystanders(folder: Path) -> Trace:
@@ -50,7 +53,8 @@ def bystanders(folder: Path) -> Trace:
     rows += [unpunished(index * 9 * MS, tid=402, tgid=400, vcpu=3) for index in range(100)]
     rows += [served(index * 900 * MS, tid=500, tgid=500, vcpu=-1, flags=SERVED) for index in range(3)]
     names = [task(VMM, b"qemu-system-x86"), task(500, b"legacy-app", 500)]
-    return trace(folder, rows, tasks=names, updates=[{"processes": {"400": {"comm": "cloud-hyperviso"}}}])
+    who = {"comm": "cloud-hyperviso", "vmm": "cloud-hypervisor", "vm": {"id": "/run/web02.sock"}}
+    return trace(folder, rows, tasks=names, updates=[{"processes": {"400": who}}])
 
 
 def losses(folder: Path) -> Trace:

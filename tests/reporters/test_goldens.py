@@ -23,7 +23,7 @@ def test_nothing_else_is_kept() -> None:
 @pytest.mark.parametrize(
     ("name", "headline", "verdicts"),
     [
-        ("livelock", "LIVELOCK: vCPU 0 of qemu-system-x86 (PID 200, TID 201) ", ["livelock"]),
+        ("livelock", "LIVELOCK: vCPU 0 of VM web01 (qemu, PID 200, TID 201) ", ["livelock"]),
         ("bystanders", "NO LOOP FOUND, ", []),
         ("losses", "HELD UP: a thread of a process (PID 200, TID 201) ", ["held up"]),
     ],

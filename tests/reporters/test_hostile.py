@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sldtrace.analyzers import catalogue, threads
+from sldtrace.escape import escape
+from sldtrace.host import process
 from sldtrace.reporters import json, terminal
 from sldtrace.trace import Trace
-from tests.analyzers.synthetic import VCPU, VMM, facts, loop, served, task, trace
+from tests.analyzers.synthetic import MS, VCPU, VMM, facts, loop, served, task, trace
+from tests.host import fakeproc
 
 NASTY = [
     "\x1b[2J\x1b[31mgone",
@@ -76,6 +79,36 @@ def test_names_of_threads(tmp_path: Path, comm: bytes) -> None:
 def test_names_of_processes(tmp_path: Path, name: str, in_a_loop: bool) -> None:
     rows = loop(30) if in_a_loop else [served(0)]
     check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): {"comm": name, "exe": name}}}]), 60)
+
+
+@quick
+@given(texts.map(storable), st.booleans())
+def test_names_of_vms_and_cgroups(tmp_path: Path, name: str, in_a_loop: bool) -> None:
+    rows = loop(30) if in_a_loop else [served(index * 20 * MS) for index in range(9)]
+    vm = dict.fromkeys(("name", "uuid", "id", "namespace", "pod"), name) | {"source": {"name": name}}
+    who = {"comm": name, "vmm": name, "vm": vm, "cgroup": name, "unit": name}
+    check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): who}}]), 70)
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff\x80", b"\x1b]0;gone\x07", b"a\nLIVELOCK: forged", b"\xe2\x80\xaegnp", b"A" * 4096]
+)
+def test_from_a_command_line_and_a_cgroup_to_the_reports(tmp_path: Path, name: bytes) -> None:
+    """All the way: the bytes in /proc, their description, the recording, what is printed."""
+    # The kernel accepts no newline in the name of a cgroup.
+    scope = b"/machine.slice/machine-qemu-3-" + name.replace(b"\n", b"\\n") + b".scope"
+    for arguments in ([b"qemu", b"-name", name], [b"qemu"]):
+        folder = tmp_path / str(len(arguments))
+        folder.mkdir()
+        fakeproc.process(folder, VMM, b"qemu", None, cmdline=arguments, cgroup=scope)
+        described = process.describe(VMM, folder)
+        recorded = trace(folder, loop(30), updates=[{"processes": {str(VMM): described}}])
+        check(recorded, 60)
+        shown = escape(described["vm"]["name"])
+        assert shown[:5] == escape(name)[:5]
+        text, machine = rendered(recorded)
+        assert f"vCPU 0 of VM {shown} (qemu," in text.replace("\n", " ").replace("  ", " ") or len(name) > 80
+        assert parser.loads(machine)["findings"][0]["subject"]["vm"] == shown
 
 
 @quick

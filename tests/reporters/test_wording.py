@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sldtrace.reporters import wording
+from sldtrace.trace import Subject
 from tests.analyzers.synthetic import FACTS, MS, START_NS, facts, trace
 
 UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}
@@ -74,15 +75,19 @@ def test_moment_without_a_wall_clock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "tgid", "tid", "text"),
+    ("who", "text"),
     [
-        ("python3", 182, 183, "python3 (PID 182, TID 183)"),
-        ("python3", 182, 182, "python3 (PID 182)"),
-        ("", 182, 182, "a process (PID 182)"),
+        (Subject("python3", 182, "", 183, None), "python3 (PID 182, TID 183)"),
+        (Subject("python3", 182, "", 182, 0), "python3 (PID 182)"),
+        (Subject("", 182, "", 182, None), "a process (PID 182)"),
+        (Subject("kvm", 182, "", 182, 0, vmm="qemu"), "kvm (PID 182)"),
+        (Subject("kvm", 182, "", 182, 0, "web01", "0f", "qemu"), "VM web01 (qemu, PID 182)"),
+        (Subject("swtpm", 182, "", 183, 0, "web01"), "VM web01 (swtpm, PID 182, TID 183)"),
+        (Subject("", 182, "", 182, 0, "web01"), "VM web01 (unknown VMM, PID 182)"),
     ],
 )
-def test_thread(name: str, tgid: int, tid: int, text: str) -> None:
-    assert wording.thread(name, tgid, tid) == text
+def test_thread(who: Subject, text: str) -> None:
+    assert wording.thread(who) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Which VMs run on this host, what they are called, and which thread is which vCPU."""
