@@ -23,7 +23,7 @@ SCALARS = {
     "s32": "<i4",
     "s64": "<i8",
 }
-"""Types of a field, and the numpy type of each. The others: `char[N]` (N bytes), and arrays such as `u32[32]`."""
+"""Types of a field, and the numpy type of each. Others: `char[N]` (N bytes), and arrays such as `u32[32]`."""
 
 _CHARS = re.compile(r"char\[([1-9][0-9]{0,3})\]")
 _ARRAY = re.compile(r"([us][0-9]{1,2})\[([1-9][0-9]{0,3})\]")
