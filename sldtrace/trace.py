@@ -13,6 +13,7 @@ from sldtrace.errors import SldtraceError
 from sldtrace.host.vms.names import KEYS
 from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.recording import reader
+from sldtrace.recording.merging import merge
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ class Trace:
         """The opening facts with what was added since, groups merged; see host.facts.read for the names."""
         facts: dict[str, Any] = dict(self.recording.facts)
         for update in self.recording.updates:
-            for name, value in update.items():
-                old = facts.get(name)
-                facts[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+            facts = merge(facts, update)
         return facts
 
     def number(self, *path: str) -> int | None:
@@ -74,10 +73,15 @@ class Trace:
 
     @property
     def span_ns(self) -> tuple[int, int]:
-        """When recording began and ended (CLOCK_MONOTONIC); from the records where the facts are missing."""
+        """When what is there begins and ends (CLOCK_MONOTONIC): when recording did, unless parts were let go.
+
+        From the records where the facts are missing.
+        """
         first, last = self.recording.span_ns or (0, 0)
         start = self.number("clock", "monotonic_ns")
         start = first if start is None else start
+        if self.recording.released is not None:
+            start = max(start, self.recording.released.last_ns)
         end = self.closing("clock", "monotonic_ns")
         return start, max(last, start) if end is None else end
 

@@ -23,6 +23,8 @@ from sldtrace.recording.format import (
     unpack_json,
 )
 from sldtrace.recording.layout import LayoutError, Record, Records, Schema, from_json
+from sldtrace.recording.losses import lost_sums
+from sldtrace.recording.released import Released, parse
 from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
 from sldtrace.recording.target import shown
 from sldtrace.recording.upgrade import Upgrade
@@ -44,7 +46,8 @@ class Recording:
     facts: the host facts as the recorder wrote them, {} when they are lost; updates: facts that were added
     meanwhile, in order; closing: the closing facts, None when the recording has no end; schema: the one
     that the file was written with; warnings: one line for each thing that is damaged or missing;
-    damages: the same for programs, with byte offsets; closed: whether the recording was ended properly.
+    damages: the same for programs, with byte offsets; closed: whether the recording was ended properly;
+    released: what the recorder let go on purpose, None for nothing.
     """
 
     def __init__(self, path: Path, file: io.FileIO) -> None:
@@ -55,6 +58,10 @@ class Recording:
         _check_readable(path, found)
         self._warnings: list[str] = []
         self._unreadable: set[int] = set()
+        self._contents: dict[int, dict[str, Any] | None] = {}
+        self.released: Released | None = self._read_released(found)
+        if self.released is not None:
+            found = found.without(self.released.below)
         self.size: int = found.size
         self.closed: bool = found.closed
         self.damages: tuple[Damage, ...] = found.damages
@@ -64,6 +71,7 @@ class Recording:
         self.closing: dict[str, Any] | None = None
         self._end: dict[str, Any] | None = None
         self.schema: Schema = self._read_facts(found)
+        self._contents.clear()
         self._chunks: list[Chunk] = [chunk for chunk in found.chunks if self._usable(chunk)]
         self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number))
 
@@ -143,20 +151,19 @@ class Recording:
 
     @cached_property
     def losses(self) -> list[Loss]:
-        """What was lost before it could be recorded, summed up from the lost records."""
-        lost = self.records("lost")
+        """What was lost before it could be recorded, summed up from the lost records, also released ones."""
+        sums = dict(self.released.lost) if self.released else {}
+        for key, total in lost_sums(self.records("lost")).items():
+            sums[key] = sums.get(key, 0) + total
         kinds, causes = (self.schema.enums.get(name) for name in ("kind", "lost_cause"))
-        keys, inverse = np.unique(lost[["kind", "cause", "cpu"]], return_inverse=True)
-        sums = np.zeros(len(keys), np.uint64)
-        np.add.at(sums, inverse.reshape(-1), lost["count"])
         return [
             Loss(
-                kinds.name_of(int(key["kind"])) if kinds else f"unknown-{key['kind']}",
-                causes.name_of(int(key["cause"])) if causes else f"unknown-{key['cause']}",
-                int(key["cpu"]),
-                int(total),
+                kinds.name_of(kind) if kinds else f"unknown-{kind}",
+                causes.name_of(cause) if causes else f"unknown-{cause}",
+                cpu,
+                total,
             )
-            for key, total in zip(keys, sums, strict=True)
+            for (kind, cause, cpu), total in sorted(sums.items())
         ]
 
     def _name(self, chunk: Chunk) -> str:
@@ -164,6 +171,18 @@ class Recording:
 
     def _readable(self) -> Iterator[Chunk]:
         return (chunk for chunk in self._chunks if chunk.offset not in self._unreadable)
+
+    def _read_released(self, found: Scan) -> Released | None:
+        # The newest account: each one includes those before it.
+        newest: Released | None = None
+        for chunk in found.chunks:
+            if chunk.header.type in (ChunkType.OPENING, ChunkType.END):
+                content = self._contents[chunk.offset] = self._json(chunk)
+                account = parse((content or {}).get("released"))
+                # A recorder can only release what it has written before.
+                if account is not None and account.below <= chunk.header.sequence:
+                    newest = account
+        return newest
 
     def _json(self, chunk: Chunk) -> dict[str, Any] | None:
         stored = self._source.payload(chunk)
@@ -186,7 +205,7 @@ class Recording:
                 continue
             if header.type == ChunkType.OPENING and schema is not None:
                 continue
-            content = self._json(chunk)
+            content = self._contents[chunk.offset]
             if content is None:
                 continue
             if header.type == ChunkType.END:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sldtrace.recording.format import (
     CHUNK_HEADER_SIZE,
@@ -16,6 +16,7 @@ from sldtrace.recording.format import (
     unpack_chunk_header,
     unpack_file_header,
 )
+from sldtrace.recording.holes import next_data
 
 _BLOCK = 1 << 20
 _SECTOR = 4096
@@ -44,7 +45,8 @@ class Damage:
     """A part of the file that is not readable, or chunks that are missing from it (`start == end`).
 
     start and end: offsets in bytes; chunks: how many chunks are lost there, None when nothing tells;
-    headers: those lost chunks whose header is sound; cut: the file ends there before the last of them does.
+    headers: those lost chunks whose header is sound; cut: the file ends there before the last of them does;
+    first: the sequence number that should have come next.
     """
 
     start: int
@@ -52,6 +54,15 @@ class Damage:
     chunks: int | None
     headers: tuple[ChunkHeader, ...] = ()
     cut: bool = False
+    first: int = 0
+
+    def without(self, below: int) -> "Damage | None":
+        """The same when chunks with a sequence number under `below` do not count; None if nothing is left."""
+        if not self.chunks:
+            return self
+        left = max(0, self.first + self.chunks - max(self.first, below))
+        headers = tuple(header for header in self.headers if header.sequence >= below)
+        return replace(self, chunks=left, headers=headers) if left or headers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,15 @@ class Scan:
     def closed(self) -> bool:
         """Whether the end chunk is there."""
         return any(chunk.header.type == ChunkType.END for chunk in self.chunks)
+
+    def without(self, below: int) -> "Scan":
+        """The same without the chunks under that sequence number: nothing of them is there or missing."""
+        damages = (damage.without(below) for damage in self.damages)
+        return replace(
+            self,
+            chunks=tuple(chunk for chunk in self.chunks if chunk.header.sequence >= below),
+            damages=tuple(damage for damage in damages if damage is not None),
+        )
 
 
 class Source:
@@ -116,6 +136,9 @@ class Source:
         while offset < self.size:
             start, block = self._searched
             if not start <= offset <= start + len(block) - len(CHUNK_MAGIC):
+                offset = next_data(self.file.fileno(), offset, self.size)
+                if offset >= self.size:
+                    break
                 start, block = self._searched = offset, bytes(self.read(offset, _BLOCK))
             found = block.find(CHUNK_MAGIC, offset - start)
             if found >= 0:
@@ -163,7 +186,8 @@ class _Scanner:
         else:
             missing = max(0, following - self.next_sequence)
         if self.bad_start is not None or missing:
-            self.damages.append(Damage(start, end, missing, tuple(self.bad_headers), self.cut))
+            headers = tuple(self.bad_headers)
+            self.damages.append(Damage(start, end, missing, headers, self.cut, self.next_sequence))
         self.bad_start = None
         self.bad_headers = []
 

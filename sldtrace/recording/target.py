@@ -8,8 +8,8 @@ from pathlib import Path
 from sldtrace.errors import SldtraceError
 from sldtrace.escape import escape
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_MODE = 0o600
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+MODE = 0o600
 
 
 def shown(path: Path) -> str:
@@ -51,7 +51,7 @@ def create(path: Path, force: bool, opening: bytes) -> int:
     try:
         check(path, force)
         begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if force else path
-        file = os.open(begun, _CREATE, _MODE)
+        file = os.open(begun, CREATE, MODE)
         try:
             written = os.write(file, opening)
             if written != len(opening):

@@ -3,16 +3,21 @@
 import contextlib
 import os
 import secrets
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sldtrace.errors import SldtraceError
+from sldtrace.recording import holes
 from sldtrace.recording import schema as schemas
+from sldtrace.recording.compacting import compact
 from sldtrace.recording.format import (
+    CHUNK_HEADER_SIZE,
+    FILE_HEADER_SIZE,
     MAX_PAYLOAD,
     Buffer,
     ChunkHeader,
@@ -21,14 +26,18 @@ from sldtrace.recording.format import (
     pack_file_header,
     pack_json,
 )
+from sldtrace.recording.keeping import Keep, Keeper
 from sldtrace.recording.layout import Record, Records, Schema
+from sldtrace.recording.merging import merge, newest
+from sldtrace.recording.pending import Pending
 from sldtrace.recording.target import create, shown
 
-CHUNK_BYTES = 256 << 10
-"""Records of one kind are written when they fill this many bytes, or at a flush: what one damage can cost."""
-
 REPEAT_BYTES = 16 << 20
-"""The opening facts are repeated whenever the file has grown by this many bytes."""
+"""The facts are repeated whenever the file has grown by this many bytes."""
+
+_REPEATED_BYTES = 1 << 20  # of facts and schema, before compression
+_LARGEST_BLOCK = 1 << 20  # of a file system, in bytes; ZFS has the largest
+_REPEATED_ENTRIES = 4096  # of a group of facts: the newest processes, if there were more
 
 
 class Writer:
@@ -36,8 +45,10 @@ class Writer:
 
     Creates the file (see `target.create`) and writes the opening facts, a plain JSON object, at once.
     Every chunk reaches the kernel in one write and is readable from then on, also when the recorder is
-    killed; `close` alone waits for the disk. `compress` may be changed at any time. `schema` and
-    `recording_id` are for tests and simulations.
+    killed; `close` alone waits for the disk. `compress` may be changed at any time. With `keep` the
+    oldest chunks are let go where the limit asks for it, and `close` rewrites the file without the holes
+    that they leave; `note` says so, in a line, if that was not possible. `schema` and `recording_id` are
+    for tests and simulations, `clock` (ns) for tests.
 
     Methods raise SldtraceError when the file can no longer be written (disk full, I/O error, file
     deleted). After that nothing more is taken, but `close` still tries to write the closing facts.
@@ -52,23 +63,31 @@ class Writer:
         compress: bool = True,
         schema: Schema | None = None,
         recording_id: int | None = None,
+        keep: Keep | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.path = Path(path)
+        self.note: str | None = None
         self.compress = compress
         self._schema = schema or schemas.current()
         self._id = secrets.randbits(64) if recording_id is None else recording_id
         self._sequence = 0
-        self._pending = {name: _Pending(record) for name, record in self._schema.records.items()}
+        self._pending = {name: Pending(record) for name, record in self._schema.records.items()}
         self._written = dict.fromkeys(self._schema.records, 0)
         self._unwritten = dict.fromkeys(self._schema.records, 0)
         self._failure: SldtraceError | None = None
-        self._description = {"facts": dict(facts), "schema": self._schema.to_json()}
-        self._opening = pack_json(self._description)
-        header, payload = self._json_chunk(ChunkType.OPENING, self._opening)
+        self._facts: dict[str, Any] = dict(facts)
+        self._keeper = Keeper(keep, self._schema, clock) if keep else None
+        if keep:
+            holes.require(self.path.parent)
+        header, payload = self._json_chunk(ChunkType.OPENING, pack_json(self._description()))
         start = pack_file_header() + header.pack() + payload
         self._file: int | None = create(self.path, force, start)
         self._sequence = 1
         self._end = self._repeated_at = len(start)
+        self._opening_bytes = len(start)
+        if self._keeper:
+            self._keeper.wrote(header, FILE_HEADER_SIZE, None)
 
     def __enter__(self) -> "Writer":
         return self
@@ -79,13 +98,14 @@ class Writer:
 
     @property
     def size(self) -> int:
-        """Bytes in the file so far; what is buffered is not counted."""
-        return self._end
+        """Bytes in the file so far, without what was let go; what is buffered is not counted."""
+        return self._end - (self._keeper.boundary - FILE_HEADER_SIZE if self._keeper else 0)
 
     @property
     def written(self) -> Mapping[str, int]:
-        """Records in the file so far, by kind; what is buffered is not counted."""
-        return dict(self._written)
+        """Records in the file so far, by kind, without what was let go; what is buffered is not counted."""
+        gone = self._keeper.gone if self._keeper else {}
+        return {name: count - gone.get(name, 0) for name, count in self._written.items()}
 
     def append(self, kind: str | int, records: Records) -> None:
         """Takes records of one kind; they are in the file after the next `flush` at the latest.
@@ -118,7 +138,10 @@ class Writer:
     def facts_update(self, facts: Mapping[str, Any]) -> None:
         """Writes facts that became known or changed during the recording, after what was appended before."""
         self.flush()
-        self._write_json(ChunkType.UPDATE, pack_json({"facts": dict(facts)}))
+        text = pack_json({"facts": dict(facts)})
+        if self._keeper:
+            self._facts = newest(merge(self._facts, facts), _REPEATED_ENTRIES)
+        self._write_json(ChunkType.UPDATE, text)
 
     def flush(self) -> None:
         """Writes what is buffered; raises SldtraceError also when the file was deleted meanwhile."""
@@ -126,6 +149,7 @@ class Writer:
         for name, pending in self._pending.items():
             if pending.count:
                 self._write_records(self._schema.records[name], pending.drain())
+        self._let_go(0)
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
             self._fail(
                 f"{shown(self.path)} was deleted during the recording", hint="it is lost: record again"
@@ -148,6 +172,8 @@ class Writer:
                 os.fsync(self._file)
             except OSError as error:
                 self._fail(f"cannot write {shown(self.path)}: {error.strerror}", error)
+            if self._keeper and self._keeper.boundary > FILE_HEADER_SIZE:
+                self.note = compact(self.path, self._file, FILE_HEADER_SIZE, self._keeper.boundary, self._end)
         except SldtraceError:
             pass
         finally:
@@ -157,12 +183,12 @@ class Writer:
             raise self._failure
 
     def _write_end(self, closing: Mapping[str, Any]) -> None:
-        end: dict[str, Any] = {"closing": dict(closing), "written": self._written}
+        end: dict[str, Any] = {"closing": dict(closing), "written": self.written}
         if self._failure is not None:
             for name, pending in self._pending.items():
                 self._unwritten[name] += len(pending.drain())
             end |= {"unwritten": self._unwritten, "failure": self._failure.message}
-        self._write_json(ChunkType.END, pack_json(end | self._description))
+        self._write_json(ChunkType.END, pack_json(end | self._description()))
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -179,7 +205,55 @@ class Writer:
         self._failure = SldtraceError(message, hint)
         raise self._failure from cause
 
+    def _description(self) -> dict[str, Any]:
+        # Facts, schema and account of what was let go. Updates may be let go, so with a limit the facts
+        # include them, of too many only the newest.
+        facts, entries = self._facts, _REPEATED_ENTRIES
+        while entries > 1 and len(pack_json(facts)) > _REPEATED_BYTES:
+            entries //= 2
+            facts = newest(facts, entries)
+        description = {"facts": facts, "schema": self._schema.to_json()}
+        if self._keeper and self._keeper.account.below:
+            description["released"] = self._keeper.account.to_json()
+        return description
+
+    def _repeat(self) -> None:
+        before = self._repeated_at = self._end
+        self._write_json(ChunkType.OPENING, pack_json(self._description()))
+        self._opening_bytes = self._end - before
+
+    def _let_go(self, incoming: int) -> None:
+        # Makes room for so many bytes; see Keeper.release for the order.
+        keeper = self._keeper
+        if keeper is None or self._file is None:
+            return
+        before = keeper.boundary
+        task = self._schema.records["task"]
+        reserve = self._opening_bytes + len(keeper.tasks) * task.size
+        if not keeper.release(self._end + incoming + reserve):
+            return
+        names = keeper.tasks.written_before(keeper.account.below)
+        step = self._pending["task"].capacity
+        for start in range(0, len(names), step):
+            self._write_chunk(task, names[start : start + step])
+        self._repeat()
+        try:
+            # The block that the last hole ended in is free only when it is wholly in one.
+            holes.punch(self._file, max(FILE_HEADER_SIZE, before - _LARGEST_BLOCK), keeper.boundary)
+        except OSError as error:
+            self._fail(f"cannot free parts of {shown(self.path)}: {error.strerror}", error)
+
     def _write_records(self, record: Record, records: Records) -> None:
+        try:
+            self._let_go(CHUNK_HEADER_SIZE + records.nbytes)
+        except SldtraceError:
+            self._unwritten[record.name] += len(records)
+            raise
+        self._write_chunk(record, records)
+        if self._end - self._repeated_at >= REPEAT_BYTES:
+            self._repeat()
+
+    def _write_chunk(self, record: Record, records: Records) -> None:
         payload, flags = encode(records.view(np.uint8).data, self.compress)
         times = records[record.time_field]
         header = ChunkHeader(
@@ -197,14 +271,11 @@ class Writer:
             crc=zlib.crc32(payload),
         )
         try:
-            self._write(header, payload)
+            self._write(header, payload, records)
         except SldtraceError:
             self._unwritten[record.name] += len(records)
             raise
         self._written[record.name] += len(records)
-        if self._end - self._repeated_at >= REPEAT_BYTES:
-            self._repeated_at = self._end
-            self._write_json(ChunkType.OPENING, self._opening)
 
     def _json_chunk(self, type_: ChunkType, text: bytes) -> tuple[ChunkHeader, Buffer]:
         if len(text) > MAX_PAYLOAD:
@@ -229,7 +300,7 @@ class Writer:
     def _write_json(self, type_: ChunkType, text: bytes) -> None:
         self._write(*self._json_chunk(type_, text))
 
-    def _write(self, header: ChunkHeader, payload: Buffer) -> None:
+    def _write(self, header: ChunkHeader, payload: Buffer, records: Records | None = None) -> None:
         # All or nothing: a chunk that does not fit is cut off again.
         if self._file is None:
             raise ValueError("the recording is closed")
@@ -245,29 +316,8 @@ class Writer:
             if isinstance(error, OSError):
                 self._fail(f"cannot write {shown(self.path)}: {error.strerror}", error)
             raise
+        start = self._end
         self._end += len(head) + len(payload)
         self._sequence += 1
-
-
-class _Pending:
-    # The records of one kind that wait to become a chunk.
-
-    def __init__(self, record: Record) -> None:
-        self.capacity = CHUNK_BYTES // record.size
-        self.count = 0
-        self._dtype = record.dtype
-        self._buffer: Records | None = None
-
-    def take(self, records: Records) -> int:
-        if self._buffer is None:
-            self._buffer = np.empty(self.capacity, self._dtype)
-        taken = min(len(records), self.capacity - self.count)
-        self._buffer[self.count : self.count + taken] = records[:taken]
-        self.count += taken
-        return taken
-
-    def drain(self) -> Records:
-        # Valid until the next call of `take`.
-        drained = np.empty(0, self._dtype) if self._buffer is None else self._buffer[: self.count]
-        self.count = 0
-        return drained
+        if self._keeper:
+            self._keeper.wrote(header, start, records)

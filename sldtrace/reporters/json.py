@@ -11,7 +11,10 @@ from sldtrace.trace import Trace
 
 
 def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
-    """One object: `recording` (facts, counts, losses, warnings), `findings`, `threads`; times in ns.
+    """One object: `recording`, `findings`, `threads`; times in ns.
+
+    recording: facts, closing, start_ns, end_ns, counts, losses, warnings, and released: what was let go on
+    purpose, as docs/recording-format.md has it, or null.
 
     Only ASCII is written, so that no name in it can do anything to a terminal.
     """
@@ -28,6 +31,7 @@ def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
                 {"kind": loss.kind, "cause": loss.cause, "cpu": loss.cpu, "count": loss.count}
                 for loss in recording.losses
             ],
+            "released": released.to_json() if (released := recording.released) else None,
             "warnings": recording.warnings,
         },
         "findings": [_finding(trace, finding) for finding in findings],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from sldtrace import durations, sizes
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.escape import escape
 from sldtrace.host import signals
@@ -190,7 +191,15 @@ def _missing(trace: Trace) -> int:
         loss.count for loss in trace.recording.losses if loss.kind == "trap" and loss.cause != "skipped"
     )
     seen, going = trace.closing("seen", "trap"), trace.closing("unfinished", "trap") or 0
-    return 0 if seen is None else seen - trace.recording.counts.get("trap", 0) - lost - going
+    return (
+        0 if seen is None else seen - trace.recording.counts.get("trap", 0) - lost - going - _not_kept(trace)
+    )
+
+
+# Traps that the recorder let go to keep to a limit (--keep).
+def _not_kept(trace: Trace) -> int:
+    released = trace.recording.released
+    return released.records.get("trap", 0) if released else 0
 
 
 def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
@@ -221,6 +230,7 @@ def _recording(trace: Trace, style: Style) -> Iterator[str]:
     for line in wording.host(trace):
         yield _fill(line, style)
     yield _fill(_accounts(trace), style)
+    yield from _kept(trace, style)
     yield from _probes(trace, style)
     yield from _skipped(trace, style)
     for loss in recording.losses:
@@ -228,6 +238,25 @@ def _recording(trace: Trace, style: Style) -> Iterator[str]:
         yield f"  lost{where}: {wording.plural(loss.count, loss.kind + ' record')} ({loss.cause})"
     for warning in recording.warnings:
         yield _fill(f"warning: {warning}", style)
+
+
+def _kept(trace: Trace, style: Style) -> Iterator[str]:
+    released = trace.recording.released
+    if released is None:
+        return
+    limits = []
+    if released.limit_ns is not None:
+        limits.append(durations.render(released.limit_ns))
+    if released.limit_bytes is not None:
+        limits.append(sizes.render(released.limit_bytes))
+    gone = [wording.plural(count, f"{escape(kind)} record") for kind, count in released.records.items()]
+    start, end = trace.span_ns
+    yield _fill(
+        f"As asked (--keep {' --keep '.join(limits)}) only the last {wording.length(end - start)} were kept;"
+        f" not kept, from {wording.moment(trace, released.first_ns)} on:"
+        f" {', '.join(gone) or 'no records'}",
+        style,
+    )
 
 
 def _probes(trace: Trace, style: Style) -> Iterator[str]:
@@ -262,6 +291,8 @@ def _accounts(trace: Trace) -> str:
     going = trace.closing("unfinished", "trap") or 0
     total = wording.plural(counted, "trap")
     text = f"{total} counted = {written:,} recorded + {lost:,} lost + {going:,} unfinished"
+    if trace.recording.released:
+        text += f" + {_not_kept(trace):,} not kept"
     missing = _missing(trace)
     return text if not missing else f"{text} + {missing:,} missing from this file"
 

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.recording import document, format, schema, writer
+from sldtrace.recording import document, format, pending, schema, writer
 
 PAGE = document.PAGE.read_text()
 
@@ -68,5 +68,5 @@ def test_sizes_are_as_specified() -> None:
     assert format.FILE_HEADER_SIZE == 16
     assert format.CHUNK_HEADER_SIZE == 64
     assert f"at most {format.MAX_PAYLOAD >> 20} MiB" in PAGE
-    assert f"when {writer.CHUNK_BYTES >> 10} KiB have come together" in PAGE
+    assert f"when {pending.CHUNK_BYTES >> 10} KiB have come together" in PAGE
     assert f"after every {writer.REPEAT_BYTES >> 20} MiB of file" in PAGE

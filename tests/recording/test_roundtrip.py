@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sldtrace.errors import SldtraceError
-from sldtrace.recording import schema, writer
+from sldtrace.recording import pending, schema, writer
 from sldtrace.recording.reader import Loss, open_recording
 from sldtrace.recording.writer import Writer
 
@@ -46,7 +46,7 @@ def test_records_come_back(
 
 
 def test_large_appends_are_split_and_buffers_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "CHUNK_BYTES", 2000)
+    monkeypatch.setattr(pending, "CHUNK_BYTES", 2000)
     path = tmp_path / "large.sld"
     records = samples.noise("task", 1000)
     reused = np.empty(7, records.dtype)

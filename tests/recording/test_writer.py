@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.recording import target, writer
+from sldtrace.recording import pending, target
 from sldtrace.recording.reader import open_recording
 from sldtrace.recording.writer import Writer
 
@@ -154,7 +154,7 @@ def test_a_disk_that_stays_full_leaves_a_readable_file(tmp_path: Path) -> None:
 def test_a_large_append_on_a_full_disk_counts_every_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "CHUNK_BYTES", 1120)
+    monkeypatch.setattr(pending, "CHUNK_BYTES", 1120)
     out = Writer(tmp_path / "a.sld", {}, compress=False)
     with file_limit(out.size + 2 * (64 + 1120) + 100):
         with pytest.raises(SldtraceError, match="File too large"):

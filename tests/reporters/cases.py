@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sldtrace import trace as traces
 from sldtrace.analyzers import catalogue, threads
+from sldtrace.recording.keeping import Keep
+from sldtrace.recording.writer import Writer
 from sldtrace.reporters import json, terminal
 from sldtrace.trace import Trace
 from tests.analyzers.synthetic import (
@@ -21,6 +24,7 @@ from tests.analyzers.synthetic import (
     START_NS,
     VCPU,
     VMM,
+    array,
     closing,
     early,
     facts,
@@ -75,10 +79,27 @@ def losses(folder: Path) -> Trace:
     return trace(folder, rows, opening=opening, lost=lost, ended=closing(0), close=False)
 
 
+def kept(folder: Path) -> Trace:
+    """The last 3 s of a loop that lasted longer: what came before was let go on purpose."""
+    now = START_NS
+    path = folder / "kept.sld"
+    path.unlink(missing_ok=True)
+    keep = Keep(time_ns=3_000 * MS, bytes=100 << 20)
+    with Writer(path, facts(), recording_id=1, compress=False, keep=keep, clock=lambda: now) as writer:
+        writer.append("task", array("task", [task(VMM, b"qemu-system-x86"), task(VCPU, b"CPU 0/KVM")]))
+        for second in range(8):
+            writer.append("trap", array("trap", loop(1000, second * 1000 * MS)))
+            now += 1_000 * MS
+            writer.flush()
+        writer.close(closing(8000))
+    return traces.load(path)
+
+
 CASES: dict[str, Callable[[Path], Trace]] = {
     "livelock": livelock,
     "bystanders": bystanders,
     "losses": losses,
+    "kept": kept,
 }
 
 

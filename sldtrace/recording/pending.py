@@ -1,0 +1,33 @@
+"""Records of one kind that wait to become a chunk."""
+
+import numpy as np
+
+from sldtrace.recording.layout import Record, Records
+
+CHUNK_BYTES = 256 << 10
+"""Records of one kind are written when they fill this many bytes, or at a flush: what one damage can cost."""
+
+
+class Pending:
+    """A buffer for `capacity` records of one kind; memory is taken when the first one comes."""
+
+    def __init__(self, record: Record) -> None:
+        self.capacity = CHUNK_BYTES // record.size
+        self.count = 0
+        self._dtype = record.dtype
+        self._buffer: Records | None = None
+
+    def take(self, records: Records) -> int:
+        """Copies as many of the records as there is room for; how many."""
+        if self._buffer is None:
+            self._buffer = np.empty(self.capacity, self._dtype)
+        taken = min(len(records), self.capacity - self.count)
+        self._buffer[self.count : self.count + taken] = records[:taken]
+        self.count += taken
+        return taken
+
+    def drain(self) -> Records:
+        """All of them; valid until the next call of `take`."""
+        drained = np.empty(0, self._dtype) if self._buffer is None else self._buffer[: self.count]
+        self.count = 0
+        return drained

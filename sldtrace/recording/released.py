@@ -1,0 +1,76 @@
+"""What a flight recorder has let go on purpose: the account that stands in the recording itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_COUNT_END = 1 << 63
+_MAX_LIST = 1 << 20
+
+
+@dataclass
+class Released:
+    """The chunks of a recording that its recorder let go, to keep to a limit (`record --keep`).
+
+    below: all chunks with a smaller sequence number; records: how many records of each kind were in them
+    and nowhere else; first_ns, last_ns: the smallest and the largest time of those; lost: what `lost` records
+    among them said, summed up, as (kind, cause, cpu): count with the numbers of the schema; limit_ns,
+    limit_bytes: what was to be kept, None for no such limit.
+    """
+
+    below: int = 0
+    records: dict[str, int] = field(default_factory=dict)
+    first_ns: int = 0
+    last_ns: int = 0
+    lost: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    limit_ns: int | None = None
+    limit_bytes: int | None = None
+
+    def add(self, name: str, count: int, first_ns: int, last_ns: int) -> None:
+        """Counts that many records of a kind, with times in that range."""
+        if any(self.records.values()):
+            self.first_ns = min(self.first_ns, first_ns)
+            self.last_ns = max(self.last_ns, last_ns)
+        else:
+            self.first_ns, self.last_ns = first_ns, last_ns
+        self.records[name] = self.records.get(name, 0) + count
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in opening and end chunks; `parse` is the inverse."""
+        return {
+            "below": self.below,
+            "records": self.records,
+            "first_ns": self.first_ns,
+            "last_ns": self.last_ns,
+            "lost": [[*key, count] for key, count in self.lost.items()],
+            "limit_ns": self.limit_ns,
+            "limit_bytes": self.limit_bytes,
+        }
+
+
+def parse(value: Any) -> Released | None:
+    """The account in a chunk's JSON; None where there is none. Entries that make no sense are left out."""
+    if not isinstance(value, Mapping) or not _is_count(value.get("below")) or not value["below"]:
+        return None
+    records, lost = value.get("records"), value.get("lost")
+    return Released(
+        below=value["below"],
+        records={
+            str(name): count
+            for name, count in (records.items() if isinstance(records, Mapping) else ())
+            if _is_count(count)
+        },
+        first_ns=value["first_ns"] if _is_count(value.get("first_ns")) else 0,
+        last_ns=value["last_ns"] if _is_count(value.get("last_ns")) else 0,
+        lost={
+            (entry[0], entry[1], entry[2]): entry[3]
+            for entry in (lost[:_MAX_LIST] if isinstance(lost, list) else ())
+            if isinstance(entry, list) and len(entry) == 4 and all(_is_count(each) for each in entry)
+        },
+        limit_ns=value["limit_ns"] if _is_count(value.get("limit_ns")) else None,
+        limit_bytes=value["limit_bytes"] if _is_count(value.get("limit_bytes")) else None,
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNT_END
