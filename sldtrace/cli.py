@@ -14,6 +14,7 @@ COMMANDS = {
     "record": "sldtrace.commands.record:record",
     "report": "sldtrace.commands.report:report",
     "guest": "sldtrace.commands.guest:guest",
+    "log": "sldtrace.commands.log:log",
 }
 
 

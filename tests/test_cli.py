@@ -53,6 +53,7 @@ def loaded(code: str) -> set[str]:
         "from sldtrace.cli import run; run(['--version'])",
         "from sldtrace.cli import run; run(['record', '--help'])",
         "from sldtrace.cli import run; run(['report', '--help'])",
+        "from sldtrace.cli import run; run(['log', '--help'])",
         "from sldtrace.cli import run; run(['guest', 'run', '--help'])",
     ],
 )

@@ -1,7 +1,5 @@
 """`sldtrace report`: the verdict of a recording, for a person or as JSON."""
 
-import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -35,8 +33,6 @@ def report(file: Path, as_json: bool, fail_on: str | None) -> None:
     if as_json:
         click.echo(json.render(trace, findings, table))
     else:
-        width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
-        style = terminal.Style(width, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-        click.echo(terminal.render(trace, findings, table, style), nl=False)
+        click.echo(terminal.render(trace, findings, table, terminal.Style.of_stdout()), nl=False)
     if fail_on and any(finding.severity >= Severity[fail_on.upper()] for finding in findings):
         sys.exit(EXIT_FINDING)

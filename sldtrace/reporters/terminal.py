@@ -1,5 +1,8 @@
 """The report for a person at a terminal: the verdict first, then the evidence, then what to change."""
 
+import os
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +31,12 @@ class Style:
 
     width: int = 100
     colour: bool = False
+
+    @classmethod
+    def of_stdout(cls) -> "Style":
+        """Fits the terminal, within reason; colour only on one, and not against NO_COLOR."""
+        width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
+        return cls(width, sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 
     def loud(self, text: str, code: str) -> str:
         """The text in that colour (SGR code), or as it is."""

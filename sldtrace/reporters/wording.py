@@ -22,7 +22,12 @@ def moment(trace: Trace, monotonic_ns: int, date: bool = True) -> str:
     wall = trace.wall_ns(monotonic_ns)
     if wall is None:
         return f"{monotonic_ns / 1e9:.3f} s of the host's clock"
-    when = datetime.fromtimestamp(wall / 1e9, UTC)
+    return utc(wall, date)
+
+
+def utc(wall_ns: int, date: bool = True) -> str:
+    """ns since 1970 as a date and time in UTC with milliseconds."""
+    when = datetime.fromtimestamp(wall_ns / 1e9, UTC)
     return when.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{when.microsecond // 1000:03} UTC"
 
 

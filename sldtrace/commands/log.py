@@ -1,0 +1,47 @@
+"""`sldtrace log`: what the kernel's log says about split locks, alone or beside a recording."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("files", metavar="[FILE|-]...", nargs=-1, type=click.Path(path_type=Path, readable=False))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@click.option(
+    "--recording",
+    type=click.Path(path_type=Path, readable=False),
+    help="Tell which line belongs to which thread of this recording, by TID and time.",
+)
+def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
+    """Say who took split locks according to the kernel's log: attribution and order, never rates.
+
+    Reads FILEs as one log, oldest first: syslog, dmesg in all its time formats, journalctl as text or JSON,
+    /dev/kmsg, the function tracer; gzip or not. Without FILE it reads the log of the running system.
+
+    \b
+    Examples:
+      sldtrace log
+      sldtrace log /var/log/kern.log.2.gz /var/log/kern.log.1 /var/log/kern.log
+      journalctl --boot=all _TRANSPORT=kernel -o json | sldtrace log -
+      sldtrace log --recording incident.sld --json
+    """
+    from sldtrace import trace as traces
+    from sldtrace.kernlog import join, sources, verdict
+    from sldtrace.kernlog.survey import Survey
+    from sldtrace.reporters import log_json, log_terminal
+    from sldtrace.reporters.terminal import Style
+
+    trace = traces.load(recording) if recording else None
+    survey = Survey()
+    read = []
+    for opened in [sources.file(path) for path in files] or [sources.running_system()]:
+        with opened as (source, stream):
+            survey.read(stream)
+            read.append(source)
+    conclusion = verdict.conclude(survey)
+    joined = join.join(survey, trace) if trace else None
+    if as_json:
+        click.echo(log_json.render(survey, read, joined, conclusion))
+    else:
+        click.echo(log_terminal.render(survey, read, joined, conclusion, Style.of_stdout()), nl=False)

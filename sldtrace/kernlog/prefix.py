@@ -1,0 +1,134 @@
+"""What stands before a message in a log line: when, on which host, and whether the kernel said it.
+
+A time is only computed where the line leaves no choice. A date without a year, without a zone, or in words
+that are not English stays text: a year that is guessed is a wrong year for somebody.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_HEAD, _TAIL = 256, 128  # characters of a long prefix that are looked at, at both ends
+_TEXT = 64  # characters of a time that is kept as text
+
+_KMSG = re.compile(r"\d{1,4},\d{1,20},(\d{1,16}),[^;]{0,200};$", re.ASCII)
+_ISO = re.compile(
+    r"(?<!\d)(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?"
+    r"(?: ?(Z|UTC|[+-]\d\d:?\d\d)(?![\w:]))?",
+    re.ASCII,
+)
+_CTIME = re.compile(
+    r"[A-Z][a-z]{2},? +([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d)(?:[.,]\d{1,9})? (\d{4})(?!\d)",
+    re.ASCII,
+)
+_UNIX = re.compile(r"\s{0,8}(\d{9,10})\.(\d{3,9})\s", re.ASCII)
+_BOOT = re.compile(r"\[\s{0,12}(\d{1,10})[.,](\d{6,9})(?:@\d{1,5}|\s+<\s*[\d.,]{1,20}>)?\]", re.ASCII)
+_DELTA = re.compile(r"\[\s{0,12}(\+\d{1,10}[.,]\d{1,9})\]", re.ASCII)
+_MINUTE = re.compile(r"\[([^\s\[\]]{1,12} ?\d{1,2} \d\d:\d\d)\]")
+# Any language: a month's name is what it is. The year comes last inside of brackets (dmesg -T).
+_CLOCK = re.compile(r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?[+-]\d\d:?\d\d\b| \d{4}(?=\]))?")
+# After the time: perhaps zone, host, facility.level; then who speaks. RFC 5424 has no colon behind it.
+_SPEAKER = re.compile(r"\s*((?:[^\s:\[]\S*\s+){0,3}?)([^\s:\[\]]{1,64})(?:\[\d{1,10}\])?(?::| - )")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a line was logged, as far as it says so.
+
+    text: the time as it stands in the log, not escaped, perhaps empty. wall_ns: ns since 1970, UTC.
+    local: ISO date and time, where there is a year but no zone. boot_ns: since boot, by printk's clock
+    (local_clock, near CLOCK_MONOTONIC) or the trace clock. None where the log does not tell.
+    """
+
+    text: str = ""
+    wall_ns: int | None = None
+    local: str | None = None
+    boot_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """host: not escaped, empty if unknown; kernel: False where another program is named as speaker."""
+
+    stamp: Stamp
+    host: str = ""
+    kernel: bool = True
+
+
+def parse(raw: bytes) -> Prefix:
+    """The prefix, taken apart; whatever is not understood is left out, never an error."""
+    text = raw.decode("utf-8", "replace")
+    if len(text) > _HEAD + _TAIL:
+        text = text[:_HEAD] + " " + text[-_TAIL:]
+    if found := _KMSG.search(text):
+        return Prefix(Stamp(f"{int(found[1]) / 1e6:.6f}", boot_ns=int(found[1]) * 1000))
+    boots = list(_BOOT.finditer(text))
+    boot = int(boots[-1][1]) * 10**9 + fraction_ns(boots[-1][2]) if boots else None
+    stamp, end = _wall(text, boot)
+    if stamp is None:
+        for pattern in (_DELTA, _MINUTE):
+            if found := pattern.search(text):
+                return Prefix(Stamp(found[1], boot_ns=boot))
+        if not boots:
+            return Prefix(Stamp(), *_speaker(text, only_kernel=True))
+        stamp, end = Stamp(boots[-1][0].strip("[] "), boot_ns=boot), boots[0].end()
+        return Prefix(stamp, *_speaker(text[end:], only_kernel=True))
+    return Prefix(stamp, *_speaker(text[end:].removeprefix("]"), only_kernel=False))
+
+
+def fraction_ns(digits: str) -> int:
+    """The digits after the decimal point of a number of seconds, as ns."""
+    return int(digits.ljust(9, "0")[:9])
+
+
+def _wall(text: str, boot: int | None) -> tuple[Stamp | None, int]:
+    if found := _ISO.search(text):
+        numbers = [int(found[group]) for group in range(1, 7)]
+        return _dated(found, numbers, found[7], found[8], boot), found.end()
+    if (found := _CTIME.search(text)) and found[1] in _MONTHS:
+        month = _MONTHS.index(found[1]) + 1
+        numbers = [int(found[6]), month, *(int(found[group]) for group in range(2, 6))]
+        return _dated(found, numbers, None, None, boot), found.end()
+    if found := _UNIX.match(text):
+        seconds = int(found[1]) * 10**9 + fraction_ns(found[2])
+        return Stamp(found[0].strip(), wall_ns=seconds, boot_ns=boot), found.end()
+    if found := _CLOCK.search(text):
+        words = text[: found.end()].rsplit("[", 1)[-1].split()
+        return Stamp(" ".join(words[-6:])[-_TEXT:], boot_ns=boot), found.end()
+    return None, 0
+
+
+def _dated(
+    found: re.Match[str], numbers: list[int], fraction: str | None, zone: str | None, boot: int | None
+) -> Stamp:
+    try:
+        if not 1970 <= numbers[0] <= 2200:
+            raise ValueError
+        moment = datetime(*numbers, tzinfo=_zone(zone))  # type: ignore[arg-type,misc]
+    except ValueError:
+        return Stamp(found[0], boot_ns=boot)  # no such date: the text alone
+    if zone is None:
+        return Stamp(found[0], local=moment.isoformat(), boot_ns=boot)
+    wall = (moment - _EPOCH) // timedelta(seconds=1) * 10**9 + fraction_ns(fraction or "0")
+    return Stamp(found[0], wall_ns=wall, boot_ns=boot)
+
+
+def _zone(name: str | None) -> timezone | None:
+    if name is None:
+        return None
+    if name in ("Z", "UTC"):
+        return UTC
+    minutes = int(name[1:3]) * 60 + int(name[-2:])
+    return timezone(timedelta(minutes=-minutes if name[0] == "-" else minutes))
+
+
+# Host, and whether it is the kernel that speaks. Where no date comes first (console, ring buffer) nobody is
+# named, so that only the word `kernel` counts as a name.
+def _speaker(text: str, only_kernel: bool) -> tuple[str, bool]:
+    found = _SPEAKER.match(text)
+    if not found or (only_kernel and found[2] != "kernel"):
+        return "", True
+    words = [word for word in found[1].split() if not re.fullmatch(r"[a-z0-9]{2,9}\.[a-z]{2,7}", word)]
+    return words[-1] if words else "", found[2] == "kernel"
