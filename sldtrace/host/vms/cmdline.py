@@ -140,9 +140,8 @@ def _own(arguments: Arguments) -> Arguments | None:
 
 def _sldtrace(arguments: Arguments) -> Names:
     rest = _own(arguments) or ()
-    found = Names().told("name", _last(rest, "--guest"), "--guest")
     first = rest[1] if len(rest) > 1 and not rest[1].startswith("-") else None
-    return found.told("name", first, "guest run")
+    return Names().told("name", first, "guest run")
 
 
 _READERS: dict[str, Callable[[Arguments], Names]] = {

@@ -102,8 +102,8 @@ def test_other_vmms(vmm: str, arguments: list[str], known: dict[str, str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        (["/usr/bin/python3", "/usr/bin/sldtrace", "guest", "run", "--guest", "split-bts"], "split-bts"),
-        (["python3", "-m", "sldtrace", "guest", "run", "--timeout", "1ms", "--guest=bts"], "bts"),
+        (["/usr/bin/python3", "/usr/bin/sldtrace", "guest", "run", "split-bts"], "split-bts"),
+        (["python3", "-m", "sldtrace", "guest", "run", "io-loop", "--timeout", "1ms"], "io-loop"),
         (["/opt/sldtrace/bin/sldtrace", "guest", "run", "split-bts", "--json"], "split-bts"),
         (["python3", "-m", "sldtrace", "guest", "run", "--timeout", "1ms"], None),
     ],
