@@ -1,39 +1,60 @@
-"""How long the penalty sleep of a given kernel lasts, and which timer periods let a vCPU through it."""
+"""The penalty of a given kernel: how long its sleep is, which timer periods get through, when it is on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sldtrace.host import kernel
+from sldtrace.model import generation as generations
+from sldtrace.model.generation import Generation
+from sldtrace.model.jiffies import msecs_to_jiffies
 
 SLEEP_MS = 10
 """What split_lock_warn asks msleep_interruptible for (arch/x86/kernel/cpu/bus_lock.c; b041b525dab9)."""
 
+WINDOW_JIFFIES = 2
+"""How long detection stays off, as schedule_delayed_work_on is asked for (b041b525dab9)."""
+
 # 4381b895f544 (6.12): msleep_interruptible no longer adds a jiffy to what it was asked for.
 _WITHOUT_EXTRA_JIFFY = (6, 12)
 _USUAL_TICK_NS = 4_000_000  # Debian, Ubuntu, SUSE; RHEL and Fedora have 1 ms
-# c929d08df8be and 0e1ff67d164b: each CPU re-enables its own detection; before, all shared one work item.
-_REENABLED_PER_CPU = (6, 15)
 
 
 @dataclass(frozen=True)
 class Penalty:
     """The penalty of one kernel.
 
-    tick_ns: length of a jiffy; sleep_jiffies: what msleep_interruptible(10) asks the timer wheel for.
-    shared_reenable: see `_REENABLED_PER_CPU`; known: False if it is a guess because the kernel's version is
-    not known.
+    tick_ns: length of a jiffy; sleep_jiffies: what msleep_interruptible(10) asks the timer wheel for;
+    generation: what else the kernel's version decides; mode: split_lock_detect= of the boot (off, warn,
+    fatal, ratelimit:N, unsupported); mitigate: kernel.split_lock_mitigate, None where it does not exist;
+    known: False if it is a guess because the kernel's version is not known.
 
     The sleep begins somewhere between two ticks. Its result is the number of jiffies that are left when the
     thread wakes up (schedule_timeout), so a signal makes it return early until `sleep_jiffies` ticks have
-    come. Left alone it lasts one tick longer than that: the wheel rounds up, lest a timer that was armed at
-    the edge of a tick expires too soon (kernel/time/timer.c, calc_index).
+    come. Left alone it lasts one tick longer than that (see `jiffies.expiry_ns`).
     """
 
     tick_ns: int
     sleep_jiffies: int
-    shared_reenable: bool
+    generation: Generation
+    mode: str
+    mitigate: int | None
     known: bool
+
+    @property
+    def shared_reenable(self) -> bool:
+        """See `Generation`."""
+        return self.generation.shared_reenable
+
+    @property
+    def traps(self) -> bool:
+        """Does a split lock of a guest raise #AC here? In the modes off and ratelimit (#DB) it does not."""
+        return self.mode in ("warn", "fatal")
+
+    @property
+    def punishes(self) -> bool:
+        """Does a split lock put the thread to sleep?"""
+        return self.mode == "warn" and self.generation.sleeps and self.mitigate != 0
 
     @property
     def dead_ns(self) -> int:
@@ -56,27 +77,42 @@ class Penalty:
         return (self.sleep_jiffies + 1) * self.tick_ns
 
 
-def msecs_to_jiffies(ms: int, tick_ns: int) -> int:
-    """Jiffies that cover `ms`, rounded up (kernel/time/time.c, msecs_to_jiffies)."""
-    hz = round(1e9 / tick_ns)
-    return -(-ms * hz // 1000)
+def of(
+    release: str,
+    tick_ns: int,
+    *,
+    mode: str = "warn",
+    mitigate: int | None = 1,
+    has_sysctl: bool | None = None,
+    slept: bool = False,
+) -> Penalty:
+    """The penalty of the kernel with this `uname -r` and tick.
 
-
-def of(release: str, tick_ns: int) -> Penalty:
-    """The penalty of the kernel with this `uname -r` and tick."""
+    mode, mitigate: as `host.splitlock.SplitLock` has them (mitigate counts only where the kernel can be
+    switched); has_sysctl, slept: what is known besides the version, see `generation.of`.
+    """
     version = kernel.version(release)
-    known = version != (0, 0)
     jiffies = msecs_to_jiffies(SLEEP_MS, tick_ns)
     if version < _WITHOUT_EXTRA_JIFFY:
         jiffies += 1
-    return Penalty(tick_ns, jiffies, version < _REENABLED_PER_CPU, known)
+    generation = generations.of(release, has_sysctl, slept)
+    switch = mitigate if generation.switchable else None
+    return Penalty(tick_ns, jiffies, generation, mode, switch, known=version != (0, 0))
 
 
-def of_facts(facts: Mapping[str, Any]) -> Penalty:
+def of_facts(facts: Mapping[str, Any], slept: bool = False) -> Penalty:
     """The penalty of the recorded host; where its facts are lost, that of the slowest kernel at HZ=250."""
-    host = facts.get("kernel")
+    host, lock = facts.get("kernel"), facts.get("split_lock")
     release, tick = (host.get("release"), host.get("tick_ns")) if isinstance(host, dict) else (None, None)
     # HZ is 100 to 1000 (kernel/Kconfig.hz).
     if not isinstance(tick, int) or not 1_000_000 <= tick <= 10_000_000:
         tick = _USUAL_TICK_NS
-    return of(release if isinstance(release, str) else "", tick)
+    mode, mitigate = (lock.get("mode"), lock.get("mitigate")) if isinstance(lock, dict) else (None, None)
+    return of(
+        release if isinstance(release, str) else "",
+        tick,
+        mode=mode if isinstance(mode, str) else "warn",
+        mitigate=mitigate if isinstance(mitigate, int) else 1,
+        has_sysctl=mitigate is not None if isinstance(lock, dict) and "mitigate" in lock else None,
+        slept=slept,
+    )

@@ -1,0 +1,101 @@
+"""The penalty as a state machine of one thread: what follows each event, by kernel, mode and sysctl.
+
+docs/model.md has the picture. Time, CPUs and the semaphore are not in here but in `simulator`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
+
+from sldtrace.model.penalty import Penalty
+
+
+class State(Enum):
+    """Where a thread is."""
+
+    GUEST = "runs the guest (or, a program, itself)"
+    SLEEP = "in msleep_interruptible(10), misery factor 1"
+    QUEUE = "in down_interruptible(&buslock_sem), misery factor 2"
+    OUT = "in the VMM: a signal ended KVM_RUN (a program: in its signal handler)"
+    KILLED = "ended by SIGBUS"
+
+
+class Event(Enum):
+    """What moves it on."""
+
+    SPLIT_LOCK = "a split lock while detection is on: #AC"
+    SIGNAL = "a signal comes while whole jiffies of the sleep are left, or out of the sleep"
+    LATE_SIGNAL = "a signal comes in the sleep after its last whole jiffy: the sleep ends with result 0"
+    SLEPT = "the timer wheel ends the sleep"
+    SEMAPHORE = "the semaphore is this thread's"
+    BACK = "the VMM calls KVM_RUN again"
+
+
+class Action(Flag):
+    """What the kernel does besides."""
+
+    NOTHING = 0
+    RETURN = auto()  # handle_guest_split_lock returns: one trap record
+    DETECTION_OFF = auto()  # MSR_TEST_CTRL bit 29 is cleared on this core, delayed work sets it again
+    HOLD_SEMAPHORE = auto()  # ... and gives the semaphore back
+    TASK_FLAG = auto()  # TIF_SLD: detection is off whenever this task runs
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state that follows, and what is done on the way."""
+
+    state: State
+    action: Action = Action.NOTHING
+
+
+Table = Mapping[tuple[State, Event], Step]
+
+_RELEASE = Action.RETURN | Action.DETECTION_OFF
+
+_ANYWHERE: Table = {
+    (State.GUEST, Event.SIGNAL): Step(State.OUT),
+    (State.OUT, Event.BACK): Step(State.GUEST),
+}
+
+# b041b525dab9: it returns when msleep_interruptible(10) is above 0, and when down_interruptible is -EINTR.
+_PUNISHED: Table = {
+    (State.GUEST, Event.SPLIT_LOCK): Step(State.SLEEP),
+    (State.SLEEP, Event.SIGNAL): Step(State.OUT, Action.RETURN),
+    (State.SLEEP, Event.LATE_SIGNAL): Step(State.QUEUE),
+    (State.SLEEP, Event.SLEPT): Step(State.QUEUE),
+    (State.QUEUE, Event.SIGNAL): Step(State.OUT, Action.RETURN),
+    (State.QUEUE, Event.SEMAPHORE): Step(State.GUEST, _RELEASE | Action.HOLD_SEMAPHORE),
+}
+
+# What `report --what-if fixed-kernel` assumes: the same penalty, which a signal cannot end.
+_DEAF: Table = {
+    (State.GUEST, Event.SPLIT_LOCK): Step(State.SLEEP),
+    (State.SLEEP, Event.SLEPT): Step(State.QUEUE),
+    (State.QUEUE, Event.SEMAPHORE): Step(State.GUEST, _RELEASE | Action.HOLD_SEMAPHORE),
+}
+
+# 727209376f49: with kernel.split_lock_mitigate=0 neither sleep nor semaphore.
+_UNPUNISHED: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, _RELEASE)}
+
+# 6650cdd9a8cc, for guests d7e94dbdac1a.
+_TASK_FLAG: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, Action.RETURN | Action.TASK_FLAG)}
+
+# handle_guest_split_lock returns false (d7e94dbdac1a), KVM exits to the VMM with SIGBUS on its way.
+_FATAL: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.KILLED, Action.RETURN)}
+
+
+def table(penalty: Penalty, deaf: bool = False) -> Table:
+    """The transitions of a thread under this penalty; without one for SPLIT_LOCK where nothing traps.
+
+    deaf: of a kernel whose penalty ignores signals; there is none yet.
+    """
+    if not penalty.traps:  # off; ratelimit (ef4ae6e44131) counts #DB, which a guest's bus lock does not raise
+        return _ANYWHERE
+    if penalty.mode == "fatal":
+        return {**_ANYWHERE, **_FATAL}
+    if not penalty.generation.sleeps:
+        return {**_ANYWHERE, **_TASK_FLAG}
+    if not penalty.punishes:
+        return {**_ANYWHERE, **_UNPUNISHED}
+    return {**_ANYWHERE, **(_DEAF if deaf else _PUNISHED)}

@@ -1,0 +1,168 @@
+"""One simulated thread that takes split locks: its state, its next signal, its traps so far."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.model.machine import State
+from sldtrace.model.sources import Kind, Noise, Source
+
+
+class Column(IntEnum):
+    """Columns of the traps that a thread has taken; times are ns."""
+
+    ENTER = 0
+    EXIT = 1
+    SLEEP_BEGIN = 2  # 0: did not sleep
+    SLEEP_END = 3
+    LEFT = 4  # jiffies
+    WAIT_BEGIN = 5  # 0: did not wait for the semaphore
+    WAIT_END = 6
+    RELEASED = 7  # 1: detection was switched off (or the task's flag set)
+    KILLED = 8
+    SIGNAL = 9  # when the signal that ended it was generated; 0: none did
+    ENTER_CPU = 10
+    EXIT_CPU = 11
+    GUEST = 12  # time in guest mode since the last trap
+    EXITS = 13  # VM exits since the last trap, this one's included
+
+
+COLUMNS = len(Column)
+
+Traps = npt.NDArray[np.int64]
+"""One row a trap, the columns of `Column`."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the steps of a trap take, ns.
+
+    entry_ns: from the call of KVM_RUN (or the return of the handler) to the guest's next instruction;
+    trap_ns: from the instruction to the begin of the sleep; wake_ns: from a wake-up until the thread runs;
+    outside_ns: from there to the next call of KVM_RUN, if a signal ended this one; spacing_ns: guest time
+    from one split lock to the next where nothing holds the guest up.
+    """
+
+    entry_ns: int = 2_000
+    trap_ns: int = 2_000
+    wake_ns: int = 3_000
+    outside_ns: int = 10_000
+    spacing_ns: int = 1_000
+
+
+class Thread:
+    """The state of one thread; what changes it is in `simulator`."""
+
+    def __init__(self, index: int, cpu: int, source: Source, costs: Costs, seed: int, start_ns: int) -> None:
+        self.index = index
+        self.cpu = cpu
+        self.source = source
+        self.costs = costs
+        self.state = State.OUT
+        self.since_ns = start_ns  # when it came into the state
+        self.due_ns = 0  # GUEST: when the next split lock comes; elsewhere: guest time until then
+        self.back_ns = start_ns  # OUT: when it calls KVM_RUN
+        self.signal_ns: int | None = None  # when the next signal comes, or came if it is pending
+        self.granted_ns: int | None = None  # QUEUE: when it goes on with the semaphore
+        self.exempt = False  # TIF_SLD
+        self.executed = 0  # split locks that the guest got through
+        self.guest_ns = 0
+        self.exits = 0
+        self.version = 0  # an event that was planned for an older one is void
+        self.noise = Noise(source.jitter_ns, seed)
+        self._tick = start_ns
+        self._at = [0] * COLUMNS
+        self._rows: list[list[int]] = []
+        self._blocks: list[Traps] = []
+        if source.kind is Kind.ONCE and not source.to_process:
+            self.signal_ns = start_ns + source.period_ns
+        elif source.kind is Kind.PERIODIC and not source.to_process:
+            self._next_period(start_ns)
+
+    def take_signal(self, now_ns: int) -> int:
+        """The pending signal is taken; when it was generated."""
+        assert self.signal_ns is not None
+        taken, self.signal_ns = self.signal_ns, None
+        if self.source.kind is Kind.PERIODIC and not self.source.to_process:
+            self._next_period(now_ns)
+        return taken
+
+    def arm(self, now_ns: int) -> None:
+        """The VMM is about to call KVM_RUN: what came while it was outside is taken, a timer is armed."""
+        if self.signal_ns is not None and self.signal_ns <= now_ns:
+            self.take_signal(now_ns)
+        if self.source.kind is Kind.REARMED:
+            self.signal_ns = now_ns + max(1, self.source.period_ns + self.noise.one())
+
+    def _next_period(self, now_ns: int) -> None:
+        # Expiries that nobody could see are one signal (timer_getoverrun).
+        period = self.source.period_ns
+        self._tick += max(1, -(-(now_ns + 1 - self._tick) // period)) * period
+        self.signal_ns = max(now_ns + 1, self._tick + self.noise.one())
+
+    def signals_ahead(self, count: int, first_ns: int, turn_ns: int) -> npt.NDArray[np.int64]:
+        """When the next `count` signals come if each is taken at once; the first one at `first_ns`.
+
+        turn_ns: from a signal until a timer is armed again.
+        """
+        noise = self.noise.ahead(count - 1)
+        if self.source.kind is Kind.PERIODIC:
+            nominal = self._tick + self.source.period_ns * np.arange(1, count)
+            return np.concatenate([[first_ns], nominal + noise])
+        steps = turn_ns + np.maximum(1, self.source.period_ns + noise)
+        return first_ns + np.concatenate([[0], np.cumsum(steps)])
+
+    def in_turn(self, taken: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of the signals ahead, taken at these times: does the next come one period later, none missed?"""
+        if self.source.kind is not Kind.PERIODIC:
+            return np.ones(len(taken), bool)
+        nominal = self._tick + self.source.period_ns * np.arange(len(taken))
+        late: npt.NDArray[np.bool_] = taken + 1 - nominal <= self.source.period_ns
+        return late
+
+    def skip_signals(self, count: int, next_ns: int) -> None:
+        """So many of them were taken, and that is the next."""
+        self.noise.use(count)
+        if self.source.kind is Kind.PERIODIC:
+            self._tick += count * self.source.period_ns
+        self.signal_ns = next_ns
+
+    def begin(self, now_ns: int, guest_ns: int, exits: int) -> None:
+        """A trap begins."""
+        self._at = [0] * COLUMNS
+        self._at[Column.ENTER] = now_ns
+        self._at[Column.ENTER_CPU] = self.cpu
+        self._at[Column.GUEST] = guest_ns
+        self._at[Column.EXITS] = exits
+
+    def note(self, column: Column, value: int) -> None:
+        """Something is known of the trap under way."""
+        self._at[column] = value
+
+    def noted(self, column: Column) -> int:
+        """What is known of it."""
+        return self._at[column]
+
+    def end(self, now_ns: int) -> None:
+        """The trap is over."""
+        self._at[Column.EXIT] = now_ns
+        self._at[Column.EXIT_CPU] = self.cpu
+        self._rows.append(self._at)
+
+    def add(self, traps: Traps) -> None:
+        """Whole traps, later than all before."""
+        self._collect()
+        self._blocks.append(traps)
+
+    def drain(self) -> Traps:
+        """The traps since the last call, by time."""
+        self._collect()
+        blocks, self._blocks = self._blocks, []
+        return np.concatenate(blocks) if blocks else np.zeros((0, COLUMNS), np.int64)
+
+    def _collect(self) -> None:
+        if self._rows:
+            self._blocks.append(np.array(self._rows, np.int64))
+            self._rows = []
