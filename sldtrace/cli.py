@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "sldtrace.commands.report:report",
     "guest": "sldtrace.commands.guest:guest",
     "log": "sldtrace.commands.log:log",
+    "simulate": "sldtrace.commands.simulate:simulate",
 }
 
 

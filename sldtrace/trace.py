@@ -48,6 +48,11 @@ class Trace:
             facts = merge(facts, update)
         return facts
 
+    @property
+    def simulated(self) -> bool:
+        """Was it made by `sldtrace simulate`? Every report must say so."""
+        return bool(self.facts.get("simulated"))
+
     def number(self, *path: str) -> int | None:
         """A fact that is a number, by the names that lead to it; None where there is no such number.
 

@@ -5,23 +5,44 @@ from pathlib import Path
 
 import click
 
-from sldtrace.errors import EXIT_FINDING
+from sldtrace.errors import EXIT_FINDING, UsageError
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 @click.option(
+    "--what-if",
+    "changes",
+    multiple=True,
+    metavar="CHANGE",
+    help="Predict instead: timer=20ms, timer=none, mitigate=0, mitigate=1, fixed-kernel, or several "
+    "with commas; may be given more than once.",
+)
+@click.option(
     "--fail-on",
     type=click.Choice(["notice", "warning", "critical"]),
     help="Exit with status 3 if there is a finding of at least this severity.",
 )
-def report(file: Path, as_json: bool, fail_on: str | None) -> None:
+def report(file: Path, as_json: bool, changes: tuple[str, ...], fail_on: str | None) -> None:
     """Say what a recording shows: the verdict first, then the evidence, then what to change.
 
     Needs neither root nor bcc nor the host on which FILE was recorded. A damaged or unfinished FILE is read
     as far as it can be, and the report says what is missing.
+
+    With --what-if it says for each thread that trapped whether its guest would get on under another timer,
+    with the penalty switched off, or on a kernel whose penalty ignores signals (fixed-kernel), how often it
+    would trap, and how much of its time it would be punished.
+
+    \b
+      sldtrace report incident.sld
+      sldtrace report --what-if timer=20ms --what-if mitigate=0 incident.sld
     """
+    if changes:
+        if fail_on:
+            raise UsageError("--what-if and --fail-on do not go together", "a prediction is no finding")
+        _predict(file, changes, as_json)
+        return
     from sldtrace import trace as traces
     from sldtrace.analyzers import catalogue, threads
     from sldtrace.analyzers.finding import Severity
@@ -36,3 +57,17 @@ def report(file: Path, as_json: bool, fail_on: str | None) -> None:
         click.echo(terminal.render(trace, findings, table, terminal.Style.of_stdout()), nl=False)
     if fail_on and any(finding.severity >= Severity[fail_on.upper()] for finding in findings):
         sys.exit(EXIT_FINDING)
+
+
+def _predict(file: Path, changes: tuple[str, ...], as_json: bool) -> None:
+    from sldtrace import trace as traces
+    from sldtrace.model import predict
+    from sldtrace.reporters import terminal, what_if
+
+    parsed = [predict.parse(text) for text in changes]
+    trace = traces.load(file)
+    answers = [(change, predict.run(trace, change)) for change in parsed]
+    if as_json:
+        click.echo(what_if.as_json(trace, answers))
+    else:
+        click.echo(what_if.render(trace, answers, terminal.Style.of_stdout().width), nl=False)

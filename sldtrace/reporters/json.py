@@ -11,7 +11,7 @@ from sldtrace.trace import Trace
 
 
 def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
-    """One object: `recording`, `findings`, `threads`; times in ns.
+    """One object: `simulated`, `recording`, `findings`, `threads`; times in ns.
 
     recording: facts, closing, start_ns, end_ns, counts, losses, warnings, and released: what was let go on
     purpose, as docs/recording-format.md has it, or null.
@@ -21,6 +21,7 @@ def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
     start, end = trace.span_ns
     recording = trace.recording
     content = {
+        "simulated": trace.simulated,
         "recording": {
             "facts": trace.facts,
             "closing": recording.closing,

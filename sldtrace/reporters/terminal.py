@@ -45,7 +45,7 @@ class Style:
 
 def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame, style: Style) -> str:
     """The whole report; `threads` as analyzers.threads.summary gives it."""
-    parts: list[str] = []
+    parts = [wording.SIMULATED] if trace.simulated else []
     for finding in findings:
         parts.append("\n".join(_finding(trace, finding, style)))
     if not findings:
@@ -235,7 +235,8 @@ def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
 def _recording(trace: Trace, style: Style) -> Iterator[str]:
     start, end = trace.span_ns
     recording = trace.recording
-    yield f"Recorded {wording.moment(trace, start)}, {wording.length(end - start)}, on"
+    how = "Simulated" if trace.simulated else "Recorded"
+    yield f"{how} {wording.moment(trace, start)}, {wording.length(end - start)}, on"
     for line in wording.host(trace):
         yield _fill(line, style)
     yield _fill(_accounts(trace), style)

@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from sldtrace.escape import escape
 from sldtrace.trace import Subject, Trace
 
+SIMULATED = "SIMULATED: made by sldtrace simulate, not recorded on any host"
+"""The first line of every report of such a recording."""
+
 
 def length(ns: int) -> str:
     """A length of time with three significant digits: 5.76 us, 972 us, 12 ms, 1.98 s, 205 s."""

@@ -1,0 +1,151 @@
+"""`sldtrace simulate`: a recording of a host that does not exist, marked as such."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sldtrace.durations import Duration, render
+from sldtrace.errors import UsageError
+from sldtrace.escape import escape
+
+_MODE = re.compile(r"off|warn|fatal|ratelimit:(?:[1-9][0-9]{0,2}|1000)")
+_RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
+
+
+class _Timer(Duration):
+    """A duration, or `none`, which is 0."""
+
+    name = "timer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if value == "none" else super().convert(value, param, ctx)
+
+
+@click.command()
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
+@click.option("--kernel", "release", default="6.12", show_default=True, help="Version of the host's kernel.")
+@click.option(
+    "--hz",
+    type=click.Choice(["100", "250", "300", "1000"]),
+    default="250",
+    show_default=True,
+    help="CONFIG_HZ.",
+)
+@click.option(
+    "--mode", default="warn", show_default=True, help="split_lock_detect=: off, warn, fatal, ratelimit:N."
+)
+@click.option(
+    "--mitigate",
+    type=click.Choice(["0", "1", "none"]),
+    help="kernel.split_lock_mitigate; none: the kernel lacks it. Default: 1 from 6.2 on, none before.",
+)
+@click.option("--vcpus", type=click.IntRange(1, 256), default=1, show_default=True, help="vCPU threads.")
+@click.option("--cpus", type=click.IntRange(1, 1024), default=1, show_default=True, help="CPUs of the host.")
+@click.option("--siblings", type=click.IntRange(1, 8), default=1, show_default=True, help="CPUs of a core.")
+@click.option(
+    "--timer",
+    type=_Timer("10us", "1h"),
+    default="1ms",
+    show_default=True,
+    help="When a signal comes; none: no signals.",
+)
+@click.option(
+    "--source",
+    type=click.Choice(["rearmed", "periodic", "once"]),
+    default="rearmed",
+    show_default=True,
+    help="rearmed: --timer after each KVM_RUN began; periodic: by the clock; once: a single signal.",
+)
+@click.option(
+    "--jitter",
+    type=_Timer("1ns", "1s"),
+    default="3us",
+    show_default=True,
+    help="Standard deviation of a signal's time; or none.",
+)
+@click.option("--to-process", is_flag=True, help="Signals go to the process, not to each thread.")
+@click.option("--migrate", type=Duration("100us", "1h"), help="Move each thread to the next CPU this often.")
+@click.option(
+    "--spacing",
+    type=Duration("1ns", "1h"),
+    default="1us",
+    show_default=True,
+    help="Guest time between two split locks.",
+)
+@click.option(
+    "--outside",
+    type=Duration("1us", "1s"),
+    default="10us",
+    show_default=True,
+    help="Time in the VMM after a signal.",
+)
+@click.option("--program", is_flag=True, help="User-space programs instead of vCPUs.")
+@click.option("--exits", is_flag=True, help="Write VM exits and returns to the VMM, too.")
+@click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Of the jitter.")
+@click.option(
+    "-d", "--duration", type=Duration("1ms", "8760h"), default="10s", show_default=True, help="How long."
+)
+def simulate(output: Path, force: bool, **options: Any) -> None:
+    """Write a recording of simulated threads that take split locks, to try reports and scripts on.
+
+    The model of the kernel's penalty is played (docs/model.md): thread i begins on CPU i, and each executes a
+    split lock after each --spacing of guest time. Every report of the file begins with SIMULATED. The same
+    options give the same records.
+
+    \b
+      sldtrace simulate -o livelock.sld
+      sldtrace simulate -o queue.sld --vcpus 8 --cpus 8 --timer none --duration 1m
+      sldtrace simulate -o old.sld --kernel 6.1 --timer 15ms --mitigate none
+    """
+    from sldtrace.model import simulation
+
+    order = _order(output, force, options)
+    begun = time.monotonic()
+    result = simulation.write(order)
+    took = max(time.monotonic() - begun, 1e-6)
+    got_through = sum(count > 0 for count in result.executed)
+    click.echo(
+        f"sldtrace: simulated {render(order.duration_ns)}: {result.traps:,} traps,"
+        f" {result.early:,} early returns, {got_through} of {len(result.executed)} threads got on;"
+        f" {result.bytes / 1024:,.0f} KiB in {took:.1f} s ({result.events / took:,.0f} events/s)",
+        err=True,
+    )
+    click.echo(f"sldtrace: next: sldtrace report {escape(str(output), 4096)}", err=True)
+
+
+def _order(output: Path, force: bool, options: dict[str, Any]) -> Any:
+    from sldtrace.model import penalty as penalties
+    from sldtrace.model.records import Cast
+    from sldtrace.model.simulation import START_NS, Order
+    from sldtrace.model.simulator import Scene, Vcpu
+    from sldtrace.model.sources import Kind, Source
+    from sldtrace.model.thread import Costs
+
+    if not _RELEASE.fullmatch(options["release"]):
+        raise UsageError(f"'{escape(options['release'])}' is not a kernel version", "6.12, for example")
+    if not _MODE.fullmatch(options["mode"]):
+        raise UsageError(f"'{escape(options['mode'])}' is not a mode", "off, warn, fatal or ratelimit:5")
+    if options["to_process"] and options["source"] == "rearmed":
+        raise UsageError("a timer that is armed anew belongs to its thread", "take --source periodic with it")
+    has_sysctl = None if options["mitigate"] is None else options["mitigate"] != "none"
+    penalty = penalties.of(
+        options["release"],
+        round(1e9 / int(options["hz"])),
+        mode=options["mode"],
+        mitigate=int(options["mitigate"]) if has_sysctl else 1,
+        has_sysctl=has_sysctl,
+    )
+    kind = Kind(options["source"]) if options["timer"] else Kind.NONE
+    source = Source(kind, options["timer"], options["jitter"], options["to_process"])
+    costs = Costs(outside_ns=options["outside"], spacing_ns=options["spacing"])
+    cpus, siblings = options["cpus"], options["siblings"]
+    vcpus = [Vcpu(source, costs, i % cpus, options["migrate"] or 0) for i in range(options["vcpus"])]
+    scene = Scene(
+        penalty, vcpus, [cpu - cpu % siblings for cpu in range(cpus)], seed=options["seed"], start_ns=START_NS
+    )
+    cast = Cast(guest=not options["program"], exits=options["exits"])
+    return Order(output, scene, cast, options["release"], options["duration"], options, force)

@@ -1,0 +1,181 @@
+"""What the simulator played, as the records that `sldtrace record` would have written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.model.jiffies import jiffies_to_msecs
+from sldtrace.model.penalty import SLEEP_MS
+from sldtrace.model.simulator import Batch, Scene
+from sldtrace.model.thread import Column, Traps
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.layout import Records
+
+TGID = 1000
+"""Process of all simulated threads; thread i has TID TGID + 1 + i."""
+
+EINTR = 4
+_KVM_EXIT_INTR = 10  # include/uapi/linux/kvm.h
+_VMX, _EXCEPTION_NMI, _EXTERNAL_INTERRUPT = 1, 0, 1  # Intel SDM volume 3, appendix C
+_AC = 0x8000_0311  # interruption information of #AC: valid, hardware exception, vector 17
+_HOST_NS = 1_000  # of an exit that nobody waits for
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who the simulated threads are: vCPUs or programs; their split lock's address; are VM exits recorded?"""
+
+    guest: bool = True
+    rip: int = 0x4018
+    exits: bool = False
+
+
+def tasks(count: int, cast: Cast, ns: int) -> Records:
+    """The name of each thread."""
+    found = _new("task", count)
+    found["ns"], found["tgid"] = ns, TGID
+    found["tid"] = TGID + 1 + np.arange(count)
+    found["comm"] = [f"CPU {i}/KVM" if cast.guest else f"program {i}" for i in range(count)]
+    return found
+
+
+def of(batch: Batch, scene: Scene, cast: Cast) -> Mapping[str, Records]:
+    """The records of a batch by kind, each kind in order of time."""
+    traps = [_traps(rows, index, scene, cast) for index, rows in enumerate(batch.traps)]
+    found = {
+        "trap": _ordered(traps, "trap"),
+        "detection": _detection(batch),
+        "signal": _ordered([_signals(each, scene, i) for i, each in enumerate(traps)], "signal"),
+        "migrate": _migrations(batch),
+    }
+    if cast.exits and cast.guest:
+        runs = np.concatenate([np.zeros((0, 5), np.int64), *batch.runs])
+        per_thread = [(runs[runs[:, 0] == index], rows, index) for index, rows in enumerate(batch.traps)]
+        tick = scene.penalty.tick_ns
+        found["exit"] = _ordered([_exits(*each, cast, tick) for each in per_thread], "exit")
+        found["user_exit"] = _ordered([_returns(*each) for each in per_thread], "user_exit")
+    return found
+
+
+def _new(kind: str, count: int) -> Records:
+    records: Records = np.zeros(count, schemas.current().records[kind].dtype)
+    return records
+
+
+def _ordered(parts: list[Records], kind: str) -> Records:
+    whole = np.concatenate([_new(kind, 0), *parts])
+    times = whole[schemas.current().records[kind].time_field]
+    ordered: Records = whole[np.argsort(times, kind="stable")]
+    return ordered
+
+
+def _traps(rows: Traps, index: int, scene: Scene, cast: Cast) -> Records:
+    flag = schemas.current().enums["trap_flags"].values
+    penalty, source = scene.penalty, scene.vcpus[index].source
+    found = _new("trap", len(rows))
+    slept, waited = rows[:, Column.SLEEP_BEGIN] > 0, rows[:, Column.WAIT_BEGIN] > 0
+    released, killed = rows[:, Column.RELEASED] > 0, rows[:, Column.KILLED] > 0
+    found["enter_ns"], found["exit_ns"] = rows[:, Column.ENTER], rows[:, Column.EXIT]
+    found["rip"] = cast.rip
+    found["sleep_ns"] = rows[:, Column.SLEEP_END] - rows[:, Column.SLEEP_BEGIN]
+    found["semaphore_ns"] = rows[:, Column.WAIT_END] - rows[:, Column.WAIT_BEGIN]
+    found["signal_ns"] = rows[:, Column.SIGNAL]
+    found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index if cast.guest else -1
+    found["enter_cpu"], found["exit_cpu"] = rows[:, Column.ENTER_CPU], rows[:, Column.EXIT_CPU]
+    found["sleep_requested_ms"] = np.where(slept, SLEEP_MS, 0)
+    left_ms = [jiffies_to_msecs(left, penalty.tick_ns) for left in range(penalty.sleep_jiffies + 1)]
+    found["sleep_left_ms"] = np.array(left_ms)[rows[:, Column.LEFT]]
+    found["semaphore_result"] = np.where(waited & ~released, -EINTR, 0)
+    signalled = rows[:, Column.SIGNAL] > 0
+    found["signal"] = np.where(signalled, source.signo, 0)
+    found["signal_code"] = np.where(signalled, source.code, 0)
+    flags = np.full(len(rows), flag["MSR_WATCHED"], np.int64)
+    for name, holds in (
+        ("WARNED", ~killed),
+        ("HANDLED", ~killed),
+        ("SLEPT", slept),
+        ("WAITED", waited),
+        ("DETECTION_OFF", released),
+        ("SIGNAL_GROUP", signalled & source.to_process),
+    ):
+        flags |= np.where(holds, flag[name], 0)
+    if cast.guest:
+        flags |= flag["GUEST"] | flag["EXITS_WATCHED"]
+        found["guest_ns"], found["exits"] = rows[:, Column.GUEST], rows[:, Column.EXITS]
+    found["flags"] = flags
+    return found
+
+
+def _signals(traps: Records, scene: Scene, index: int) -> Records:
+    ended = traps[traps["signal"] > 0]
+    source = scene.vcpus[index].source
+    found = _new("signal", len(ended))
+    found["ns"], found["tgid"] = ended["signal_ns"], TGID
+    found["tid"] = 0 if source.to_process else ended["tid"]
+    found["signal"], found["code"], found["cpu"] = ended["signal"], ended["signal_code"], ended["exit_cpu"]
+    return found
+
+
+def _detection(batch: Batch) -> Records:
+    found = _new("detection", len(batch.detection))
+    if batch.detection:
+        rows = np.array(batch.detection, np.int64)
+        found["ns"], found["value"], found["cpu"] = rows[:, 0], rows[:, 1], rows[:, 2]
+        found["tid"] = np.where(rows[:, 3] < 0, 0, TGID + 1 + rows[:, 3])
+    return found
+
+
+def _migrations(batch: Batch) -> Records:
+    found = _new("migrate", len(batch.migrations))
+    if batch.migrations:
+        rows = np.array(batch.migrations, np.int64)
+        found["ns"], found["tgid"], found["tid"] = rows[:, 0], TGID, TGID + 1 + rows[:, 1]
+        found["from_cpu"], found["to_cpu"] = rows[:, 2], rows[:, 3]
+    return found
+
+
+# One for each tick of the host in guest mode, one for what ended it.
+def _exits(runs: Ints, rows: Traps, index: int, cast: Cast, tick: int) -> Records:
+    flag = schemas.current().enums["exit_flags"].values
+    begin, end = runs[:, 1], runs[:, 2]
+    ticks = end // tick - begin // tick
+    count = ticks + 1
+    number = np.repeat(np.arange(len(runs)), count)
+    nth = np.arange(len(number)) - np.repeat(np.cumsum(count) - count, count)
+    last = nth == ticks[number]
+    at = np.where(last, end[number], (begin[number] // tick + 1 + nth) * tick)
+    before = np.where(nth == 0, begin[number], (begin[number] // tick + nth) * tick)
+    entry = np.concatenate([begin[1:], end[-1:]])[number] if len(runs) else number
+    known = ~last | (number < len(runs) - 1)
+    early = np.isin(end, rows[rows[:, Column.SIGNAL] > 0, Column.ENTER])
+    split = runs[:, 4] > 0
+    out = last & (~split | early)[number]
+    found = _new("exit", len(number))
+    found["ns"], found["guest_ns"], found["rip"] = at, at - before, cast.rip
+    found["host_ns"] = np.where(last, np.where(known, entry - at, 0), _HOST_NS)
+    trapped = last & split[number]
+    found["reason"] = np.where(trapped, _EXCEPTION_NMI, _EXTERNAL_INTERRUPT)
+    found["intr_info"] = np.where(trapped, _AC, 0)
+    found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index
+    found["exit_cpu"] = runs[:, 3][number]
+    later = np.concatenate([runs[1:, 3], runs[-1:, 3]])[number] if len(runs) else number
+    found["entry_cpu"] = np.where(last, later, found["exit_cpu"])
+    found["isa"] = _VMX
+    found["flags"] = np.where(out, flag["USER"], 0) | np.where(known, 0, flag["NO_ENTRY"])
+    return found
+
+
+# KVM_RUN returns with EINTR after each early return, and when a signal ends guest mode.
+def _returns(runs: Ints, rows: Traps, index: int) -> Records:
+    signalled = runs[runs[:, 4] == 0]
+    ended = rows[rows[:, Column.SIGNAL] > 0]
+    found = _new("user_exit", len(signalled) + len(ended))
+    found["ns"] = np.concatenate([signalled[:, 2], ended[:, Column.EXIT]])
+    found["cpu"] = np.concatenate([signalled[:, 3], ended[:, Column.EXIT_CPU]])
+    found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index
+    found["reason"], found["error"] = _KVM_EXIT_INTR, -EINTR
+    return found

@@ -1,0 +1,143 @@
+"""What-if: what can be asked, and what is answered for recorded threads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sldtrace import trace as traces
+from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.model import predict, simulation
+from sldtrace.model.predict import WhatIf
+from sldtrace.model.records import Cast
+from sldtrace.model.simulation import Order
+from sldtrace.model.simulator import Scene, Vcpu
+from sldtrace.model.sources import Kind, Source
+from sldtrace.model.thread import Costs
+from sldtrace.trace import Trace
+from tests.analyzers import synthetic
+from tests.analyzers.synthetic import MS, early, facts, loop, served
+from tests.model.scenes import US, S, kernel, timer
+
+
+def simulated(folder: Path, *vcpus: Vcpu, release: str = "6.12", cores: tuple[int, ...] = (0,)) -> Trace:
+    """A recording of these threads for four seconds."""
+    scene = Scene(kernel(release), vcpus, cores, start_ns=simulation.START_NS)
+    path = folder / "scene.sld"
+    simulation.write(Order(path, scene, Cast(), release, 4 * S, {}, force=True))
+    return traces.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("timer=20ms", WhatIf("timer=20ms", 20 * MS)),
+        ("timer=none", WhatIf("timer=none", 0)),
+        ("mitigate=0", WhatIf("mitigate=0", None, 0)),
+        ("fixed-kernel", WhatIf("fixed-kernel", None, None, True)),
+        ("timer=1ms,mitigate=1", WhatIf("timer=1ms,mitigate=1", MS, 1)),
+    ],
+)
+def test_what_can_be_asked(text: str, expected: WhatIf) -> None:
+    assert predict.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "timer", "timer=", "timer=0", "timer=1us", "timer=soon", "mitigate=2", "fixed", "timer=1s,,"],
+)
+def test_what_cannot(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        predict.parse(text)
+    assert "\n" not in str(raised.value)
+
+
+def answer(trace: Trace, text: str) -> list[str]:
+    return [each.progress for each in predict.run(trace, predict.parse(text))]
+
+
+def test_a_livelock_gets_on_with_any_of_the_remedies(tmp_path: Path) -> None:
+    recorded = synthetic.trace(tmp_path, loop(400))
+    assert [each.progress for each in predict.run(recorded, WhatIf())] == ["no"]
+    assert answer(recorded, "timer=20ms") == ["yes"]
+    assert answer(recorded, "timer=none") == ["yes"]
+    assert answer(recorded, "mitigate=0") == ["yes"]
+    assert answer(recorded, "fixed-kernel") == ["yes"]
+    assert answer(recorded, "timer=5ms") == ["no"]
+    assert answer(recorded, "timer=10ms") == ["chance"]
+
+
+@pytest.mark.parametrize(
+    ("period", "expected"), [(7_900, "no"), (8_100, "chance"), (11_900, "chance"), (12_100, "yes")]
+)
+def test_the_threshold_moved_by_a_tenth_of_a_millisecond(period: int, expected: str, tmp_path: Path) -> None:
+    """6.12 at HZ=250: dead up to 8 ms into the sleep, alive from 12 ms on."""
+    costs = Costs(entry_ns=1, trap_ns=0, wake_ns=1, outside_ns=1)
+    recorded = simulated(tmp_path, Vcpu(timer(MS), costs))
+    assert answer(recorded, f"timer={period}us") == [expected]
+
+
+def test_a_kernel_that_cannot_be_switched(tmp_path: Path) -> None:
+    recorded = synthetic.trace(
+        tmp_path, loop(50), opening=facts(kernel={"release": "5.19.0"}, split_lock={"mitigate": None})
+    )
+    with pytest.raises(SldtraceError, match=r"no kernel\.split_lock_mitigate"):
+        answer(recorded, "mitigate=0")
+    assert answer(recorded, "timer=20ms") == ["yes"]
+
+
+def test_jitter_makes_it_a_matter_of_chance(tmp_path: Path) -> None:
+    steady = simulated(tmp_path, Vcpu(timer(7_500 * US, jitter_ns=US)))
+    assert answer(steady, "mitigate=1") == ["no"]
+    shaky = simulated(tmp_path, Vcpu(timer(7_500 * US, jitter_ns=400 * US)))
+    assert answer(shaky, "mitigate=1") == ["chance"]
+
+
+@pytest.mark.parametrize("kind", [Kind.REARMED, Kind.PERIODIC])
+def test_the_source_is_told_from_the_traps(kind: Kind, tmp_path: Path) -> None:
+    """A timer that is armed anew drifts by what the VMM takes; one that the clock drives does not."""
+    recorded = simulated(tmp_path, Vcpu(timer(2 * MS, kind, 20 * US), Costs(outside_ns=300 * US)))
+    (found,) = predict.run(recorded, WhatIf())
+    assert found.profile.source.kind is kind
+    assert found.profile.source.period_ns == pytest.approx(2 * MS, rel=0.01)
+    assert found.profile.costs.outside_ns == pytest.approx(300 * US, rel=0.02)
+
+
+def test_a_simulated_thread_is_predicted_as_it_was(tmp_path: Path) -> None:
+    """Two vCPUs on one core, one of them frozen: its guest runs in the other's windows."""
+    recorded = simulated(tmp_path, Vcpu(timer(MS), cpu=0), Vcpu(timer(30 * MS), cpu=1), cores=(0, 0))
+    frozen, other = predict.run(recorded, WhatIf())
+    for found in (frozen, other):
+        assert found.traps_per_s == pytest.approx(found.profile.traps / 4, rel=0.1)
+        assert found.punished == pytest.approx(found.profile.punished, rel=0.1)
+    assert frozen.progress == "yes"
+    assert "others' penalties" in frozen.why
+    # And of its own it would not.
+    assert answer(simulated(tmp_path, Vcpu(timer(MS))), "mitigate=1") == ["no"]
+
+
+def test_threads_whose_signals_were_not_seen(tmp_path: Path) -> None:
+    """Early returns without a signal: the traps themselves are the period."""
+    blind = [row | {"signal": 0, "signal_ns": 0, "signal_code": 0} for row in loop(100, period_ns=3 * MS)]
+    (found,) = predict.run(synthetic.trace(tmp_path, blind), WhatIf())
+    assert found.progress == "no"
+    assert found.profile.source.period_ns == 3 * MS
+
+
+def test_who_was_never_interrupted_gets_on(tmp_path: Path) -> None:
+    rows = [served(index * 40 * MS, guest_ns=20 * MS) for index in range(50)]
+    (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
+    assert (found.progress, found.profile.source) == ("yes", Source())
+
+
+def test_a_single_trap_is_enough_to_ask(tmp_path: Path) -> None:
+    (found,) = predict.run(synthetic.trace(tmp_path, [early(0)]), predict.parse("timer=1ms"))
+    assert found.progress == "no"
+    assert np.isfinite(found.punished)
+    assert predict.run(synthetic.trace(tmp_path, []), WhatIf()) == []
+
+
+def test_facts_that_are_lost_are_the_slowest_kernel(tmp_path: Path) -> None:
+    recorded = synthetic.trace(tmp_path, loop(400), opening={})
+    assert answer(recorded, "timer=13ms") == ["chance"]
+    assert answer(recorded, "timer=17ms") == ["yes"]

@@ -1,0 +1,78 @@
+"""Predictions in words and as JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sldtrace.model import predict
+from sldtrace.reporters import what_if
+from sldtrace.trace import Trace
+from tests.analyzers.synthetic import MS, VCPU, VMM, loop, served, task, trace
+
+CHANGES = ["timer=20ms", "mitigate=0", "fixed-kernel"]
+
+
+def recorded(folder: Path, comm: bytes = b"qemu-system-x86") -> Trace:
+    rows = loop(400) + [served(index * 40 * MS, tid=VCPU + 1, enter_cpu=1) for index in range(10)]
+    return trace(folder, rows, tasks=[task(VMM, comm), task(VCPU, b"CPU 0/KVM")])
+
+
+def answers(made: Trace, *texts: str) -> what_if.Answers:
+    return [(change, predict.run(made, change)) for change in map(predict.parse, texts)]
+
+
+def test_a_section_for_each_change_and_a_line_for_each_thread(tmp_path: Path) -> None:
+    made = recorded(tmp_path)
+    text = what_if.render(made, answers(made, *CHANGES), 100)
+    sections = text.split("WHAT IF ")[1:]
+    assert [section.splitlines()[0] for section in sections] == CHANGES
+    for section in sections:
+        assert f"1 qemu-system-x86 (PID {VMM}, TID {VCPU})" in section
+        assert f"2 qemu-system-x86 (PID {VMM}, TID {VCPU + 1})" in section
+    assert "SIGUSR1 periodic 1 ms" in text
+    assert "none seen" in text
+    assert "too late to end it early (12 ms)" in sections[0]
+    assert "split locks are not punished" in sections[1]
+    assert "No such kernel exists" in sections[2]
+    assert "No such kernel exists" not in sections[0] + sections[1]
+    assert "Linux 6.12.48+deb13-amd64, HZ=250" in text
+    assert not text.startswith("SIMULATED")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_words_fit_the_terminal(width: int, tmp_path: Path) -> None:
+    made = recorded(tmp_path)
+    lines = what_if.render(made, answers(made, *CHANGES), width).splitlines()
+    assert max(len(line) for line in lines if line.lstrip()[:2] not in ("1 ", "2 ", "--", "th")) <= width
+
+
+def test_nobody_trapped(tmp_path: Path) -> None:
+    made = trace(tmp_path, [])
+    assert "Nobody took a split-lock trap" in what_if.render(made, answers(made, "timer=5ms"), 80)
+
+
+def test_names_are_harmless(tmp_path: Path) -> None:
+    made = recorded(tmp_path, b"\x1b[31mevil\n")
+    for text in (what_if.render(made, answers(made, "timer=5ms"), 80), what_if.as_json(made, answers(made))):
+        assert "\x1b" not in text
+        assert "evil\n" not in text
+
+
+def test_json(tmp_path: Path) -> None:
+    made = recorded(tmp_path)
+    found = json.loads(what_if.as_json(made, answers(made, "timer=5ms", "fixed-kernel")))
+    assert found["simulated"] is False
+    assert found["kernel"]["dead_ns"] == 8 * MS
+    assert found["kernel"]["alive_ns"] == 12 * MS
+    short, fixed = found["what_if"]
+    assert (short["change"], short["assumed"]) == ("timer=5ms", None)
+    assert "signals do not end the penalty" in fixed["assumed"]
+    frozen, free = short["threads"]
+    assert frozen["subject"]["tid"] == VCPU
+    assert (frozen["progress"], frozen["released_per_s"]) == ("no", 0)
+    assert frozen["recorded"]["traps"] == frozen["recorded"]["early_returns"] == 400
+    assert frozen["recorded"]["signals_used"] == 399
+    assert 0.9 < frozen["punished"] <= 1
+    assert free["recorded"]["period_ns"] is None
+    assert [thread["progress"] for thread in fixed["threads"]] == ["yes", "yes"]
