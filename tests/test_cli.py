@@ -67,6 +67,12 @@ def test_recording_never_imports_pandas() -> None:
     assert loaded(f"import sldtrace.commands.record, {', '.join(modules)}") == {"numpy"}
 
 
+def test_a_log_is_read_without_pandas() -> None:
+    """It has to work where only the recorder is installed."""
+    nothing = "import os; os.dup2(os.open('/dev/null', 0), 0)"
+    assert loaded(f"{nothing}; from sldtrace.cli import run; run(['log', '--json', '-'])") == set()
+
+
 def test_the_check_of_imports_sees_an_import() -> None:
     assert "pandas" in loaded("import sldtrace.trace")
 

@@ -1,8 +1,15 @@
 """`sldtrace log`: what the kernel's log says about split locks, alone or beside a recording."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sldtrace.kernlog.join import Join
+    from sldtrace.kernlog.survey import Survey
 
 
 @click.command()
@@ -26,13 +33,10 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
       journalctl --boot=all _TRANSPORT=kernel -o json | sldtrace log -
       sldtrace log --recording incident.sld --json
     """
-    from sldtrace import trace as traces
-    from sldtrace.kernlog import join, sources, verdict
+    from sldtrace.kernlog import sources, verdict
     from sldtrace.kernlog.survey import Survey
-    from sldtrace.reporters import log_json, log_terminal
-    from sldtrace.reporters.terminal import Style
 
-    trace = traces.load(recording) if recording else None
+    against = _recording(recording) if recording else None
     survey = Survey()
     read = []
     for opened in [sources.file(path) for path in files] or [sources.running_system()]:
@@ -40,8 +44,22 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
             survey.read(stream)
             read.append(source)
     conclusion = verdict.conclude(survey)
-    joined = join.join(survey, trace) if trace else None
+    joined = against(survey) if against else None
     if as_json:
+        from sldtrace.reporters import log_json
+
         click.echo(log_json.render(survey, read, joined, conclusion))
     else:
+        from sldtrace.reporters import log_terminal
+        from sldtrace.reporters.style import Style
+
         click.echo(log_terminal.render(survey, read, joined, conclusion, Style.of_stdout()), nl=False)
+
+
+# Opened before the log is read: what is wrong with it should not come last. Pandas is needed for this alone.
+def _recording(path: Path) -> "Callable[[Survey], Join]":
+    from sldtrace import trace as traces
+    from sldtrace.kernlog import join
+
+    trace = traces.load(path)
+    return lambda survey: join.join(survey, trace)

@@ -47,6 +47,7 @@ def report(file: Path, as_json: bool, changes: tuple[str, ...], fail_on: str | N
     from sldtrace.analyzers import catalogue, threads
     from sldtrace.analyzers.finding import Severity
     from sldtrace.reporters import json, terminal
+    from sldtrace.reporters.style import Style
 
     trace = traces.load(file)
     findings = catalogue.run(trace)
@@ -54,7 +55,7 @@ def report(file: Path, as_json: bool, changes: tuple[str, ...], fail_on: str | N
     if as_json:
         click.echo(json.render(trace, findings, table))
     else:
-        click.echo(terminal.render(trace, findings, table, terminal.Style.of_stdout()), nl=False)
+        click.echo(terminal.render(trace, findings, table, Style.of_stdout()), nl=False)
     if fail_on and any(finding.severity >= Severity[fail_on.upper()] for finding in findings):
         sys.exit(EXIT_FINDING)
 

@@ -1,18 +1,20 @@
 """What a kernel log says, for programs: one JSON object; docs/kernel-log.md describes it."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sldtrace import escape
 from sldtrace.kernlog import verdict as verdicts
-from sldtrace.kernlog.join import Join
 from sldtrace.kernlog.prefix import Stamp
 from sldtrace.kernlog.sources import Source
 from sldtrace.kernlog.survey import Survey, Thread
 from sldtrace.kernlog.verdict import Verdict
 
+if TYPE_CHECKING:  # it needs pandas, which the log alone does not
+    from sldtrace.kernlog.join import Join
 
-def render(survey: Survey, read: list[Source], joined: Join | None, verdict: Verdict) -> str:
+
+def render(survey: Survey, read: list[Source], joined: "Join | None", verdict: Verdict) -> str:
     """The object as text, ASCII only; `recording` is in it where the log was compared with one."""
     content: dict[str, Any] = {
         "verdict": {"kind": verdict.kind, "sentence": verdict.sentence},
@@ -91,7 +93,7 @@ def _stamp(stamp: Stamp) -> dict[str, Any]:
 
 
 # A logged thread is named by its place in `threads`.
-def _joined(survey: Survey, joined: Join) -> dict[str, Any]:
+def _joined(survey: Survey, joined: "Join") -> dict[str, Any]:
     place = {id(thread): number for number, thread in enumerate(survey.traps())}
     return {
         "pairs": [

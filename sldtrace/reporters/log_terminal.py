@@ -3,17 +3,19 @@
 import textwrap
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sldtrace import escape
 from sldtrace.kernlog import verdict as verdicts
-from sldtrace.kernlog.join import Join, Pair, Trapping
 from sldtrace.kernlog.prefix import Stamp
 from sldtrace.kernlog.sources import Source
 from sldtrace.kernlog.survey import Survey, Thread
 from sldtrace.kernlog.verdict import Verdict
 from sldtrace.reporters import tables, wording
-from sldtrace.reporters.terminal import Style
+from sldtrace.reporters.style import Style
+
+if TYPE_CHECKING:  # it needs pandas, which the log alone does not
+    from sldtrace.kernlog.join import Join, Pair, Trapping
 
 _ROWS = 40  # of a table; --json has all
 _COLOURS = {"nothing": "32;1", "bus-locks": "33;1", "split-locks": "33;1"}
@@ -36,7 +38,7 @@ _MATCHED = {
 }
 
 
-def render(survey: Survey, read: list[Source], joined: Join | None, verdict: Verdict, style: Style) -> str:
+def render(survey: Survey, read: list[Source], joined: "Join | None", verdict: Verdict, style: Style) -> str:
     """The whole report; `joined` where the log was compared with a recording."""
     first, *rest = textwrap.wrap(verdict.sentence, style.width)
     parts = ["\n".join([style.loud(first, _COLOURS.get(verdict.kind, "31;1")), *rest])]
@@ -105,7 +107,7 @@ def _stacked(row: dict[str, str], names: list[str]) -> str:
     return f"{head}\n    {', '.join([lines, *(f'{name} {row[name]}' for name in shown)])}"
 
 
-def _joined(joined: Join, style: Style) -> Iterator[str]:
+def _joined(joined: "Join", style: Style) -> Iterator[str]:
     yield "Beside the recording"
     yield _fill(
         f"{wording.plural(len(joined.pairs), 'logged thread')} trapped in the recording, "
@@ -136,7 +138,7 @@ def _joined(joined: Join, style: Style) -> Iterator[str]:
         )
 
 
-def _pair(pair: Pair) -> dict[str, str]:
+def _pair(pair: "Pair") -> dict[str, str]:
     notes = {
         "before": "first trapped before the recording",
         "after": "perhaps another thread: TIDs are reused",
@@ -150,7 +152,7 @@ def _pair(pair: Pair) -> dict[str, str]:
     return _line(name, pair.logged.tid, f"{pair.recorded.traps:,}", pair.when, "; ".join(note) or "the same")
 
 
-def _unlogged(thread: Trapping) -> dict[str, str]:
+def _unlogged(thread: "Trapping") -> dict[str, str]:
     name = thread.who.thread or thread.who.process or "(no name)"
     return _line(
         name, thread.who.tid, f"{thread.traps:,}", "none", "suppressed, or not in this part of the log"

@@ -1,11 +1,7 @@
 """The report for a person at a terminal: the verdict first, then the evidence, then what to change."""
 
-import os
-import shutil
-import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -16,6 +12,7 @@ from sldtrace.escape import escape
 from sldtrace.host import signals
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import excerpt, tables, wording
+from sldtrace.reporters.style import Style
 from sldtrace.trace import Trace
 
 _SLOWED_TRAPS = 3  # fewer have no "time in between"
@@ -23,24 +20,6 @@ _SLOWED = 0.05  # of a thread's time in penalties: noticed by whoever uses the g
 _NAME_WIDTH = 24  # characters of a name in the table
 _BACKENDS = ("fentry", "kprobe", "")
 _COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
-
-
-@dataclass(frozen=True)
-class Style:
-    """How wide, and whether with colour."""
-
-    width: int = 100
-    colour: bool = False
-
-    @classmethod
-    def of_stdout(cls) -> "Style":
-        """Fits the terminal, within reason; colour only on one, and not against NO_COLOR."""
-        width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
-        return cls(width, sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-
-    def loud(self, text: str, code: str) -> str:
-        """The text in that colour (SGR code), or as it is."""
-        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
 
 
 def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame, style: Style) -> str:

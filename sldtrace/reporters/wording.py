@@ -1,9 +1,12 @@
 """Numbers and times in words, the same in every report."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from sldtrace.escape import escape
-from sldtrace.trace import Subject, Trace
+
+if TYPE_CHECKING:
+    from sldtrace.trace import Subject, Trace
 
 SIMULATED = "SIMULATED: made by sldtrace simulate, not recorded on any host"
 """The first line of every report of such a recording."""
@@ -20,7 +23,7 @@ def length(ns: int) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
 
 
-def moment(trace: Trace, monotonic_ns: int, date: bool = True) -> str:
+def moment(trace: "Trace", monotonic_ns: int, date: bool = True) -> str:
     """Wall time in UTC with milliseconds; the seconds of CLOCK_MONOTONIC where the facts are lost."""
     wall = trace.wall_ns(monotonic_ns)
     if wall is None:
@@ -34,7 +37,7 @@ def utc(wall_ns: int, date: bool = True) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{when.microsecond // 1000:03} UTC"
 
 
-def thread(who: Subject) -> str:
+def thread(who: "Subject") -> str:
     """`VM web01 (qemu, PID 182, TID 183)`; `python3 (PID 182)` of no known VM. The TID only if it differs."""
     which = f"PID {who.tgid}" if who.tid == who.tgid else f"PID {who.tgid}, TID {who.tid}"
     if who.vm:
@@ -55,7 +58,7 @@ def percent(part: float, whole: float) -> str:
     return f"{text} %"
 
 
-def host(trace: Trace) -> list[str]:
+def host(trace: "Trace") -> list[str]:
     """The recorded host in two lines: kernel and CPU, and what it does about split locks."""
     tick = trace.number("kernel", "tick_ns")
     hz = f"HZ={round(1e9 / tick)}" if tick else "HZ unknown"

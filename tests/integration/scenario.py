@@ -162,7 +162,10 @@ def verdicts(folder):
     protocol = {"fentry": frozen_and_healthy(folder, "fentry")}
     with hidden("/sys/kernel/btf"):
         protocol["kprobe"] = frozen_and_healthy(folder, "kprobe", stop="TERM")
-    return protocol
+    with (folder / "kernel.log").open("w") as log:
+        subprocess.run(["dmesg"], stdout=log, check=True)
+    log = subprocess.run([*SLDTRACE, "log", "--json"], capture_output=True, text=True, check=True)
+    return protocol | {"log": json.loads(log.stdout)}
 
 
 def limits(folder):

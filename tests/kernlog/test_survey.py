@@ -13,7 +13,7 @@ from sldtrace.kernlog import survey as module
 from sldtrace.kernlog import verdict
 from sldtrace.kernlog.survey import Survey
 from sldtrace.reporters import log_json, log_terminal
-from sldtrace.reporters.terminal import Style
+from sldtrace.reporters.style import Style
 
 DATA = Path(__file__).parent / "data"
 LINES = [line for path in sorted(DATA.glob("*.log")) for line in path.read_bytes().splitlines()]
