@@ -10,7 +10,7 @@ import pandas as pd
 
 from sldtrace import escape, frames
 from sldtrace.errors import SldtraceError
-from sldtrace.host.vms.names import KEYS
+from sldtrace.host.vms.names import KEYS, called
 from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.recording import reader
 from sldtrace.recording.merging import merge
@@ -134,14 +134,13 @@ class Trace:
         process = self.text(*told, "comm", otherwise=self._names.get(tgid, ""))
         thread = self._names.get(tid, "")
         names = {key: escape.escape(self.text(*told, "vm", key)) for key in KEYS}
-        called = next((names[key] for key in ("name", "id", "uuid") if names[key]), "")
         return Subject(
             process=escape.escape(process),
             tgid=tgid,
             thread=thread,
             tid=tid,
             vcpu=vcpu_of(thread) if vcpu is None else vcpu,
-            vm=f"{names['namespace']}/{called}" if names["namespace"] and names["name"] else called,
+            vm=called(names),
             vm_uuid=names["uuid"],
             vmm=escape.escape(self.text(*told, "vmm")),
         )

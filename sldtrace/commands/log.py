@@ -33,7 +33,7 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
       journalctl --boot=all _TRANSPORT=kernel -o json | sldtrace log -
       sldtrace log --recording incident.sld --json
     """
-    from sldtrace.kernlog import sources, verdict
+    from sldtrace.kernlog import living, sources, verdict
     from sldtrace.kernlog.survey import Survey
 
     against = _recording(recording) if recording else None
@@ -43,6 +43,8 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
         with opened as (source, stream):
             survey.read(stream)
             read.append(source)
+    if not files:
+        living.name_vms(survey)
     conclusion = verdict.conclude(survey)
     joined = against(survey) if against else None
     if as_json:

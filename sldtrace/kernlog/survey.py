@@ -36,6 +36,7 @@ class Thread:
     first: Stamp
     last: Stamp
     lines: int = 0
+    vm: str = ""  # what its VM is called, where it still lives (living.name_vms); not escaped
     addresses: Counter[int] = field(default_factory=Counter)
 
     @property

@@ -69,6 +69,7 @@ def _thread(thread: Thread) -> dict[str, Any]:
         "boot": thread.boot,
         "comm": escape.comm(thread.comm),
         "tid": thread.tid,
+        "vm": escape.escape(thread.vm) or None,
         "vcpu": thread.vcpu,
         "guest": thread.guest,
         "kind": thread.kind,

@@ -90,6 +90,7 @@ def _row(survey: Survey, thread: Thread) -> dict[str, str]:
         "boot": str(thread.boot + 1) if len(survey.boots) > len(survey.hosts) else "",
         "thread": escape.comm(thread.comm) or "(no name)",
         "TID": str(thread.tid),
+        "VM": escape.escape(thread.vm),
         "vCPU": vcpu,
         "what": _KINDS[thread.kind] + (f" ({thread.origin})" if thread.origin else ""),
         "address": address,
@@ -102,7 +103,7 @@ def _row(survey: Survey, thread: Thread) -> dict[str, str]:
 # Where the table is too wide: two lines for each thread.
 def _stacked(row: dict[str, str], names: list[str]) -> str:
     head = f"{row['thread']} (TID {row['TID']}): {row['what']}{' at ' * bool(row['address'])}{row['address']}"
-    shown = [name for name in ("host", "boot", "vCPU", "first", "last") if name in names and row[name]]
+    shown = [name for name in ("host", "boot", "VM", "vCPU", "first", "last") if name in names and row[name]]
     lines = f"{row['lines']} {'line' if row['lines'] == '1' else 'lines'}"
     return f"{head}\n    {', '.join([lines, *(f'{name} {row[name]}' for name in shown)])}"
 

@@ -41,6 +41,15 @@ class Names:
         return {**{key: getattr(self, key) for key in KEYS}, "source": dict(self.source)}
 
 
+def called(names: Mapping[str, str]) -> str:
+    """What a VM is called in one word, from its names by KEYS (empty: unknown); empty if none is known.
+
+    The name, in KubeVirt with its namespace; where there is none, the id, then the UUID.
+    """
+    word = next((names[key] for key in ("name", "id", "uuid") if names[key]), "")
+    return f"{names['namespace']}/{word}" if names["namespace"] and names["name"] else word
+
+
 def cut(text: str) -> str:
     """At most 1024 characters of it, with three dots at the end where there were more."""
     return text if len(text) <= _LIMIT else text[: _LIMIT - 3] + "..."

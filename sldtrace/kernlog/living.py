@@ -1,0 +1,33 @@
+"""Names the VMs of logged threads that still live: for the log of the running system only."""
+
+import re
+from pathlib import Path
+
+from sldtrace.host import process
+from sldtrace.host.vms.names import KEYS, called
+from sldtrace.kernlog.survey import Survey
+
+_TGID = re.compile(r"^Tgid:\t(\d+)$", re.MULTILINE)
+
+
+def name_vms(survey: Survey, proc: Path = Path("/proc")) -> None:
+    """Sets `vm` of each thread of the log that lives under the same TID and name, if a VMM runs it.
+
+    A TID that was used again for a thread of the same name is taken for the one of the log.
+    """
+    known: dict[int, str] = {}
+    for thread in survey.traps():
+        folder = proc / str(thread.tid)
+        try:
+            comm = (folder / "comm").read_bytes().removesuffix(b"\n")
+            status = (folder / "status").read_text(errors="replace")
+        except OSError:
+            continue
+        found = _TGID.search(status)
+        if comm != thread.comm or not found:
+            continue
+        tgid = int(found[1])
+        if tgid not in known:
+            vm = process.describe(tgid, proc).get("vm") or {}
+            known[tgid] = called({key: vm.get(key) or "" for key in KEYS})
+        thread.vm = known[tgid]
