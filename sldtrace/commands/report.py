@@ -63,7 +63,8 @@ def report(file: Path, as_json: bool, changes: tuple[str, ...], fail_on: str | N
 def _predict(file: Path, changes: tuple[str, ...], as_json: bool) -> None:
     from sldtrace import trace as traces
     from sldtrace.model import predict
-    from sldtrace.reporters import terminal, what_if
+    from sldtrace.reporters import what_if
+    from sldtrace.reporters.style import Style
 
     parsed = [predict.parse(text) for text in changes]
     trace = traces.load(file)
@@ -71,4 +72,4 @@ def _predict(file: Path, changes: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(what_if.as_json(trace, answers))
     else:
-        click.echo(what_if.render(trace, answers, terminal.Style.of_stdout().width), nl=False)
+        click.echo(what_if.render(trace, answers, Style.of_stdout().width), nl=False)
