@@ -45,7 +45,7 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
             read.append(source)
     if not files:
         living.name_vms(survey)
-    conclusion = verdict.conclude(survey)
+    conclusion = verdict.conclude(survey, recorded=bool(recording))
     joined = against(survey) if against else None
     if as_json:
         from sldtrace.reporters import log_json

@@ -63,8 +63,8 @@ class Verdict:
     advice: list[tuple[str, str]]
 
 
-def conclude(survey: Survey) -> Verdict:
-    """The verdict on a log that was read."""
+def conclude(survey: Survey, recorded: bool = False) -> Verdict:
+    """The verdict on a log that was read; `recorded`: beside a recording, so that none need be advised."""
     threads = list(survey.traps())
     split = [thread for thread in threads if thread.kind.startswith("split-lock")]
     guests = [thread for thread in split if thread.guest]
@@ -88,7 +88,7 @@ def conclude(survey: Survey) -> Verdict:
     else:
         kind = "nothing"
         sentence = f"NO SPLIT LOCK in {_number(survey.tally.lines, 'line')}"
-    return Verdict(kind, sentence, _limits(survey, threads), _advice(kind))
+    return Verdict(kind, sentence, _limits(survey, threads), _advice(kind, recorded))
 
 
 def meaning(name: str, bus_lock: bool) -> str:
@@ -144,7 +144,9 @@ def _trapping(survey: Survey, threads: list[Thread]) -> list[Boot]:
     return [survey.boots[number] for number in sorted({thread.boot for thread in threads})]
 
 
-def _advice(kind: str) -> list[tuple[str, str]]:
+def _advice(kind: str, recorded: bool) -> list[tuple[str, str]]:
+    if recorded:
+        return [("What became of the traps is in the recording:", "sldtrace report incident.sld")]
     record = (
         "while it is slow, on that host, as root; half a minute is enough",
         "sldtrace record -o incident.sld",

@@ -81,6 +81,11 @@ def test_recording_is_advised_where_it_can_help(line: str, advised: bool) -> Non
     assert ("sldtrace record -o incident.sld" in commands) is advised
 
 
+def test_beside_a_recording_none_is_advised() -> None:
+    (advice,) = verdict.conclude(surveyed(trap()), recorded=True).advice
+    assert advice[1] == "sldtrace report incident.sld"
+
+
 @pytest.mark.parametrize(
     ("name", "bus_lock", "text"),
     [
