@@ -15,7 +15,7 @@ SLEEP_MS = 10
 WINDOW_JIFFIES = 2
 """How long detection stays off, as schedule_delayed_work_on is asked for (b041b525dab9)."""
 
-# 4381b895f544 (6.12): msleep_interruptible no longer adds a jiffy to what it was asked for.
+# msleep_interruptible no longer adds a jiffy to what it was asked for.
 _WITHOUT_EXTRA_JIFFY = (6, 12)
 _USUAL_TICK_NS = 4_000_000  # Debian, Ubuntu, SUSE; RHEL and Fedora have 1 ms
 
@@ -77,6 +77,12 @@ class Penalty:
         return (self.sleep_jiffies + 1) * self.tick_ns
 
 
+def sleep_jiffies(tick_ns: int) -> tuple[int, int]:
+    """Jiffies of msleep_interruptible(10): since 6.12, and before (4381b895f544)."""
+    asked = msecs_to_jiffies(SLEEP_MS, tick_ns)
+    return asked, asked + 1
+
+
 def of(
     release: str,
     tick_ns: int,
@@ -92,9 +98,7 @@ def of(
     switched); has_sysctl, slept: what is known besides the version, see `generation.of`.
     """
     version = kernel.version(release)
-    jiffies = msecs_to_jiffies(SLEEP_MS, tick_ns)
-    if version < _WITHOUT_EXTRA_JIFFY:
-        jiffies += 1
+    jiffies = sleep_jiffies(tick_ns)[version < _WITHOUT_EXTRA_JIFFY]
     generation = generations.of(release, has_sysctl, slept)
     switch = mitigate if generation.switchable else None
     return Penalty(tick_ns, jiffies, generation, mode, switch, known=version != (0, 0))

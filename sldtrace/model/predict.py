@@ -8,8 +8,8 @@ import numpy as np
 
 from sldtrace import durations
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.model import penalty as penalties
 from sldtrace.model import profile as profiles
+from sldtrace.model import recorded
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.profile import Profile
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
@@ -87,11 +87,11 @@ def _timer(value: str) -> int:
 
 def run(trace: Trace, change: WhatIf) -> list[Prediction]:
     """What each recorded thread would do; raises SldtraceError where that kernel cannot be changed so."""
-    penalty = _changed(of_trace(trace), change)
-    recorded = profiles.of(trace)[:MOST_THREADS]
-    if not recorded:
+    penalty = _changed(recorded.penalty(trace), change)
+    threads = profiles.of(trace, MOST_THREADS)
+    if not threads:
         return []
-    vcpus = [_vcpu(each.simulated, change) for each in recorded]
+    vcpus = [_vcpu(each.simulated, change) for each in threads]
     cpus = sorted({vcpu.cpu for vcpu in vcpus})
     number = {cpu: index for index, cpu in enumerate(cpus)}
     cores = [trace.core(cpu) for cpu in cpus]
@@ -101,12 +101,7 @@ def run(trace: Trace, change: WhatIf) -> list[Prediction]:
         [cores.index(core) for core in cores],
         deaf=change.fixed_kernel,
     )
-    return _play(scene, recorded)
-
-
-def of_trace(trace: Trace) -> Penalty:
-    """The penalty of the recorded kernel; what was seen of it counts for more than its version."""
-    return penalties.of_facts(trace.facts, slept=bool(trace.traps["slept"].any()))
+    return _play(scene, threads)
 
 
 def _changed(penalty: Penalty, change: WhatIf) -> Penalty:
@@ -130,12 +125,12 @@ def _vcpu(vcpu: Vcpu, change: WhatIf) -> Vcpu:
     return dataclasses.replace(vcpu, source=source)
 
 
-def _play(scene: Scene, recorded: list[Profile]) -> list[Prediction]:
+def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
     simulator = Simulator(scene)
     batches = list(simulator.run(_SIMULATED_NS))
     seconds = _SIMULATED_NS / 1e9
     found = []
-    for index, profile in enumerate(recorded):
+    for index, profile in enumerate(threads):
         traps = np.concatenate([batch.traps[index] for batch in batches])
         asleep = traps[:, Column.SLEEP_END] - traps[:, Column.SLEEP_BEGIN]
         waited = traps[:, Column.WAIT_END] - traps[:, Column.WAIT_BEGIN]

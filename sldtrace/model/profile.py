@@ -6,14 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sldtrace.model import signals
 from sldtrace.model.simulator import Vcpu
-from sldtrace.model.sources import Kind, Source
+from sldtrace.model.sources import Source
 from sldtrace.model.thread import Costs
+from sldtrace.recording.layout import Records
 from sldtrace.trace import Trace
 
-_SIGMAS = 1.349  # quartiles of a normal distribution, in standard deviations apart
-_DRIFT_GAPS = 32  # fewer tell nothing of a drift
-_DRIFT = 1.5  # by which the errors of a clock grow that is set anew each time; of a regular one they do not
 _PAIR_NS = 50_000_000  # traps further apart did not follow upon each other
 
 
@@ -49,14 +48,20 @@ class Profile:
         return Vcpu(self.source, self.costs, self.cpu, moves)
 
 
-def of(trace: Trace) -> list[Profile]:
-    """The threads that trapped, most traps first."""
-    ordered = trace.traps.sort_values("enter_ns", kind="stable")
-    found = [_profile(rows) for _, rows in ordered.groupby(["tgid", "tid"], sort=False)]
-    return sorted(found, key=lambda each: each.traps, reverse=True)
+def of(trace: Trace, most: int) -> list[Profile]:
+    """The threads that trapped, most traps first, and no more than `most` of them."""
+    traps, sent = trace.traps, trace.recording.records("signal")
+    threads = traps.groupby(["tgid", "tid"], sort=False)
+    ranked = threads.size().sort_values(ascending=False, kind="stable").index.to_frame().head(most)
+    found = []
+    for tgid, tid in ranked.itertuples(index=False):
+        rows = threads.get_group((tgid, tid)).sort_values("enter_ns", kind="stable")
+        to_it = (sent["tid"] == tid) | ((sent["tid"] == 0) & (sent["tgid"] == tgid))
+        found.append(_profile(rows, sent[to_it]))
+    return found
 
 
-def _profile(rows: pd.DataFrame) -> Profile:
+def _profile(rows: pd.DataFrame, sent: Records) -> Profile:
     span = int(rows["exit_ns"].max() - rows["enter_ns"].min())
     known = rows["vcpu"].dropna()
     asleep = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
@@ -66,7 +71,8 @@ def _profile(rows: pd.DataFrame) -> Profile:
     after = np.zeros(len(rows), bool)
     after[1:] = early[:-1] & (rip[1:] == rip[:-1]) & (enter[1:] - leave[:-1] < _PAIR_NS)
     cpus = rows["enter_cpu"].to_numpy()
-    source, seen = _source(rows, after)
+    costs = _costs(rows, after)
+    source, seen = signals.of(rows, after, sent, costs.wake_ns + costs.outside_ns)
     return Profile(
         tgid=int(rows["tgid"].iloc[0]),
         tid=int(rows["tid"].iloc[0]),
@@ -79,63 +85,10 @@ def _profile(rows: pd.DataFrame) -> Profile:
         punished=asleep / span if span else 0.0,
         source=source,
         seen=seen,
-        costs=_costs(rows, after),
+        costs=costs,
         cpu=int(np.bincount(cpus).argmax()),
         moves=int((cpus[1:] != cpus[:-1]).sum()),
     )
-
-
-def _source(rows: pd.DataFrame, after: npt.NDArray[np.bool_]) -> tuple[Source, int]:
-    signalled = rows["signal"].to_numpy() > 0
-    if not signalled.any():
-        # Something cut them short all the same.
-        gaps = np.diff(rows["enter_ns"].to_numpy())[after[1:]]
-        return (
-            (Source(Kind.PERIODIC, int(np.median(gaps)), 0, False, 0, 0), 0) if len(gaps) else (Source(), 0)
-        )
-    kinds = rows.loc[signalled, ["signal", "signal_code", "signal_group"]].astype("int64")
-    signo, code, group = (int(value) for value in kinds.value_counts().index.to_frame().iloc[0])
-    mine = signalled & (rows["signal"] == signo).to_numpy() & (rows["signal_code"] == code).to_numpy()
-    times = rows["signal_ns"].to_numpy()
-    adjacent = after[1:] & mine[1:] & mine[:-1]
-    gaps = np.diff(times)[adjacent]
-    if not len(gaps):
-        # Between penalties that were served signals come that no trap tells of: the shortest gap is nearest.
-        gaps = np.diff(times[mine])
-        if not len(gaps):
-            return Source(signo=signo, code=code), 1
-        return Source(Kind.REARMED, int(gaps.min()), 0, False, signo, code), len(gaps)
-    period = int(np.median(gaps))
-    low, high = np.quantile(gaps, [0.25, 0.75])
-    jitter = int((high - low) / _SIGMAS)
-    kind = Kind.PERIODIC if group or _is_regular(times, mine, adjacent, period) else Kind.REARMED
-    if kind is Kind.REARMED:
-        period = max(1, period - _turn(rows, after))
-    return Source(kind, period, jitter, bool(group), signo, code), len(gaps)
-
-
-# Does the time of a signal depend on when the one before it came? A timer that is armed anew drifts.
-def _is_regular(
-    times: npt.NDArray[np.int64], mine: npt.NDArray[np.bool_], adjacent: npt.NDArray[np.bool_], period: int
-) -> bool:
-    edges = np.flatnonzero(~adjacent)
-    starts, ends = np.concatenate([[0], edges + 1]), np.concatenate([edges, [len(adjacent)]])
-    longest = int(np.argmax(ends - starts))
-    first, last = int(starts[longest]), int(ends[longest])
-    if last - first < _DRIFT_GAPS:
-        return False
-    run = times[first : last + 1].astype(np.float64)
-    number = np.arange(len(run))
-    slope, offset = np.polyfit(number, run - run[0], 1)
-    errors = run - run[0] - (slope * number + offset)
-    spread = float(np.std(np.diff(run)))
-    return float(np.std(errors)) < _DRIFT * max(spread, 1.0)
-
-
-# From a signal until the thread is back in KVM_RUN, as far as the traps show it.
-def _turn(rows: pd.DataFrame, after: npt.NDArray[np.bool_]) -> int:
-    costs = _costs(rows, after)
-    return costs.wake_ns + costs.outside_ns
 
 
 def _costs(rows: pd.DataFrame, after: npt.NDArray[np.bool_]) -> Costs:

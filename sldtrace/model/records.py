@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from sldtrace.model.jiffies import jiffies_to_msecs
 from sldtrace.model.penalty import SLEEP_MS
-from sldtrace.model.simulator import Batch, Scene
-from sldtrace.model.thread import Column, Traps
+from sldtrace.model.simulator import Batch, Runs, Scene
+from sldtrace.model.thread import Column, Times, Traps
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
 
@@ -21,8 +20,6 @@ _KVM_EXIT_INTR = 10  # include/uapi/linux/kvm.h
 _VMX, _EXCEPTION_NMI, _EXTERNAL_INTERRUPT = 1, 0, 1  # Intel SDM volume 3, appendix C
 _AC = 0x8000_0311  # interruption information of #AC: valid, hardware exception, vector 17
 _HOST_NS = 1_000  # of an exit that nobody waits for
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def of(batch: Batch, scene: Scene, cast: Cast) -> Mapping[str, Records]:
     found = {
         "trap": _ordered(traps, "trap"),
         "detection": _detection(batch),
-        "signal": _ordered([_signals(each, scene, i) for i, each in enumerate(traps)], "signal"),
+        "signal": _ordered([_signals(each, scene, i) for i, each in enumerate(batch.signals)], "signal"),
         "migrate": _migrations(batch),
     }
     if cast.exits and cast.guest:
@@ -110,13 +107,13 @@ def _traps(rows: Traps, index: int, scene: Scene, cast: Cast) -> Records:
     return found
 
 
-def _signals(traps: Records, scene: Scene, index: int) -> Records:
-    ended = traps[traps["signal"] > 0]
+def _signals(times: Times, scene: Scene, index: int) -> Records:
     source = scene.vcpus[index].source
-    found = _new("signal", len(ended))
-    found["ns"], found["tgid"] = ended["signal_ns"], TGID
-    found["tid"] = 0 if source.to_process else ended["tid"]
-    found["signal"], found["code"], found["cpu"] = ended["signal"], ended["signal_code"], ended["exit_cpu"]
+    found = _new("signal", len(times))
+    found["ns"], found["tgid"] = times, TGID
+    found["tid"] = 0 if source.to_process else TGID + 1 + index
+    # The CPU that a timer's interrupt came to is not simulated: the thread's own at first.
+    found["signal"], found["code"], found["cpu"] = source.signo, source.code, scene.vcpus[index].cpu
     return found
 
 
@@ -139,7 +136,7 @@ def _migrations(batch: Batch) -> Records:
 
 
 # One for each tick of the host in guest mode, one for what ended it.
-def _exits(runs: Ints, rows: Traps, index: int, cast: Cast, tick: int) -> Records:
+def _exits(runs: Runs, rows: Traps, index: int, cast: Cast, tick: int) -> Records:
     flag = schemas.current().enums["exit_flags"].values
     begin, end = runs[:, 1], runs[:, 2]
     ticks = end // tick - begin // tick
@@ -170,7 +167,7 @@ def _exits(runs: Ints, rows: Traps, index: int, cast: Cast, tick: int) -> Record
 
 
 # KVM_RUN returns with EINTR after each early return, and when a signal ends guest mode.
-def _returns(runs: Ints, rows: Traps, index: int) -> Records:
+def _returns(runs: Runs, rows: Traps, index: int) -> Records:
     signalled = runs[runs[:, 4] == 0]
     ended = rows[rows[:, Column.SIGNAL] > 0]
     found = _new("user_exit", len(signalled) + len(ended))

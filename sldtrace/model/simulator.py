@@ -17,7 +17,7 @@ from sldtrace.model.machine import Action, Event, State
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.model.sources import Kind, Source
 from sldtrace.model.stretch import Stretch
-from sldtrace.model.thread import Column, Costs, Thread, Traps
+from sldtrace.model.thread import Column, Costs, Thread, Times, Traps
 
 DETECT = 1 << 29
 """MSR_TEST_CTRL: split-lock detection is on (Intel SDM volume 4)."""
@@ -62,12 +62,14 @@ Runs = npt.NDArray[np.int64]
 class Batch:
     """What happened in one span of time.
 
-    traps: by thread; detection: writes of MSR_TEST_CTRL as (ns, value, CPU, thread, or -1 for the delayed
-    work); migrations: (ns, thread, from CPU, to CPU); runs: stretches of guest mode, in order of time for
-    each thread, as rows of (thread, begin, end, CPU, 1 if a split lock ended it and 0 for a signal).
+    traps, signals: by thread, signals as the times when they were generated; detection: writes of
+    MSR_TEST_CTRL as (ns, value, CPU, thread, or -1 for the delayed work); migrations: (ns, thread, from CPU,
+    to CPU); runs: stretches of guest mode, in order of time for each thread, as rows of (thread, begin,
+    end, CPU, 1 if a split lock ended it and 0 for a signal).
     """
 
     traps: list[Traps] = field(default_factory=list)
+    signals: list[Times] = field(default_factory=list)
     detection: list[tuple[int, int, int, int]] = field(default_factory=list)
     migrations: list[tuple[int, int, int, int]] = field(default_factory=list)
     runs: list[Runs] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Simulator:
             self._collect_runs()
             batch, self._batch = self._batch, Batch()
             batch.traps = [thread.drain() for thread in self.threads]
+            batch.signals = [thread.drain_signals() for thread in self.threads]
             yield batch
 
     def executed(self, thread: Thread) -> int:
@@ -366,13 +369,12 @@ class Simulator:
             runs[:, 0], runs[:, 3], runs[:, 4] = thread.index, thread.cpu, 1
             runs[:, 1], runs[:, 2] = found.back[: begun - 1], found.traps[1:begun, Column.ENTER]
             self._batch.runs.append(runs)
+        thread.skip_signals(found.signals[: begun - 1], int(found.signals[begun - 1]))
         if not over:
-            thread.skip_signals(begun - 1, int(found.signals[begun - 1]))
             thread.begin(int(last[Column.ENTER]), int(last[Column.GUEST]), int(last[Column.EXITS]))
             thread.note(Column.SLEEP_BEGIN, int(last[Column.SLEEP_BEGIN]))
             thread.state, thread.since_ns = State.SLEEP, int(last[Column.ENTER])
             return
-        thread.skip_signals(begun - 1, int(found.signals[begun - 1]))
         thread.take_signal(int(last[Column.EXIT]))
         thread.due_ns = 0
         thread.back_ns = int(found.back[begun - 1])

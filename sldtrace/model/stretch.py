@@ -7,16 +7,13 @@ horizon. Somebody else's penalty may switch detection off on the core meanwhile:
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.sources import Kind
-from sldtrace.model.thread import COLUMNS, Column, Thread, Traps
+from sldtrace.model.thread import COLUMNS, Column, Thread, Times, Traps
 
 _LEAST = 4
 _MOST = 1 << 16
-
-Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ COLUMNS = len(Column)
 Traps = npt.NDArray[np.int64]
 """One row a trap, the columns of `Column`."""
 
+Times = npt.NDArray[np.int64]
+"""Times in ns."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -76,6 +79,8 @@ class Thread:
         self._at = [0] * COLUMNS
         self._rows: list[list[int]] = []
         self._blocks: list[Traps] = []
+        self._taken: list[int] = []
+        self._signals: list[Times] = []
         if source.kind is Kind.ONCE and not source.to_process:
             self.signal_ns = start_ns + source.period_ns
         elif source.kind is Kind.PERIODIC and not source.to_process:
@@ -85,6 +90,7 @@ class Thread:
         """The pending signal is taken; when it was generated."""
         assert self.signal_ns is not None
         taken, self.signal_ns = self.signal_ns, None
+        self._taken.append(taken)
         if self.source.kind is Kind.PERIODIC and not self.source.to_process:
             self._next_period(now_ns)
         return taken
@@ -102,7 +108,7 @@ class Thread:
         self._tick += max(1, -(-(now_ns + 1 - self._tick) // period)) * period
         self.signal_ns = max(now_ns + 1, self._tick + self.noise.one())
 
-    def signals_ahead(self, count: int, first_ns: int, turn_ns: int) -> npt.NDArray[np.int64]:
+    def signals_ahead(self, count: int, first_ns: int, turn_ns: int) -> Times:
         """When the next `count` signals come if each is taken at once; the first one at `first_ns`.
 
         turn_ns: from a signal until a timer is armed again.
@@ -114,7 +120,7 @@ class Thread:
         steps = turn_ns + np.maximum(1, self.source.period_ns + noise)
         return first_ns + np.concatenate([[0], np.cumsum(steps)])
 
-    def in_turn(self, taken: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def in_turn(self, taken: Times) -> npt.NDArray[np.bool_]:
         """Of the signals ahead, taken at these times: does the next come one period later, none missed?"""
         if self.source.kind is not Kind.PERIODIC:
             return np.ones(len(taken), bool)
@@ -122,8 +128,11 @@ class Thread:
         late: npt.NDArray[np.bool_] = taken + 1 - nominal <= self.source.period_ns
         return late
 
-    def skip_signals(self, count: int, next_ns: int) -> None:
-        """So many of them were taken, and that is the next."""
+    def skip_signals(self, taken: Times, next_ns: int) -> None:
+        """Those of them were taken, and that is the next."""
+        count = len(taken)
+        self._collect_signals()
+        self._signals.append(taken)
         self.noise.use(count)
         if self.source.kind is Kind.PERIODIC:
             self._tick += count * self.source.period_ns
@@ -156,11 +165,22 @@ class Thread:
         self._collect()
         self._blocks.append(traps)
 
+    def drain_signals(self) -> Times:
+        """When the signals were generated that were taken since the last call."""
+        self._collect_signals()
+        blocks, self._signals = self._signals, []
+        return np.concatenate(blocks) if blocks else np.zeros(0, np.int64)
+
     def drain(self) -> Traps:
         """The traps since the last call, by time."""
         self._collect()
         blocks, self._blocks = self._blocks, []
         return np.concatenate(blocks) if blocks else np.zeros((0, COLUMNS), np.int64)
+
+    def _collect_signals(self) -> None:
+        if self._taken:
+            self._signals.append(np.array(self._taken, np.int64))
+            self._taken = []
 
     def _collect(self) -> None:
         if self._rows:

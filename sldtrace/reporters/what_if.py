@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sldtrace.host import signals
-from sldtrace.model import predict
+from sldtrace.model import predict, recorded
 from sldtrace.model.predict import Prediction, WhatIf
 from sldtrace.model.profile import Profile
 from sldtrace.model.sources import Kind
@@ -34,7 +34,7 @@ def render(trace: Trace, answers: Answers, width: int) -> str:
         if change.fixed_kernel:
             parts.append(_fill(predict.DEAF, width))
     notes = [_fill(line, width) for line in [*wording.host(trace), _ASSUMED]]
-    if not predict.of_trace(trace).known:
+    if not recorded.penalty(trace).known:
         notes.append(_fill("The kernel's version is not known: the slowest is assumed.", width))
     return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
 
@@ -80,7 +80,7 @@ def _reasons(trace: Trace, predictions: list[Prediction], width: int) -> str:
 
 def as_json(trace: Trace, answers: Answers) -> str:
     """One object: `simulated`, `kernel` and `what_if`, a list of changes with their predictions."""
-    penalty = predict.of_trace(trace)
+    penalty = recorded.penalty(trace)
     content = {
         "simulated": trace.simulated,
         "kernel": {

@@ -8,7 +8,7 @@ from sldtrace.model import penalty
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.simulator import Runs, Scene, Simulator
 from sldtrace.model.sources import Kind, Source
-from sldtrace.model.thread import Traps
+from sldtrace.model.thread import Times, Traps
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 TICK = 4 * MS
@@ -26,9 +26,10 @@ def timer(period_ns: int, kind: Kind = Kind.REARMED, jitter_ns: int = 0, to_proc
 
 @dataclass
 class Played:
-    """traps: by thread; detection and migrations as in `Batch`; runs: sorted; executed: by thread."""
+    """traps, signals, executed: by thread; detection and migrations as in `Batch`; runs: sorted."""
 
     traps: list[Traps]
+    signals: list[Times]
     detection: list[tuple[int, int, int, int]]
     migrations: list[tuple[int, int, int, int]]
     runs: Runs
@@ -43,6 +44,7 @@ def play(scene: Scene, duration_ns: int = S, at_once: bool = True, batch_ns: int
     runs = np.concatenate([np.zeros((0, 5), np.int64), *(each for batch in batches for each in batch.runs)])
     return Played(
         [np.concatenate([batch.traps[index] for batch in batches]) for index in range(len(scene.vcpus))],
+        [np.concatenate([batch.signals[index] for batch in batches]) for index in range(len(scene.vcpus))],
         [each for batch in batches for each in batch.detection],
         [each for batch in batches for each in batch.migrations],
         runs[np.lexsort((runs[:, 1], runs[:, 0]))],

@@ -12,6 +12,7 @@ import pytest
 
 from sldtrace import trace
 from sldtrace.model import predict
+from sldtrace.model import recorded as recorded_kernel
 from sldtrace.model.predict import Prediction, WhatIf
 
 DATA = Path(__file__).parent / "data"
@@ -46,7 +47,7 @@ def test_progress_and_traps_are_those_of_the_lab(kernel: str, row: dict[str, Any
     found = predicted(kernel, row)
     if found.progress == "chance":
         # Only within one jiffy of the threshold, and only where the penalty is on.
-        penalty = predict.of_trace(recorded(kernel))
+        penalty = recorded_kernel.penalty(recorded(kernel))
         assert row["mitigate"] == 1
         assert penalty.dead_ns <= row["timeout_ns"] <= penalty.alive_ns
     else:

@@ -8,6 +8,7 @@ import pytest
 from sldtrace import trace as traces
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.model import predict, simulation
+from sldtrace.model import recorded as recorded_kernel
 from sldtrace.model.predict import WhatIf
 from sldtrace.model.records import Cast
 from sldtrace.model.simulation import Order
@@ -101,6 +102,29 @@ def test_the_source_is_told_from_the_traps(kind: Kind, tmp_path: Path) -> None:
     assert found.profile.source.kind is kind
     assert found.profile.source.period_ns == pytest.approx(2 * MS, rel=0.01)
     assert found.profile.costs.outside_ns == pytest.approx(300 * US, rel=0.02)
+
+
+def test_a_timer_of_which_most_signals_end_no_sleep(tmp_path: Path) -> None:
+    """20 ms: nearly all come while the guest runs; only the signal records tell how often."""
+    recorded = simulated(tmp_path, Vcpu(timer(20 * MS)))
+    (found,) = predict.run(recorded, WhatIf())
+    assert found.profile.source.period_ns == pytest.approx(20 * MS, rel=0.01)
+    assert found.profile.seen > found.profile.early
+
+
+@pytest.mark.parametrize(("made", "claimed"), [("6.1", "6.12.9"), ("6.12", "6.1.99")])
+def test_the_sleep_that_was_seen_counts_for_more_than_the_version(
+    made: str, claimed: str, tmp_path: Path
+) -> None:
+    """4381b895f544 may have been ported back, or reverted: the jiffies left by early signals tell."""
+    scene = Scene(kernel(made), (Vcpu(timer(MS)),), start_ns=simulation.START_NS)
+    path = tmp_path / "other.sld"
+    simulation.write(Order(path, scene, Cast(), claimed, S, {}))
+    found = recorded_kernel.penalty(traces.load(path))
+    assert found.sleep_jiffies == kernel(made).sleep_jiffies != kernel(claimed).sleep_jiffies
+    few = tmp_path / "few.sld"
+    simulation.write(Order(few, scene, Cast(), claimed, 10 * MS, {}))
+    assert recorded_kernel.penalty(traces.load(few)).sleep_jiffies == kernel(claimed).sleep_jiffies
 
 
 def test_a_simulated_thread_is_predicted_as_it_was(tmp_path: Path) -> None:

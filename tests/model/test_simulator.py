@@ -59,6 +59,9 @@ def test_a_stretch_at_once_is_what_it_is_event_by_event(scene: Scene) -> None:
         # One that ends in the last moment may be in only one of them.
         assert abs(len(ours) - len(theirs)) <= 1
         assert np.array_equal(ours[: len(theirs)], theirs[: len(ours)])
+    for taken, expected in zip(whole.signals, single.signals, strict=True):
+        assert abs(len(taken) - len(expected)) <= 1
+        assert np.array_equal(taken[: len(expected)], expected[: len(taken)])
     known = min(len(whole.runs), len(single.runs)) if len(scene.vcpus) == 1 else 0
     assert np.array_equal(whole.runs[:known], single.runs[:known])
 
