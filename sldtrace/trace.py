@@ -14,6 +14,7 @@ from sldtrace.host.vms.names import KEYS, called
 from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.recording import reader
 from sldtrace.recording.merging import merge
+from sldtrace.rules import early_returns
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ class Trace:
         fatal: the kernel sent SIGBUS instead. None of the three: it is not known what happened.
         """
         rows = frames.frame(self.recording, "trap")
-        cut = (rows["sleep_left_ms"] > 0) | (rows["semaphore_result"] < 0)
-        kept_on = rows["msr_watched"] & rows["warned"] & ~rows["detection_off"]
-        early = cut | (rows["return_missed"] & kept_on)
+        cut = early_returns.cut_short(rows["sleep_left_ms"], rows["semaphore_result"])
+        flags = (rows[name] for name in ("return_missed", "msr_watched", "warned", "detection_off"))
+        early = early_returns.early(cut, *flags)
         went_through = rows["handled"] & ~cut & ~rows["return_missed"] & ~rows["msr_watched"]
         return rows.assign(early=early, released=rows["detection_off"] | went_through, fatal=~rows["handled"])
 

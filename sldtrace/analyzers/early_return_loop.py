@@ -1,13 +1,6 @@
 """Finds threads that trap on one instruction for ever because a signal ends each penalty early.
 
-The rule. split_lock_warn sleeps interruptibly and returns, with detection still on, when the sleep was cut
-short: `if (msleep_interruptible(10) > 0) return;`, and so with the semaphore behind it (b041b525dab9). Such a
-trap changes nothing, and the thread traps on the same instruction again. The instruction is executed only
-where detection is off: after a trap of this thread that was served, or in the two jiffies that another
-thread's penalty gave to the same core. A chain is all early traps of one thread at one address with no such
-moment in between; what else the guest runs meanwhile (interrupts, other tasks) does not help the instruction.
-A chain is a loop when it has outlasted a whole penalty, that is, when a thread left alone would have got
-through.
+The rule is in sldtrace.rules.early_returns, which the recorder applies too; this says what follows from it.
 """
 
 import signal
@@ -23,20 +16,14 @@ from sldtrace.host import signals
 from sldtrace.host.signals import Code
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import Penalty
+from sldtrace.rules import early_returns as rule
 from sldtrace.trace import Trace
 
-KIND = "early-return-loop"
+KIND = rule.KIND
 NEEDS = ("trap", "detection")
 SIGNAL_PROBE = "signal:signal_generate"
 
 _TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
-_DETECT = np.uint64(1 << 29)  # MSR_TEST_CTRL, Intel SDM volume 4
-_MIN_TRAPS = 3  # a signal may fall into two sleeps in a row by chance; it then has missed the next one
-# So many penalties long without one getting through: no chance, but a pattern. More where it does get through
-# now and then: between the two thresholds of a kernel, chance makes stretches of some length.
-_LIVELOCK_PENALTIES = 8
-_LIVELOCK_TRAPS = 8
-_LIVELOCK_PENALTIES_BETWEEN_PROGRESS = 64
 
 
 def find(trace: Trace) -> list[Finding]:
@@ -58,14 +45,20 @@ def chains(
     rows = traps.sort_values(["tgid", "tid", "enter_ns"], kind="stable", ignore_index=True)
     same = _as_before(rows["tgid"]) & _as_before(rows["tid"])
     since = rows["exit_ns"].shift(fill_value=0).to_numpy()
-    opened = _opened(rows, since, detection, core)
+    enter = rows["enter_ns"].to_numpy()
+    opened = rule.Windows().opened(
+        rows["enter_cpu"].map(core).to_numpy(np.int64),
+        since,
+        enter,
+        detection["cpu"].map(core).to_numpy(np.int64),
+        detection["ns"].to_numpy(),
+        (detection["value"].to_numpy() & rule.DETECT) != 0,
+    )
     watched = rows["msr_watched"].to_numpy()
     known = watched & np.concatenate([watched[:1], watched[:-1]])
-    blind = ~known & (rows["enter_ns"].to_numpy() - since >= penalty.longest_sleep_ns)
-    # A trap that was let go, or of which nothing is known, ends what was before it.
-    other = ~rows["early"].to_numpy()
-    stretch = (~same | opened | blind | other).cumsum()
-    early = rows.assign(stretch=stretch)[~other]
+    is_early = rows["early"].to_numpy()
+    stretch = rule.breaks(penalty, same, is_early, known, since, enter, opened).cumsum()
+    early = rows.assign(stretch=stretch)[is_early]
     number = early.groupby(["stretch", "rip"], sort=False).ngroup()
     early = early.assign(chain=number).drop(columns="stretch")
     return early.sort_values(["chain", "enter_ns"], kind="stable", ignore_index=True)
@@ -79,36 +72,12 @@ def _as_before(column: pd.Series) -> npt.NDArray[np.bool_]:
     return same
 
 
-# Was detection off on the core, at some time between the thread's last trap and this one?
-def _opened(
-    rows: pd.DataFrame, since: npt.NDArray[np.int64], detection: pd.DataFrame, core: Callable[[int], int]
-) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = np.zeros(len(rows), bool)
-    of_write = detection["cpu"].map(core).to_numpy()
-    of_row = rows["enter_cpu"].map(core).to_numpy()
-    on = (detection["value"].to_numpy() & _DETECT) != 0
-    times = detection["ns"].to_numpy()
-    for each in np.unique(of_write):
-        mine = of_write == each
-        here = of_row == each
-        # A trap proves that detection is on, also where the write that switched it on was not seen.
-        ends = np.sort(np.concatenate([times[mine & on], rows["enter_ns"].to_numpy()[here]]))
-        starts = times[mine & ~on]
-        begun = np.searchsorted(starts, rows["enter_ns"].to_numpy()[here])
-        last_start = np.where(begun > 0, starts[np.maximum(begun - 1, 0)] if len(starts) else 0, -1)
-        ended = np.searchsorted(ends, since[here])
-        last_end = np.where(ended > 0, ends[np.maximum(ended - 1, 0)] if len(ends) else 0, -1)
-        # A window that began before this trap, and had not ended before the last one returned.
-        found[here] = last_start > last_end
-    return found
-
-
 def in_loops(rows: pd.DataFrame, penalty: Penalty) -> pd.DataFrame:
     """Those rows of `chains` whose chain has outlasted a whole penalty; `lasted_ns` is the chain's length."""
     by_chain = rows.groupby("chain")
     lasted = by_chain["exit_ns"].transform("max") - by_chain["enter_ns"].transform("min")
     count = by_chain["enter_ns"].transform("size")
-    return rows.assign(lasted_ns=lasted)[(count >= _MIN_TRAPS) & (lasted > penalty.longest_sleep_ns)]
+    return rows.assign(lasted_ns=lasted)[rule.is_loop(count, lasted, penalty)]
 
 
 def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
@@ -117,13 +86,12 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
     numbers = _numbers(trace.traps, rows, penalty)
     known = rows["vcpu"].dropna()
     subject = trace.subject(int(first["tgid"]), tid, int(known.iloc[0]) if len(known) else None)
-    enough = _LIVELOCK_PENALTIES if numbers["loops"] == 1 else _LIVELOCK_PENALTIES_BETWEEN_PROGRESS
-    lasting = numbers["longest_ns"] >= enough * penalty.longest_sleep_ns
-    livelock = lasting and numbers["early_returns"] >= _LIVELOCK_TRAPS
+    livelock = rule.is_livelock(numbers["loops"], numbers["longest_ns"], numbers["early_returns"], penalty)
+    verdict, severity = rule.verdict(livelock)
     return Finding(
         kind=KIND,
-        severity=Severity.CRITICAL if livelock else Severity.WARNING,
-        verdict="livelock" if livelock else "held up",
+        severity=Severity[severity.upper()],
+        verdict=verdict,
         subject=subject,
         rip=rip,
         start_ns=int(rows["enter_ns"].min()),

@@ -1,0 +1,1 @@
+"""What makes a finding: rules and thresholds on plain arrays, for analyzers and the recorder alike."""
