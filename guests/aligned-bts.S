@@ -6,5 +6,5 @@
  * Provokes: nothing. A trap that is seen while it runs is not the guest's.
  * Expect any mode: loops, with any timer.
  */
-	.set	operand, 0x40
+	.set	operand, 0
 	.include "bts.inc"

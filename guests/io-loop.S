@@ -9,6 +9,7 @@
  */
 	.set	operand, 0
 	.set	width, 0
+	.set	privileged, 1
 	.include "abi.inc"
 
 	header

@@ -9,6 +9,9 @@ API_VERSION = 12  # KVM_API_VERSION; frozen since Linux 2.6.22 (Documentation/vi
 CAP_USER_MEMORY = 3  # KVM_CAP_USER_MEMORY
 CAP_SET_TSS_ADDR = 4  # KVM_CAP_SET_TSS_ADDR
 CAP_EXT_CPUID = 7  # KVM_CAP_EXT_CPUID: KVM_SET_CPUID2 and KVM_GET_SUPPORTED_CPUID
+CAP_NR_VCPUS = 9  # KVM_CAP_NR_VCPUS: recommended number of vCPUs of a VM
+CAP_MAX_VCPUS = 66  # KVM_CAP_MAX_VCPUS
+CAP_IMMEDIATE_EXIT = 136  # KVM_CAP_IMMEDIATE_EXIT: kvm_run has immediate_exit
 
 _u8, _u16, _u32, _u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 
@@ -125,6 +128,12 @@ class ExitException(ctypes.Structure):
     _fields_ = [("exception", _u32), ("error_code", _u32)]
 
 
+class ExitIo(ctypes.Structure):
+    """io of struct kvm_run; the data lie `data_offset` bytes behind the beginning of kvm_run."""
+
+    _fields_ = [("direction", _u8), ("size", _u8), ("port", _u16), ("count", _u32), ("data_offset", _u64)]
+
+
 class ExitMmio(ctypes.Structure):
     """mmio of struct kvm_run."""
 
@@ -143,6 +152,7 @@ class ExitUnion(ctypes.Union):
     _fields_ = [
         ("fail_entry", ExitHardware),
         ("ex", ExitException),
+        ("io", ExitIo),
         ("mmio", ExitMmio),
         ("internal", ExitInternal),
         ("padding", _u8 * 256),

@@ -14,25 +14,20 @@ def name(reason: int) -> str:
         return f"KVM_EXIT {reason}"
 
 
-def unexpected(state: abi.Run, rip: int, locked: int, sigbus: bool) -> SldtraceError:
+def unexpected(state: abi.Run, rip: int, locked: int) -> SldtraceError:
     """The error for the exit in `state`, with the guest at `rip`; `locked` is its instruction under test.
 
-    `sigbus` says whether SIGBUS came meanwhile: in the mode `fatal`, handle_guest_split_lock()
-    (arch/x86/kernel/cpu/bus_lock.c) forces it on the thread and handle_exception_nmi()
-    (arch/x86/kvm/vmx/vmx.c) then returns KVM_EXIT_EXCEPTION with the vector of #AC.
+    In the mode `fatal`, handle_guest_split_lock() (arch/x86/kernel/cpu/bus_lock.c) forces SIGBUS on the
+    thread, and handle_exception_nmi() (arch/x86/kvm/vmx/vmx.c) returns KVM_EXIT_EXCEPTION with the vector of
+    #AC: who sees that exit has survived a signal that ends the process.
     """
     where = f"the guest is at {rip:#x}"
     reason = state.exit_reason
     if reason == abi.Exit.EXCEPTION and state.ex.exception == AC_VECTOR:
-        split_lock = (
-            f"the guest's split lock at {rip:#x}" if rip == locked else f"an #AC of the guest at {rip:#x}"
+        what = "split lock" if rip == locked else "#AC"
+        return SldtraceError(
+            f"KVM handed the guest's {what} at {rip:#x} to the monitor, without SIGBUS", "see the kernel log"
         )
-        if sigbus:
-            return SldtraceError(
-                f"the kernel answered {split_lock} with SIGBUS, which kills most monitors",
-                "this host runs with split_lock_detect=fatal",
-            )
-        return SldtraceError(f"KVM handed {split_lock} to the monitor, without SIGBUS", "see the kernel log")
     if reason == abi.Exit.SHUTDOWN:
         return SldtraceError(
             f"the guest ended itself by a triple fault; {where}", "its image or this KVM is at fault"

@@ -1,8 +1,10 @@
 """The bundled guests: what each is for (comment of its .S), where its instruction is (header of its .bin)."""
 
+import dataclasses
 import re
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sldtrace import resources
 from sldtrace.errors import SldtraceError, UsageError
@@ -10,8 +12,8 @@ from sldtrace.vmm import memory
 
 CACHE_LINE = 64
 
-# guests/abi.inc: magic, offsets of `start` and `locked`, offset and width of the operand.
-_HEADER = struct.Struct("<8s4I")
+# guests/abi.inc: magic, offsets of `start` and `locked`, offset and width of the operand, every, privileged.
+_HEADER = struct.Struct("<8s4H2I")
 _MAGIC = b"SLDGUEST"
 
 _COMMENT = re.compile(r"/\*(.*?)\*/", re.DOTALL)
@@ -29,13 +31,30 @@ class Guest:
     image: bytes
     start: int  # address of the first instruction
     locked: int  # address of the instruction under test: the RIP of a trap
-    operand: int  # address of the operand
+    operand: int  # address of vCPU 0's operand
     width: int  # size of the operand; 0: it has none
+    every: int = 0  # N of what it does once in N loops; 0: it does no such thing
+    privileged: bool = False  # whether it needs CPL 0 or the monitor's port
 
     @property
     def crosses_line(self) -> bool:
         """Whether the operand lies in two cache lines: whether the instruction is a split lock."""
-        return self.width > 0 and self.operand // CACHE_LINE != (self.operand + self.width - 1) // CACHE_LINE
+        return self.operand % CACHE_LINE + self.width > CACHE_LINE
+
+    def adjusted(self, offset: int | None = None, every: int | None = None) -> "Guest":
+        """The same guest with its operand `offset` bytes (0 to 63) into a cache line, and another N.
+
+        Raises UsageError where the guest has no operand, or no N.
+        """
+        if offset is not None and not self.width:
+            raise UsageError(f"guest {self.name} has no operand that could be at an offset")
+        if every is not None and not self.every:
+            raise UsageError(f"guest {self.name} does nothing once in N loops")
+        return dataclasses.replace(
+            self,
+            operand=self.operand if offset is None else memory.OPERAND + offset,
+            every=self.every if every is None else every,
+        )
 
 
 def names() -> list[str]:
@@ -57,29 +76,43 @@ def load(name: str) -> Guest:
     except (OSError, UnicodeDecodeError) as error:
         raise SldtraceError(f"guest '{name}' cannot be read: {error}", "install sldtrace again") from error
     summary, notes = parse_comment(name, text)
-    start, locked, operand, width = parse_header(name, image)
+    header = parse_header(name, image)
     return Guest(
         name=name,
         summary=summary,
         notes=notes,
         image=image,
-        start=memory.CODE + start,
-        locked=memory.CODE + locked,
-        operand=memory.OPERAND + operand,
-        width=width,
+        start=memory.CODE + header.start,
+        locked=memory.CODE + header.locked,
+        operand=memory.OPERAND + header.operand,
+        width=header.width,
+        every=header.every,
+        privileged=bool(header.privileged),
     )
 
 
-def parse_header(name: str, image: bytes) -> tuple[int, int, int, int]:
-    """Offsets of `start` and `locked` in the image, offset of the operand in its page, width of the operand.
+class Header(NamedTuple):
+    """What an image says of itself: offsets of `start` and `locked` in it, and the operand's in its area."""
 
-    Raises SldtraceError if the image has no such header or the numbers point out of their areas.
+    start: int
+    locked: int
+    operand: int
+    width: int
+    every: int
+    privileged: int
+
+
+def parse_header(name: str, image: bytes) -> Header:
+    """The header of an image.
+
+    Raises SldtraceError if the image has none or its numbers point out of their areas.
     """
     if len(image) > _HEADER.size:
-        magic, start, locked, operand, width = _HEADER.unpack_from(image)
-        inside = all(_HEADER.size <= offset < len(image) for offset in (start, locked))
-        if magic == _MAGIC and inside and operand + width <= memory.PAGE:
-            return start, locked, operand, width
+        magic, *numbers = _HEADER.unpack_from(image)
+        header = Header(*numbers)
+        inside = all(_HEADER.size <= offset < len(image) for offset in (header.start, header.locked))
+        if magic == _MAGIC and inside and header.operand < CACHE_LINE and header.width <= CACHE_LINE:
+            return header
     raise SldtraceError(f"{name}.bin is not the image of a guest", "run guests/assemble.py or install again")
 
 

@@ -69,6 +69,35 @@ timer_settime.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(Itimersp
 timer_delete = _libc.timer_delete
 timer_delete.argtypes = [ctypes.c_void_p]
 
+prctl = _libc.prctl
+prctl.argtypes = [ctypes.c_int, ctypes.c_ulong]
+
+PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+
+
+# Gives the CPU that the calling thread is on; takes it from the kernel, by the vDSO.
+sched_getcpu = _libc_quick.sched_getcpu
+
+
+def rseq_cpu() -> ctypes.c_uint32 | None:
+    """The calling thread's rseq.cpu_id, which the kernel keeps; None where the C library registers no rseq.
+
+    glibc since 2.35 registers one for each thread, __rseq_offset bytes from the thread pointer (manual,
+    "Restartable Sequences"); on x86-64 pthread_self() is the thread pointer. Only for the calling thread,
+    while it lives.
+    """
+    try:
+        offset = ctypes.c_ssize_t.in_dll(_libc, "__rseq_offset").value
+        if not ctypes.c_uint.in_dll(_libc, "__rseq_size").value:
+            return None
+    except ValueError:
+        return None
+    pthread_self = _libc_quick.pthread_self
+    pthread_self.restype = ctypes.c_size_t
+    # struct rseq (include/uapi/linux/rseq.h): cpu_id_start, cpu_id
+    return ctypes.c_uint32.from_address(pthread_self() + offset + 4)
+
+
 # Calls for the run loop. Without argtypes and, where nobody looks at it, without a result, a call by ctypes
 # takes half of the instructions. An int is then passed as C int, None as a null pointer, byref() of an
 # object as its address: no object is made for them. Anything else must be a ctypes object of its C type.

@@ -14,16 +14,28 @@ PDPT = 0x2000
 PAGE_DIRECTORY = 0x3000
 CODE = 0x4000  # the image of a guest, up to CODE_LIMIT
 CODE_LIMIT = 0x8000
-OPERAND = 0x8000  # the area of the operand: one page
-COUNTER = 0x9000  # 64-bit counter of finished loops
-STACK_TOP = 0xB000  # the stack is the page below
-SIZE = 0x10000
+OPERAND = 0x8000  # the operand of vCPU 0, in an area of AREA bytes; those of the others follow
+AREA = 0x80  # two cache lines
+COUNTER = 0x9000  # 64-bit counter of finished loops of vCPU 0; those of the others follow, a line each
+STACKS = 0xA000  # a page of stack for each vCPU
+MAX_VCPUS = 16
+SIZE = STACKS + MAX_VCPUS * PAGE
 
 # Page-table entry bits (Intel SDM volume 3, table 5-20 "Format of a Page-Table Entry" and its neighbours).
-_PRESENT_WRITABLE = 0b11
+_OPEN = 0b111  # present, writable, for CPL 3 as well
 _PAGE_SIZE = 1 << 7
 
 _ENTRY = struct.Struct("<Q")
+
+
+def counter(vcpu: int) -> int:
+    """Address of the counter of this vCPU (0 to MAX_VCPUS - 1): in a cache line of its own."""
+    return COUNTER + vcpu * 64
+
+
+def stack_top(vcpu: int) -> int:
+    """Address behind the stack of this vCPU."""
+    return STACKS + (vcpu + 1) * PAGE
 
 
 class GuestMemory:
@@ -33,15 +45,17 @@ class GuestMemory:
     Raises SldtraceError if the memory cannot be had or an image does not fit.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, flags: int = mmap.MAP_PRIVATE, protection: int = mmap.PROT_READ | mmap.PROT_WRITE
+    ) -> None:
         try:
-            self._map = mmap.mmap(-1, SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self._map = mmap.mmap(-1, SIZE, flags | mmap.MAP_ANONYMOUS, protection)
         except OSError as error:
             raise SldtraceError(f"no memory for the guest: {error.strerror}") from error
         for table, entry in (
-            (PML4, PDPT | _PRESENT_WRITABLE),
-            (PDPT, PAGE_DIRECTORY | _PRESENT_WRITABLE),
-            (PAGE_DIRECTORY, 0 | _PRESENT_WRITABLE | _PAGE_SIZE),
+            (PML4, PDPT | _OPEN),
+            (PDPT, PAGE_DIRECTORY | _OPEN),
+            (PAGE_DIRECTORY, 0 | _OPEN | _PAGE_SIZE),
         ):
             _ENTRY.pack_into(self._map, table, entry)
 
@@ -51,9 +65,13 @@ class GuestMemory:
             raise SldtraceError(f"the guest has {len(image)} bytes, there is room for {CODE_LIMIT - CODE}")
         self._map[CODE : CODE + len(image)] = image
 
-    def counter(self) -> int:
-        """Loops that the guest has finished, modulo 2**64."""
-        value: int = _ENTRY.unpack_from(self._map, COUNTER)[0]
+    def counter(self, vcpu: int = 0) -> int:
+        """Loops that this vCPU of the guest has finished, modulo 2**64."""
+        return self.quadword(counter(vcpu))
+
+    def quadword(self, address: int) -> int:
+        """The 64 bits at a guest's address."""
+        value: int = _ENTRY.unpack_from(self._map, address)[0]
         return value
 
     def address(self) -> int:

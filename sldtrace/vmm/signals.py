@@ -1,4 +1,4 @@
-"""The signals of a thread that runs a vCPU: the kick blocked outside KVM_RUN, SIGBUS and Ctrl-C noticed."""
+"""Signals of the threads of a monitor: which may be a kick, what is blocked where, what ends a run."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,25 +8,34 @@ from types import FrameType
 # Python's handlers: what signal.signal() takes and gives back.
 _Handler = Callable[[int, FrameType | None], None]
 
+# What ends a run early: Ctrl-C, a service manager, a terminal that has gone.
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+# What faults make. A forced signal that finds itself blocked kills (force_sig_info_to_task, kernel/signal.c).
+_FAULTS = frozenset(
+    {signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP}
+)
+
+# The signals that may be a kick, by number; the C library keeps 32 and 33 for itself.
+KICKS = frozenset(signal.valid_signals()) - ENDING - _FAULTS - {signal.SIGKILL, signal.SIGSTOP}
+
+
+def block_all() -> None:
+    """Blocks in the calling thread, and in threads that it starts, whatever may be blocked but faults."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _FAULTS)
+
+
+def open_only(signo: int) -> int:
+    """The mask for KVM_RUN in which, but for faults, only `signo` is open: bit n - 1 stands for signal n."""
+    return sum(1 << (number - 1) for number in signal.valid_signals() - _FAULTS - {signo})
+
+
+def ignore(signum: int, frame: FrameType | None) -> None:
+    """A handler that does nothing: unlike SIG_IGN it lets the signal interrupt what the thread does."""
+
 
 @contextmanager
-def blocked(signo: int) -> Iterator[int]:
-    """Blocks `signo` in the calling thread; gives the mask for KVM_RUN, in which it is open.
-
-    The mask is in the form of the kernel's sigset_t: bit n - 1 stands for signal n. SIGBUS is open in
-    both: a forced signal that finds itself blocked kills (force_sig_info_to_task, kernel/signal.c).
-    At the end the thread's mask is as before; nobody may send `signo` any more.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signo})
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGBUS})
-        yield sum(1 << (number - 1) for number in before - {signo, signal.SIGBUS})
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def handled(handler: _Handler, *numbers: signal.Signals) -> Iterator[None]:
+def handled(handler: _Handler, *numbers: int) -> Iterator[None]:
     """Calls `handler` for these signals meanwhile. Only in the main thread, as signal.signal() says."""
     before = [(number, signal.signal(number, handler)) for number in numbers]
     try:

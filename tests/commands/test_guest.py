@@ -1,19 +1,23 @@
 """`sldtrace guest`: what it prints, what it refuses, what it leaves to a script."""
 
+import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from sldtrace.commands.guest import _meaning, _progress, guest
+from sldtrace.commands.guest import guest, outcome
 from sldtrace.errors import UsageError
 from sldtrace.host.splitlock import SplitLock
-from sldtrace.vmm import guests
-from sldtrace.vmm.loop import Outcome
-from sldtrace.vmm.machine import DEVICE
+from sldtrace.vmm import children, guests
+from sldtrace.vmm.kicks import Kind
+from sldtrace.vmm.kvm import DEVICE
+from sldtrace.vmm.plan import Plan, Result, VcpuResult
 
 needs_kvm = pytest.mark.skipif(
     not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"{DEVICE} is missing or may not be opened"
@@ -43,30 +47,131 @@ def test_list_as_json() -> None:
     assert split["locked_address"] == guests.load("split-bts").locked
 
 
+class Fake:
+    """Notes what it is to run, and gives a result for each plan."""
+
+    made: list[tuple[list[Plan], int, list[int]]]
+
+    def __init__(self, plans: list[Plan], load: int, cpus: list[int]) -> None:
+        self.made.append((plans, load, cpus))
+        self._plans = plans
+
+    def run(self, announce: Any) -> list[Result]:
+        for number, plan in enumerate(self._plans):
+            announce(number, 100 + number, [200] * plan.vcpus)
+        return [Result(100, 10**9, False, 0x4018, (VcpuResult(200, 5, 2, 2),)) for _ in self._plans]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    """No process is made, and there are CPUs 0 to 3."""
+    monkeypatch.setattr(children, "Children", Fake)
+    monkeypatch.setattr(Fake, "made", [], raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    return Fake
+
+
+def plan(name: str = "split-bts", **changes: Any) -> Plan:
+    return dataclasses.replace(Plan(guests.load(name), 2_000_000_000), **changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", plan()),
+        ("--timeout none", plan(timeout_ns=0)),
+        ("--kick itimer", plan(kick=Kind.ITIMER, signo=14)),
+        ("--kick tgkill --signal SIGRTMIN+3", plan(kick=Kind.TGKILL, signo=signal.SIGRTMIN + 3)),
+        ("--kick immediate-exit --signal usr2", plan(kick=Kind.IMMEDIATE_EXIT, signo=12)),
+        ("--signal 23 --duration 1m", plan(signo=23, duration_ns=60_000_000_000)),
+        ("--vcpus 3 --operands shared", plan(vcpus=3, shared=True)),
+        ("--offset 57", plan(guest=guests.load("split-bts").adjusted(57))),
+        ("rare-split --every 9", plan(guest=guests.load("rare-split").adjusted(None, 9))),
+        ("--migrate 2ms", plan(migrate_ns=2_000_000, cpus=(0, 1, 2, 3))),
+        ("--migrate 2ms --cpus 3,1", plan(migrate_ns=2_000_000, cpus=(3, 1))),
+        ("--memory-slots 5ms --cpus 1-3,0", plan(slots_ns=5_000_000, cpus=(1, 2, 3, 0))),
+        ("split-xchg --program", plan("split-xchg", program=True)),
+    ],
+)
+def test_options_become_the_plan(arguments: str, expected: Plan, fake: type[Fake]) -> None:
+    result = CliRunner().invoke(guest, ["run", *arguments.split()], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    ((plans, load, _),) = fake.made
+    assert (plans, load) == ([expected], 0)
+
+
+def test_vms_take_the_cpus_in_turn(fake: type[Fake]) -> None:
+    options = ["--vms", "3", "--vcpus", "2", "--cpus", "0-2", "--load", "4"]
+    assert CliRunner().invoke(guest, ["run", *options]).exit_code == 0
+    ((plans, load, cpus),) = fake.made
+    assert [plan.cpus for plan in plans] == [(0, 1, 2), (2, 0, 1), (1, 2, 0)]
+    assert (load, cpus) == (4, [0, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--timeout", "0"], "'0' is not between"),
-        (["--timeout", "2h"], "'2h' is not between"),
-        (["--duration", "-1s"], "'-1s' is not a length of time"),
-        (["--duration", "1000h"], "'1000h' is not between"),
-        (["--signal", "SIGKILL"], "'SIGKILL' is not one of"),
+        ("--timeout 0", "'0' is not between"),
+        ("--timeout=-1ms", "'-1ms' is not a length of time"),
+        ("--timeout 2h", "'2h' is not between"),
+        ("--duration -1s", "'-1s' is not a length of time"),
+        ("--duration none", "'none' is not a length of time"),
+        ("--duration 1000h", "'1000h' is not between"),
+        ("--migrate 0", "'0' is not between"),
+        ("--signal SIGKILL", "SIGKILL cannot be a kick"),
+        ("--signal SIGINT", "SIGINT cannot be a kick"),
+        ("--signal 33", "signal 33 cannot be a kick"),
+        ("--signal 65", "cannot be a kick"),
+        ("--signal 0", "cannot be a kick"),
+        ("--signal SIGNAL", "'SIGNAL' is not a signal"),
+        ("--signal RTMIN+99", "cannot be a kick"),
+        ("--kick bell", "'bell' is not one of"),
+        ("--vcpus 17", "17 is not in the range"),
+        ("--vms 0", "0 is not in the range"),
+        ("--offset 64", "64 is not in the range"),
+        ("--every 0", "0 is not in the range"),
+        ("--load -1", "-1 is not in the range"),
+        ("--cpus 1,,2", "'1,,2' is not a list of CPUs"),
+        ("--cpus 3-1", "'3-1' runs backwards"),
     ],
 )
-def test_usage(arguments: list[str], words: str) -> None:
-    result = CliRunner().invoke(guest, ["run", *arguments])
+def test_usage(arguments: str, words: str, fake: type[Fake]) -> None:
+    result = CliRunner().invoke(guest, ["run", *arguments.split()])
     assert result.exit_code == 2
     assert words in result.output
+    assert fake.made == []
 
 
-def test_a_timeout_beyond_the_duration_and_an_unknown_guest_are_usage_errors() -> None:
-    for arguments, words in (
-        (["--timeout", "2s", "--duration", "1s"], "--timeout 2s is longer than --duration 1s"),
-        (["nobody"], "there is no guest 'nobody'"),
-    ):
-        result = CliRunner().invoke(guest, ["run", *arguments])
-        assert isinstance(result.exception, UsageError)
-        assert words in str(result.exception)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("nobody", "there is no guest 'nobody'"),
+        ("--kick itimer --signal SIGUSR1", "setitimer sends SIGALRM"),
+        ("--cpus 0,7", "CPU 7 is offline, missing, or not allowed"),
+        ("--cpus 1,1 --migrate 1ms", "moving threads needs two CPUs"),
+        ("io-loop --offset 3", "io-loop has no operand"),
+        ("split-bts --every 3", "split-bts does nothing once in N"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(arguments: str, words: str, fake: type[Fake]) -> None:
+    result = CliRunner().invoke(guest, ["run", *arguments.split()])
+    assert isinstance(result.exception, UsageError)
+    assert words in str(result.exception)
+    assert fake.made == []
+
+
+def test_a_host_without_kvm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sldtrace.vmm.kvm.DEVICE", "/nowhere/kvm")
+    result = CliRunner().invoke(guest, ["run", "--duration", "1ms"])
+    assert str(result.exception).startswith("cannot open /nowhere/kvm: No such file or directory; load")
+
+
+def test_more_vcpus_than_the_host_allows_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sldtrace.vmm.kvm.open_device", lambda: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr("sldtrace.vmm.kvm.most_vcpus", lambda device: 3)
+    result = CliRunner().invoke(guest, ["run", "--vcpus", "4"])
+    assert isinstance(result.exception, UsageError)
+    assert "this host allows 3 vCPUs for a VM, not 4" in str(result.exception)
 
 
 @needs_kvm
@@ -86,7 +191,7 @@ def test_run_for_people() -> None:
     ]
     assert f"split lock at {guests.load('split-bts').locked:#x}" in result.stdout
     assert "progress: " in result.stdout
-    assert "runs in process" in result.stderr
+    assert "runs as a VM in process" in result.stderr
 
 
 @needs_kvm
@@ -112,12 +217,56 @@ def test_exits_without_a_timer(name: str, io_exits: bool) -> None:
     assert said["io_exits"] <= said["loops"] <= said["io_exits"] + 1 if io_exits else said["io_exits"] == 0
 
 
+def results(*vcpus: VcpuResult, **more: int) -> list[Result]:
+    return [Result(100, 10**9, False, 0x4018, vcpus, **more)]
+
+
 def test_no_progress_says_only_what_was_counted() -> None:
-    stuck = Outcome(0, 928, 928, 0, 1_430_000, 10**9, 0x4018, False)
-    text = _progress(stuck)
+    text = outcome.progress(plan(), results(VcpuResult(1, 0, 928, 928, rip=0x4018)))
     assert text.startswith("no progress: not one loop finished in 928 KVM_RUN calls")
     assert "0x4018" in text
-    assert _progress(Outcome(5, 2, 2, 0, 1, 1, 0, False)) == "progress: 5 loops finished, 2.5 per KVM_RUN"
+    assert outcome.progress(plan(), results(VcpuResult(1, 5, 2))) == (
+        "progress: 5 loops finished, 2.5 per KVM_RUN"
+    )
+    mixed = outcome.progress(plan(vcpus=2), results(VcpuResult(1, 6, 2), VcpuResult(2, 0, 1)))
+    assert mixed.endswith("; 1 of 2 vCPUs finished none")
+    assert outcome.progress(plan(program=True), results(VcpuResult(1, 0))) == (
+        "no progress: not one loop finished"
+    )
+
+
+def test_what_was_asked_for_is_told_and_nothing_else() -> None:
+    host = SplitLock("warn", True, False, 1)
+    vcpu = VcpuResult(1, 6, 2, 2, reported=4, reported_ns=2_500_000, cpu_checks=9, cpu_mismatches=1)
+    disturbed = plan("report-split", migrate_ns=1, slots_ns=1, cpus=(0, 1), kick=Kind.TGKILL)
+    more = {"migrations": 7, "slot_updates": 3, "longest_slot_update_ns": 12_000_000}
+    text = outcome.as_text(disturbed, host, results(vcpu, **more))
+    for line in (
+        "timeout         1ms, SIGUSR1 by tgkill",
+        "guest reported  4 loops, last after 2.500 ms",
+        "migrations      7",
+        "CPU checks      9, of which 1 found another CPU than the thread's",
+        "slot updates    3, the longest took 12.000 ms",
+    ):
+        assert f"{line}\n" in text
+    quiet = outcome.as_text(plan(), host, results(VcpuResult(1, 6, 2, 2)))
+    assert not any(
+        word in quiet for word in ("reported", "migrations", "CPU checks", "slot updates", "vCPU ")
+    )
+
+
+def test_each_vcpu_has_a_line_and_the_sums_are_right() -> None:
+    host = SplitLock("warn", True, False, 1)
+    both = results(VcpuResult(11, 1000, 2, 2, 0, 5_000_000, 1), VcpuResult(12, 0, 30, 30, 0, 7_000_000, 1))
+    text = outcome.as_text(plan(vcpus=2), host, both)
+    assert " 0     0   11  1,000        2      2       5.000\n" in text
+    assert " 0     1   12      0       30     30       7.000\n" in text
+    said = outcome.as_json(plan(vcpus=2), host, both)
+    assert (said["loops"], said["kvm_runs"], said["eintr"], said["longest_run_ns"]) == (
+        *(1000, 32, 32),
+        7_000_000,
+    )
+    assert [one["tid"] for one in said["vms"][0]["vcpus"]] == [11, 12]
 
 
 @pytest.mark.parametrize(
@@ -137,4 +286,4 @@ def test_no_progress_says_only_what_was_counted() -> None:
     ],
 )
 def test_meaning_follows_the_host(name: str, host: SplitLock, words: str) -> None:
-    assert words in _meaning(guests.load(name), host)
+    assert words in outcome.meaning(guests.load(name), host)

@@ -20,6 +20,12 @@ ASSEMBLER = Path(__file__).parents[2] / "guests" / "assemble.py"
 INSTRUCTIONS = {
     "split-bts": "f0480fab3e",  # lock bts %rdi,(%rsi), as in Linux's set_bit()
     "aligned-bts": "f0480fab3e",
+    "split-xadd": "f0480fc106",
+    "split-cmpxchg": "f0480fb13e",
+    "split-xchg": "8706",  # xchg %eax,(%rsi): no lock prefix
+    "rare-split": "f0480fab3e",
+    "report-split": "f0480fab3e",
+    "own-ac": "f0480fab3e",
     "cpuid-loop": "0fa2",
     "io-loop": "e75d",  # out %eax,$0x5d
 }
@@ -53,6 +59,12 @@ def test_header_agrees_with_the_symbol_table(name: str, tmp_path: Path) -> None:
     assert guest.locked == memory.CODE + symbols["locked"]
     assert guest.operand == memory.OPERAND + symbols["operand"]
     assert guest.width == symbols["width"]
+    assert guest.every == symbols["every"]
+    assert guest.privileged == bool(symbols["privileged"])
+
+
+def test_all_guests_have_an_image_and_are_looked_at() -> None:
+    assert set(NAMES) == set(INSTRUCTIONS)
 
 
 @pytest.mark.parametrize("name", NAMES)

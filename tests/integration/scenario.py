@@ -8,6 +8,7 @@ time by the kernel itself, by a kprobe event in tracefs that has nothing to do w
 
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -19,11 +20,11 @@ SLDTRACE = [sys.executable, "-m", "sldtrace"]
 
 
 def guest(timeout, duration):
-    """Runs the bundled guest; its result, and the process that it ran in."""
+    """Runs the bundled guest; its result, and its VM's process."""
     command = [*SLDTRACE, "guest", "run", "--timeout", timeout, "--duration", duration, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         result = json.loads(process.stdout.read())
-    return {**result, "pid": process.pid, "status": process.returncode}
+    return {**result, "pid": result["tgid"], "status": process.returncode}
 
 
 class Counter:
@@ -113,16 +114,18 @@ def flood(folder):
 
 def late(folder):
     """Attached to a VMM that livelocks already, and to that one only."""
-    frozen = subprocess.Popen([*SLDTRACE, "guest", "run", "--duration", "10m"], stdout=subprocess.DEVNULL)
+    command = [*SLDTRACE, "guest", "run", "--duration", "10m"]
+    frozen = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    pid, tid = map(int, re.search(r"in process (\d+), thread (\d+) ", frozen.stderr.readline()).groups())
     try:
-        recorder = Recorder(folder / "late.sld", "--pid", str(frozen.pid), stop="TERM")
+        recorder = Recorder(folder / "late.sld", "--pid", str(pid), stop="TERM")
         with recorder:
             guests = {"other": guest("1ms", "500ms")}
             subprocess.run(["sleep", "1"], check=True)
     finally:
         frozen.terminate()
         frozen.wait()
-    return recorder.protocol | {"guests": guests, "pid": frozen.pid}
+    return recorder.protocol | {"guests": guests, "pid": pid, "tid": tid}
 
 
 def refusals(folder):

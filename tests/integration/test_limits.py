@@ -40,7 +40,7 @@ def test_attached_late_and_to_one_process(limits: Scenario) -> None:
     assert protocol["guests"]["other"]["kvm_runs"] > 100
     (finding,) = catalogue.run(trace)
     assert finding.verdict == "livelock"
-    assert finding.subject.tid == protocol["pid"]
+    assert finding.subject.tid == protocol["tid"]
     assert trace.traps.iloc[0]["enter_ns"] - trace.span_ns[0] < 100_000_000
     assert trace.span_ns[1] - finding.end_ns < 100_000_000
 

@@ -1,6 +1,7 @@
 """The registry of guests: what is read from comments and headers, and what is refused."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -8,12 +9,15 @@ from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.vmm import guests, memory
 
 
-def header(start: int = 24, locked: int = 24, operand: int = 0x3C, width: int = 8) -> bytes:
-    return struct.pack("<8s4I", b"SLDGUEST", start, locked, operand, width) + b"\xeb\xfe"
-
-
-def test_both_bundled_guests_are_there() -> None:
-    assert {"split-bts", "aligned-bts"} <= set(guests.names())
+def header(
+    start: int = 24,
+    locked: int = 24,
+    operand: int = 0x3C,
+    width: int = 8,
+    every: int = 0,
+    privileged: int = 0,
+) -> bytes:
+    return struct.pack("<8s4H2I", b"SLDGUEST", start, locked, operand, width, every, privileged) + b"\xeb\xfe"
 
 
 def test_split_crosses_a_line_and_its_control_does_not() -> None:
@@ -42,7 +46,7 @@ def test_unknown_guest_names_those_that_exist() -> None:
 
 
 def test_header_is_read() -> None:
-    assert guests.parse_header("x", header(24, 25, 4088, 8)) == (24, 25, 4088, 8)
+    assert guests.parse_header("x", header(24, 25, 63, 8, 2**31, 1)) == (24, 25, 63, 8, 2**31, 1)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +57,8 @@ def test_header_is_read() -> None:
         b"x" + header()[1:],  # another magic
         header(start=26),  # behind the image
         header(locked=8),  # inside the header
-        header(operand=4089),  # out of the operand's page
-        header(operand=4096, width=1),
+        header(operand=64),  # out of the operand's area
+        header(width=65),
     ],
 )
 def test_bad_header_is_refused(image: bytes) -> None:
@@ -79,18 +83,41 @@ def test_bad_comment_is_refused(text: str) -> None:
         guests.parse_comment("g", text)
 
 
+@pytest.mark.parametrize(
+    ("name", "crossing"),
+    [("split-bts", range(57, 64)), ("split-xchg", range(61, 64)), ("aligned-bts", range(57, 64))],
+)
+def test_the_offset_decides_whether_a_line_is_crossed(name: str, crossing: range) -> None:
+    guest = guests.load(name)
+    assert [offset for offset in range(64) if guest.adjusted(offset).crosses_line] == list(crossing)
+    assert guest.adjusted(5).operand == memory.OPERAND + 5
+    assert guest.adjusted() == guest
+
+
+def test_n_is_the_headers_unless_another_is_wanted() -> None:
+    guest = guests.load("rare-split")
+    assert guest.every == 1_000_000
+    assert guest.adjusted(every=7).every == 7
+
+
+@pytest.mark.parametrize(("name", "change"), [("cpuid-loop", {"offset": 3}), ("split-bts", {"every": 3})])
+def test_what_a_guest_does_not_have_cannot_be_changed(name: str, change: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=name):
+        guests.load(name).adjusted(**change)
+
+
 def test_memory_areas_do_not_overlap() -> None:
-    starts = [
-        memory.PML4,
-        memory.PDPT,
-        memory.PAGE_DIRECTORY,
-        memory.CODE,
-        memory.OPERAND,
-        memory.COUNTER,
-        memory.STACK_TOP - memory.PAGE,
-        memory.SIZE,
+    last = memory.MAX_VCPUS - 1
+    areas = [
+        (memory.PML4, memory.PAGE),
+        (memory.PDPT, memory.PAGE),
+        (memory.PAGE_DIRECTORY, memory.PAGE),
+        (memory.CODE, memory.CODE_LIMIT - memory.CODE),
+        # An operand of 64 bytes at offset 63 ends 127 bytes behind the beginning of its area.
+        *((memory.OPERAND + vcpu * memory.AREA, 127) for vcpu in range(memory.MAX_VCPUS)),
+        *((memory.counter(vcpu), guests.CACHE_LINE) for vcpu in range(memory.MAX_VCPUS)),
+        *((memory.stack_top(vcpu) - memory.PAGE, memory.PAGE) for vcpu in range(memory.MAX_VCPUS)),
     ]
-    assert starts == sorted(set(starts))
-    assert all(start % memory.PAGE == 0 for start in starts)
-    assert memory.CODE_LIMIT <= memory.OPERAND
-    assert memory.STACK_TOP <= memory.SIZE
+    assert all(start + size <= after for (start, size), (after, _) in pairwise(areas))
+    assert all(memory.counter(vcpu) % guests.CACHE_LINE == 0 for vcpu in range(memory.MAX_VCPUS))
+    assert memory.stack_top(last) <= memory.SIZE <= 2 << 20

@@ -1,169 +1,107 @@
-"""The run loop: on a real KVM where there is one, and its endings on a vCPU that is scripted."""
+"""The run loop of a vCPU, on one that is scripted: what it counts, how it ends, what it says."""
 
 import ctypes
 import errno
-import os
-import signal
 import threading
-from collections.abc import Callable
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.host import splitlock
-from sldtrace.vmm import abi, guests, libc, memory
-from sldtrace.vmm.loop import Outcome, run
-from sldtrace.vmm.machine import DEVICE, Machine
-from sldtrace.vmm.timers import PosixTimer
-
-MS = 1_000_000
-SIGNO = signal.SIGUSR1
-
-needs_kvm = pytest.mark.skipif(
-    not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"{DEVICE} is missing or may not be opened"
-)
-
-
-def run_guest(name: str, timeout_ns: int = MS, duration_ns: int = 100 * MS) -> Outcome:
-    guest = guests.load(name)
-    with Machine(guest) as machine:
-        return run(machine, guest, partial(PosixTimer, timeout_ns), SIGNO, duration_ns)
-
-
-@needs_kvm
-@pytest.mark.skipif(splitlock.read().detects_split_locks, reason="split locks may trap on this host")
-@pytest.mark.parametrize("name", ["split-bts", "aligned-bts"])
-def test_progress_where_nothing_traps(name: str) -> None:
-    outcome = run_guest(name)
-    assert outcome.loops > 0
-    assert outcome.kvm_runs == outcome.eintr > 1
-    assert outcome.ran_ns >= 100 * MS
-    assert 0 < outcome.longest_run_ns <= outcome.ran_ns
-    assert not outcome.interrupted
-    locked = guests.load(name).locked
-    assert locked <= outcome.rip < locked + 10  # the loop has ten bytes
-
-
-@needs_kvm
-def test_the_timer_is_relative_to_each_run() -> None:
-    # However slow the host is, no KVM_RUN is ended by the timer before its time.
-    outcome = run_guest("aligned-bts", timeout_ns=20 * MS)
-    assert outcome.kvm_runs <= outcome.ran_ns // (20 * MS)
-    assert outcome.longest_run_ns > 19 * MS
-
-
-@needs_kvm
-def test_guest_starts_as_the_abi_says() -> None:
-    guest = guests.load("split-bts")
-    with Machine(guest) as machine:
-        regs = machine.regs()
-        assert (regs.rip, regs.rdi, regs.rsi) == (guest.start, 0, guest.operand)
-        assert (regs.rdx, regs.rsp) == (memory.COUNTER, memory.STACK_TOP)
-
-
-@needs_kvm
-def test_interrupt_gives_the_results_so_far_and_the_signals_are_as_before() -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-    outcome = run_guest("aligned-bts", duration_ns=3600 * 1000 * MS)
-    assert outcome.interrupted
-    assert outcome.kvm_runs == outcome.eintr > 0
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert SIGNO not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
-
-
-@needs_kvm
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (b"\x0f\x0b", "triple fault"),  # ud2, and there is no handler
-        (b"\xf4", "KVM_EXIT_HLT"),
-        (
-            b"\x48\xc7\xc0\x00\x00\x10\x00\x48\x89\x18",
-            "touched 0x100000",
-        ),  # mov $1<<20, %rax; mov %rbx, (%rax)
-    ],
-)
-def test_a_guest_that_leaves_is_explained(code: bytes, words: str) -> None:
-    bundled = guests.load("split-bts")
-    offset = bundled.start - memory.CODE
-    image = bundled.image[:offset] + code
-    guest = guests.Guest("bad", "", (), image, bundled.start, bundled.locked, bundled.operand, bundled.width)
-    with Machine(guest) as machine, pytest.raises(SldtraceError, match=words):
-        run(machine, guest, partial(PosixTimer, 1000 * MS), SIGNO, 2000 * MS)
-
-
-@needs_kvm
-def test_a_machine_gives_its_descriptors_back() -> None:
-    before = os.listdir("/proc/self/fd")
-    guest = guests.load("split-bts")
-    with Machine(guest) as machine:
-        assert len(os.listdir("/proc/self/fd")) > len(before)
-    machine.close()
-    assert os.listdir("/proc/self/fd") == before
+from sldtrace.vmm import abi, libc, loop
+from sldtrace.vmm.plan import VcpuResult
 
 
 class Scripted:
-    """A machine without KVM: KVM_RUN is `enter`, its exit is `state`."""
+    """A vCPU without KVM: KVM_RUN is the next of `enters`, an errno or 0 for an exit; its exit is `state`."""
 
-    vcpu = -1
-    memory = SimpleNamespace(counter=lambda: 7)
+    fd = -1
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, enter: Callable[[], int], state: abi.Run | None = None
-    ):
-        self._state = state or abi.Run()
-        monkeypatch.setattr(libc, "waiting", lambda *arguments: enter)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, enters: list[int], reason: int = abi.Exit.IO):
+        self._state = abi.Run(exit_reason=reason)
+        self._enters = iter(enters)
+        self.port = ctypes.c_uint32(0)
+        self.steps: list[str] = []
+        monkeypatch.setattr(libc, "waiting", lambda *arguments: self._enter)
 
-    def set_signal_mask(self, sigset: int) -> None:
-        assert not sigset >> (SIGNO - 1) & 1
+    def _enter(self) -> int:
+        self.steps.append("enter")
+        error = next(self._enters)
+        if not error:
+            self.port.value += 1000
+        ctypes.set_errno(error)
+        return -1 if error else 0
+
+    def state(self) -> abi.Run:
+        return self._state
+
+    def output(self) -> ctypes.c_uint32:
+        return self.port
 
     def regs(self) -> abi.Regs:
         return abi.Regs(rip=0x4018)
 
-    def exit(self) -> abi.Run:
-        return self._state
+
+class Kick:
+    """Notes when it is armed and drained; after `ends` signals the loop is to stop."""
+
+    def __init__(self, steps: list[str], stopping: threading.Event, ends: int):
+        self._steps, self._stopping, self._ends = steps, stopping, ends
+
+    def arm(self) -> None:
+        self._steps.append("arm")
+
+    def drain(self) -> None:
+        self._steps.append("drain")
+        if self._steps.count("drain") == self._ends:
+            self._stopping.set()
+
+    def close(self) -> None:
+        raise AssertionError("not the loop's to do")
 
 
-def run_scripted(machine: Any, duration_ns: int = 3600 * 1000 * MS) -> Outcome:
-    return run(machine, guests.load("split-bts"), partial(PosixTimer, 1000 * MS), SIGNO, duration_ns)
+class Clobber:
+    """A watch whose own calls set errno."""
+
+    checks, mismatches = 3, 1
+
+    def look(self) -> None:
+        ctypes.set_errno(errno.ENOENT)
 
 
-def test_every_call_and_every_eintr_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = iter(range(10))
-
-    def enter() -> int:
-        if next(calls) == 9:
-            os.kill(os.getpid(), signal.SIGTERM)
-        ctypes.set_errno(errno.EINTR)
-        return -1
-
-    outcome = run_scripted(Scripted(monkeypatch, enter))
-    assert (outcome.kvm_runs, outcome.eintr, outcome.loops, outcome.rip) == (10, 10, 7, 0x4018)
-    assert outcome.interrupted
+def run(vcpu: Any, ends: int = 1, watch: loop.Watch | None = None) -> VcpuResult:
+    stopping = threading.Event()
+    return loop.run(vcpu, 0x4018, Kick(vcpu.steps, stopping, ends), stopping, watch)
 
 
-def test_fatal_mode_is_explained_instead_of_killing_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What vmx.c does with split_lock_detect=fatal: SIGBUS to the thread, and KVM_RUN returns 0.
-    state = abi.Run(exit_reason=abi.Exit.EXCEPTION)
-    state.ex.exception = 17
+def test_every_call_is_counted_and_the_signal_is_taken_only_when_there_was_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vcpu = Scripted(monkeypatch, [errno.EINTR, 0, 0, errno.EINTR])
+    result = run(vcpu, ends=2)
+    assert (result.kvm_runs, result.eintr, result.io_exits, result.rip) == (4, 2, 2, 0x4018)
+    assert vcpu.steps == [*("arm", "enter", "drain"), *("arm", "enter") * 2, *("arm", "enter", "drain")]
+    assert result.tid == threading.get_native_id()
 
-    def enter() -> int:
-        signal.pthread_kill(threading.get_ident(), signal.SIGBUS)
-        return 0
 
-    with pytest.raises(SldtraceError, match=r"0x4018 with SIGBUS.*split_lock_detect=fatal"):
-        run_scripted(Scripted(monkeypatch, enter, state))
-    assert signal.getsignal(signal.SIGBUS) == signal.SIG_DFL
+def test_what_the_guest_wrote_last_is_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(Scripted(monkeypatch, [0, 0, 0, errno.EINTR]))
+    assert result.reported == 3000
+    assert result.reported_ns is not None
+    silent = run(Scripted(monkeypatch, [errno.EINTR]))
+    assert (silent.reported, silent.reported_ns) == (None, None)
+
+
+def test_a_watch_does_not_hide_why_the_run_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(Scripted(monkeypatch, [errno.EINTR]), watch=Clobber())
+    assert (result.eintr, result.cpu_checks, result.cpu_mismatches) == (1, 3, 1)
 
 
 def test_another_errno_of_kvm_run_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def enter() -> int:
-        ctypes.set_errno(errno.EFAULT)
-        return -1
-
     with pytest.raises(SldtraceError, match=r"KVM_RUN with the guest at 0x4018 failed: .* \(EFAULT\)"):
-        run_scripted(Scripted(monkeypatch, enter))
+        run(Scripted(monkeypatch, [errno.EFAULT]))
+
+
+def test_an_exit_that_is_not_the_ports_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SldtraceError, match="triple fault"):
+        run(Scripted(monkeypatch, [0], abi.Exit.SHUTDOWN))

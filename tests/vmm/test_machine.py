@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.vmm import guests, libc, machine
+from sldtrace.vmm import guests, kvm, libc, machine
 from sldtrace.vmm.abi import Request
 
 
 def failure(monkeypatch: pytest.MonkeyPatch, device: str) -> str:
-    monkeypatch.setattr(machine, "DEVICE", device)
+    monkeypatch.setattr(kvm, "DEVICE", device)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(SldtraceError) as caught:
         machine.Machine(guests.load("split-bts"))
@@ -37,7 +37,7 @@ def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(machine.os, "open", refuse)
+    monkeypatch.setattr(kvm.os, "open", refuse)
     with pytest.raises(SldtraceError, match="Permission denied; run as root, or as a member of the group"):
         machine.Machine(guests.load("split-bts"))
 

@@ -1,0 +1,19 @@
+"""`sldtrace guest`: the bundled guests, listed and run."""
+
+import click
+
+from sldtrace.commands.guest.listing import list_guests
+from sldtrace.commands.guest.run import run_guest
+
+
+@click.group()
+def guest() -> None:
+    """Run a bundled guest that provokes split locks, to see what this host does about them.
+
+    The monitor kicks the guest out of KVM_RUN with a timer, as a VMM with a time slice does. Where
+    split-lock detection sleeps longer than the timer, the guest makes no progress at all.
+    """
+
+
+guest.add_command(list_guests)
+guest.add_command(run_guest)

@@ -1,0 +1,145 @@
+"""What `sldtrace guest run` prints about a run that is over: for people, and for scripts."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from sldtrace.commands.guest.listing import instruction
+from sldtrace.durations import render
+from sldtrace.host import signals
+from sldtrace.host.splitlock import SplitLock
+from sldtrace.vmm.guests import Guest
+from sldtrace.vmm.kicks import Kind
+from sldtrace.vmm.plan import Plan, Result, VcpuResult
+
+
+def as_text(plan: Plan, host: SplitLock, results: Sequence[Result]) -> str:
+    """Rows of label and value, a table where there are several vCPUs, and what it means in a line or two."""
+    rows = [
+        ("guest", f"{plan.guest.name}, {instruction(plan.guest, results[0].locked)}"),
+        ("timeout", _timeout(plan)),
+        *_totals(plan, results),
+    ]
+    lines = [f"{label:<16}{value}" for label, value in rows]
+    if sum(len(result.vcpus) for result in results) > 1:
+        lines += ["", *_table(plan, results), ""]
+    return "\n".join([*lines, progress(plan, results), meaning(plan.guest, host)])
+
+
+def as_json(plan: Plan, host: SplitLock, results: Sequence[Result]) -> dict[str, Any]:
+    """The sums of all vCPUs, and each one; times are nanoseconds. `tgid` and `tid` are those of the first."""
+    vcpus = _vcpus(results)
+    return {
+        "guest": plan.guest.name,
+        "program": plan.program,
+        "locked_address": results[0].locked,
+        "crosses_cache_line": plan.guest.crosses_line,
+        "timeout_ns": plan.timeout_ns or None,
+        "kick": str(plan.kick) if plan.timeout_ns else None,
+        "signal": signals.name(plan.signo),
+        "tgid": results[0].tgid,
+        "tid": vcpus[0].tid,
+        "loops": sum(one.loops for one in vcpus),
+        "kvm_runs": sum(one.kvm_runs for one in vcpus),
+        "eintr": sum(one.eintr for one in vcpus),
+        "io_exits": sum(one.io_exits for one in vcpus),
+        "longest_run_ns": max(one.longest_run_ns for one in vcpus),
+        "ran_ns": max(result.ran_ns for result in results),
+        "rip": vcpus[0].rip,
+        "interrupted": any(result.interrupted for result in results),
+        "vms": [dataclasses.asdict(result) for result in results],
+        "split_lock_detection": dataclasses.asdict(host),
+        "verdict": [progress(plan, results), meaning(plan.guest, host)],
+    }
+
+
+def progress(plan: Plan, results: Sequence[Result]) -> str:
+    """How far it came, in one line that says only what was counted."""
+    vcpus = _vcpus(results)
+    loops, runs = sum(one.loops for one in vcpus), sum(one.kvm_runs for one in vcpus)
+    stuck = sum(not one.loops for one in vcpus)
+    if stuck == len(vcpus):
+        if plan.program:
+            return "no progress: not one loop finished"
+        places = ", ".join(sorted({f"{one.rip:#x}" for one in vcpus if one.rip is not None}))
+        return f"no progress: not one loop finished in {runs:,} KVM_RUN calls; the guest stands at {places}"
+    per_run = f", {loops / runs:,.1f} per KVM_RUN" if runs else ""
+    some = f"; {stuck} of {len(vcpus)} vCPUs finished none" if stuck else ""
+    return f"progress: {loops:,} loops finished{per_run}{some}"
+
+
+def meaning(one: Guest, host: SplitLock) -> str:
+    """What this host does about the split locks of this guest, in one line."""
+    if not one.crosses_line:
+        return "this guest has no split lock: detection does not concern it"
+    if not host.detects_split_locks:
+        return "this CPU has no split-lock detection: no guest traps here, the run shows only that it works"
+    if host.mode == "off" or host.mode.startswith("ratelimit"):
+        return (
+            f"this host was booted with split_lock_detect={host.mode}: the split locks of guests do not trap"
+        )
+    mitigate = "missing" if host.mitigate is None else host.mitigate
+    return (
+        f"this host traps split locks: split_lock_detect={host.mode}, kernel.split_lock_mitigate {mitigate};"
+        " sldtrace record shows what the kernel did about each"
+    )
+
+
+def _vcpus(results: Sequence[Result]) -> list[VcpuResult]:
+    return [one for result in results for one in result.vcpus]
+
+
+def _timeout(plan: Plan) -> str:
+    if not plan.timeout_ns:
+        return "none"
+    how = "" if plan.kick is Kind.TIMER else f" by {plan.kick}"
+    return f"{render(plan.timeout_ns)}, {signals.name(plan.signo)}{how}"
+
+
+def _totals(plan: Plan, results: Sequence[Result]) -> list[tuple[str, str]]:
+    vcpus = _vcpus(results)
+    ended = " (interrupted)" if any(result.interrupted for result in results) else ""
+    rows = [
+        ("ran for", f"{max(result.ran_ns for result in results) / 1e9:.3f} s{ended}"),
+        ("loops", f"{sum(one.loops for one in vcpus):,}"),
+    ]
+    if not plan.program:
+        rows += [
+            ("KVM_RUN calls", f"{sum(one.kvm_runs for one in vcpus):,}"),
+            ("EINTR returns", f"{sum(one.eintr for one in vcpus):,}"),
+            ("I/O exits", f"{sum(one.io_exits for one in vcpus):,}"),
+            ("longest KVM_RUN", _ms(max(one.longest_run_ns for one in vcpus))),
+        ]
+    if any(one.reported is not None for one in vcpus):
+        last = max((one for one in vcpus if one.reported is not None), key=lambda one: one.reported_ns or 0)
+        rows.append(("guest reported", f"{last.reported:,} loops, last after {_ms(last.reported_ns or 0)}"))
+    if plan.migrate_ns:
+        moves = sum(result.migrations for result in results)
+        rows.append(("migrations", f"{moves:,}"))
+        checks, bad = (sum(getattr(one, name) for one in vcpus) for name in ("cpu_checks", "cpu_mismatches"))
+        if not plan.program:
+            rows.append(("CPU checks", f"{checks:,}, of which {bad:,} found another CPU than the thread's"))
+    if plan.slots_ns:
+        updates = sum(result.slot_updates for result in results)
+        longest = max(result.longest_slot_update_ns for result in results)
+        rows.append(("slot updates", f"{updates:,}, the longest took {_ms(longest)}"))
+    return rows
+
+
+def _table(plan: Plan, results: Sequence[Result]) -> list[str]:
+    heads = ["VM", "vCPU", "TID", "loops"]
+    fields = ["tid", "loops"]
+    if not plan.program:
+        heads += ["KVM_RUN", "EINTR", "longest ms"]
+        fields += ["kvm_runs", "eintr"]
+    cells = [heads]
+    for vm, result in enumerate(results):
+        for index, one in enumerate(result.vcpus):
+            row = [str(vm), str(index), str(one.tid), *(f"{getattr(one, name):,}" for name in fields[1:])]
+            cells.append(row if plan.program else [*row, f"{one.longest_run_ns / 1e6:.3f}"])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3f} ms"

@@ -1,0 +1,190 @@
+"""`sldtrace guest run`: run a bundled guest, disturb it as asked for, say how far it came."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import click
+
+from sldtrace.commands.guest import outcome
+from sldtrace.commands.guest.listing import instruction
+from sldtrace.commands.guest.options import Period, Signal, parse_cpus
+from sldtrace.durations import Duration, render
+from sldtrace.errors import UsageError
+from sldtrace.host import splitlock
+from sldtrace.vmm import guests, memory
+from sldtrace.vmm.kicks import Kind
+from sldtrace.vmm.plan import Plan
+
+_MOST_VMS = 8
+_MOST_LOAD = 64
+
+_SIGALRM, _SIGUSR1 = 14, 10
+
+
+@click.command("run")
+@click.argument("name", metavar="[GUEST]", default="split-bts")
+@click.option(
+    "--timeout",
+    type=Period("1us", "1h"),
+    default="1ms",
+    show_default=True,
+    help="Kick the guest out of KVM_RUN after this time (500us, 1ms, 0.02), or none: never.",
+)
+@click.option(
+    "--kick",
+    type=click.Choice([kind.value for kind in Kind]),
+    default=Kind.TIMER.value,
+    show_default=True,
+    help="timer: timer_create, to the vCPU's thread, anew for each KVM_RUN. itimer: setitimer, SIGALRM to the"
+    " process. tgkill: from another thread. immediate-exit: the same without a signal mask.",
+)
+@click.option(
+    "--signal",
+    "signo",
+    type=Signal(),
+    help="The signal of the kick, by name or number.  [default: SIGUSR1; with --kick itimer SIGALRM]",
+)
+@click.option(
+    "--duration",
+    type=Duration("1ms", "24h"),
+    default="2s",
+    show_default=True,
+    help="Stop after this time (500ms, 2s, 10m).",
+)
+@click.option(
+    "--vcpus",
+    type=click.IntRange(1, memory.MAX_VCPUS),
+    default=1,
+    show_default=True,
+    help="vCPUs of the VM, each a thread.",
+)
+@click.option(
+    "--operands",
+    type=click.Choice(["separate", "shared"]),
+    default="separate",
+    show_default=True,
+    help="Whether each vCPU locks its own cache lines or all the same.",
+)
+@click.option(
+    "--vms", type=click.IntRange(1, _MOST_VMS), default=1, show_default=True, help="VMs, each a process."
+)
+@click.option("--cpus", callback=parse_cpus, help="Pin the vCPU threads to these CPUs, in turn (0,2-3).")
+@click.option(
+    "--offset",
+    type=click.IntRange(0, guests.CACHE_LINE - 1),
+    help="Put the operand this many bytes into a cache line.",
+)
+@click.option(
+    "--every", type=click.IntRange(1, 2**31 - 1), help="N of a guest that does something once in N."
+)
+@click.option(
+    "--migrate",
+    type=Period("10us", "1h"),
+    default="none",
+    show_default=True,
+    help="Move the vCPU threads to their next CPU, of --cpus or all, this often.",
+)
+@click.option(
+    "--memory-slots",
+    "slots",
+    type=Period("10us", "1h"),
+    default="none",
+    show_default=True,
+    help="Add or remove a memory slot of the VM this often.",
+)
+@click.option(
+    "--load",
+    type=click.IntRange(0, _MOST_LOAD),
+    default=0,
+    show_default=True,
+    help="Processes beside it that do nothing but use their CPU.",
+)
+@click.option("--program", is_flag=True, help="Run it as an ordinary program instead, without KVM.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def run_guest(
+    name: str,
+    timeout: int,
+    kick: str,
+    signo: int | None,
+    duration: int,
+    vcpus: int,
+    operands: str,
+    vms: int,
+    cpus: tuple[int, ...],
+    offset: int | None,
+    every: int | None,
+    migrate: int,
+    slots: int,
+    load: int,
+    program: bool,
+    as_json: bool,
+) -> None:
+    """Run GUEST (split-bts) for a while and print how far it came. Needs /dev/kvm, and no compiler.
+
+    Each VM runs in a process of its own, which ends with this one. Their IDs are printed on stderr,
+    so that `sldtrace record --pid` can be aimed at them from another terminal. The signal of the kick
+    is open inside KVM_RUN only and taken after it. Ctrl-C ends it early, with the results so far.
+
+    Exit status: 0 also without progress, 1 if the guest could not be run.
+    """
+    if kick == Kind.ITIMER and signo not in (None, _SIGALRM):
+        raise UsageError(
+            "setitimer sends SIGALRM and nothing else", "leave out --signal, or use --kick tgkill"
+        )
+    plan = Plan(
+        guest=guests.load(name).adjusted(offset, every),
+        duration_ns=duration,
+        timeout_ns=timeout,
+        kick=Kind(kick),
+        signo=signo or (_SIGALRM if kick == Kind.ITIMER else _SIGUSR1),
+        vcpus=vcpus,
+        shared=operands == "shared",
+        cpus=_cpus(cpus, bool(migrate)),
+        migrate_ns=migrate,
+        slots_ns=slots,
+        program=program,
+    )
+    host = splitlock.read()
+
+    # Only now: list and --help need none of it.
+    from sldtrace.vmm.children import Children
+
+    def announce(number: int, pid: int, tids: Sequence[int]) -> None:
+        what = "as a program" if program else f"as VM {number}" if vms > 1 else "as a VM"
+        where = "" if program else f"; {instruction(plan.guest)}"
+        threads = f"thread{'s' if len(tids) > 1 else ''} {', '.join(map(str, tids))}"
+        click.echo(
+            f"sldtrace: guest {plan.guest.name} runs {what} in process {pid}, {threads}"
+            f" for {render(duration)}{where}",
+            err=True,
+        )
+
+    plans = [_rotated(plan, number * vcpus) for number in range(vms)]
+    results = Children(plans, load, sorted(set(cpus))).run(announce)
+    if as_json:
+        click.echo(json.dumps(outcome.as_json(plan, host, results), indent=2))
+    else:
+        click.echo(outcome.as_text(plan, host, results))
+
+
+def _cpus(wanted: tuple[int, ...], migrate: bool) -> tuple[int, ...]:
+    # The CPUs to pin to; all that we may use where threads are to be moved and none are named.
+    allowed = os.sched_getaffinity(0)
+    if bad := sorted(set(wanted) - allowed):
+        raise UsageError(
+            f"CPU {bad[0]} is offline, missing, or not allowed to this process",
+            f"CPUs that are: {','.join(map(str, sorted(allowed)))}",
+        )
+    cpus = wanted or (tuple(sorted(allowed)) if migrate else ())
+    if migrate and len(set(cpus)) < 2:
+        raise UsageError("moving threads needs two CPUs", "see --cpus and taskset(1)")
+    return cpus
+
+
+def _rotated(plan: Plan, by: int) -> Plan:
+    # The next VM's first vCPU comes onto the CPU after the last one's.
+    from dataclasses import replace
+
+    cut = by % len(plan.cpus) if plan.cpus else 0
+    return replace(plan, cpus=plan.cpus[cut:] + plan.cpus[:cut])

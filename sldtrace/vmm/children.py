@@ -1,0 +1,193 @@
+"""The processes of a run, one for each VM and CPU load: they end with us, and when they die we say why."""
+
+import faulthandler
+import json
+import os
+import resource
+import select
+import signal
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from types import FrameType
+from typing import Any, NoReturn
+
+from sldtrace.errors import EXIT_ERROR, EXIT_USAGE, SldtraceError, UsageError
+from sldtrace.vmm import libc, signals
+from sldtrace.vmm.monitor import Monitor
+from sldtrace.vmm.plan import Plan, Result, VcpuResult
+
+# How much longer than its duration a run may take (starting, the last kicks) before it is killed.
+GRACE_S = 30.0
+
+# Called for each process when its threads are there: its number (from 0), its PID, their TIDs.
+Announce = Callable[[int, int, list[int]], None]
+
+
+class Children:
+    """Runs plans in processes of their own, side by side, and CPU load beside them. For one run().
+
+    Whatever happens to this process, they end: by SIGTERM at SIGINT, SIGTERM and SIGHUP, by SIGKILL when the
+    time is long over, and by PR_SET_PDEATHSIG when this process is killed.
+    """
+
+    def __init__(self, plans: Sequence[Plan], load: int = 0, load_cpus: Sequence[int] = ()) -> None:
+        self._plans, self._load, self._load_cpus = plans, load, load_cpus
+        self._pids: dict[int, int] = {}  # descriptor of the pipe -> PID
+        self._loads: list[int] = []
+
+    def run(self, announce: Announce) -> list[Result]:
+        """The results in the order of the plans. Raises SldtraceError for the first one that failed."""
+        plans = self._plans
+        lines: dict[int, bytes] = {}
+        numbers: dict[int, int] = {}
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ENDING)
+        with signals.handled(self._end, *signals.ENDING):
+            try:
+                for _ in range(self._load):
+                    self._loads.append(_fork(partial(_spin, self._load_cpus)))
+                for number, plan in enumerate(plans):
+                    pipe = self._start(plan)
+                    lines[pipe], numbers[pipe] = b"", number
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+                deadline = time.monotonic() + max(plan.duration_ns for plan in plans) / 1e9 + GRACE_S
+                messages = self._listen(lines, numbers, deadline, announce)
+                return [self._result(number, pipe, messages[pipe]) for pipe, number in numbers.items()]
+            finally:
+                self._kill()
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def _start(self, plan: Plan) -> int:
+        ours, theirs = os.pipe()
+
+        def child() -> None:
+            os.close(ours)
+            _work(plan, theirs)
+
+        pid = _fork(child)
+        os.close(theirs)
+        self._pids[ours] = pid
+        return ours
+
+    def _listen(
+        self, lines: dict[int, bytes], numbers: dict[int, int], deadline: float, announce: Announce
+    ) -> dict[int, dict[str, Any]]:
+        """Reads all pipes to their ends; the last message of each."""
+        messages: dict[int, dict[str, Any]] = {pipe: {} for pipe in lines}
+        left = set(lines)
+        while left:
+            ready, _, _ = select.select(list(left), [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise SldtraceError(f"the guest did not end {GRACE_S:.0f} s after its time", "it was killed")
+            for pipe in ready:
+                data = os.read(pipe, 65536)
+                *whole, lines[pipe] = (lines[pipe] + data).split(b"\n")
+                for line in whole:
+                    messages[pipe] = json.loads(line)
+                    if tids := messages[pipe].get("tids"):
+                        announce(numbers[pipe], self._pids[pipe], tids)
+                if not data:
+                    left.remove(pipe)
+        return messages
+
+    def _result(self, number: int, pipe: int, message: dict[str, Any]) -> Result:
+        _, status = os.waitpid(self._pids[pipe], 0)
+        os.close(pipe)
+        del self._pids[pipe]
+        code = os.waitstatus_to_exitcode(status)
+        if "error" in message:
+            kind = UsageError if message["status"] == EXIT_USAGE else SldtraceError
+            raise kind(message["error"], message["hint"])
+        if "result" in message:
+            fields = message["result"]
+            return Result(**{**fields, "vcpus": tuple(VcpuResult(**one) for one in fields["vcpus"])})
+        if code == -signal.SIGBUS:
+            raise _killed_by_sigbus(self._plans[number])
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        raise SldtraceError(f"the process of the guest {how}", "see the kernel log")
+
+    def _end(self, signum: int, frame: FrameType | None) -> None:
+        # The others come with their results so far, which ends the reading.
+        for pid in self._pids.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _kill(self) -> None:
+        for pid in [*self._pids.values(), *self._loads]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        for pipe in self._pids:
+            os.close(pipe)
+        self._pids, self._loads = {}, []
+
+
+def _killed_by_sigbus(plan: Plan) -> SldtraceError:
+    what = f"at a split lock of guest {plan.guest.name}" if plan.guest.crosses_line else "for another reason"
+    where = f" ({plan.guest.locked:#x})" if plan.guest.crosses_line and not plan.program else ""
+    return SldtraceError(
+        f"the kernel killed the monitor by SIGBUS {what}{where}, as it would any VMM",
+        "that is split_lock_detect=fatal on the kernel's command line; warn is the default",
+    )
+
+
+def _fork(work: Callable[[], None]) -> int:
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        raise SldtraceError(f"no process for the guest: {error.strerror}", "see ulimit -u") from error
+    if pid == 0:
+        _child(parent, work)
+    return pid
+
+
+def _child(parent: int, work: Callable[[], None]) -> NoReturn:
+    # Never returns into the caller's frames: whatever they would do at their end is the parent's to do.
+    status = 1
+    try:
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGBUS of the fatal mode is expected
+        faulthandler.disable()
+        if os.getppid() == parent:
+            work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _spin(cpus: Sequence[int]) -> None:
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+    for number in signals.ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    while True:
+        pass
+
+
+def _work(plan: Plan, pipe: int) -> None:
+    def send(message: dict[str, Any]) -> None:
+        os.write(pipe, json.dumps(message).encode() + b"\n")
+
+    def started(tids: list[int]) -> None:
+        send({"tids": tids})
+
+    try:
+        if plan.program:
+            from sldtrace.vmm import program
+
+            result = program.run(plan, started)
+        else:
+            result = Monitor(plan).run(started)
+        send({"result": asdict(result)})
+    except SldtraceError as error:
+        send({"error": error.message, "hint": error.hint, "status": error.exit_status})
+    except OSError as error:
+        # A CPU that has gone offline, above all.
+        send({"error": f"the guest was ended: {error.strerror}", "hint": None, "status": EXIT_ERROR})

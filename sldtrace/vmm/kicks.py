@@ -1,0 +1,161 @@
+"""What kicks a vCPU thread out of KVM_RUN: timers of the kernel, and a thread that sends signals."""
+
+import ctypes
+import enum
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from sldtrace.vmm import abi, libc
+
+
+class Kind(enum.StrEnum):
+    """How the signal is made."""
+
+    TIMER = "timer"  # timer_create(2), SIGEV_THREAD_ID: to the vCPU's thread, anew for each KVM_RUN
+    ITIMER = "itimer"  # setitimer(2): SIGALRM to the process, periodic
+    TGKILL = "tgkill"  # tgkill(2) by another thread, periodic
+    IMMEDIATE_EXIT = "immediate-exit"  # kvm_run.immediate_exit = 1, then tgkill; the signal is never blocked
+
+
+class Kick(Protocol):
+    """What the run loop of a vCPU does for its kicks.
+
+    Both calls stand in the loop: they must be fast and their results are not looked at.
+    """
+
+    @property
+    def arm(self) -> Callable[[], None]:
+        """Before KVM_RUN."""
+
+    @property
+    def drain(self) -> Callable[[], None]:
+        """After a KVM_RUN that ended by EINTR: takes the signal, which is pending."""
+
+    def close(self) -> None:
+        """Ends it, and takes the signal if it is pending. May be called twice."""
+
+
+def _nothing() -> None:
+    pass
+
+
+class PosixTimer:
+    """timer_create(2) on CLOCK_MONOTONIC with SIGEV_THREAD_ID; drained by sigtimedwait(2).
+
+    `timeout_ns` nanoseconds after arm(), thread `tid` of this process gets signal `signo`, which it must
+    have blocked; if `periodic`, then again and again, from the making on. Raises SldtraceError if the kernel
+    refuses the timer.
+    """
+
+    def __init__(self, timeout_ns: int, signo: int, tid: int, periodic: bool = False) -> None:
+        event = libc.Sigevent(sigev_signo=signo, sigev_notify=libc.SIGEV_THREAD_ID, sigev_tid=tid)
+        self._timer: ctypes.c_void_p | None = ctypes.c_void_p()
+        if libc.timer_create(libc.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)):
+            raise libc.failure("timer_create", "see RLIMIT_SIGPENDING (ulimit -i)")
+        spec = libc.Itimerspec(libc.Timespec.of(timeout_ns if periodic else 0), libc.Timespec.of(timeout_ns))
+        self.arm = libc.quick("timer_settime", self._timer, 0, ctypes.byref(spec), None)
+        self.drain = take(signo)
+        # Once with its result looked at; the loop repeats the very same call.
+        if libc.timer_settime(self._timer, 0, ctypes.byref(spec), None):
+            error = libc.failure("timer_settime")
+            self.close()
+            raise error
+
+    def close(self) -> None:
+        if self._timer is not None:
+            libc.timer_delete(self._timer)
+            self._timer = None
+            self.drain()
+
+
+class Pending:
+    """Signals that come from elsewhere and are blocked outside KVM_RUN (KVM_SET_SIGNAL_MASK)."""
+
+    arm = staticmethod(_nothing)
+
+    def __init__(self, signo: int) -> None:
+        self.drain = take(signo)
+
+    def close(self) -> None:
+        self.drain()
+
+
+class Flag:
+    """Signals that come from elsewhere, are never blocked, and come with kvm_run.immediate_exit set.
+
+    So do VMMs that use no signal mask: a signal just before KVM_RUN is not lost, because the flag makes
+    KVM_RUN return at once (Documentation/virt/kvm/api.rst, 5, immediate_exit).
+    """
+
+    arm = staticmethod(_nothing)
+    close = staticmethod(_nothing)
+
+    def __init__(self, state: abi.Run) -> None:
+        self._state = state
+
+    def drain(self) -> None:
+        self._state.immediate_exit = 0
+
+
+def take(signo: int) -> Callable[[], None]:
+    """A call that takes `signo` if it is pending for the calling thread."""
+    return libc.quick("sigtimedwait", ctypes.byref(libc.sigset(signo)), None, ctypes.byref(libc.Timespec()))
+
+
+class Source(Protocol):
+    """Something that sends the signal periodically, to all vCPUs of the process."""
+
+    def start(self) -> None:
+        """The first signal comes one period later."""
+
+    def stop(self) -> None:
+        """No signal is sent afterwards. May be called twice."""
+
+
+class IntervalTimer:
+    """setitimer(2), ITIMER_REAL: SIGALRM to the process, which a thread gets that has it open."""
+
+    def __init__(self, period_ns: int) -> None:
+        self._seconds = period_ns / 1e9
+
+    def start(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._seconds, self._seconds)
+
+    def stop(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class Sender:
+    """A thread that sends `signo` to each of `threads` (threading.get_ident()) every `period_ns`, by tgkill.
+
+    With `states`, the kvm_run of the vCPUs, immediate_exit is set before.
+    """
+
+    def __init__(self, period_ns: int, signo: int, threads: list[int], states: list[abi.Run]) -> None:
+        self._period, self._signo = period_ns, signo
+        self._threads, self._states = threads, states
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kicks", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic_ns() + self._period
+        while not self._stop.wait(max(0, due - time.monotonic_ns()) / 1e9):
+            for state in self._states:
+                state.immediate_exit = 1
+            for thread in self._threads:
+                with suppress(ProcessLookupError):  # its vCPU has failed
+                    signal.pthread_kill(thread, self._signo)
+            # Where the machine is too slow for the period, the next one begins now: no burst to catch up.
+            due = max(due + self._period, time.monotonic_ns())

@@ -1,0 +1,54 @@
+"""What is to be run in one process, and what came of it."""
+
+from dataclasses import dataclass
+
+from sldtrace.vmm.guests import Guest
+from sldtrace.vmm.kicks import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One VM, or one ordinary program, with everything that disturbs it. Times are nanoseconds; 0: never."""
+
+    guest: Guest
+    duration_ns: int
+    timeout_ns: int = 1_000_000  # the period of the kicks
+    kick: Kind = Kind.TIMER
+    signo: int = 10  # SIGUSR1
+    vcpus: int = 1
+    shared: bool = False  # all vCPUs on one operand
+    cpus: tuple[int, ...] = ()  # vCPU n is pinned to the n-th, from the beginning again; empty: not pinned
+    migrate_ns: int = 0  # move each vCPU thread to the next of `cpus` this often
+    slots_ns: int = 0  # add or remove a memory slot this often
+    program: bool = False  # no VM: the guest's code as an ordinary program
+
+
+@dataclass(frozen=True, slots=True)
+class VcpuResult:
+    """What one vCPU thread did. Times are nanoseconds of CLOCK_MONOTONIC."""
+
+    tid: int
+    loops: int  # that the guest finished, by its own counter
+    kvm_runs: int = 0  # calls of KVM_RUN
+    eintr: int = 0  # calls of KVM_RUN that returned EINTR
+    io_exits: int = 0  # calls of KVM_RUN that returned because the guest wrote to a port
+    longest_run_ns: int = 0  # the longest call of KVM_RUN, two clock readings of the monitor included
+    rip: int | None = None  # where the guest stood at the end; None: not known, of a program
+    reported: int | None = None  # the last number that the guest wrote to the port: 32 bits of its counter
+    reported_ns: int | None = None  # when, after the beginning
+    cpu_checks: int = 0  # how often the CPU was looked at after KVM_RUN while nobody moved the thread
+    cpu_mismatches: int = 0  # how often it was not the one that the thread had been moved to
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one process did."""
+
+    tgid: int
+    ran_ns: int  # from before the first KVM_RUN until the vCPUs were told to stop
+    interrupted: bool  # whether a signal ended it before the time was over
+    locked: int  # address of the instruction under test: the guest's, or of a program the process's
+    vcpus: tuple[VcpuResult, ...]
+    migrations: int = 0  # how often the threads were moved
+    slot_updates: int = 0
+    longest_slot_update_ns: int = 0

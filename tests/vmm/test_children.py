@@ -1,0 +1,292 @@
+"""Whole runs in processes of their own: on a real KVM where there is one, and what happens when they die."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.host import splitlock
+from sldtrace.vmm import children, guests, memory
+from sldtrace.vmm.children import Children
+from sldtrace.vmm.kicks import Kind
+from sldtrace.vmm.kvm import DEVICE
+from sldtrace.vmm.plan import Plan, Result
+
+MS = 1_000_000
+CPUS = tuple(sorted(os.sched_getaffinity(0)))
+HOUR = 3600 * 1000 * MS
+
+needs_kvm = pytest.mark.skipif(
+    not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"{DEVICE} is missing or may not be opened"
+)
+nothing_traps = pytest.mark.skipif(
+    splitlock.read().detects_split_locks, reason="split locks may trap on this host"
+)
+
+
+def plan(name: str = "split-bts", duration_ns: int = 60 * MS, **changes: object) -> Plan:
+    return replace(Plan(guests.load(name), duration_ns), **changes)  # type: ignore[arg-type]
+
+
+def run(*plans: Plan) -> list[Result]:
+    before = os.listdir("/proc/self/fd")
+    try:
+        return Children(plans).run(lambda number, pid, tids: None)
+    finally:
+        assert os.listdir("/proc/self/fd") == before
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # none is left, not even dead
+
+
+@needs_kvm
+@nothing_traps
+@pytest.mark.parametrize("name", guests.names())
+def test_every_guest_makes_progress_where_nothing_traps(name: str) -> None:
+    (result,) = run(plan(name))
+    (vcpu,) = result.vcpus
+    assert vcpu.loops > 0
+    assert vcpu.kvm_runs == vcpu.eintr + vcpu.io_exits > 1
+    assert result.ran_ns >= 60 * MS
+    assert vcpu.longest_run_ns > 0
+    assert not result.interrupted
+    assert vcpu.rip is not None
+    assert memory.CODE < vcpu.rip < memory.CODE_LIMIT
+
+
+@needs_kvm
+@nothing_traps
+@pytest.mark.parametrize("name", ["split-bts", "split-xadd", "split-cmpxchg", "split-xchg"])
+def test_progress_at_every_offset(name: str) -> None:
+    guest = guests.load(name)
+    for offset in (0, 1, *range(64 - guest.width + 1, 64)):
+        # On a busy machine a vCPU may not get to run in so short a time.
+        tries = (run(plan(name, 4 * MS, guest=guest.adjusted(offset)))[0] for _ in range(20))
+        assert any(result.vcpus[0].loops for result in tries), offset
+
+
+@needs_kvm
+@nothing_traps
+def test_a_guest_that_reports_knows_how_far_it_is() -> None:
+    guest = guests.load("report-split").adjusted(every=50)
+    (result,) = run(plan(guest=guest))
+    (vcpu,) = result.vcpus
+    assert vcpu.reported is not None
+    assert vcpu.reported == 50 * vcpu.io_exits
+    assert vcpu.reported <= vcpu.loops <= vcpu.reported + 50
+    assert vcpu.reported_ns is not None
+    assert vcpu.reported_ns > 0
+
+
+@needs_kvm
+@nothing_traps
+@pytest.mark.parametrize("kick", list(Kind))
+@pytest.mark.parametrize("vcpus", [1, 2])
+def test_every_kick_interrupts_every_vcpu(kick: Kind, vcpus: int) -> None:
+    signo = signal.SIGALRM if kick is Kind.ITIMER else signal.SIGRTMIN + 3
+    (result,) = run(plan("aligned-bts", 200 * MS, kick=kick, signo=int(signo), vcpus=vcpus))
+    assert len({vcpu.tid for vcpu in result.vcpus}) == vcpus
+    assert all(vcpu.loops > 0 for vcpu in result.vcpus)
+    # SIGALRM comes to the process: which vCPU it interrupts is the kernel's choice.
+    assert sum(vcpu.eintr for vcpu in result.vcpus) > 2 * vcpus
+
+
+@needs_kvm
+def test_without_kicks_a_guest_is_left_alone_until_the_end() -> None:
+    (result,) = run(plan("aligned-bts", timeout_ns=0, vcpus=2))
+    assert [(vcpu.kvm_runs, vcpu.eintr) for vcpu in result.vcpus] == [(1, 1)] * 2
+
+
+@needs_kvm
+def test_the_timer_is_relative_to_each_run() -> None:
+    # However slow the host is, no KVM_RUN but the last is ended by the timer before its time.
+    (result,) = run(plan("aligned-bts", 100 * MS, timeout_ns=20 * MS))
+    (vcpu,) = result.vcpus
+    assert vcpu.kvm_runs <= result.ran_ns // (20 * MS) + 1
+    assert vcpu.longest_run_ns > 19 * MS
+
+
+@needs_kvm
+@nothing_traps
+@pytest.mark.parametrize("shared", [False, True])
+def test_vcpus_have_their_own_counters_and_operands_as_wanted(
+    monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    # The operand of split-xadd holds the sum of the loops of all that share it: no update is lost.
+    seen: list[int] = []
+    real = memory.GuestMemory.close
+
+    def look(self: memory.GuestMemory) -> None:
+        guest = guests.load("split-xadd")
+        seen.extend(self.quadword(guest.operand + index * memory.AREA) for index in range(2))
+        os.write(write, f"{seen[0]} {seen[1]}".encode())
+        real(self)
+
+    read, write = os.pipe()
+    monkeypatch.setattr(memory.GuestMemory, "close", look)
+    (result,) = Children([plan("split-xadd", vcpus=2, shared=shared, cpus=CPUS[:2])]).run(lambda *_: None)
+    operands = [int(number) for number in os.read(read, 100).split()]
+    for descriptor in (read, write):
+        os.close(descriptor)
+    loops = [vcpu.loops for vcpu in result.vcpus]
+    # A vCPU may have been stopped between the lock and its counter.
+    expected = [sum(loops), 0] if shared else loops
+    assert all(0 <= operand - loop <= 2 for operand, loop in zip(operands, expected, strict=True)), (
+        operands,
+        loops,
+    )
+
+
+@needs_kvm
+@nothing_traps
+def test_threads_that_are_moved_are_where_they_were_moved_to() -> None:
+    if len(CPUS) < 2:
+        pytest.skip("one CPU only")
+    (result,) = run(plan("split-bts", 300 * MS, vcpus=2, cpus=CPUS, migrate_ns=2 * MS))
+    assert result.migrations > 10
+    assert all(vcpu.cpu_checks > 10 and vcpu.cpu_mismatches == 0 for vcpu in result.vcpus)
+
+
+@needs_kvm
+@nothing_traps
+def test_memory_slots_come_and_go_while_the_guest_runs() -> None:
+    (result,) = run(plan("split-bts", 200 * MS, slots_ns=MS))
+    assert result.slot_updates > 10
+    assert 0 < result.longest_slot_update_ns < result.ran_ns
+    assert result.vcpus[0].loops > 0
+
+
+@needs_kvm
+@nothing_traps
+def test_four_vms_at_once_beside_a_load() -> None:
+    results = Children([plan(duration_ns=200 * MS)] * 4, load=2, load_cpus=CPUS[:1]).run(lambda *_: None)
+    assert len({result.tgid for result in results}) == 4
+    assert all(result.vcpus[0].loops > 0 for result in results)
+
+
+@nothing_traps
+@pytest.mark.parametrize("kick", [Kind.TIMER, Kind.ITIMER, Kind.TGKILL])
+@pytest.mark.parametrize("name", [name for name in guests.names() if not guests.load(name).privileged])
+def test_a_guest_as_a_program(name: str, kick: Kind) -> None:
+    signo = signal.SIGALRM if kick is Kind.ITIMER else signal.SIGUSR1
+    (result,) = run(plan(name, program=True, kick=kick, signo=int(signo), vcpus=2))
+    assert all(vcpu.loops > 0 for vcpu in result.vcpus)
+    assert result.locked % memory.PAGE == guests.load(name).locked % memory.PAGE
+
+
+@pytest.mark.parametrize(
+    "changes", [{"guest": guests.load("own-ac")}, {"kick": Kind.IMMEDIATE_EXIT}, {"slots_ns": MS}]
+)
+def test_what_a_program_cannot_do_is_a_usage_error(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"program"):
+        run(plan(program=True, **changes))
+
+
+@needs_kvm
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (b"\x0f\x0b", "triple fault"),  # ud2, and there is no handler
+        (b"\xf4", "KVM_EXIT_HLT"),
+        (
+            b"\x48\xc7\xc0\x00\x00\x10\x00\x48\x89\x18",
+            "touched 0x100000",
+        ),  # mov $1<<20, %rax; mov %rbx, (%rax)
+    ],
+)
+def test_a_guest_that_leaves_ends_the_run_at_once_and_is_explained(code: bytes, words: str) -> None:
+    bundled = guests.load("split-bts")
+    image = bundled.image[: bundled.start - memory.CODE] + code
+    begin = time.monotonic()
+    with pytest.raises(SldtraceError, match=words):
+        run(plan(duration_ns=HOUR, guest=replace(bundled, image=image), vcpus=2))
+    assert time.monotonic() - begin < 60  # a bound: not the hour
+
+
+@nothing_traps
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_early_with_the_results_so_far(number: int) -> None:
+    handler = signal.getsignal(number)
+
+    def end(*_: object) -> None:
+        threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+
+    (result,) = Children([plan(duration_ns=HOUR, program=True)]).run(end)
+    assert result.interrupted
+    assert result.vcpus[0].loops > 0
+    assert signal.getsignal(number) is handler
+    assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGBUS, r"by SIGBUS at a split lock of guest split-bts.*; that is split_lock_detect=fatal"),
+        (signal.SIGKILL, "was killed by SIGKILL"),
+    ],
+)
+def test_a_process_that_is_killed_is_explained_and_the_other_ended(number: int, words: str) -> None:
+    pids: list[int] = []
+
+    def kill(index: int, pid: int, tids: list[int]) -> None:
+        pids.append(pid)
+        if len(pids) == 2:
+            for one in pids:
+                os.kill(one, number)
+
+    with pytest.raises(SldtraceError, match=words):
+        Children([plan(duration_ns=HOUR, program=True)] * 2).run(kill)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_run_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "GRACE_S", 0.2)
+
+    def stop(number: int, pid: int, tids: list[int]) -> None:
+        os.kill(pid, signal.SIGSTOP)
+
+    with pytest.raises(SldtraceError, match="did not end"):
+        Children([plan(duration_ns=500 * MS, program=True)]).run(stop)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_they_end_with_a_parent_that_is_killed() -> None:
+    code = (
+        "from sldtrace.vmm.children import Children; from sldtrace.vmm.plan import Plan;"
+        "from sldtrace.vmm import guests;"
+        f"Children([Plan(guests.load('split-bts'), {HOUR}, program=True)], 1)"
+        ".run(lambda number, pid, tids: print(pid, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc", parent.stdout.readline().strip())
+        # The load's process, too: it holds the pipe, so that this read ends only when it has gone.
+        parent.kill()
+        assert parent.stdout.read() == ""
+    end = time.monotonic() + 30
+    while child.exists() and "\nState:\tZ" not in (child / "status").read_text():
+        assert time.monotonic() < end, "the guest outlived its parent"
+
+
+def test_a_lost_terminal_ends_everything() -> None:
+    command = [sys.executable, "-m", "sldtrace", "guest", "run", "--program", "--duration", "1h"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(command[0], command)
+    said = b""
+    while not (match := re.search(rb"in process (\d+), thread", said)):
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 1  # the results cannot be printed any more
+    assert not Path("/proc", match[1].decode()).exists()
