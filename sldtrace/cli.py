@@ -11,6 +11,7 @@ from sldtrace import __version__
 from sldtrace.errors import EXIT_ERROR, SldtraceError
 
 COMMANDS = {
+    "check": "sldtrace.commands.check:check",
     "record": "sldtrace.commands.record:record",
     "report": "sldtrace.commands.report:report",
     "guest": "sldtrace.commands.guest:guest",

@@ -11,6 +11,7 @@ from sldtrace.analyzers import catalogue, threads
 from sldtrace.errors import SldtraceError
 from sldtrace.reporters import json as json_report
 from sldtrace.reporters import terminal
+from sldtrace.reporters.style import Style
 from tests.analyzers.synthetic import (
     BLIND,
     CLOSED_NS,
@@ -103,7 +104,7 @@ def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
         made = trace(folder, rows, opening=opening, ended=ended, detection=writes)
         found = catalogue.run(made)
         assert [finding.verdict for finding in found] == ["livelock"]
-        assert terminal.render(made, found, threads.summary(made), terminal.Style(80)).startswith("LIVELOCK")
+        assert terminal.render(made, found, threads.summary(made), Style(80)).startswith("LIVELOCK")
         json.loads(json_report.render(made, found, threads.summary(made)))
 
 

@@ -9,15 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from sldtrace.errors import SldtraceError
+from sldtrace.host import distribution
 
 # bcc is not on PyPI. Where the distributions put it; a virtual environment does not look there by itself.
 _DISTRIBUTION_PATHS = (
     "/usr/lib/python3/dist-packages",
     f"/usr/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages",
     f"/usr/lib64/python{sys.version_info.major}.{sys.version_info.minor}/site-packages",
-)
-_INSTALL = (
-    "install it from the distribution: apt install python3-bpfcc (Debian, Ubuntu) or dnf install python3-bcc"
 )
 
 
@@ -43,7 +41,9 @@ def load() -> Any:
         finally:
             if path:
                 sys.path.remove(path)
-    raise SldtraceError(f"the Python module bcc cannot be used ({reason})", _INSTALL)
+    raise SldtraceError(
+        f"the Python module bcc cannot be used ({reason})", distribution.read().install("bcc")
+    )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import click
 from sldtrace.durations import Duration
 from sldtrace.errors import UsageError
 from sldtrace.escape import escape
-from sldtrace.host import access, kernel, process, splitlock
+from sldtrace.host import access, process, splitlock
 
 if TYPE_CHECKING:
     from sldtrace.capture.recorder import Status
@@ -65,20 +65,10 @@ def record(
 
 
 def _warnings() -> list[str]:
-    lines = []
-    lock = splitlock.read()
-    if not lock.detects_split_locks:
-        lines.append("warning: this CPU has no split-lock detection: nothing can trap on this host")
-    elif lock.mode == "off" or lock.mode.startswith("ratelimit"):
-        mode = escape(lock.mode)
-        lines.append(f"warning: booted with split_lock_detect={mode}: split locks do not trap on this host")
-    if not kernel.has_tracepoint("kvm", "kvm_exit"):
-        lines.append(
-            "warning: KVM is not loaded: no VM exits and no vCPU ids will be recorded; modprobe kvm_intel"
-        )
-    if not kernel.has_btf():
-        lines.append("warning: the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes, which cost more")
-    return lines
+    why_not = splitlock.read().why_no_traps()
+    lacks = [lack for look in access.LIMITS if (lack := look())]
+    lines = [f"{lack.message}; {lack.hint}" for lack in lacks]
+    return [f"warning: {line}" for line in ([why_not] if why_not else []) + lines]
 
 
 class _Screen:

@@ -1,16 +1,26 @@
-"""Whether tracing programs may be loaded here: capabilities, tracefs, lockdown; each lack is one line."""
+"""What recording needs of this host and process, and what it is poorer without; each lack is one line."""
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
 from sldtrace.host import kernel
 
 # include/uapi/linux/capability.h
+CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
 CAP_PERFMON = 38
 CAP_BPF = 39
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that is missing: what, in one line, and what to do about it."""
+
+    message: str
+    hint: str
 
 
 def effective_capabilities(status: Path = Path("/proc/self/status")) -> int:
@@ -25,23 +35,85 @@ def may_trace(capabilities: int) -> bool:
     return bool(capabilities >> CAP_SYS_ADMIN & 1) or capabilities & needed == needed
 
 
+def sees_all_processes() -> bool:
+    """May it look at the descriptors of every process (ptrace_may_access)?"""
+    return bool(effective_capabilities() >> CAP_SYS_PTRACE & 1)
+
+
+# What nothing can be recorded without
+
+
+def machine() -> Lack | None:
+    """x86-64: split-lock detection exists on x86 only, and the probes are written for that."""
+    name = os.uname().machine
+    if name == "x86_64":
+        return None
+    return Lack(f"this is an {name} machine", "split-lock detection exists on x86 only")
+
+
+def privilege() -> Lack | None:
+    """The capabilities to load tracing programs."""
+    if may_trace(effective_capabilities()):
+        return None
+    return Lack("recording needs the right to trace the kernel", "run it as root")
+
+
+def lockdown() -> Lack | None:
+    """Lockdown below confidentiality, which refuses kprobes, tracefs and reads of kernel memory."""
+    if kernel.lockdown() != "confidentiality":
+        return None
+    return Lack(
+        "the kernel is locked down (confidentiality) and refuses tracing programs",
+        "boot with lockdown=integrity or less",
+    )
+
+
+def tracefs() -> Lack | None:
+    """tracefs: where the layouts of tracepoints are read."""
+    if kernel.tracefs() is not None:
+        return None
+    return Lack("tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing")
+
+
+def handler() -> Lack | None:
+    """The function that all is about."""
+    if kernel.HANDLER in kernel.symbols({kernel.HANDLER}):
+        return None
+    return Lack(
+        f"kernel {kernel.release()} has no function {kernel.HANDLER}",
+        "split-lock detection needs Linux 5.7 or later on x86 with CONFIG_CPU_SUP_INTEL",
+    )
+
+
+REQUIRED = (machine, privilege, lockdown, tracefs, handler)
+
+
 def require() -> None:
     """Raises SldtraceError, with what to do, if recording cannot work here."""
-    if os.uname().machine != "x86_64":
-        raise SldtraceError(
-            f"this is an {os.uname().machine} machine", "split-lock detection exists on x86 only"
-        )
-    if not may_trace(effective_capabilities()):
-        raise SldtraceError("recording needs the right to trace the kernel", "run it as root")
-    if kernel.lockdown() == "confidentiality":
-        raise SldtraceError(
-            "the kernel is locked down (confidentiality) and refuses tracing programs",
-            "boot with lockdown=integrity or less",
-        )
-    if kernel.tracefs() is None:
-        raise SldtraceError("tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing")
-    if "handle_guest_split_lock" not in kernel.symbols({"handle_guest_split_lock"}):
-        raise SldtraceError(
-            f"kernel {kernel.release()} has no function handle_guest_split_lock",
-            "split-lock detection needs Linux 5.7 or later on x86 with CONFIG_CPU_SUP_INTEL",
-        )
+    for look in REQUIRED:
+        lack = look()
+        if lack is not None:
+            raise SldtraceError(lack.message, lack.hint)
+
+
+# What a recording is poorer without
+
+
+def kvm() -> Lack | None:
+    """KVM's tracepoints: VM exits and vCPU ids come from them."""
+    if kernel.has_tracepoint("kvm", "kvm_exit"):
+        return None
+    return Lack("KVM is not loaded: no VM exits and no vCPU ids will be recorded", "modprobe kvm_intel")
+
+
+def btf() -> Lack | None:
+    """BTF: without it there is no fentry."""
+    if kernel.has_btf():
+        return None
+    return Lack(
+        "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes, which cost more",
+        "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+    )
+
+
+LIMITS = (kvm, btf)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sldtrace import __version__
-from sldtrace.host import kernel, splitlock
+from sldtrace.host import kernel, kvm, splitlock
 
 
 def clock() -> dict[str, int]:
@@ -16,16 +16,15 @@ def clock() -> dict[str, int]:
     return {"monotonic_ns": (before + time.monotonic_ns()) // 2, "realtime_ns": realtime}
 
 
-def read(proc: Path = Path("/proc")) -> dict[str, Any]:
+def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]:
     """Facts as plain JSON values; every reader of recordings relies on these names.
 
     tool (name, version), clock (see `clock`), kernel (release, version, tick_ns, lockdown), cpu (vendor,
     model, online: how many, cores: for each CPU the first CPU of its core), split_lock (see
-    host.splitlock.SplitLock), kvm (module: kvm_intel, kvm_amd or null).
+    host.splitlock.SplitLock), kvm (module: see host.kvm.module).
     """
     lock = splitlock.read(proc)
     cpu = splitlock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
-    modules = {line.split(" ", 1)[0] for line in (proc / "modules").read_text().splitlines()}
     return {
         "tool": {"name": "sldtrace", "version": __version__},
         "clock": clock(),
@@ -47,5 +46,5 @@ def read(proc: Path = Path("/proc")) -> dict[str, Any]:
             "detects_bus_locks": lock.detects_bus_locks,
             "mitigate": lock.mitigate,
         },
-        "kvm": {"module": next((m for m in ("kvm_intel", "kvm_amd") if m in modules), None)},
+        "kvm": {"module": kvm.module(set(cpu.get("flags", "").split()), proc, sys)},
     }

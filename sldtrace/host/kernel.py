@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+HANDLER = "handle_guest_split_lock"
+"""What KVM calls when a guest took the #AC of a split lock (d7e94dbdac1a, 5.7)."""
+
 BTF = Path("/sys/kernel/btf/vmlinux")
 _CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; not named by the time module
 

@@ -21,13 +21,28 @@ class SplitLock:
     detects_bus_locks: bool
     mitigate: int | None
 
+    def why_no_traps(self) -> str | None:
+        """Why no split lock can trap on this host (as #AC); None where it can."""
+        if not self.detects_split_locks:
+            return "this CPU has no split-lock detection: nothing can trap on this host"
+        if self.mode == "off" or self.mode.startswith("ratelimit"):
+            return f"booted with split_lock_detect={self.mode}: split locks do not trap on this host"
+        return None
+
 
 def parse_mode(cmdline: str, flags: set[str]) -> str:
-    """The boot mode from the kernel's command line and the CPU's flags; the last option counts."""
+    """The boot mode from the kernel's command line and the CPU's flags.
+
+    The last option counts; one that the kernel does not know means `warn` (sld_state_setup, match_option).
+    """
     if not flags & {"split_lock_detect", "bus_lock_detect"}:
         return "unsupported"
     chosen = re.findall(r"(?:^|\s)split_lock_detect=(\S+)", cmdline)
-    return chosen[-1] if chosen else "warn"
+    option = chosen[-1] if chosen else ""
+    limit = re.match(r"ratelimit:(\d{1,4})", option, re.ASCII)
+    if limit and 1 <= int(limit[1]) <= 1000:
+        return f"ratelimit:{int(limit[1])}"
+    return option if option in ("off", "fatal") else "warn"
 
 
 def cpu_fields(cpuinfo: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tests.host.fakeproc import proc
 
 
 def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
-    found = facts.read(proc(tmp_path, mitigate="0\n", cmdline="split_lock_detect=warn"))
+    found = facts.read(proc(tmp_path, mitigate="0\n", cmdline="split_lock_detect=warn"), tmp_path)
     assert json.loads(json.dumps(found)) == found
     assert list(found) == ["tool", "clock", "kernel", "cpu", "split_lock", "kvm"]
     assert found["tool"] == {"name": "sldtrace", "version": __version__}
@@ -39,7 +39,7 @@ def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
     ],
 )
 def test_the_module_of_kvm(modules: str, module: str | None, tmp_path: Path) -> None:
-    assert facts.read(proc(tmp_path, modules=modules))["kvm"] == {"module": module}
+    assert facts.read(proc(tmp_path, modules=modules), tmp_path)["kvm"] == {"module": module}
 
 
 def test_a_cpu_that_says_nothing_of_itself(tmp_path: Path) -> None:

@@ -17,6 +17,13 @@ from tests.host.fakeproc import CPUINFO, proc
         ("split_lock_detect=ratelimit:5", "ratelimit:5"),
         ("split_lock_detect=off a=b split_lock_detect=warn\n", "warn"),
         ("my_split_lock_detect=off", "warn"),
+        ("split_lock_detect=on", "warn"),
+        ("split_lock_detect=offline", "warn"),
+        ("split_lock_detect=ratelimit:1000", "ratelimit:1000"),
+        ("split_lock_detect=ratelimit:05x", "ratelimit:5"),
+        ("split_lock_detect=ratelimit:0", "warn"),
+        ("split_lock_detect=ratelimit:1001", "warn"),
+        ("split_lock_detect=\x1b[31m", "warn"),
         ("x.split_lock_detect=off", "warn"),
         ("", "warn"),
     ],
@@ -65,3 +72,19 @@ def test_a_cpuinfo_without_flags(tmp_path: Path) -> None:
     folder = proc(tmp_path)
     (folder / "cpuinfo").write_text("processor : 0\n")
     assert splitlock.read(folder).mode == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("mode", "detects", "why"),
+    [
+        ("warn", True, None),
+        ("fatal", True, None),
+        ("off", True, "booted with split_lock_detect=off"),
+        ("ratelimit:5", True, "booted with split_lock_detect=ratelimit:5"),
+        ("warn", False, "this CPU has no split-lock detection"),
+        ("unsupported", False, "this CPU has no split-lock detection"),
+    ],
+)
+def test_why_nothing_traps(mode: str, detects: bool, why: str | None) -> None:
+    said = splitlock.SplitLock(mode, detects, True, 1).why_no_traps()
+    assert said is None if why is None else said is not None and why in said

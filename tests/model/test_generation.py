@@ -44,3 +44,20 @@ def test_who_was_seen_to_sleep_has_the_penalty() -> None:
 def test_generations_are_in_order() -> None:
     begins = [each.since for each in generation.GENERATIONS]
     assert begins == sorted(begins)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (0, None),
+        (1, generation.TASK_FLAG),
+        (2, generation.PENALTY),
+        (3, generation.SWITCHABLE),
+        (4, generation.PER_CPU),
+    ],
+)
+def test_by_symbols(found: int, expected: generation.Generation | None) -> None:
+    """Each generation has the symbols of those before it."""
+    symbols = [each.symbol for each in generation.GENERATIONS]
+    assert generation.of_symbols(symbols[:found]) is expected
+    assert generation.of_symbols(symbols[1:]) is None

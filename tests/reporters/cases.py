@@ -13,6 +13,7 @@ from sldtrace.analyzers import catalogue, threads
 from sldtrace.recording.keeping import Keep
 from sldtrace.recording.writer import Writer
 from sldtrace.reporters import json, terminal
+from sldtrace.reporters.style import Style
 from sldtrace.trace import Trace
 from tests.analyzers.synthetic import (
     EARLY,
@@ -107,7 +108,7 @@ def reports(recorded: Trace) -> dict[str, str]:
     """The report in every form, by the ending of its file."""
     findings, table = catalogue.run(recorded), threads.summary(recorded)
     return {
-        "txt": terminal.render(recorded, findings, table, terminal.Style(WIDTH)),
+        "txt": terminal.render(recorded, findings, table, Style(WIDTH)),
         "json": json.render(recorded, findings, table) + "\n",
     }
 

@@ -12,6 +12,7 @@ from sldtrace.analyzers import catalogue, threads
 from sldtrace.escape import escape
 from sldtrace.host import process
 from sldtrace.reporters import json, terminal
+from sldtrace.reporters.style import Style
 from sldtrace.trace import Trace
 from tests.analyzers.synthetic import MS, VCPU, VMM, facts, loop, served, task, trace
 from tests.host import fakeproc
@@ -50,7 +51,7 @@ def harmless(text: str) -> bool:
 def rendered(recorded: Trace) -> tuple[str, str]:
     findings, table = catalogue.run(recorded), threads.summary(recorded)
     return (
-        terminal.render(recorded, findings, table, terminal.Style(80)),
+        terminal.render(recorded, findings, table, Style(80)),
         json.render(recorded, findings, table),
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 from sldtrace.analyzers import catalogue, threads
 from sldtrace.reporters import terminal
+from sldtrace.reporters.style import Style
 from sldtrace.trace import Trace
 from tests.analyzers.synthetic import (
     EARLY,
@@ -36,7 +37,7 @@ RED, YELLOW, GREEN = "\x1b[31;1m", "\x1b[33;1m", "\x1b[32;1m"
 
 def render(recorded: Trace, width: int = 80, colour: bool = False) -> str:
     findings, table = catalogue.run(recorded), threads.summary(recorded)
-    return terminal.render(recorded, findings, table, terminal.Style(width, colour))
+    return terminal.render(recorded, findings, table, Style(width, colour))
 
 
 def flowing(text: str) -> str:

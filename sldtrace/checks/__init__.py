@@ -1,0 +1,1 @@
+"""`sldtrace check`: one module for each concern, each check one function with a typed result."""

@@ -1,0 +1,74 @@
+"""The kernel's own words about its split-lock detection, as far as its log still has them and may be read."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sldtrace.kernlog import message
+from sldtrace.kernlog.message import Mode
+
+_RECORD = 1 << 13  # no record is longer (CONSOLE_EXT_LOG_MAX, kernel/printk/internal.h)
+_NO_ACCESS = "no-access"  # kernlog.message.Mode
+
+
+@dataclass(frozen=True)
+class BootLog:
+    """What the log says.
+
+    readable: may it be read at all; begins: is the boot's first message still in it; mode: as in
+    kernlog.message.Mode, None where no line says it; failed: MSR_TEST_CTRL did not take the bit, so there is
+    no detection; lines: the kernel's words.
+    """
+
+    readable: bool
+    begins: bool = False
+    mode: str | None = None
+    failed: bool = False
+    lines: tuple[str, ...] = ()
+
+
+def read(path: Path = Path("/dev/kmsg")) -> BootLog:
+    """Reads the ring buffer; needs CAP_SYSLOG where kernel.dmesg_restrict is 1."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return BootLog(readable=False)
+    try:
+        return parse(_records(handle))
+    finally:
+        os.close(handle)
+
+
+# One read is one record; EPIPE: it was overwritten meanwhile (Documentation/ABI/testing/dev-kmsg).
+def _records(handle: int) -> list[bytes]:
+    records = []
+    while True:
+        try:
+            record = os.read(handle, _RECORD)
+        except BrokenPipeError:
+            continue
+        except OSError:
+            break
+        if not record:
+            break
+        records.append(record)
+    return records
+
+
+def parse(records: list[bytes]) -> BootLog:
+    """The same from records in the form of /dev/kmsg: `priority,sequence,time,flags;text`."""
+    begins = False
+    said = []
+    for record in records:
+        head, _, text = record.partition(b";")
+        fields = head.split(b",")
+        # User space can write to the log, but not as facility 0 (kernel/printk/printk.c, devkmsg_write).
+        if len(fields) < 3 or not fields[0].isdigit() or int(fields[0]) >> 3:
+            continue
+        begins = begins or fields[1] == b"0"
+        found = message.find(text.split(b"\n", 1)[0])
+        if found and isinstance(found[1], Mode):
+            said.append(found[1])
+    modes = [one.name for one in said if one.name != _NO_ACCESS]
+    failed = any(one.name == _NO_ACCESS for one in said)
+    return BootLog(True, begins, modes[-1] if modes else None, failed, tuple(one.text for one in said))

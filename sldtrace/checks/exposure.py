@@ -1,0 +1,226 @@
+"""Can a split lock freeze a guest on this host: CPU, boot mode, kernel, sysctl, KVM."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from sldtrace.checks import bootlog
+from sldtrace.checks.bootlog import BootLog
+from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
+from sldtrace.errors import SldtraceError
+from sldtrace.host import kernel, kvm, splitlock
+from sldtrace.host.distribution import Distribution
+from sldtrace.host.splitlock import SplitLock
+from sldtrace.model import generation as generations
+from sldtrace.model import penalty as kernel_penalty
+from sldtrace.model.generation import Generation
+from sldtrace.model.penalty import Penalty
+
+
+class Exposure(StrEnum):
+    """What a guest's split lock leads to."""
+
+    FREEZES = "freezes"
+    """Its vCPU thread sleeps, and signals can keep it from ever getting on."""
+    KILLS = "kills"
+    """Its VMM gets SIGBUS."""
+    NONE = "none"
+    """It does not trap, or the trap costs no sleep."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What exposure depends on.
+
+    cpu: the fields of /proc/cpuinfo; lock.mode: by the kernel's log where that has it.
+    """
+
+    cpu: dict[str, str]
+    lock: SplitLock
+    cmdline_mode: str
+    log: BootLog
+    generation: Generation | None
+    penalty: Penalty
+    kvm: str | None
+
+    @property
+    def flags(self) -> set[str]:
+        """The CPU flags."""
+        return set(self.cpu.get("flags", "").split())
+
+
+def read(places: Places) -> Facts:
+    """The facts of the host. Raises SldtraceError where not even /proc/cpuinfo can be read."""
+    try:
+        cpu = splitlock.cpu_fields((places.proc / "cpuinfo").read_text(errors="replace"))
+        lock = splitlock.read(places.proc)
+        behaviour = generations.of_symbols(kernel.symbols(set(generations.SYMBOLS), places.proc / "kallsyms"))
+    except OSError as error:
+        raise SldtraceError(f"{error.filename} cannot be read: {error.strerror}", "mount /proc") from None
+    log = bootlog.read(places.dev / "kmsg")
+    seen = lock
+    if log.mode and lock.mode != "unsupported":
+        seen = SplitLock(log.mode, lock.detects_split_locks, lock.detects_bus_locks, lock.mitigate)
+    driver = kvm.module(set(cpu.get("flags", "").split()), places.proc, places.sys)
+    penalty = kernel_penalty.of(kernel.release(), kernel.tick_ns(), mode=seen.mode, mitigate=seen.mitigate)
+    if behaviour:
+        penalty = replace(penalty, generation=behaviour, mitigate=seen.mitigate)
+    return Facts(cpu, seen, lock.mode, log, behaviour, penalty, driver)
+
+
+def judge(facts: Facts) -> tuple[Exposure, str]:
+    """What a split lock leads to here, and why, in one sentence."""
+    lock = facts.lock
+    if not lock.detects_split_locks and "hypervisor" in facts.flags:
+        why = "this machine is itself a guest, and hypervisors do not pass split-lock detection on"
+        return Exposure.NONE, f"{why} (its own host may have it)"
+    why_not = lock.why_no_traps()
+    if why_not:
+        return Exposure.NONE, why_not
+    if facts.generation is None:
+        return Exposure.NONE, "this kernel has no split-lock detection for guests"
+    if lock.mode == "fatal":
+        return Exposure.KILLS, "split_lock_detect=fatal: a guest's split lock ends its VMM with SIGBUS"
+    if not facts.generation.sleeps:
+        return Exposure.NONE, "this kernel reports split locks, but puts nobody to sleep for them"
+    if lock.mitigate == 0:
+        return Exposure.NONE, "kernel.split_lock_mitigate=0: split locks trap, but nobody sleeps for them"
+    alive = f"{facts.penalty.alive_ns / 1e6:.3g}"
+    return (
+        Exposure.FREEZES,
+        f"a split lock puts its vCPU to sleep, and signals {alive} ms or less apart can keep it there",
+    )
+
+
+def checks(facts: Facts, distribution: Distribution) -> list[Check]:
+    """All checks of exposure."""
+    found = [cpu(facts), mode(facts, distribution), behaviour(facts), sysctl(facts), kvm_module(facts)]
+    return found if facts.log.readable else [*found, unseen_log()]
+
+
+def cpu(facts: Facts) -> Check:
+    """Does the CPU raise #AC for split locks?"""
+    name = facts.cpu.get("model name", "an unknown CPU")
+    data = {
+        "model": name,
+        "vendor": facts.cpu.get("vendor_id", "unknown"),
+        "detects_split_locks": facts.lock.detects_split_locks,
+        "detects_bus_locks": facts.lock.detects_bus_locks,
+        "is_a_guest": "hypervisor" in facts.flags,
+    }
+    if facts.lock.detects_split_locks:
+        return Check("cpu", State.NOTE, f"{name}: raises #AC for split locks", (), data)
+    if facts.log.failed:
+        text = f"{name}: detects split locks, but MSR_TEST_CTRL could not be written, says the kernel's log"
+    elif data["is_a_guest"]:
+        text = (
+            f"{name}, seen from inside a virtual machine: the kernel does not use split-lock detection there"
+        )
+    elif facts.lock.detects_bus_locks:
+        text = f"{name}: no #AC for split locks; #DB for bus locks of programs, which the kernel logs"
+    else:
+        text = f"{name}: no split-lock detection (the flag split_lock_detect is missing in /proc/cpuinfo)"
+    return Check("cpu", State.OK, text, (), data)
+
+
+def mode(facts: Facts, distribution: Distribution) -> Check:
+    """What was chosen at boot, by the command line and by the kernel's own words."""
+    log = facts.log
+    data = {
+        "mode": facts.lock.mode,
+        "command_line": facts.cmdline_mode,
+        "log": log.mode,
+        "log_lines": log.lines,
+    }
+    if facts.lock.mode == "unsupported":
+        return Check("boot mode", State.OK, "split_lock_detect has no meaning on this CPU", (), data)
+    text = f"split_lock_detect={facts.lock.mode}"
+    if log.mode and log.mode != facts.cmdline_mode:
+        text += f" by the kernel's log, although its command line means {facts.cmdline_mode}"
+    elif log.mode:
+        text += ": the kernel's log says the same"
+    elif not log.readable:
+        text += " by the command line; the kernel's log may not be read"
+    elif not log.begins:
+        text += " by the command line; the kernel's log no longer has the boot in it"
+    else:
+        text += " by the command line; the kernel's log has no line about it"
+    if facts.lock.why_no_traps() and facts.lock.mode != "warn":
+        return Check("boot mode", State.OK, text, (), data)
+    off = Fix(
+        distribution.boot_option("split_lock_detect=off"),
+        "a reboot; split locks go unnoticed, and any guest can slow down the whole host with them",
+    )
+    return Check("boot mode", State.NOTE, text, (off,) if facts.lock.detects_split_locks else (), data)
+
+
+def behaviour(facts: Facts) -> Check:
+    """What this kernel does about a split lock, and how long."""
+    penalty = facts.penalty
+    data = {
+        "release": kernel.release(),
+        "generation": facts.generation.name if facts.generation else None,
+        "tick_ns": penalty.tick_ns,
+        "penalty": None
+        if not (facts.generation and facts.generation.sleeps)
+        else {
+            "shortest_ns": penalty.shortest_sleep_ns,
+            "longest_ns": penalty.longest_sleep_ns,
+            "dead_ns": penalty.dead_ns,
+            "alive_ns": penalty.alive_ns,
+            "by_version": penalty.known,
+        },
+    }
+    text = f"Linux {kernel.release()}, HZ={round(1e9 / penalty.tick_ns)}: "
+    if facts.generation is None:
+        return Check("kernel", State.OK, text + "no handler for split locks of guests", (), data)
+    if not facts.generation.sleeps:
+        return Check("kernel", State.OK, text + "lets a task with a split lock go on at once", (), data)
+    text += (
+        f"sleeps {_ms(penalty.shortest_sleep_ns)} to {_ms(penalty.longest_sleep_ns)} ms for a split lock; "
+        f"a vCPU gets through if more than {_ms(penalty.alive_ns)} ms lie between the signals to it"
+        + (f", never at {_ms(penalty.dead_ns)} ms or less" if penalty.dead_ns else "")
+    )
+    if facts.penalty.shared_reenable:
+        text += "; with mitigate=0 detection may come back late on other CPUs (before 6.15)"
+    return Check("kernel", State.NOTE, text, (), data)
+
+
+def sysctl(facts: Facts) -> Check:
+    """Is the sleep switched on?"""
+    name, value = "kernel.split_lock_mitigate", facts.lock.mitigate
+    data = {"mitigate": value}
+    if value is None:
+        missing = f"there is no {name} (it came with 6.2)"
+        if facts.generation and facts.generation.sleeps:
+            return Check("sysctl", State.NOTE, f"{missing}: the sleep cannot be switched off", (), data)
+        return Check("sysctl", State.OK, missing, (), data)
+    if value == 0:
+        return Check("sysctl", State.OK, f"{name}=0: no sleep", (), data)
+    price = "any VM or program here may then take split locks, and slow down memory for all the others"
+    if facts.penalty.shared_reenable:
+        price += "; before 6.15 detection may come back late on other CPUs"
+    fixes: tuple[Fix, ...] = ()
+    if facts.lock.mode == "warn" and facts.lock.detects_split_locks:
+        keep = "echo kernel.split_lock_mitigate=0 > /etc/sysctl.d/90-split-lock.conf"
+        fixes = (Fix(f"sysctl {name}=0", price), Fix(keep, "the same, after each boot"))
+    return Check("sysctl", State.NOTE if fixes else State.OK, f"{name}={value}: the sleep is on", fixes, data)
+
+
+def kvm_module(facts: Facts) -> Check:
+    """Is there a KVM that could run guests?"""
+    data = {"module": facts.kvm}
+    if facts.kvm:
+        return Check("kvm", State.NOTE, f"{facts.kvm} is there", (), data)
+    wanted = "kvm_amd" if facts.cpu.get("vendor_id") == "AuthenticAMD" else "kvm_intel"
+    return Check(
+        "kvm", State.NOTE, "KVM is not loaded: no guests at present", (Fix(f"modprobe {wanted}"),), data
+    )
+
+
+def unseen_log() -> Check:
+    """Where the log may not be read: what would confirm the boot mode."""
+    return Check("kernel log", State.UNKNOWN, "the kernel's log may not be read by this user", (AS_ROOT,))
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3g}"

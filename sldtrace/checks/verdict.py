@@ -1,0 +1,100 @@
+"""All checks of the host, and what they come to."""
+
+from dataclasses import dataclass
+
+from sldtrace.checks import cores, exposure, hypervisors, recordability, virtual_machines
+from sldtrace.checks.exposure import Exposure
+from sldtrace.checks.result import Check, Fix, Places, State
+from sldtrace.host import access, distribution
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `sldtrace check` found.
+
+    exposure, why: what a guest's split lock leads to here; recordable: does sldtrace record work, None where
+    that could not be seen; groups: the checks by title, in the order to show them.
+    """
+
+    exposure: Exposure
+    why: str
+    recordable: bool | None
+    groups: dict[str, list[Check]]
+    system: str
+
+    @property
+    def exposed(self) -> bool:
+        """Can a split lock freeze or kill a guest?"""
+        return self.exposure is not Exposure.NONE
+
+    @property
+    def verdict(self) -> str:
+        """For programs; in docs/check.md."""
+        if not self.exposed:
+            return "not exposed"
+        if self.recordable is None:
+            return "exposed, recordability unknown"
+        return "exposed" if self.recordable else "exposed but not recordable here"
+
+    @property
+    def checks(self) -> list[Check]:
+        """All of them."""
+        return [check for group in self.groups.values() for check in group]
+
+    @property
+    def foreign_hypervisor(self) -> bool:
+        """Is a module loaded that certainly runs guests without KVM?"""
+        return any(
+            check.name == "hypervisor module" and check.state is State.PROBLEM for check in self.checks
+        )
+
+
+EXPOSURE, MACHINES, CORES, MODULES, RECORDING = (
+    "Exposure",
+    "Virtual machines",
+    "Cores",
+    "Other hypervisors",
+    "Recording",
+)
+
+
+def run(places: Places) -> Result:
+    """Looks at everything; nothing is changed. Raises SldtraceError where /proc cannot be read."""
+    here = distribution.read(places.root)
+    facts = exposure.read(places)
+    what, why = exposure.judge(facts)
+    privileged = access.privilege() is None
+    freezes = what is Exposure.FREEZES
+    recording = list(recordability.checks(places, here))
+    groups = {
+        EXPOSURE: exposure.checks(facts, here),
+        MACHINES: list(virtual_machines.checks(places, facts.penalty, freezes, access.sees_all_processes())),
+        CORES: [cores.check(facts.lock, places)],
+        MODULES: list(hypervisors.checks(hypervisors.look(places), here)),
+        RECORDING: recording,
+    }
+    return Result(what, why, recordable(recording, privileged), groups, here.name)
+
+
+def recordable(checks: list[Check], privileged: bool) -> bool | None:
+    """Does recording work? None where only the privilege is missing, so that the rest could not be seen."""
+    problems = {check.name for check in checks if check.state is State.PROBLEM}
+    if not privileged:
+        return False if problems - {"privilege", "tracefs"} else None
+    return not problems
+
+
+def next_steps(result: Result) -> list[Fix]:
+    """What to do first."""
+    if result.recordable is None:
+        return [Fix("run sldtrace check as root: it then sees whether a recording works")]
+    if result.exposed and result.recordable:
+        return [Fix("sldtrace record --duration 30s --output host.sld", "while a VM is slow")]
+    if result.exposed:
+        return [
+            fix
+            for check in result.groups[RECORDING]
+            if check.state is State.PROBLEM
+            for fix in check.fixes[:1]
+        ]
+    return []

@@ -1,0 +1,111 @@
+"""The VMs that run now, and the timers whose signals may reach their vCPUs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
+from sldtrace.host import signals, timers
+from sldtrace.host.timers import PosixTimer
+from sldtrace.host.vms import scan
+from sldtrace.host.vms.scan import VirtualMachine
+from sldtrace.model.penalty import Penalty
+
+_NO_INTERVAL = "/proc has no interval of them: sldtrace record measures it"
+
+
+def checks(places: Places, penalty: Penalty, freezes: bool, all_visible: bool) -> Iterator[Check]:
+    """One check for each VM, then what can be said of the whole host.
+
+    freezes: can a split lock freeze a guest here? all_visible: may this process see everybody's descriptors?
+    """
+    machines = scan.scan(places.proc)
+    for machine in machines:
+        yield virtual_machine(machine, timers.posix(machine.tgid, places.proc), penalty, freezes)
+    yield overview(machines, all_visible)
+    yield armed(timers.armed(places.proc / "timer_list"))
+
+
+def virtual_machine(
+    machine: VirtualMachine, found: list[PosixTimer] | None, penalty: Penalty, freezes: bool
+) -> Check:
+    """Who it is, and which of its timers send signals to a vCPU thread, or to the whole process."""
+    threads = {thread.tid: thread.vcpu for thread in machine.threads}
+    sending = [timer for timer in found or () if timer.signals]
+    count = len(machine.vcpus) or len(machine.threads)
+    data: dict[str, Any] = {
+        "tgid": machine.tgid,
+        "vmm": machine.description.get("vmm"),
+        "vm": machine.description.get("vm"),
+        "comm": machine.description.get("comm"),
+        "certain": machine.certain,
+        "vcpus": list(machine.vcpus),
+        "timers": None if found is None else [_timer(timer, threads) for timer in found],
+    }
+    vcpus = f"{count} {'vCPU' if count == 1 else 'vCPUs'}" if count else "vCPUs not visible"
+    text = f"{name(machine)}: {vcpus}"
+    if found is None:
+        return Check("vm", State.UNKNOWN, f"{text}; its timers cannot be read", (AS_ROOT,), data)
+    if not sending:
+        text += "; no POSIX timer sends it signals (setitimer, and signals of other threads, cannot be seen)"
+        return Check("vm", State.OK, text, (), data)
+    aims = sorted({_aim(timer, threads) for timer in sending})
+    text += f"; POSIX timers send it {', '.join(aims)}; {_NO_INTERVAL}"
+    if not freezes:
+        return Check("vm", State.NOTE, text, (), data)
+    text += (
+        f". At {penalty.alive_ns / 1e6:.3g} ms or less between signals to one vCPU a split lock can freeze it"
+    )
+    fix = Fix(f"sldtrace record --pid {machine.tgid} --duration 30s --output vm.sld")
+    return Check("vm", State.NOTE, text, (fix,), data)
+
+
+def name(machine: VirtualMachine) -> str:
+    """What people call it."""
+    vm = machine.description.get("vm")
+    called = (vm.get("name") or vm.get("id") or vm.get("uuid")) if isinstance(vm, dict) else None
+    vmm = machine.description.get("vmm") or machine.description.get("comm") or "a VMM"
+    who = f"VM {called} ({vmm}, PID {machine.tgid})" if called else f"{vmm} (PID {machine.tgid})"
+    return who if machine.certain else f"{who}, by its name only"
+
+
+def overview(machines: list[VirtualMachine], all_visible: bool) -> Check:
+    """How many, and whether that is all of them."""
+    count = f"{len(machines)} running {'VM' if len(machines) == 1 else 'VMs'} found"
+    data = {"count": len(machines), "complete": all_visible}
+    if all_visible:
+        return Check("running vms", State.OK, count, (), data)
+    text = f"{count}; the descriptors of other users' processes may not be read"
+    return Check("running vms", State.UNKNOWN, text, (AS_ROOT,), data)
+
+
+def armed(found: timers.Armed | None) -> Check:
+    """The armed timers of the whole host; the kernel does not say whose they are."""
+    if found is None:
+        text = "timers of setitimer cannot be seen: /proc/timer_list may not be read"
+        return Check("armed timers", State.UNKNOWN, text, (AS_ROOT,))
+    text = (
+        f"armed on the whole host: {found.interval} of setitimer or alarm, {found.posix} of timer_create "
+        "(the kernel does not say whose)"
+    )
+    return Check(
+        "armed timers", State.OK, text, (), {"setitimer": found.interval, "timer_create": found.posix}
+    )
+
+
+def _aim(timer: PosixTimer, threads: dict[int, int]) -> str:
+    what = signals.name(timer.signal)
+    if not timer.to_thread:
+        return f"{what} (to the process)"
+    vcpu = threads.get(timer.target)
+    return f"{what} (to TID {timer.target}" + (f", vCPU {vcpu})" if vcpu is not None else ")")
+
+
+def _timer(timer: PosixTimer, threads: dict[int, int]) -> dict[str, Any]:
+    return {
+        "signal": signals.name(timer.signal) if timer.signals else None,
+        "notify": timer.notify,
+        "to_thread": timer.to_thread,
+        "target": timer.target,
+        "vcpu": threads.get(timer.target) if timer.to_thread else None,
+        "clock": timer.clock,
+    }

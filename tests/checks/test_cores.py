@@ -1,0 +1,46 @@
+"""MSR_TEST_CTRL against what the boot mode asks for."""
+
+import pytest
+
+from sldtrace.checks import cores
+from sldtrace.checks.result import State
+from sldtrace.host.msr import Core
+from sldtrace.host.splitlock import SplitLock
+
+ON, OFF, UNREAD = Core((0, 2), True), Core((1, 3), False), Core((4,), None, why_not="Operation not permitted")
+
+
+def lock(mode: str, detects: bool = True) -> SplitLock:
+    return SplitLock(mode, detects, False, 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "found", "state", "said"),
+    [
+        ("warn", [ON, ON], State.OK, "2 cores, 2 of which with hyperthreads"),
+        ("warn", [ON, OFF], State.PROBLEM, "detection is not on for CPU 1+3"),
+        ("fatal", [ON, OFF], State.PROBLEM, "CPU 1+3"),
+        ("off", [OFF, OFF], State.OK, "split-lock detection off everywhere"),
+        ("off", [ON, OFF], State.PROBLEM, "detection is not off for CPU 0+2"),
+        ("ratelimit:5", [OFF], State.OK, "1 core,"),
+        ("warn", [Core((0,), True, moments_off=True)], State.OK, "1 of which were let go for a moment"),
+        ("warn", [ON, UNREAD], State.UNKNOWN, "Operation not permitted"),
+    ],
+)
+def test_state(mode: str, found: list[Core], state: State, said: str) -> None:
+    check = cores.judge(lock(mode), found)
+    assert check.state is state
+    assert said in check.text
+    assert bool(check.fixes) == (state is not State.OK)
+
+
+def test_how_to_see_it() -> None:
+    missing = cores.judge(lock("warn"), [Core((0,), None, why_not="No such file or directory")])
+    assert [fix.do for fix in missing.fixes] == ["modprobe msr", "run sldtrace check as root"]
+    refused = cores.judge(lock("warn"), [UNREAD])
+    assert [fix.do for fix in refused.fixes] == ["run sldtrace check as root"]
+
+
+def test_without_detection_nothing_is_read() -> None:
+    check = cores.judge(lock("unsupported", detects=False), [UNREAD])
+    assert check.state is State.OK

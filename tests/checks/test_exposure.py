@@ -1,0 +1,117 @@
+"""Whether a split lock can freeze a guest, from the facts of made-up hosts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sldtrace.checks import exposure
+from sldtrace.checks.bootlog import BootLog
+from sldtrace.checks.exposure import Exposure
+from sldtrace.checks.result import Places, State
+from sldtrace.errors import SldtraceError
+from sldtrace.model.generation import PENALTY, SWITCHABLE, TASK_FLAG
+from tests.checks.hosts import DEBIAN, facts
+from tests.host.fakeproc import proc
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected", "why"),
+    [
+        ({}, Exposure.FREEZES, "12 ms or less apart"),
+        ({"mitigate": None, "generation": PENALTY}, Exposure.FREEZES, "puts its vCPU to sleep"),
+        ({"kvm": None}, Exposure.FREEZES, "puts its vCPU to sleep"),
+        ({"mode": "fatal"}, Exposure.KILLS, "SIGBUS"),
+        ({"mode": "fatal", "mitigate": 0}, Exposure.KILLS, "SIGBUS"),
+        ({"mode": "fatal", "generation": TASK_FLAG}, Exposure.KILLS, "SIGBUS"),
+        ({"mode": "off"}, Exposure.NONE, "split_lock_detect=off"),
+        ({"mode": "ratelimit:5"}, Exposure.NONE, "split_lock_detect=ratelimit:5"),
+        ({"mitigate": 0}, Exposure.NONE, "split_lock_mitigate=0"),
+        ({"generation": TASK_FLAG, "mitigate": None}, Exposure.NONE, "puts nobody to sleep"),
+        ({"generation": None}, Exposure.NONE, "no split-lock detection for guests"),
+        ({"detects": False, "mode": "unsupported"}, Exposure.NONE, "CPU has no split-lock detection"),
+        ({"detects": False, "bus": True}, Exposure.NONE, "CPU has no split-lock detection"),
+        ({"detects": False, "flags": "vmx hypervisor"}, Exposure.NONE, "itself a guest"),
+    ],
+)
+def test_exposure(changed: dict[str, Any], expected: Exposure, why: str) -> None:
+    what, said = exposure.judge(facts(**changed))
+    assert what is expected
+    assert why in said
+
+
+def test_the_kernels_log_goes_before_the_command_line(tmp_path: Path) -> None:
+    folder = proc(tmp_path, cmdline="split_lock_detect=off")
+    (folder / "kallsyms").write_text("0 T handle_guest_split_lock\n0 t __split_lock_reenable\n")
+    places = Places(proc=folder, sys=tmp_path, dev=tmp_path, root=tmp_path)
+    found = exposure.read(places)
+    assert (found.lock.mode, found.generation, found.kvm) == ("off", PENALTY, "kvm_intel")
+    assert not found.log.readable
+    assert [one.name for one in exposure.checks(found, DEBIAN)][-1] == "kernel log"
+    said = exposure.mode(facts(mode="fatal", cmdline_mode="off", log=BootLog(True, True, "fatal")), DEBIAN)
+    assert "fatal by the kernel's log, although its command line means off" in said.text
+
+
+def test_no_proc_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SldtraceError, match="cpuinfo cannot be read"):
+        exposure.read(Places(proc=tmp_path, sys=tmp_path, dev=tmp_path, root=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (BootLog(True, True, "warn"), "the kernel's log says the same"),
+        (BootLog(False), "may not be read"),
+        (BootLog(True, False), "no longer has the boot in it"),
+        (BootLog(True, True), "no line about it"),
+    ],
+)
+def test_how_the_mode_is_known(log: BootLog, said: str) -> None:
+    assert said in exposure.mode(facts(log=log), DEBIAN).text
+
+
+def test_what_to_do_has_commands_where_it_helps() -> None:
+    sysctl = exposure.sysctl(facts())
+    assert [fix.do for fix in sysctl.fixes] == [
+        "sysctl kernel.split_lock_mitigate=0",
+        "echo kernel.split_lock_mitigate=0 > /etc/sysctl.d/90-split-lock.conf",
+    ]
+    assert "before 6.15" in exposure.sysctl(facts(generation=SWITCHABLE)).fixes[0].price
+    for fine in (facts(mitigate=0), facts(mode="off"), facts(detects=False), facts(mode="fatal")):
+        assert exposure.sysctl(fine).fixes == ()
+    missing = exposure.sysctl(facts(mitigate=None, generation=PENALTY))
+    assert "cannot be switched off" in missing.text
+    assert exposure.mode(facts(), DEBIAN).fixes
+    assert not exposure.mode(facts(mode="off"), DEBIAN).fixes
+
+
+def test_the_kernels_thresholds_are_shown() -> None:
+    said = exposure.behaviour(facts())
+    assert "sleeps 12 to 16 ms" in said.text
+    assert "more than 12 ms" in said.text
+    assert "never at 8 ms or less" in said.text
+    assert said.data["penalty"]["alive_ns"] == 12_000_000
+    assert exposure.behaviour(facts(generation=TASK_FLAG)).data["penalty"] is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "raises #AC"),
+        ({"detects": False}, "no split-lock detection"),
+        ({"detects": False, "bus": True}, "#DB for bus locks"),
+        ({"detects": False, "flags": "hypervisor"}, "inside a virtual machine"),
+        ({"detects": False, "log": BootLog(True, True, None, failed=True)}, "could not be written"),
+    ],
+)
+def test_the_cpu(changed: dict[str, Any], said: str) -> None:
+    assert said in exposure.cpu(facts(**changed)).text
+
+
+def test_kvm() -> None:
+    assert exposure.kvm_module(facts()).fixes == ()
+    (fix,) = exposure.kvm_module(facts(kvm=None)).fixes
+    assert fix.do == "modprobe kvm_intel"
+    (fix,) = exposure.kvm_module(facts(kvm=None, cpu={"vendor_id": "AuthenticAMD"})).fixes
+    assert fix.do == "modprobe kvm_amd"
+    assert exposure.kvm_module(facts()).state is State.NOTE
