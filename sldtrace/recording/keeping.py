@@ -52,6 +52,7 @@ class Keeper:
     def __init__(self, keep: Keep, schema: Schema, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.account = Released(limit_ns=keep.time_ns, limit_bytes=keep.bytes)
         self.tasks = KnownTasks(schema.records["task"])
+        self._detail: tuple[Records, int] | None = None
         self.gone: dict[str, int] = dict.fromkeys(schema.records, 0)
         self.boundary = FILE_HEADER_SIZE
         self._keep = keep
@@ -70,6 +71,8 @@ class Keeper:
         extent.following = header.sequence + 1
         if header.type == ChunkType.RECORDS and records is not None:
             name = self._names[header.kind]
+            if name == "detail":
+                self._detail = records[-1:].copy(), header.sequence
             if name == "task":
                 self.tasks.note(records, header.sequence)
             elif name == "lost":
@@ -118,8 +121,19 @@ class Keeper:
         for extent in due:
             self._count(extent)
         self.account.below = due[-1].following
+        if len(self.carried().get("detail", ())):
+            self.account.records["detail"] -= 1  # it is written again
         self.boundary = oldest
         return True
+
+    def carried(self) -> dict[str, Records]:
+        """What has to be written again because it lies in what was let go: names, and the level of detail."""
+        below = self.account.below
+        found = {"task": self.tasks.written_before(below)}
+        if self._detail is not None:
+            records, sequence = self._detail
+            found["detail"] = records[: sequence < below]
+        return found
 
     def _count(self, extent: _Extent) -> None:
         for name, count in extent.records.items():

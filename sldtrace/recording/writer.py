@@ -37,7 +37,8 @@ REPEAT_BYTES = 16 << 20
 
 _REPEATED_BYTES = 1 << 20  # of facts and schema, before compression
 _LARGEST_BLOCK = 1 << 20  # of a file system, in bytes; ZFS has the largest
-_REPEATED_ENTRIES = 4096  # of a group of facts: the newest processes, if there were more
+REPEATED_ENTRIES = 4096
+"""Facts that are repeated include so many entries of a group: the newest processes, if there were more."""
 
 
 class Writer:
@@ -140,7 +141,7 @@ class Writer:
         self.flush()
         text = pack_json({"facts": dict(facts)})
         if self._keeper:
-            self._facts = newest(merge(self._facts, facts), _REPEATED_ENTRIES)
+            self._facts = newest(merge(self._facts, facts), REPEATED_ENTRIES)
         self._write_json(ChunkType.UPDATE, text)
 
     def flush(self) -> None:
@@ -208,7 +209,7 @@ class Writer:
     def _description(self) -> dict[str, Any]:
         # Facts, schema and account of what was let go. Updates may be let go, so with a limit the facts
         # include them, of too many only the newest.
-        facts, entries = self._facts, _REPEATED_ENTRIES
+        facts, entries = self._facts, REPEATED_ENTRIES
         while entries > 1 and len(pack_json(facts)) > _REPEATED_BYTES:
             entries //= 2
             facts = newest(facts, entries)
@@ -228,14 +229,13 @@ class Writer:
         if keeper is None or self._file is None:
             return
         before = keeper.boundary
-        task = self._schema.records["task"]
-        reserve = self._opening_bytes + len(keeper.tasks) * task.size
+        reserve = self._opening_bytes + len(keeper.tasks) * self._schema.records["task"].size
         if not keeper.release(self._end + incoming + reserve):
             return
-        names = keeper.tasks.written_before(keeper.account.below)
-        step = self._pending["task"].capacity
-        for start in range(0, len(names), step):
-            self._write_chunk(task, names[start : start + step])
+        for kind, records in keeper.carried().items():
+            step = self._pending[kind].capacity
+            for start in range(0, len(records), step):
+                self._write_chunk(self._schema.records[kind], records[start : start + step])
         self._repeat()
         try:
             # The block that the last hole ended in is free only when it is wholly in one.

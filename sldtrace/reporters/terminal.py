@@ -175,13 +175,18 @@ def _incomplete(trace: Trace) -> bool:
 
 # Traps that were counted, and are neither in the file nor known to be lost.
 def _missing(trace: Trace) -> int:
+    seen, going = trace.closing("seen", "trap"), trace.closing("unfinished", "trap") or 0
+    if seen is None:
+        return 0
     lost = sum(
         loss.count for loss in trace.recording.losses if loss.kind == "trap" and loss.cause != "skipped"
     )
-    seen, going = trace.closing("seen", "trap"), trace.closing("unfinished", "trap") or 0
-    return (
-        0 if seen is None else seen - trace.recording.counts.get("trap", 0) - lost - going - _not_kept(trace)
-    )
+    return seen - _before(trace) - trace.recording.counts.get("trap", 0) - lost - going - _not_kept(trace)
+
+
+# Traps in the files before this one, where a recording has several (--rotate).
+def _before(trace: Trace) -> int:
+    return trace.number("segment", "before", "trap") or 0
 
 
 # Traps that the recorder let go to keep to a limit (--keep).
@@ -219,6 +224,7 @@ def _recording(trace: Trace, style: Style) -> Iterator[str]:
     for line in wording.host(trace):
         yield _fill(line, style)
     yield _fill(_accounts(trace), style)
+    yield from _segment(trace, style)
     yield from _kept(trace, style)
     yield from _probes(trace, style)
     yield from _skipped(trace, style)
@@ -227,6 +233,12 @@ def _recording(trace: Trace, style: Style) -> Iterator[str]:
         yield f"  lost{where}: {wording.plural(loss.count, loss.kind + ' record')} ({loss.cause})"
     for warning in recording.warnings:
         yield _fill(f"warning: {warning}", style)
+
+
+def _segment(trace: Trace, style: Style) -> Iterator[str]:
+    number = trace.number("segment", "number")
+    if number is not None:
+        yield _fill(f"File number {number} of a recording in several (--rotate)", style)
 
 
 def _kept(trace: Trace, style: Style) -> Iterator[str]:
@@ -274,9 +286,11 @@ def _accounts(trace: Trace) -> str:
     seen = trace.closing("seen", "trap")
     if seen is None:
         begun = wording.plural(written, "trap")
+        if (trace.recording.closing or {}).get("ended_by") == "rotation":
+            return f"{begun} recorded, {lost:,} lost in this file; the recording goes on in the next one"
         how = "ended by an error" if trace.recording.closed else "not ended"
         return f"{begun} recorded, {lost:,} lost; the recording was {how}: more may be missing"
-    counted = seen + sum(loss.count for loss in losses if loss.cause == "skipped")
+    counted = seen - _before(trace) + sum(loss.count for loss in losses if loss.cause == "skipped")
     going = trace.closing("unfinished", "trap") or 0
     total = wording.plural(counted, "trap")
     text = f"{total} counted = {written:,} recorded + {lost:,} lost + {going:,} unfinished"

@@ -164,6 +164,21 @@ def test_names_survive_however_often_what_names_them_is_let_go(tmp_path: Path) -
         assert set(recording.released.records) == {"trap"}
 
 
+def test_the_level_of_detail_is_known_however_long_ago_it_was_set(tmp_path: Path) -> None:
+    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(bytes=LIMIT))
+    for level in (0, 1, 2):
+        detail = samples.plain("detail", 1, 5 + level)
+        detail["level"] = level
+        out.append("detail", detail)
+    fill(out, 300)
+    out.close({})
+    with open_recording(tmp_path / "a.sld") as recording:
+        assert list(recording.records("detail")["level"]) == [2]
+        assert recording.released is not None
+        assert recording.released.records["detail"] == 2
+        assert recording.warnings == []
+
+
 def test_threads_beyond_the_bound_are_counted_when_they_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -298,3 +298,16 @@ def test_what_was_counted_and_is_nowhere_is_no_clean_bill(tmp_path: Path) -> Non
     text = render(trace(tmp_path, [], ended=closing(5)))
     assert text.startswith("NOTHING FOUND IN WHAT IS THERE: ")
     assert "5 missing from this file" in flowing(text)
+
+
+def test_a_file_of_several_has_its_own_accounts(tmp_path: Path) -> None:
+    own = {"number": 2, "recording": "ab", "before": {"trap": 1000}}
+    ended = {"clock": closing(0)["clock"], "ended_by": "rotation"}
+    text = flowing(render(trace(tmp_path, loop(20), opening={**facts(), "segment": own}, ended=ended)))
+    assert "File number 2 of a recording in several (--rotate)" in text
+    assert "20 traps recorded, 0 lost in this file; the recording goes on in the next one" in text
+    last = trace(tmp_path, loop(20), opening={**facts(), "segment": own}, ended=closing(1020))
+    assert "20 traps counted = 20 recorded + 0 lost + 0 unfinished" in flowing(render(last))
+    assert "missing" not in render(last)
+    short = trace(tmp_path, loop(20), opening={**facts(), "segment": own}, ended=closing(1021))
+    assert "21 traps counted = 20 recorded + 0 lost + 0 unfinished + 1 missing" in flowing(render(short))

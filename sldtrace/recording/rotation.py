@@ -1,0 +1,191 @@
+"""A recording in several files, one after the other, each of which can be read by itself."""
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sldtrace.errors import SldtraceError
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.format import FILE_HEADER_SIZE, unpack_file_header
+from sldtrace.recording.layout import Records
+from sldtrace.recording.losses import lost_sums
+from sldtrace.recording.merging import merge, newest
+from sldtrace.recording.tasks import KnownTasks
+from sldtrace.recording.writer import REPEATED_ENTRIES, Writer
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """When the next file begins: after so many bytes, or so much time; `most` files stay, None: all."""
+
+    bytes: int | None = None
+    time_ns: int | None = None
+    most: int | None = None
+
+
+def segment(path: Path, number: int) -> Path:
+    """The name of a file of the recording `path`: host.0007.sld for host.sld and 7."""
+    return path.with_name(f"{path.stem}.{number:04}{path.suffix}")
+
+
+def segments(path: Path) -> dict[int, Path]:
+    """The files of the recording `path` that are there, by number, in order."""
+    name = re.compile(re.escape(path.stem) + r"\.([0-9]{4,9})" + re.escape(path.suffix))
+    found = {int(match[1]): each for each in path.parent.iterdir() if (match := name.fullmatch(each.name))}
+    return dict(sorted(found.items()))
+
+
+class Rotation:
+    """Takes the place of a Writer, and writes host.0001.sld, host.0002.sld, ... for `host.sld`.
+
+    Each file opens with the facts as they stand by then and the names of the threads known so far, and has
+    its own losses. Numbers go on after those of the files that are there. Files beyond `most` are deleted,
+    the oldest first, those of earlier recordings of that name too, but nothing that is not a recording. A
+    file without records is not followed by another one.
+
+    moment: facts of the moment, which open and close a file (`clock`). note: a line about a file that could
+    not be begun (the one before goes on then), or None. Otherwise as Writer.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        facts: Mapping[str, Any],
+        rotate: Rotate,
+        moment: Callable[[], Mapping[str, Any]],
+        *,
+        compress: bool = True,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.note: str | None = None
+        self._path = Path(path)
+        self._rotate = rotate
+        self._moment = moment
+        self._compress = compress
+        self._clock = clock
+        self._facts: dict[str, Any] = dict(facts)
+        self._id = secrets.token_hex(8)
+        schema = schemas.current()
+        self._trap = schema.records["trap"].number
+        self._skipped = schema.enums["lost_cause"].values["SKIPPED"]
+        self._tasks = KnownTasks(schema.records["task"])
+        self._detail: Records | None = None
+        self._accounted = 0  # traps of the files before this one, recorded or lost
+        self._lost = 0  # traps in this one
+        try:
+            self._number = max(segments(self._path), default=0)
+        except OSError:
+            self._number = 0  # the writer says what is wrong with the folder
+        self._begun_ns = 0
+        self._step = 1
+        self._writer = self._begin()
+
+    def __enter__(self) -> "Rotation":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._writer.__exit__(*details)
+
+    @property
+    def path(self) -> Path:
+        """The file that is being written."""
+        return self._writer.path
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file that is being written; what is buffered is not counted."""
+        return self._writer.size
+
+    @property
+    def written(self) -> Mapping[str, int]:
+        """Records in that file, by kind; what is buffered is not counted."""
+        return self._writer.written
+
+    def append(self, kind: str, records: Records) -> None:
+        """As Writer.append."""
+        self._writer.append(kind, records)
+        if kind == "task":
+            self._tasks.note(records, 0)
+        elif kind == "detail" and len(records):
+            self._detail = records[-1:].copy()
+        elif kind == "lost":
+            counts = lost_sums(records).items()
+            self._lost += sum(
+                count for (of, why, _), count in counts if of == self._trap and why != self._skipped
+            )
+
+    def facts_update(self, facts: Mapping[str, Any]) -> None:
+        """As Writer.facts_update."""
+        self._writer.facts_update(facts)
+        self._facts = newest(merge(self._facts, facts), REPEATED_ENTRIES)
+
+    def flush(self) -> None:
+        """As Writer.flush; begins the next file where it is time to."""
+        self._writer.flush()
+        if self._is_due():
+            self._next()
+
+    def close(self, closing: Mapping[str, Any]) -> None:
+        """As Writer.close."""
+        self._writer.close(closing)
+
+    def _is_due(self) -> bool:
+        limit = self._rotate
+        too_big = limit.bytes is not None and self._writer.size >= limit.bytes * self._step
+        age = self._clock() - self._begun_ns
+        too_old = limit.time_ns is not None and age >= limit.time_ns * self._step
+        return (too_big or too_old) and any(
+            count for kind, count in self._writer.written.items() if kind not in ("task", "detail")
+        )
+
+    def _begin(self) -> Writer:
+        # The number counts only when the file is there.
+        number = self._number + 1
+        own = {"number": number, "recording": self._id, "before": {"trap": self._accounted}}
+        opening = {**self._facts, **self._moment(), "segment": own}
+        writer = Writer(segment(self._path, number), opening, compress=self._compress)
+        self._number, self._begun_ns = number, self._clock()
+        self._delete()
+        return writer
+
+    def _next(self) -> None:
+        accounted = self._accounted + self._lost + self._writer.written["trap"]
+        before, self._accounted = self._accounted, accounted
+        try:
+            following = self._begin()
+        except SldtraceError as error:
+            self._accounted = before
+            self._step += 1
+            self.note = f"{error.message}: the recording goes on in {self._writer.path.name}"
+            return
+        ended, self._writer = self._writer, following
+        self._lost, self._step = 0, 1
+        if len(self._tasks):
+            following.append("task", self._tasks.every())
+        if self._detail is not None:
+            following.append("detail", self._detail)
+        ended.close({**self._moment(), "ended_by": "rotation"})
+        following.flush()
+
+    def _delete(self) -> None:
+        if self._rotate.most is None:
+            return
+        # What cannot be deleted stays: that is no reason to end a recording.
+        with contextlib.suppress(OSError):
+            for path in list(segments(self._path).values())[: -self._rotate.most]:
+                if _is_recording(path):
+                    path.unlink()
+
+
+def _is_recording(path: Path) -> bool:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return False
+    with path.open("rb") as file:
+        return unpack_file_header(file.read(FILE_HEADER_SIZE)) is not None
