@@ -24,8 +24,8 @@ def run(plan: Plan, started: Started) -> Result:
     """Runs plan.guest in plan.vcpus threads until the time is over or a signal of signals.ENDING comes.
 
     The threads never end, nor do their signals: memory and handlers stay, and the process must be left by
-    os._exit() afterwards. Raises UsageError for a guest
-    that needs a VM, SldtraceError if the host allows no memory that is writable and executable.
+    os._exit() afterwards. Raises UsageError for a guest that needs a VM, SldtraceError if the host allows no
+    memory that is writable and executable, OSError if a thread cannot be moved to its CPU.
     """
     guest = plan.guest
     if guest.privileged:
@@ -35,10 +35,15 @@ def run(plan: Plan, started: Started) -> Result:
     signals.block_all()
     ended = threading.Event()
     interrupted = False
+    failures: list[BaseException] = []
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         nonlocal interrupted
         interrupted = True
+        ended.set()
+
+    def fail(error: BaseException) -> None:
+        failures.append(error)
         ended.set()
 
     for number in signals.ENDING:
@@ -53,8 +58,6 @@ def run(plan: Plan, started: Started) -> Result:
 
     def work(index: int) -> None:
         tids[index] = threading.get_native_id()
-        if plan.cpus:
-            os.sched_setaffinity(0, {plan.cpus[index % len(plan.cpus)]})
         operand = guest.operand + (0 if plan.shared else index * memory.AREA)
         ready.wait()
         begin.wait()
@@ -69,11 +72,14 @@ def run(plan: Plan, started: Started) -> Result:
         thread.start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ENDING)
     ready.wait()
+    if plan.cpus:
+        for index, tid in enumerate(tids):
+            os.sched_setaffinity(tid, {plan.cpus[index % len(plan.cpus)]})
     started(tids)
     migration = stress.Migration(tids, plan.cpus)
     sources = stress.kicks(plan, [thread.ident or 0 for thread in threads], [])
     if plan.migrate_ns:
-        sources.append(stress.Worker("migration", plan.migrate_ns, migration.step, lambda _: ended.set()))
+        sources.append(stress.Worker("migration", plan.migrate_ns, migration.step, fail))
     timers = []
     if plan.timeout_ns and plan.kick is Kind.TIMER:
         timers = [PosixTimer(plan.timeout_ns, plan.signo, tid, periodic=True) for tid in tids]
@@ -88,6 +94,8 @@ def run(plan: Plan, started: Started) -> Result:
         source.stop()
     for timer in timers:
         timer.close()
+    if failures:
+        raise failures[0]
     return Result(
         tgid=os.getpid(),
         ran_ns=ran,

@@ -1,9 +1,10 @@
-"""`sldtrace guest`: the bundled guests, listed and run."""
+"""`sldtrace guest`: the bundled guests, listed, run, run again and again."""
 
 import click
 
 from sldtrace.commands.guest.listing import list_guests
 from sldtrace.commands.guest.run import run_guest
+from sldtrace.commands.guest.sweep import sweep_guest
 
 
 @click.group()
@@ -17,3 +18,4 @@ def guest() -> None:
 
 guest.add_command(list_guests)
 guest.add_command(run_guest)
+guest.add_command(sweep_guest)

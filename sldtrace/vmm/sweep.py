@@ -1,0 +1,85 @@
+"""The same guest with one timeout after another, under each setting of the penalty that was asked for."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from sldtrace.errors import SldtraceError
+from sldtrace.host import splitlock
+from sldtrace.vmm import signals
+from sldtrace.vmm.children import Children
+from sldtrace.vmm.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How far the guest came with one timeout. Times are nanoseconds."""
+
+    mitigate: int | None  # kernel.split_lock_mitigate meanwhile; None where there is no such sysctl
+    timeout_ns: int
+    loops: int
+    kvm_runs: int
+    eintr: int
+    ran_ns: int
+
+
+def run(
+    plan: Plan, timeouts_ns: Sequence[int], mitigates: Sequence[int | None], tell: Callable[[Point], None]
+) -> bool:
+    """Runs `plan` with each timeout, under each value of the sysctl (None: as it is); tells each point.
+
+    The sysctl is put back at the end, also after Ctrl-C, SIGTERM and SIGHUP. False: one of these came, and
+    points are missing. Raises SldtraceError if a run fails or the sysctl cannot be set.
+    """
+    interrupted = False
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    with signals.handled(interrupt, *signals.ENDING):
+        for value in mitigates:
+            with _mitigate(value):
+                for timeout_ns in timeouts_ns:
+                    if interrupted:
+                        return False
+                    (result,) = Children([replace(plan, timeout_ns=timeout_ns)]).run(lambda *_: None)
+                    if result.interrupted:
+                        return False
+                    tell(
+                        Point(
+                            splitlock.read().mitigate,
+                            timeout_ns,
+                            sum(one.loops for one in result.vcpus),
+                            sum(one.kvm_runs for one in result.vcpus),
+                            sum(one.eintr for one in result.vcpus),
+                            result.ran_ns,
+                        )
+                    )
+    return True
+
+
+@contextmanager
+def _mitigate(value: int | None, path: Path = splitlock.MITIGATE) -> Iterator[None]:
+    if value is None:
+        yield
+        return
+    try:
+        before = path.read_text()
+        path.write_text(f"{value}\n")
+    except FileNotFoundError as error:
+        raise SldtraceError(
+            "this kernel has no kernel.split_lock_mitigate (it came with Linux 6.2)",
+            "leave out --mitigate",
+        ) from error
+    except OSError as error:
+        raise SldtraceError(
+            f"kernel.split_lock_mitigate cannot be set: {error.strerror}",
+            "run as root, or leave out --mitigate",
+        ) from error
+    try:
+        yield
+    finally:
+        path.write_text(before)
