@@ -7,7 +7,7 @@ import pytest
 
 from sldtrace import trace as traces
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.model import predict, simulation
+from sldtrace.model import predict, signals, simulation
 from sldtrace.model import recorded as recorded_kernel
 from sldtrace.model.predict import WhatIf
 from sldtrace.model.records import Cast
@@ -90,8 +90,9 @@ def test_a_kernel_that_cannot_be_switched(tmp_path: Path) -> None:
 def test_jitter_makes_it_a_matter_of_chance(tmp_path: Path) -> None:
     steady = simulated(tmp_path, Vcpu(timer(7_500 * US, jitter_ns=US)))
     assert answer(steady, "mitigate=1") == ["no"]
-    shaky = simulated(tmp_path, Vcpu(timer(7_500 * US, jitter_ns=400 * US)))
-    assert answer(shaky, "mitigate=1") == ["chance"]
+    for period in (7_500, 12_500):
+        shaky = simulated(tmp_path, Vcpu(timer(period * US, jitter_ns=400 * US)))
+        assert answer(shaky, "mitigate=1") == ["chance"]
 
 
 @pytest.mark.parametrize("kind", [Kind.REARMED, Kind.PERIODIC])
@@ -138,6 +139,24 @@ def test_a_simulated_thread_is_predicted_as_it_was(tmp_path: Path) -> None:
     assert "others' penalties" in frozen.why
     # And of its own it would not.
     assert answer(simulated(tmp_path, Vcpu(timer(MS))), "mitigate=1") == ["no"]
+
+
+def test_signals_that_were_not_recorded_do_not_make_a_clock_drift(tmp_path: Path) -> None:
+    recorded = simulated(tmp_path, Vcpu(timer(7 * MS, Kind.PERIODIC, 50 * US)))
+    sent = recorded.recording.records("signal")
+    holed = np.concatenate([sent[:200], sent[240:]])
+    after = np.ones(len(recorded.traps), bool)
+    source, seen = signals.of(recorded.traps, after, holed, 0)
+    assert source.kind is Kind.PERIODIC
+    assert source.period_ns == pytest.approx(7 * MS, rel=0.01)
+    assert seen == len(holed) - 2
+
+
+def test_a_trap_elsewhere_does_not_follow_upon_the_last_one(tmp_path: Path) -> None:
+    """Between traps at two addresses the guest got on: that time is not the VMM's."""
+    rows = [early(index * 2 * MS, rip=0x4000 + index % 2) for index in range(100)]
+    (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
+    assert found.profile.costs == Costs(trap_ns=20_000)
 
 
 def test_threads_whose_signals_were_not_seen(tmp_path: Path) -> None:
