@@ -131,13 +131,12 @@ def _order(output: Path, force: bool, options: dict[str, Any]) -> Any:
         raise UsageError(f"'{escape(options['mode'])}' is not a mode", "off, warn, fatal or ratelimit:5")
     if options["to_process"] and options["source"] == "rearmed":
         raise UsageError("a timer that is armed anew belongs to its thread", "take --source periodic with it")
-    has_sysctl = None if options["mitigate"] is None else options["mitigate"] != "none"
+    given = options["mitigate"]
     penalty = penalties.of(
         options["release"],
         round(1e9 / int(options["hz"])),
         mode=options["mode"],
-        mitigate=int(options["mitigate"]) if has_sysctl else 1,
-        has_sysctl=has_sysctl,
+        mitigate=penalties.BY_VERSION if given is None else None if given == "none" else int(given),
     )
     kind = Kind(options["source"]) if options["timer"] else Kind.NONE
     source = Source(kind, options["timer"], options["jitter"], options["to_process"])

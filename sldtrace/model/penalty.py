@@ -15,6 +15,9 @@ SLEEP_MS = 10
 WINDOW_JIFFIES = 2
 """How long detection stays off, as schedule_delayed_work_on is asked for (b041b525dab9)."""
 
+BY_VERSION = -1
+"""Instead of the sysctl's value: nothing is known of it but the kernel's version."""
+
 # msleep_interruptible no longer adds a jiffy to what it was asked for.
 _WITHOUT_EXTRA_JIFFY = (6, 12)
 _USUAL_TICK_NS = 4_000_000  # Debian, Ubuntu, SUSE; RHEL and Fedora have 1 ms
@@ -88,19 +91,19 @@ def of(
     tick_ns: int,
     *,
     mode: str = "warn",
-    mitigate: int | None = 1,
-    has_sysctl: bool | None = None,
+    mitigate: int | None = BY_VERSION,
     slept: bool = False,
 ) -> Penalty:
     """The penalty of the kernel with this `uname -r` and tick.
 
-    mode, mitigate: as `host.splitlock.SplitLock` has them (mitigate counts only where the kernel can be
-    switched); has_sysctl, slept: what is known besides the version, see `generation.of`.
+    mode, mitigate: as `host.splitlock.SplitLock` has them (mitigate None: the sysctl does not exist;
+    BY_VERSION: nothing is known of it, and where it should exist it is 1); slept: see `generation.of`.
     """
     version = kernel.version(release)
     jiffies = sleep_jiffies(tick_ns)[version < _WITHOUT_EXTRA_JIFFY]
-    generation = generations.of(release, has_sysctl, slept)
-    switch = mitigate if generation.switchable else None
+    by_version = mitigate == BY_VERSION
+    generation = generations.of(release, None if by_version else mitigate is not None, slept)
+    switch = None if not generation.switchable else 1 if by_version else mitigate
     return Penalty(tick_ns, jiffies, generation, mode, switch, known=version != (0, 0))
 
 
@@ -111,12 +114,12 @@ def of_facts(facts: Mapping[str, Any], slept: bool = False) -> Penalty:
     # HZ is 100 to 1000 (kernel/Kconfig.hz).
     if not isinstance(tick, int) or not 1_000_000 <= tick <= 10_000_000:
         tick = _USUAL_TICK_NS
-    mode, mitigate = (lock.get("mode"), lock.get("mitigate")) if isinstance(lock, dict) else (None, None)
+    lock = lock if isinstance(lock, dict) else {}
+    mode, mitigate = lock.get("mode"), lock.get("mitigate", BY_VERSION)
     return of(
         release if isinstance(release, str) else "",
         tick,
         mode=mode if isinstance(mode, str) else "warn",
-        mitigate=mitigate if isinstance(mitigate, int) else 1,
-        has_sysctl=mitigate is not None if isinstance(lock, dict) and "mitigate" in lock else None,
+        mitigate=mitigate if mitigate is None or isinstance(mitigate, int) else BY_VERSION,
         slept=slept,
     )

@@ -24,12 +24,17 @@ def of(
     signal until the thread is back in KVM_RUN. Kind.NONE where no signal was seen.
     """
     ended = rows["signal"].to_numpy() > 0
-    kinds = rows.loc[ended, ["signal", "signal_code", "signal_group"]].astype("int64")
-    if not len(kinds):
+    kinds = rows.loc[ended, ["signal", "signal_code", "signal_group"]].astype("int64").to_numpy()
+    if not len(kinds) and after.any():
         # Something cut them short all the same.
         gaps = np.diff(rows["enter_ns"].to_numpy())[after[1:]]
-        return (_timed(Kind.PERIODIC, gaps, 0, 0, False), 0) if len(gaps) else (Source(), 0)
-    signo, code, group = (int(value) for value in kinds.value_counts().index.to_frame().iloc[0])
+        return _timed(Kind.PERIODIC, gaps, 0, 0, False), 0
+    if not len(kinds):
+        kinds = np.stack([records["signal"], records["code"], records["tid"] == 0], axis=1).astype(np.int64)
+    if not len(kinds):
+        return Source(), 0
+    distinct, counts = np.unique(kinds, axis=0, return_counts=True)
+    signo, code, group = (int(value) for value in distinct[np.argmax(counts)])
     times, adjacent = _recorded(records, signo, code, bool(group))
     if not adjacent.any():
         mine = ended & (rows["signal"] == signo).to_numpy() & (rows["signal_code"] == code).to_numpy()

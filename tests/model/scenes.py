@@ -14,8 +14,10 @@ US, MS, S = 1_000, 1_000_000, 1_000_000_000
 TICK = 4 * MS
 
 
-def kernel(release: str = "6.12", mitigate: int = 1, mode: str = "warn", tick_ns: int = TICK) -> Penalty:
-    """The penalty of a kernel; kernel.split_lock_mitigate exists where the version has it."""
+def kernel(
+    release: str = "6.12", mitigate: int | None = penalty.BY_VERSION, mode: str = "warn", tick_ns: int = TICK
+) -> Penalty:
+    """The penalty of a kernel."""
     return penalty.of(release, tick_ns, mitigate=mitigate, mode=mode)
 
 

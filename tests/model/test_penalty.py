@@ -88,7 +88,9 @@ def test_the_sysctl_switches_the_penalty_off_where_it_exists() -> None:
     assert not missing.generation.switchable
     # The facts say nothing of it: by version.
     assert penalty.of(NEW, 4_000_000, mitigate=0).punishes is False
-    assert penalty.of("6.1.0", 4_000_000, mitigate=0).punishes is True
+    assert penalty.of("6.1.0", 4_000_000, mitigate=0).punishes is False
+    assert penalty.of("6.1.0", 4_000_000).mitigate is None
+    assert penalty.of(NEW, 4_000_000).mitigate == 1
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,14 @@ def test_threads_whose_signals_were_not_seen(tmp_path: Path) -> None:
     assert found.profile.source.period_ns == 3 * MS
 
 
+def test_a_timer_of_which_no_signal_ends_a_sleep(tmp_path: Path) -> None:
+    sent = simulated(tmp_path, Vcpu(timer(28 * MS, Kind.PERIODIC))).recording.records("signal")
+    rows = synthetic.trace(tmp_path, [served(index * 40 * MS) for index in range(10)]).traps
+    source, seen = signals.of(rows, np.zeros(len(rows), bool), sent, 0)
+    assert (source.kind, source.period_ns, source.signo) == (Kind.PERIODIC, 28 * MS, 10)
+    assert seen == len(sent) - 1
+
+
 def test_who_was_never_interrupted_gets_on(tmp_path: Path) -> None:
     rows = [served(index * 40 * MS, guest_ns=20 * MS) for index in range(50)]
     (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
