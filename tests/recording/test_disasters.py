@@ -1,0 +1,163 @@
+"""A process that writes a recording, and what happens to it: killed at any moment, a full disk, a lost file."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sldtrace
+from sldtrace.recording import rotation
+from sldtrace.recording.reader import Recording, open_recording
+
+# Writes traps numbered 0, 1, 2, ... (enter_ns) in batches of any size, in one of three ways; it says after each
+# flush how many must be in the file by then. Its last line says how it ended.
+WRITER = """
+import random, sys, numpy as np
+from sldtrace.errors import SldtraceError
+from sldtrace.recording import schema
+from sldtrace.recording.keeping import Keep
+from sldtrace.recording.rotation import Rotate, Rotation
+from sldtrace.recording.writer import Writer
+path, how, seed, most = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+rng = np.random.default_rng(seed)
+try:
+    if how == "rotate":
+        out = Rotation(path, {"a": 1}, Rotate(bytes=200_000), dict, compress=bool(seed % 2))
+    else:
+        keep = Keep(bytes=4 << 20) if how == "keep" else None
+        out = Writer(path, {"a": 1}, compress=bool(seed % 2), keep=keep)
+    done = 0
+    while done < most:
+        count = int(rng.integers(1, 3000))
+        traps = np.zeros(count, schema.current().records["trap"].dtype)
+        traps["enter_ns"] = done + np.arange(count)
+        traps["rip"] = rng.integers(0, 1 << 48, count)
+        out.append("trap", traps)
+        done += count
+        out.flush()
+        print(done, flush=True)
+    out.close({"ended_by": "test"})
+    print("closed", flush=True)
+except SldtraceError as error:
+    print(error, flush=True)
+    out.close({"ended_by": "error"})
+"""
+
+
+def start(path: Path, how: str, seed: int = 0, most: int = 10**9) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), how, str(seed), str(most)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(sldtrace.__file__).parents[1])}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def flushed(lines: list[str]) -> int:
+    return max((int(line) for line in lines if line.strip().isdigit()), default=0)
+
+
+def times(recording: Recording) -> np.ndarray:
+    return recording.records("trap")["enter_ns"]
+
+
+@pytest.mark.parametrize("how", ["plain", "keep", "rotate"])
+def test_killed_at_random_moments_nothing_that_was_flushed_is_lost(tmp_path: Path, how: str) -> None:
+    random.seed(1)
+    for seed in range(17):  # three times 17: 51 kills
+        path = tmp_path / f"{how}{seed}.sld"
+        with start(path, how, seed) as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline()]
+            time.sleep(random.uniform(0, 0.2))
+            process.kill()
+            lines += process.stdout.readlines()
+        files = list(rotation.segments(path).values()) if how == "rotate" else [path]
+        gone, seen = 0, []
+        for file in files:
+            with open_recording(file) as recording:
+                assert recording.facts["a"] == 1
+                damage = [line for line in recording.warnings if not line.startswith("the recording has no")]
+                assert [line for line in damage if not line.startswith("the file ends inside")] == []
+                seen.append(times(recording))
+                gone += recording.released.records["trap"] if recording.released else 0
+        every = np.concatenate(seen)
+        assert np.array_equal(every, np.arange(gone, gone + len(every)))
+        assert gone + len(every) >= flushed(lines) > 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a tmpfs; test_writer has the same with RLIMIT_FSIZE")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("how", ["plain", "rotate"])
+def test_a_full_disk_costs_what_did_not_fit_and_is_said(small_disk: Path, how: str) -> None:
+    path = small_disk / "a.sld"
+    with start(path, how, most=200_000) as process:
+        assert process.stdout is not None
+        lines = process.stdout.readlines()
+    name = path.name if how == "plain" else max(rotation.segments(path).values()).name
+    assert lines[-1] == f"cannot write {small_disk / name}: No space left on device; " + (
+        "what was recorded before is readable\n"
+    )
+    files = [path] if how == "plain" else list(rotation.segments(path).values())
+    every = []
+    for file in files:
+        with open_recording(file) as recording:
+            every.append(times(recording))
+            left = recording.warnings
+    found = np.concatenate(every)
+    assert np.array_equal(found, np.arange(len(found)))
+    assert len(found) >= flushed(lines) > 0
+    assert len(left) == 1
+    assert "not written by the recorder: cannot write" in left[0] or "has no end" in left[0]
+
+
+def test_keeping_to_a_limit_a_small_disk_is_enough(small_disk: Path) -> None:
+    """Forty times what fits; only the rewriting at the end, which needs as much again, does without."""
+    path = small_disk / "a.sld"
+    with start(path, "keep", most=2_000_000) as process:
+        assert process.stdout is not None
+        lines = process.stdout.readlines()
+    assert lines[-1] == "closed\n"
+    with open_recording(path) as recording:
+        assert recording.closed
+        assert recording.warnings == []
+        assert recording.released is not None
+        gone = recording.released.records["trap"]
+        assert np.array_equal(times(recording), np.arange(gone, flushed(lines)))
+    assert [each.name for each in small_disk.iterdir()] == ["a.sld"]
+    assert path.stat().st_blocks * 512 <= 4 << 20
+
+
+def test_a_read_only_target_is_one_line_before_anything_is_recorded(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for how in ("plain", "keep", "rotate"):
+        with start(small_disk / "a.sld", how) as process:
+            assert process.stdout is not None
+            lines = process.stdout.readlines()
+        assert len(lines) == 1
+        assert "Read-only file system" in lines[0]
+
+
+def test_a_target_that_is_deleted_meanwhile_is_said_within_a_flush(tmp_path: Path) -> None:
+    path = tmp_path / "a.sld"
+    with start(path, "plain") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        path.unlink()
+        lines = process.stdout.readlines()
+    assert lines[-1] == f"{path} was deleted during the recording; it is lost: record again\n"
