@@ -22,3 +22,8 @@ def bpf() -> Path:
 def guests() -> Path:
     """The folder of the bundled guests: .S and the .bin that they assemble to."""
     return _folder("guests", "split-bts.S")
+
+
+def systemd() -> Path:
+    """The folder of the systemd unit."""
+    return _folder("systemd", "sldtrace.service")

@@ -1,4 +1,4 @@
-"""A process that writes a recording, and what happens to it: killed at any moment, a full disk, a lost file."""
+"""A process that writes a recording, killed at any moment, with a full disk, without its file."""
 
 import os
 import random
@@ -15,7 +15,7 @@ import sldtrace
 from sldtrace.recording import rotation
 from sldtrace.recording.reader import Recording, open_recording
 
-# Writes traps numbered 0, 1, 2, ... (enter_ns) in batches of any size, in one of three ways; it says after each
+# Writes traps numbered 0, 1, 2, ... (enter_ns) in batches of any size, in one of three ways; says after each
 # flush how many must be in the file by then. Its last line says how it ended.
 WRITER = """
 import random, sys, numpy as np
