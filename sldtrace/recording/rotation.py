@@ -185,7 +185,10 @@ class Rotation:
 
 
 def _is_recording(path: Path) -> bool:
-    if not stat.S_ISREG(path.lstat().st_mode):
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
         return False
+    if not found.st_size:
+        return True  # its recorder was killed when it had just begun it
     with path.open("rb") as file:
         return unpack_file_header(file.read(FILE_HEADER_SIZE)) is not None

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import sldtrace
+from sldtrace.errors import SldtraceError
 from sldtrace.recording import rotation
 from sldtrace.recording.reader import Recording, open_recording
 
@@ -64,6 +65,17 @@ def times(recording: Recording) -> np.ndarray:
     return recording.records("trap")["enter_ns"]
 
 
+def only_begun(path: Path) -> bool:
+    """Was the recorder killed before the opening facts of the file were whole? Nothing can be in it then."""
+    if path.stat().st_size >= 16384:
+        return False
+    try:
+        open_recording(path).close()
+    except SldtraceError as error:
+        return "is empty" in error.message or "no chunk is left" in error.message
+    return False
+
+
 @pytest.mark.parametrize("how", ["plain", "keep", "rotate"])
 def test_killed_at_random_moments_nothing_that_was_flushed_is_lost(tmp_path: Path, how: str) -> None:
     random.seed(1)
@@ -77,6 +89,8 @@ def test_killed_at_random_moments_nothing_that_was_flushed_is_lost(tmp_path: Pat
             lines += process.stdout.readlines()
         files = list(rotation.segments(path).values()) if how == "rotate" else [path]
         gone, seen = 0, []
+        if len(files) > 1 and only_begun(files[-1]):
+            files.pop()
         for file in files:
             with open_recording(file) as recording:
                 assert recording.facts["a"] == 1

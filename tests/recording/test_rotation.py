@@ -104,13 +104,14 @@ def test_old_files_are_deleted_but_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).write_text("precious")
     (tmp_path / "host.0002.sld").symlink_to("other.0001.sld")
     Writer(tmp_path / "host.0003.sld", {}).close({})  # of an earlier recording
-    kept = set(names(tmp_path)) - {"host.0003.sld"}
+    (tmp_path / "host.0004.sld").touch()  # begun when its recorder was killed
+    kept = set(names(tmp_path)) - {"host.0003.sld", "host.0004.sld"}
     out = begun(tmp_path, Rotate(bytes=1, most=2))
     for _ in range(5):
         out.append("trap", samples.plain("trap", 1, 5))
         out.flush()
     out.close({})
-    assert set(names(tmp_path)) - kept == {"host.0008.sld", "host.0009.sld"}
+    assert set(names(tmp_path)) - kept == {"host.0009.sld", "host.0010.sld"}
     assert (tmp_path / "host.0001.sld").read_text() == "precious"
 
 
