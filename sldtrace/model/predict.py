@@ -13,7 +13,7 @@ from sldtrace.model import recorded
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.profile import Profile
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
-from sldtrace.model.sources import Kind, Source
+from sldtrace.model.sources import SHORTEST_NS, Kind, Source
 from sldtrace.model.thread import Column
 from sldtrace.trace import Trace
 
@@ -27,6 +27,8 @@ DEAF = (
 )
 
 _SIMULATED_NS = 10_000_000_000
+_LEAST_NS = 250_000_000
+_SIGNALS = 2_000_000
 _SIGMAS = 3
 _FORMS = "timer=20ms, timer=none, mitigate=0, mitigate=1 and fixed-kernel; with commas between, all at once"
 _MITIGATE = re.compile(r"mitigate=([01])")
@@ -80,8 +82,9 @@ def _timer(value: str) -> int:
         period = 0 if value == "none" else durations.parse(value)
     except ValueError as error:
         raise UsageError(str(error), f"there are {_FORMS}") from error
-    if value != "none" and period < 10_000:
-        raise UsageError(f"a timer of {value} is too short to be predicted", "it must be 10us or more")
+    if value != "none" and period < SHORTEST_NS:
+        shortest = durations.render(SHORTEST_NS)
+        raise UsageError(f"a timer of {value} is too short to be predicted", f"take {shortest} or more")
     return period
 
 
@@ -127,25 +130,24 @@ def _vcpu(vcpu: Vcpu, change: WhatIf) -> Vcpu:
 
 def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
     simulator = Simulator(scene)
-    batches = list(simulator.run(_SIMULATED_NS))
-    seconds = _SIMULATED_NS / 1e9
+    periods = [vcpu.source.period_ns for vcpu in scene.vcpus if vcpu.source.period_ns]
+    # So that many threads with short timers take no longer than few with long ones.
+    room = _SIGNALS * min(periods, default=_SIMULATED_NS) // len(threads)
+    duration = min(max(room, _LEAST_NS), _SIMULATED_NS)
+    traps, released, asleep = (np.zeros(len(threads), np.int64) for _ in range(3))
+    for batch in simulator.run(duration, duration // 25):
+        for index, rows in enumerate(batch.traps):
+            traps[index] += len(rows)
+            released[index] += rows[:, Column.RELEASED].sum()
+            asleep[index] += (rows[:, Column.SLEEP_END] - rows[:, Column.SLEEP_BEGIN]).sum()
+            asleep[index] += (rows[:, Column.WAIT_END] - rows[:, Column.WAIT_BEGIN]).sum()
+    seconds = duration / 1e9
     found = []
     for index, profile in enumerate(threads):
-        traps = np.concatenate([batch.traps[index] for batch in batches])
-        asleep = traps[:, Column.SLEEP_END] - traps[:, Column.SLEEP_BEGIN]
-        waited = traps[:, Column.WAIT_END] - traps[:, Column.WAIT_BEGIN]
         executed = simulator.executed(simulator.threads[index])
         progress, why = _verdict(scene, scene.vcpus[index], executed)
-        found.append(
-            Prediction(
-                profile,
-                progress,
-                why,
-                len(traps) / seconds,
-                int(traps[:, Column.RELEASED].sum()) / seconds,
-                float((asleep + waited).sum()) / _SIMULATED_NS,
-            )
-        )
+        rates = (traps[index] / seconds, released[index] / seconds, asleep[index] / duration)
+        found.append(Prediction(profile, progress, why, *(float(rate) for rate in rates)))
     return found
 
 

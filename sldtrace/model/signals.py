@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sldtrace.model.sources import Kind, Source
+from sldtrace.model.sources import SHORTEST_NS, Kind, Source
 from sldtrace.model.thread import Times
 from sldtrace.recording.layout import Records
 
@@ -53,7 +53,7 @@ def of(
 
 def _timed(kind: Kind, gaps: Times, signo: int, code: int, group: bool) -> Source:
     low, middle, high = np.quantile(gaps, [0.25, 0.5, 0.75])
-    return Source(kind, max(1, int(middle)), int((high - low) / _QUARTILES), group, signo, code)
+    return Source(kind, max(SHORTEST_NS, int(middle)), int((high - low) / _QUARTILES), group, signo, code)
 
 
 def _recorded(records: Records, signo: int, code: int, group: bool) -> tuple[Times, npt.NDArray[np.bool_]]:

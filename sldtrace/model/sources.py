@@ -6,6 +6,9 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+SHORTEST_NS = 10_000
+"""The shortest period that is simulated: a thread that is signalled more often does nothing else."""
+
 _BLOCK = 1 << 12
 
 

@@ -13,11 +13,11 @@ from sldtrace.model.predict import WhatIf
 from sldtrace.model.records import Cast
 from sldtrace.model.simulation import Order
 from sldtrace.model.simulator import Scene, Vcpu
-from sldtrace.model.sources import Kind, Source
+from sldtrace.model.sources import SHORTEST_NS, Kind, Source
 from sldtrace.model.thread import Costs
 from sldtrace.trace import Trace
 from tests.analyzers import synthetic
-from tests.analyzers.synthetic import MS, early, facts, loop, served
+from tests.analyzers.synthetic import MS, START_NS, early, facts, loop, served
 from tests.model.scenes import US, S, kernel, timer
 
 
@@ -173,6 +173,14 @@ def test_a_timer_of_which_no_signal_ends_a_sleep(tmp_path: Path) -> None:
     source, seen = signals.of(rows, np.zeros(len(rows), bool), sent, 0)
     assert (source.kind, source.period_ns, source.signo) == (Kind.PERIODIC, 28 * MS, 10)
     assert seen == len(sent) - 1
+
+
+def test_a_storm_of_signals_is_bounded(tmp_path: Path) -> None:
+    """Signals 5 us apart: the period is cut to what a thread can take at all."""
+    rows = [early(at, US, exit_ns=START_NS + at + 1_500) for at in range(0, 1500 * US, 5 * US)]
+    (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
+    assert found.profile.source.period_ns == SHORTEST_NS
+    assert found.progress == "no"
 
 
 def test_who_was_never_interrupted_gets_on(tmp_path: Path) -> None:
