@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sldtrace.errors import SldtraceError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,4 +66,6 @@ def _recording(path: Path) -> "Callable[[Survey], Join]":
     from sldtrace.kernlog import join
 
     trace = traces.load(path)
+    if trace.simulated:
+        raise SldtraceError("that recording is simulated: no kernel log belongs to it", "name a real one")
     return lambda survey: join.join(survey, trace)

@@ -45,6 +45,15 @@ def test_every_report_begins_with_simulated(options: tuple[str, ...], tmp_path: 
     assert json.loads(reported(tmp_path, "--json", "--what-if", "timer=20ms").output)["simulated"] is True
 
 
+def test_no_kernel_log_belongs_to_it(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path, "-d", "1s")
+    (tmp_path / "log").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["log", "--recording", str(tmp_path / "made.sld"), str(tmp_path / "log")])
+    assert ended.value.code == 1
+    assert "is simulated" in capsys.readouterr().err
+
+
 def test_a_default_simulation_is_a_livelock(tmp_path: Path) -> None:
     made = run(tmp_path, "-d", "2s")
     assert made.recording.warnings == []
