@@ -46,13 +46,10 @@ def cores(root: Path = Path("/sys/devices/system/cpu")) -> dict[int, int]:
 
 def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str]:
     """Those of the names that are functions of the kernel (of its image or of a module)."""
-    found = set()
-    with open(kallsyms, encoding="ascii", errors="replace") as lines:
-        for line in lines:
-            fields = line.split()
-            if len(fields) > 2 and fields[2] in names and fields[1] in "tTwW":
-                found.add(fields[2])
-    return found
+    either = b"|".join(re.escape(name.encode()) for name in names)
+    # All at once: line by line it takes a slow host seconds.
+    lines = re.finditer(rb" [tTwW] (" + either + rb")(?=\s)", kallsyms.read_bytes())
+    return {match[1].decode() for match in lines} if names else set()
 
 
 def has_btf(btf: Path = BTF) -> bool:

@@ -11,7 +11,7 @@ TEST_CTRL = 0x33
 """Intel SDM volume 4: bit 29 makes a split lock raise #AC. One register for both hyperthreads of a core."""
 _SPLIT_LOCK_DETECT = 1 << 29
 
-# A penalty switches detection off for two jiffies, at most 20 ms; off in all of these looks is off for good.
+# For each split lock that is let go detection is off for two jiffies, at most 20 ms.
 _LOOKS = 4
 _PAUSE = 0.03
 

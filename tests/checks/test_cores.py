@@ -17,12 +17,12 @@ def lock(mode: str, detects: bool = True) -> SplitLock:
 @pytest.mark.parametrize(
     ("mode", "found", "state", "said"),
     [
-        ("warn", [ON, ON], State.OK, "2 cores, 2 of which with hyperthreads"),
-        ("warn", [ON, OFF], State.PROBLEM, "detection is not on for CPU 1+3"),
-        ("fatal", [ON, OFF], State.PROBLEM, "CPU 1+3"),
+        ("warn", [ON, ON], State.OK, "2 cores (2 with hyperthreads"),
+        ("warn", [ON, OFF], State.NOTE, "for CPU 1+3 detection was off"),
+        ("fatal", [ON, OFF], State.NOTE, "CPU 1+3"),
         ("off", [OFF, OFF], State.OK, "split-lock detection off everywhere"),
-        ("off", [ON, OFF], State.PROBLEM, "detection is not off for CPU 0+2"),
-        ("ratelimit:5", [OFF], State.OK, "1 core,"),
+        ("off", [ON, OFF], State.PROBLEM, "for CPU 0+2 detection was on"),
+        ("ratelimit:5", [OFF], State.OK, "1 core (1 with"),
         ("warn", [Core((0,), True, moments_off=True)], State.OK, "1 of which were let go for a moment"),
         ("warn", [ON, UNREAD], State.UNKNOWN, "Operation not permitted"),
     ],

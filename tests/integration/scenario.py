@@ -9,8 +9,10 @@ time by the kernel itself, by a kprobe event in tracefs that has nothing to do w
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -153,6 +155,22 @@ def refusals(folder):
     return found
 
 
+def check():
+    """What `check` says of this host beside a guest with a timer, which is stopped lest it take the CPU."""
+    frozen = subprocess.Popen([*SLDTRACE, "guest", "run", "--duration", "10m"], stderr=subprocess.PIPE)
+    try:
+        frozen.stderr.readline()  # it says that it runs
+        time.sleep(0.2)
+        frozen.send_signal(signal.SIGSTOP)
+        command = [*SLDTRACE, "check", "--json", "--fail-on", "exposed"]
+        done = subprocess.run(command, capture_output=True, text=True)
+    finally:
+        frozen.kill()
+        frozen.wait()
+    said = json.loads(done.stdout)
+    return {"pid": frozen.pid, "status": done.returncode, "stderr": done.stderr, "said": said}
+
+
 def programs():
     """The BPF programs that are loaded, and the kprobe events: what a recorder could leave behind."""
     show = ["bpftool", "prog", "show"]
@@ -168,7 +186,7 @@ def verdicts(folder):
     with (folder / "kernel.log").open("w") as log:
         subprocess.run(["dmesg"], stdout=log, check=True)
     log = subprocess.run([*SLDTRACE, "log", "--json"], capture_output=True, text=True, check=True)
-    return protocol | {"log": json.loads(log.stdout)}
+    return protocol | {"log": json.loads(log.stdout), "check": check()}
 
 
 def limits(folder):

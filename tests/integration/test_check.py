@@ -1,0 +1,56 @@
+"""`sldtrace check` on an emulated host of each kernel, beside a guest that is frozen."""
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Scenario
+
+pytestmark = pytest.mark.lab
+
+# Which behaviour each kernel has, and the interval of signals (ns) above which every vCPU gets through.
+GENERATIONS = {
+    "6.1": ("6.2 to 6.14", 16_000_000),
+    "6.12": ("6.2 to 6.14", 12_000_000),
+    "sid": ("6.15 and later", 12_000_000),
+}
+
+
+def named(scenario: Scenario, name: str) -> dict[str, Any]:
+    checks = scenario.protocol["check"]["said"]["checks"]
+    (found,) = [check for check in checks if check["name"] == name]
+    return dict(found)
+
+
+def test_the_verdict_and_the_status(scenario: Scenario) -> None:
+    found = scenario.protocol["check"]
+    assert (found["status"], found["stderr"]) == (3, "")
+    assert (found["said"]["verdict"], found["said"]["exposure"]) == ("exposed", "freezes")
+    assert found["said"]["recordable"] is True
+
+
+def test_what_is_known_of_the_kernel(scenario: Scenario) -> None:
+    data = named(scenario, "kernel")["data"]
+    assert (data["generation"], data["penalty"]["alive_ns"]) == GENERATIONS[scenario.kernel]
+    mode = named(scenario, "boot mode")["data"]
+    assert (mode["mode"], mode["log"]) == ("warn", "warn")
+    assert named(scenario, "cpu")["data"]["detects_split_locks"] is True
+
+
+def test_the_guest_and_its_timer_are_seen(scenario: Scenario) -> None:
+    data = named(scenario, "vm")["data"]
+    assert (data["tgid"], data["certain"], data["vcpus"]) == (scenario.protocol["check"]["pid"], True, [0])
+    (timer,) = data["timers"]
+    assert (timer["signal"], timer["to_thread"], timer["clock"]) == ("SIGUSR1", True, "CLOCK_MONOTONIC")
+
+
+def test_the_register_of_the_core_is_read(scenario: Scenario) -> None:
+    (core,) = named(scenario, "cores")["data"]["cores"]
+    assert (core["cpus"], core["detects"], core["why_not"]) == ([0], True, "")
+
+
+def test_it_says_how_it_would_be_recorded(scenario: Scenario) -> None:
+    """The same functions by the same backend as the recorder then uses."""
+    data = named(scenario, "probes")["data"]
+    assert len(data["fentry"]) == 4
+    assert (data["kprobe"], data["missing"], data["kprobes"]) == ([], [], True)
