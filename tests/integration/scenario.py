@@ -157,18 +157,19 @@ def refusals(folder):
 
 def check():
     """What `check` says of this host beside a guest with a timer, which is stopped lest it take the CPU."""
-    frozen = subprocess.Popen([*SLDTRACE, "guest", "run", "--duration", "10m"], stderr=subprocess.PIPE)
+    command = [*SLDTRACE, "guest", "run", "--duration", "10m"]
+    frozen = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        frozen.stderr.readline()  # it says that it runs
+        vmm = int(re.search(r" in process (\d+)", frozen.stderr.readline())[1])
         time.sleep(0.2)
-        frozen.send_signal(signal.SIGSTOP)
+        os.kill(vmm, signal.SIGSTOP)
         command = [*SLDTRACE, "check", "--json", "--fail-on", "exposed"]
         done = subprocess.run(command, capture_output=True, text=True)
     finally:
         frozen.kill()
         frozen.wait()
     said = json.loads(done.stdout)
-    return {"pid": frozen.pid, "status": done.returncode, "stderr": done.stderr, "said": said}
+    return {"pid": vmm, "status": done.returncode, "stderr": done.stderr, "said": said}
 
 
 def programs():
