@@ -6,15 +6,17 @@
 
 BPF_RINGBUF_OUTPUT(detections, SLD_DETECTION_PAGES);
 
-TRACEPOINT_PROBE(msr, write_msr)
+/* TP_PROTO(unsigned int msr, u64 val, int failed), arch/x86/include/asm/msr-trace.h. */
+RAW_TRACEPOINT_PROBE(write_msr)
 {
+	u64 value = ctx->args[1];
 	struct sld_detection *record;
 	struct sld_thread *t;
 
-	if (args->msr != SLD_MSR_TEST_CTRL || args->failed)
+	if ((u32)ctx->args[0] != SLD_MSR_TEST_CTRL || (u32)ctx->args[2] || !told(SLD_CONTROL_OPEN))
 		return 0;
 	t = inside();
-	if (t && !(args->val & SLD_TEST_CTRL_DETECT))
+	if (t && !(value & SLD_TEST_CTRL_DETECT))
 		t->trap.flags |= SLD_TRAP_DETECTION_OFF;
 
 	tally(SLD_KIND_DETECTION, SLD_LOST_NOTHING);
@@ -24,7 +26,7 @@ TRACEPOINT_PROBE(msr, write_msr)
 		return 0;
 	}
 	record->ns = bpf_ktime_get_ns();
-	record->value = args->val;
+	record->value = value;
 	record->cpu = bpf_get_smp_processor_id();
 	record->tid = bpf_get_current_pid_tgid();
 	detections.ringbuf_submit(record, BPF_RB_NO_WAKEUP);

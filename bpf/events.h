@@ -72,9 +72,9 @@ struct sld_detection {
 	__u32 tid;			/* id: thread that wrote it */
 };
 
-/* A thread that trapped, when it did so for the first time in this recording. */
+/* A thread that traps or whose exits are followed, when it was met; more than once if both. */
 struct sld_task {
-	__u64 ns;			/* ns: when it trapped */
+	__u64 ns;			/* ns: when it was met */
 	__u32 tgid;			/* id: process */
 	__u32 tid;			/* id: thread */
 	char comm[16];			/* bytes: name of the thread, NUL-terminated; may hold anything */
@@ -241,11 +241,12 @@ enum sld_control {
 	SLD_CONTROL_EXITS = 1,		/* since when (ns) kvm_entry and kvm_exit are probed; 0: they are not */
 	SLD_CONTROL_MSR = 2,		/* since when (ns) write_msr is probed; 0: it is not */
 	SLD_CONTROL_LEVEL = 3,		/* enum sld_level */
+	SLD_CONTROL_SCOPE = 4,		/* rises when a thread whose exits were passed over may be followed after all */
 };
 
-/* Counters of VM exits: a block for each thread, in it a cell for each reason that it had. */
+/* Threads whose exits are followed, and the counters of each: a cell for each reason. Powers of two. */
 enum sld_counters {
-	SLD_BLOCKS = 1024,		/* threads that can be counted at a time */
+	SLD_VCPUS = 2048,		/* threads at a time */
 	SLD_CELLS = 32,			/* reasons of one thread; the last cell takes what is above */
 	SLD_LOG2S = 32,			/* entries of host_log2 */
 };

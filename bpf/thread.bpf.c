@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What is known of each thread that traps, and the tallies of what was seen and lost. */
+/* What is known of each thread that traps and of its process, who is wanted, and the tallies of seen and lost. */
 
 #define SLD_THREADS 16384	/* threads that can be followed at a time */
 
@@ -11,23 +11,53 @@ struct last_signal {
 	u64 sender;		/* TGID << 32 | TID of who sent it; 0: the kernel, or a timer */
 };
 
+/* A thread that has trapped. */
 struct sld_thread {
-	struct sld_trap trap;	/* the run under way (enter_ns is 0 between runs); collects exits and guest_ns between runs */
+	struct sld_trap trap;	/* the run under way (enter_ns is 0 between runs) */
 	u64 phase_ns;		/* when the sleep or wait under way began; 0: neither */
+	u64 idle_ns;		/* end of the last run; 0: this is the first */
+	u64 last_ns;		/* start of the newest run */
+	u64 exits;		/* what its vCPU had counted when the last run began */
+	u64 guest_ns;
+	struct last_signal signal;
+};
+
+/* A process with such a thread. */
+struct sld_group {
+	struct last_signal signal;
+	u32 punished;		/* TID of a thread inside a run; 0: none */
+	u32 unused;
+};
+
+/* A thread that runs a vCPU and whose exits are followed; sldtrace/capture/counters.py reads it. */
+struct sld_vcpu {
+	u32 tid;		/* 0: free; 4294967295: the thread has ended */
+	u32 owner;		/* its TID, also afterwards */
+	u32 tgid;
+	s32 vcpu;
+	u32 slot;		/* index of this entry */
+	u32 cell;		/* index of the last exit's cell; 4294967295: its entry has been seen */
 	u64 entry_ns;		/* last VM entry; 0: none seen */
 	u64 exit_ns;		/* last VM exit; 0: none seen */
-	u64 idle_ns;		/* end of the last run; 0: this is the first */
-	struct last_signal signal;
+	u64 hot_ns;		/* until when its exits are recorded one by one */
+	u64 exits;
+	u64 guest_ns;
+	u64 since_ns;		/* when it was met */
+	struct sld_exit pending;	/* the exit that waits for its entry; ns is 0: none does */
 };
 
 BPF_HASH(threads, u32, struct sld_thread, SLD_THREADS);
 BPF_ARRAY(blank, struct sld_thread, 1);
-BPF_TABLE("lru_hash", u32, struct last_signal, groups, SLD_THREADS);	/* by TGID: signals sent to the process */
+BPF_TABLE("lru_hash", u32, struct sld_group, groups, SLD_THREADS);	/* by TGID */
+#ifdef SLD_BY_VM
+BPF_HASH(unwanted, u32, u8, SLD_THREADS);	/* TGIDs of VMs that the recorder has told to leave out */
+#endif
 
 /* Shared with the recorder as memory, not by the bpf system call: that one keeps kprobe and tracepoint programs from
  * running on its CPU meanwhile (bpf_disable_instrumentation), also when a vCPU thread preempts it. */
 BPF_F_TABLE("array", u32, u64, tallies, SLD_CPUS * SLD_KINDS * SLD_CAUSES, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, u64, control, 4, BPF_F_MMAPABLE);	/* by enum sld_control */
+BPF_F_TABLE("array", u32, u64, control, 5, BPF_F_MMAPABLE);	/* by enum sld_control */
+BPF_F_TABLE("array", u32, struct sld_vcpu, vcpus, SLD_VCPUS, BPF_F_MMAPABLE);	/* see vcpu_of */
 BPF_RINGBUF_OUTPUT(tasks, SLD_TASK_PAGES);
 
 static __always_inline void tally(u32 kind, u32 cause)
@@ -47,14 +77,45 @@ static __always_inline u64 told(u32 what)
 	return value ? *value : 0;
 }
 
+#define SLD_PROBES 8
+
+/* The entry of a thread in `vcpus`: at its TID, or a little after if others came first. */
+static __always_inline struct sld_vcpu *vcpu_of(u32 tid)
+{
+#pragma nounroll
+	for (u32 i = 0; i < SLD_PROBES; i++) {
+		u32 slot = (tid + i) & (SLD_VCPUS - 1);
+		struct sld_vcpu *v = vcpus.lookup(&slot);
+
+		if (v && v->tid == tid)
+			return v;
+	}
+	return 0;
+}
+
 /* Is this thread one that the user asked for? */
 static __always_inline bool wanted(u64 id)
 {
-#ifdef SLD_ONLY_TGID
-	return id >> 32 == SLD_ONLY_TGID;
-#else
-	return true;
+	u32 tgid = id >> 32, tid = id;
+
+	if (!SLD_WANTED_TGID(tgid) || !SLD_WANTED_TID(tid))
+		return false;
+#ifdef SLD_CGROUP
+	if (bpf_get_current_ancestor_cgroup_id(SLD_CGROUP_LEVEL) != SLD_CGROUP)
+		return false;
 #endif
+#ifdef SLD_WANTED_COMM
+	u64 comm[2] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	if (!SLD_WANTED_COMM(comm[0], comm[1]))
+		return false;
+#endif
+#ifdef SLD_BY_VM
+	if (unwanted.lookup(&tgid))
+		return false;
+#endif
+	return true;
 }
 
 /* The thread's state if it is inside a run that is being recorded. */
@@ -66,12 +127,45 @@ static __always_inline struct sld_thread *inside(void)
 	return t && t->trap.enter_ns ? t : 0;
 }
 
-/* First trap of a thread: make its state, and say who it is. */
+/* Has the thread trapped so lately that all about it is recorded? */
+static __always_inline bool hot(struct sld_thread *t, u64 now)
+{
+	return now - t->last_ns < SLD_HOT_NS;
+}
+
+/* Somebody whose exits were passed over may be wanted now. */
+static __always_inline void widen(void)
+{
+	u32 what = SLD_CONTROL_SCOPE;
+	u64 *scope = control.lookup(&what);
+
+	if (scope)
+		__sync_fetch_and_add(scope, 1);
+}
+
+/* Says who a thread is. */
+static __always_inline void introduce(u64 id, u64 now)
+{
+	struct sld_task *task;
+
+	tally(SLD_KIND_TASK, SLD_LOST_NOTHING);
+	task = tasks.ringbuf_reserve(sizeof(*task));
+	if (!task) {
+		tally(SLD_KIND_TASK, SLD_LOST_RING_FULL);
+		return;
+	}
+	task->ns = now;
+	task->tgid = id >> 32;
+	task->tid = id;
+	bpf_get_current_comm(task->comm, sizeof(task->comm));
+	tasks.ringbuf_submit(task, BPF_RB_NO_WAKEUP);
+}
+
+/* First trap of a thread: make its state. */
 static __always_inline struct sld_thread *meet(u64 id, u64 now)
 {
-	struct last_signal none = {};
+	struct sld_group none = {};
 	struct sld_thread *t;
-	struct sld_task *task;
 	u32 tgid = id >> 32, tid = id, zero = 0;
 
 	t = blank.lookup(&zero);
@@ -83,26 +177,7 @@ static __always_inline struct sld_thread *meet(u64 id, u64 now)
 	t->trap.vcpu = -1;
 	t->trap.tgid = tgid;
 	groups.insert(&tgid, &none);	/* the second thread of a process finds it there: not an error */
-
-	tally(SLD_KIND_TASK, SLD_LOST_NOTHING);
-	task = tasks.ringbuf_reserve(sizeof(*task));
-	if (!task) {
-		tally(SLD_KIND_TASK, SLD_LOST_RING_FULL);
-		return t;
-	}
-	task->ns = now;
-	task->tgid = tgid;
-	task->tid = tid;
-	bpf_get_current_comm(task->comm, sizeof(task->comm));
-	tasks.ringbuf_submit(task, BPF_RB_NO_WAKEUP);
+	widen();
+	introduce(id, now);
 	return t;
-}
-
-/* A TID may be used again: what was known of it ends with the thread. */
-TRACEPOINT_PROBE(sched, sched_process_exit)
-{
-	u32 tid = bpf_get_current_pid_tgid();
-
-	threads.delete(&tid);
-	return 0;
 }

@@ -21,14 +21,22 @@ static __always_inline void forget_run(struct sld_thread *t)
 	t->phase_ns = 0;
 }
 
+/* The thread's last VM entry; in the far future where none is known. */
+static __always_inline u64 entered(struct sld_vcpu *v)
+{
+	return v && v->entry_ns ? v->entry_ns : -1ULL;
+}
+
 static __always_inline void trap_begin(u64 rip, u32 flags)
 {
 	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), exits;
+	u32 tid = id, tgid = id >> 32;
+	struct sld_group *group;
 	struct sld_thread *t;
-	u32 tid = id;
+	struct sld_vcpu *v;
 
 	/* While the probes are attached one by one, the outer one may be missing still. */
-	if (!wanted(id) || !told(SLD_CONTROL_OPEN))
+	if (!told(SLD_CONTROL_OPEN) || !SLD_WANTED_RIP(rip) || !wanted(id))
 		return;
 	tally(SLD_KIND_TRAP, SLD_LOST_NOTHING);
 	t = threads.lookup(&tid);
@@ -51,13 +59,28 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	exits = told(SLD_CONTROL_EXITS);
 	if (exits && t->idle_ns && exits <= t->idle_ns)
 		flags |= SLD_TRAP_EXITS_WATCHED;
+	t->last_ns = now;
+	v = vcpu_of(tid);
+	if (v) {
+		t->trap.vcpu = v->vcpu;
+		t->trap.exits = v->exits - t->exits;
+		t->trap.guest_ns = v->guest_ns - t->guest_ns;
+		t->exits = v->exits;
+		t->guest_ns = v->guest_ns;
+		v->hot_ns = now + SLD_HOT_NS;
+	}
 	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
-	if (!t->entry_ns || t->signal.ns < t->entry_ns)
+	if (t->signal.ns < entered(v))
 		t->signal.ns = 0;
+	group = groups.lookup(&tgid);
+	if (group)
+		group->punished = tid;
+	else
+		groups.insert(&tgid, &(struct sld_group){.punished = tid});	/* an LRU map: it had to go */
 	t->trap.enter_ns = now;
 	t->trap.rip = rip;
 	t->trap.flags = flags;
-	t->trap.tgid = id >> 32;
+	t->trap.tgid = tgid;
 	t->trap.tid = tid;
 	t->trap.enter_cpu = bpf_get_smp_processor_id();
 }
@@ -67,11 +90,14 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 static __always_inline void take_signal(struct sld_thread *t)
 {
 	u32 tgid = t->trap.tgid;
-	u64 since = t->entry_ns ? t->entry_ns : t->trap.enter_ns;
-	struct last_signal *s = &t->signal, *group = groups.lookup(&tgid);
+	struct sld_group *group = groups.lookup(&tgid);
+	struct last_signal *s = &t->signal;
+	u64 since = entered(vcpu_of(t->trap.tid));
 
-	if (s->ns < since && group && group->ns >= since) {
-		s = group;
+	if (since > t->trap.enter_ns)
+		since = t->trap.enter_ns;
+	if (s->ns < since && group && group->signal.ns >= since) {
+		s = &group->signal;
 		t->trap.flags |= SLD_TRAP_SIGNAL_GROUP;
 	}
 	if (s->ns < since)
@@ -85,8 +111,12 @@ static __always_inline void take_signal(struct sld_thread *t)
 
 static __always_inline void trap_end(struct sld_thread *t, bool handled)
 {
+	u32 tgid = t->trap.tgid;
+	struct sld_group *group = groups.lookup(&tgid);
 	struct sld_trap *record;
 
+	if (group && group->punished == t->trap.tid)
+		group->punished = 0;
 	t->trap.exit_ns = bpf_ktime_get_ns();
 	t->trap.exit_cpu = bpf_get_smp_processor_id();
 	if (handled)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sldtrace.capture.syscalls import Runs
 from sldtrace.recording import schema
 
 Tallies = npt.NDArray[np.uint64]
@@ -19,10 +20,10 @@ class Losses:
         self._previous: Tallies | None = None
         self._skipped = 0
 
-    def update(self, tallies: Tallies, skipped: Mapping[str, int]) -> npt.NDArray[Any]:
+    def update(self, tallies: Tallies, runs: Mapping[str, Runs]) -> npt.NDArray[Any]:
         """`lost` records for what was lost since the last call; an empty array when nothing was.
 
-        skipped: see Program.skipped. A guest's run whose entry probe was skipped is a lost trap that was
+        runs: see Program.runs. A guest's run whose entry probe was skipped is a lost trap that was
         not even seen; with any other function something is missing in a record.
         """
         before = self._previous if self._previous is not None else np.zeros_like(tallies)
@@ -36,7 +37,7 @@ class Losses:
         records["cpu"] = cpu
         records["kind"] = kind
         records["cause"] = cause
-        missed = sum(number for function, number in skipped.items() if _begins_run(function))
+        missed = sum(one.skipped for function, one in runs.items() if _begins_run(function))
         if missed > self._skipped:
             unseen = np.zeros(1, records.dtype)
             unseen["ns"] = time.monotonic_ns()

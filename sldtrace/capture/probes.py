@@ -1,33 +1,58 @@
-"""Attaches the probes: by fentry/fexit where that works, else by kprobe/kretprobe, function by function."""
+"""Attaches the probes: functions by fentry/fexit where that works, else by kprobes, and tracepoints."""
 
-import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from sldtrace.capture import bcc
-from sldtrace.capture.program import Program, Sizes
+from sldtrace.capture import loader, syscalls
+from sldtrace.capture.filters import Filters
+from sldtrace.capture.program import Program
+from sldtrace.capture.sources import Sizes
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kernel
+from sldtrace.host import kernel, tracepoints
 
 FENTRY = "fentry"
 KPROBE = "kprobe"
+TRACEPOINT = "tracepoint"
+RAW_TRACEPOINT = "raw_tracepoint"
 
 # Inner functions first: when a run is seen to begin, all that happens in it is seen.
 _FUNCTIONS = ("down_interruptible", "msleep_interruptible", "split_lock_warn", "handle_guest_split_lock")
 _REQUIRED = frozenset({"handle_guest_split_lock", "msleep_interruptible"})
-_TRACEPOINTS = ("sched:sched_process_exit", "signal:signal_generate")
-# They fire on every VM exit or on every write of any MSR: attached when somebody traps.
-_ON_FIRST_TRAP = ("kvm:kvm_entry", "kvm:kvm_exit", "msr:write_msr")
+_TRACEPOINTS = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
+
+# They fire on every VM exit, on every write of any MSR, on whatever others do: attached when somebody traps.
+_LATE_FUNCTIONS = ("synchronize_srcu_expedited", "synchronize_srcu")
+_LATE = (
+    "kvm:kvm_entry",
+    "kvm:kvm_exit",
+    "kvm:kvm_userspace_exit",
+    "msr:write_msr",
+    "sched:sched_migrate_task",
+)
+_LATE_LOCKS = ("lock:contention_end", "lock:contention_begin")
+# A raw tracepoint costs a third, and is not skipped inside another program; but it has no fields.
+_RAW = frozenset({"kvm:kvm_entry", "kvm:kvm_userspace_exit", "msr:write_msr", *_LATE_LOCKS})
+
+# Where the programs of a probe are, by name or category: why they are missing if they are.
+_FILES = {
+    "kvm": "vcpu.bpf.c",
+    "msr": "detection.bpf.c",
+    "signal": "signal.bpf.c",
+    "lock": "stall.bpf.c",
+    "sched:sched_migrate_task": "migrate.bpf.c",
+    "sched:sched_process_exec": "end.bpf.c",
+    "sched:sched_process_exit": "end.bpf.c",
+    **dict.fromkeys(_LATE_FUNCTIONS, "stall.bpf.c"),
+}
 
 
 @dataclass(frozen=True)
 class Probe:
     """What became of one probe; goes into the recording's facts.
 
-    name: function or category:tracepoint; backend: fentry, kprobe, tracepoint, or empty when it is not
-    attached; detail: why not, or why not by fentry.
+    name: function or category:tracepoint; backend: fentry, kprobe, tracepoint, raw_tracepoint, or empty when
+    it is not attached; detail: why not, or why not by fentry.
     """
 
     name: str
@@ -45,16 +70,24 @@ class _FentryRefusedError(Exception):
         self.function = function
 
 
-def load(tgid: int | None, sizes: Sizes, force: str | None) -> "Probes":
-    """Compiles and attaches what runs from the start; `force` allows one backend only (for tests).
+def load(
+    filters: Filters,
+    exits: str,
+    sizes: Sizes,
+    force: str | None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> "Probes":
+    """Compiles, loads, and attaches what runs from the start; `force` allows one backend only (for tests).
 
     A kernel may refuse fentry for a function although its BTF has it (no direct calls, a static function
     that was cloned); then the program is compiled again with a kprobe for that function. Raises SldtraceError
-    when it cannot be compiled, or when what nothing can do without cannot be attached.
+    when it cannot be compiled, or when what nothing can do without cannot be attached; for `interrupted` see
+    loader.load.
     """
     why = _without_fentry(force)
     while True:
-        probes = Probes(Program(tgid, sizes, why.keys()), why)
+        loaded = loader.load(filters, exits, sizes, why.keys(), interrupted)
+        probes = Probes(Program(loaded, sizes), why)
         try:
             probes.attach()
             return probes
@@ -80,48 +113,55 @@ def _without_fentry(force: str | None) -> dict[str, str]:
 
 
 class Probes:
-    """The probes of one program; `load` makes it, `arm` on the first trap, `close` in the end."""
+    """The probes of one program; `load` makes it, `arm` and `disarm` the late ones, `close` in the end."""
 
-    def __init__(self, program: Program, why: Mapping[str, str]) -> None:
+    def __init__(self, program: Program, why: dict[str, str]) -> None:
         """why: the functions that get a kprobe, and the reason."""
         self.program = program
-        self.attached: list[Probe] = []
         self._why = why
-        self._detachers: list[Callable[[], None]] = []
+        self._early: list[Probe] = []
+        self._late: list[Probe] = []
+        self._links: list[int] = []
+        self._late_links: list[int] = []
+        # Looked up now: afterwards the right to read tracefs may be gone.
+        names = [name for name in (*_TRACEPOINTS, *_LATE, *_LATE_LOCKS) if name not in _RAW]
+        self._identifiers = {name: tracepoints.identifier(name) for name in names}
+
+    @property
+    def attached(self) -> list[Probe]:
+        """What became of the probes so far, in the order in which they were attached."""
+        return [*self._early, *self._late]
+
+    @property
+    def count(self) -> int:
+        """How many programs are attached."""
+        return len(self._links) + len(self._late_links)
 
     def attach(self) -> None:
         """Attaches what runs from the start; use `load`."""
-        for name in _TRACEPOINTS:
-            self._tracepoint(name)
+        self._early += [self._tracepoint(name, self._links) for name in _TRACEPOINTS]
         for name in _FUNCTIONS:
-            probe = self._kprobe(name) if name in self._why else self._fentry(name)
-            self.attached.append(probe)
+            probe = self._function(name, self._links)
+            self._early.append(probe)
             if not probe.backend and name in _REQUIRED:
                 raise SldtraceError(f"{name} cannot be probed: {probe.detail}", _advice())
-        with bcc.quiet():
-            for name in _ON_FIRST_TRAP:
-                self._load(name)
-
-    # Verified and translated now. That takes milliseconds; if it ran when the first trap came it could keep a
-    # punished vCPU, woken by its signal, from its CPU until the sleep is over, and hide what is to be seen.
-    def _load(self, tracepoint: str) -> None:
-        function = _tracepoint_function(tracepoint)
-        if function in self.program.functions:
-            with contextlib.suppress(Exception):  # bcc raises nothing more precise; `arm` says why
-                self.program.load(function)
 
     def arm(self) -> list[Probe]:
-        """Attaches what waits for the first trap, and returns that part."""
-        before = len(self.attached)
-        for name in _ON_FIRST_TRAP:
-            self._tracepoint(name)
-        return self.attached[before:]
+        """Attaches what waits for the first trap, and returns what became of it."""
+        links = self._late_links
+        self._late = [self._tracepoint(name, links) for name in _LATE]
+        self._late += [self._function(name, links) for name in _LATE_FUNCTIONS]
+        self._late += [self._tracepoint(name, links) for name in _LATE_LOCKS]
+        return self._late
+
+    def disarm(self) -> None:
+        """Takes off what `arm` has attached."""
+        _close(self._late_links)
 
     def detach(self) -> None:
         """Takes off everything that was attached, the outermost first."""
-        with bcc.quiet():
-            while self._detachers:
-                self._detachers.pop()()
+        _close(self._late_links)
+        _close(self._links)
 
     def close(self) -> None:
         """Detaches, and unloads the program."""
@@ -130,76 +170,70 @@ class Probes:
         finally:
             self.program.close()
 
-    # In the three below: both ends of a function by one backend, so that a run seen to begin is seen to end.
-    def _fentry(self, name: str) -> Probe:
-        module: Any = self.program.module
-        entry, end = self._fentry_name("kfunc__", name), self._fentry_name("kretfunc__", name)
-        reason = self._try(
-            (lambda: module.attach_kretfunc(fn_name=end), lambda: module.detach_kretfunc(fn_name=end)),
-            (lambda: module.attach_kfunc(fn_name=entry), lambda: module.detach_kfunc(fn_name=entry)),
-        )
+    # Both ends of a function by one backend, the end first, so that a run seen to begin is seen to end.
+    def _function(self, name: str, links: list[int]) -> Probe:
+        if name in self._why or name in _LATE_FUNCTIONS:
+            reason = self._try(
+                name,
+                links,
+                (f"kretprobe__{name}", f"kprobe__{name}"),
+                lambda one, function: syscalls.attach_kprobe(one, name, function.startswith("kret")),
+            )
+            why = self._why.get(name, "")
+            return Probe(name, KPROBE, why) if reason is None else Probe(name, "", reason)
+        ends = (self._fentry_name("kretfunc__", name), self._fentry_name("kfunc__", name))
+        reason = self._try(name, links, ends, lambda one, _: syscalls.attach_traced(one))
         if reason is not None:
             raise _FentryRefusedError(name, reason)
         return Probe(name, FENTRY)
 
-    def _kprobe(self, name: str) -> Probe:
-        module: Any = self.program.module
-        reason = self._try(
-            (
-                lambda: module.attach_kretprobe(event=name, fn_name=f"kretprobe__{name}"),
-                lambda: module.detach_kretprobe(event=name),
-            ),
-            (
-                lambda: module.attach_kprobe(event=name, fn_name=f"kprobe__{name}"),
-                lambda: module.detach_kprobe(event=name),
-            ),
-        )
-        return Probe(name, KPROBE, self._why[name]) if reason is None else Probe(name, "", reason)
+    def _tracepoint(self, name: str, links: list[int]) -> Probe:
+        category, _, event = name.partition(":")
+        if name in _RAW:
+            functions = (f"raw_tracepoint__{event}",)
+            reason = self._try(name, links, functions, lambda one, _: syscalls.attach_traced(one, event))
+            return Probe(name, RAW_TRACEPOINT) if reason is None else Probe(name, "", reason)
+        number = self._identifiers[name]
+        if number is None:
+            return Probe(name, "", "this kernel does not have it now")
+        functions = (f"tracepoint__{category}__{event}",)
+        reason = self._try(name, links, functions, lambda one, _: syscalls.attach_tracepoint(one, number))
+        return Probe(name, TRACEPOINT) if reason is None else Probe(name, "", reason)
 
-    def _tracepoint(self, name: str) -> None:
-        module: Any = self.program.module
-        function = _tracepoint_function(name)
-        reason: str | None = "this kernel does not have it now"
-        if function in self.program.functions:
-            reason = self._try(
-                (
-                    lambda: module.attach_tracepoint(tp=name, fn_name=function),
-                    lambda: module.detach_tracepoint(tp=name),
-                )
-            )
-        self.attached.append(Probe(name, "tracepoint") if reason is None else Probe(name, "", str(reason)))
-
-    # Does all the attaching or none of it; the reason why not, or None.
-    def _try(self, *pairs: tuple[Callable[[], object], Callable[[], None]]) -> str | None:
-        done: list[Callable[[], None]] = []
-        messages: list[str] = []
-        try:
-            with bcc.quiet() as messages:
-                for attach, detach in pairs:
-                    attach()
-                    done.append(detach)
-        except BaseException as error:  # bcc raises nothing more precise than Exception
-            for detach in reversed(done):
-                detach()
-            if not isinstance(error, Exception):
-                raise
-            return next((line.strip() for line in messages if line.strip()), str(error))
-        self._detachers += done
+    # Attaches the programs of a probe, all or none; returns the reason if it cannot.
+    def _try(
+        self, name: str, links: list[int], functions: tuple[str, ...], attach: Callable[[int, str], int]
+    ) -> str | None:
+        done: list[int] = []
+        for function in functions:
+            if function not in self.program.functions:
+                _close(done)
+                file = _FILES.get(name) or _FILES.get(name.partition(":")[0], "")
+                left_out = self.program.left_out.get(file, "this kernel does not have it now")
+                return self.program.refused.get(function, left_out)
+            try:
+                done.append(attach(self.program.functions[function], function))
+            except OSError as error:
+                _close(done)
+                return str(error.strerror)
+        links += done
         return None
 
-    # bcc writes kfunc__NAME up to 0.26 and kfunc__vmlinux__NAME later.
-    def _fentry_name(self, prefix: str, name: str) -> str:
-        names = (f"{prefix}vmlinux__{name}", f"{prefix}{name}")
-        return next(candidate for candidate in names if candidate in self.program.functions)
+    # bcc puts the name of the module in between from version 0.29 on.
+    def _fentry_name(self, prefix: str, function: str) -> str:
+        known = (*self.program.functions, *self.program.refused)
+        names = (f"{prefix}vmlinux__{function}", f"{prefix}{function}")
+        return next((name for name in names if name in known), names[0])
 
 
-def _tracepoint_function(name: str) -> str:
-    return f"tracepoint__{name.replace(':', '__')}"
+def _close(links: list[int]) -> None:
+    while links:
+        os.close(links.pop())
 
 
 def _advice() -> str:
-    if kernel.lockdown() not in ("none", "unknown"):
-        return "the kernel is locked down; try with lockdown off"
+    if kernel.lockdown() in ("integrity", "confidentiality"):
+        return "the kernel is locked down; boot with lockdown off"
     if os.geteuid() != 0:
         return "run it as root"
     return "the kernel must allow BPF tracing (CONFIG_BPF_EVENTS, CONFIG_KPROBES)"

@@ -2,38 +2,53 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.capture import privileges
+from sldtrace.capture.cost import Cost
+from sldtrace.capture.filters import Filters
+from sldtrace.capture.governor import Governor, Limits, Step
 from sldtrace.capture.losses import Losses
-from sldtrace.capture.probes import Probe, Probes, load
-from sldtrace.capture.program import RINGS, Program, Sizes
+from sldtrace.capture.probes import Probes, load
+from sldtrace.capture.program import Program
+from sldtrace.capture.sources import HOT, Sizes
+from sldtrace.capture.syscalls import Runs
+from sldtrace.errors import SldtraceError
 from sldtrace.host import facts, kernel, process, splitlock
-from sldtrace.recording import target
+from sldtrace.host.vms.names import matches_vm
+from sldtrace.recording import schema, target
 from sldtrace.recording.writer import Writer
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-_FLUSH_NS = 1_000_000_000
+_SECOND_NS = 1_000_000_000
 _SETTLE_NS = 250_000_000
+
+Records = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Order:
     """What to record.
 
-    path: the file; duration_ns: None means until a signal; tgid: this process only; for tests, a forced
+    path: the file; duration_ns: None means until a signal; exits: one of sources.EXITS; for tests, a forced
     backend, other ring sizes, and how often the rings are emptied.
     """
 
     path: Path
     duration_ns: int | None = None
-    tgid: int | None = None
+    filters: Filters = field(default_factory=Filters)
+    exits: str = HOT
+    limits: Limits = field(default_factory=Limits)
     force: bool = False
     backend: str | None = None
     sizes: Sizes = field(default_factory=Sizes)
-    poll_ns: int = 50_000_000
+    poll_ns: int = 200_000_000
 
 
 @dataclass
@@ -43,12 +58,15 @@ class Status:
     elapsed_ns: int = 0
     traps: int = 0
     early_returns: int = 0
+    records: int = 0
     lost: int = 0
     seen: int = 0
     bytes: int = 0
+    level: str = ""
+    cpu: float = 0.0
     ended_by: str = ""
     unfinished: int = 0
-    probes: list[Probe] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 class Recorder:
@@ -60,7 +78,12 @@ class Recorder:
         self._tell = tell
         self._status = Status()
         self._losses = Losses()
+        self._governor = Governor(order.exits, order.limits)
+        self._levels = schema.current().enums["level"]
         self._armed = False
+        self._unfinished_exits = 0
+        self._unwanted: set[int] = set()
+        self._left_out = dict.fromkeys(schema.current().records, 0)
         # With nohup the end of the session is to be ignored.
         ignored = {each for each in (signal.SIGHUP,) if signal.getsignal(each) == signal.SIG_IGN}
         self._stop = STOP_SIGNALS - ignored
@@ -77,59 +100,78 @@ class Recorder:
         self._say("compiling and attaching the probes")
         # A stop signal waits until it is fetched, also while the probes are attached or taken off.
         with _blocked(STOP_SIGNALS):
-            probes = load(order.tgid, order.sizes, order.backend)
             try:
-                self._record(probes.program, probes)
+                probes = load(order.filters, order.exits, order.sizes, order.backend, self._interrupted)
+                try:
+                    self._record(probes.program, probes)
+                finally:
+                    probes.close()
+            except KeyboardInterrupt:
+                raise SldtraceError("stopped before anything was recorded") from None
             finally:
-                probes.close()
                 while signal.sigtimedwait(STOP_SIGNALS, 0):
                     pass
         return self._status
 
+    def _interrupted(self) -> bool:
+        return bool(signal.sigpending() & self._stop)
+
     def _record(self, program: Program, probes: Probes) -> None:
         order, status = self._order, self._status
+        cost = Cost()
         opening = facts.read()
-        status.probes = probes.attached
-        opening["probes"] = [probe.fact() for probe in status.probes]
-        opening["filters"] = {"tgid": order.tgid}
+        opening["probes"] = [probe.fact() for probe in probes.attached]
+        opening["filters"] = order.filters.fact()
+        opening["exits"] = order.exits
+        opening["limits"] = {"events": order.limits.events, "cpu": order.limits.cpu}
         writer = Writer(order.path, opening, force=order.force)
         closing: dict[str, Any] = {"ended_by": "error"}
         try:
-            self._rings = {kind: ring for kind in RINGS if (ring := program.ring(kind))}
+            privileges.drop()
             # A run that began while its outer probe was missing has left its first microseconds by then.
             time.sleep(2 * kernel.tick_ns() / 1e9)
             start = time.monotonic_ns()
+            self._apply(self._governor.start(), probes, writer)
             program.tell("OPEN", start)
             self._say(
                 f"recording to {target.shown(order.path)}"
                 + (" until Ctrl-C" if order.duration_ns is None else "")
             )
-            status.ended_by = self._loop(program, probes, writer, start)
+            status.ended_by = self._loop(program, probes, writer, cost, start)
             program.tell("OPEN", 0)
-            self._settle(program, writer)
+            self._settle(program, probes, writer)
+            status.cost = cost.fact()
             closing = {
                 "ended_by": status.ended_by,
                 "split_lock": {"mitigate": splitlock.read().mitigate},
-                "seen": {kind: self._losses.seen(kind) for kind in RINGS},
-                "unfinished": {"trap": status.unfinished},
-                "skipped": {name: count for name, count in program.skipped().items() if count},
+                "seen": {kind: self._losses.seen(kind) for kind in program.rings},
+                "unfinished": {"trap": status.unfinished, "exit": self._unfinished_exits},
+                "left_out": {kind: count for kind, count in self._left_out.items() if count},
+                "skipped": {name: one.skipped for name, one in program.runs().items() if one.skipped},
+                "cost": status.cost,
             }
         finally:
+            cost.close()
             writer.close({"clock": facts.clock(), **closing})
 
-    def _loop(self, program: Program, probes: Probes, writer: Writer, start: int) -> str:
+    def _loop(self, program: Program, probes: Probes, writer: Writer, cost: Cost, start: int) -> str:
         order, status = self._order, self._status
-        flushed = start
+        then, before = start, 0
         while True:
             came = signal.sigtimedwait(self._stop, order.poll_ns / 1e9)
-            self._drain(writer)
-            if status.traps and not self._armed:
-                self._arm(program, probes, writer)
+            traps = status.traps
+            self._drain(program, writer)
             now = time.monotonic_ns()
+            if status.traps > traps:
+                self._apply(self._governor.trapped(now), probes, writer)
             status.elapsed_ns = now - start
-            if now - flushed >= _FLUSH_NS:
-                flushed = now
-                self._account(program, writer)
+            if now - then >= _SECOND_NS:
+                runs = self._account(program, writer)
+                exits = program.counters.exits() if program.counters else 0
+                status.cpu = cost.second(runs, exits, self._armed)
+                events = (status.records + status.lost - before) * _SECOND_NS / (now - then)
+                then, before = now, status.records + status.lost
+                self._apply(self._governor.second(now, events, status.cpu), probes, writer)
                 self._tell(status)
             if came:
                 return signal.Signals(came.si_signo).name
@@ -137,54 +179,129 @@ class Recorder:
                 return "duration"
 
     # No new run begins now; those under way end within a penalty, unless they wait for the semaphore.
-    def _settle(self, program: Program, writer: Writer) -> None:
+    def _settle(self, program: Program, probes: Probes, writer: Writer) -> None:
         deadline = time.monotonic_ns() + _SETTLE_NS
         while True:
-            self._account(program, writer)  # counters first, rings second: a record counted is a record read
-            self._drain(writer)
+            # Counters first, rings second: a record counted is a record read.
+            self._account(program, writer)
+            self._drain(program, writer)
             self._status.unfinished = (
-                self._losses.seen("trap") - self._losses.lost("trap") - self._status.traps
+                self._losses.seen("trap")
+                - self._losses.lost("trap")
+                - self._status.traps
+                - self._left_out["trap"]
             )
             if self._status.unfinished <= 0 or time.monotonic_ns() > deadline:
-                return
+                break
             time.sleep(kernel.tick_ns() / 1e9)
+        self._disarm(program, probes)
+        self._account(program, writer)
+        self._drain(program, writer)
 
-    def _drain(self, writer: Writer) -> None:
-        for kind, ring in self._rings.items():
-            records = ring.read()
-            if not len(records):
-                continue
-            writer.append(kind, records)
-            if kind == "trap":
-                self._status.traps += len(records)
-                early = (records["sleep_left_ms"] > 0) | (records["semaphore_result"] < 0)
-                self._status.early_returns += int(early.sum())
-            elif kind == "task":
-                tgids = {int(tgid) for tgid in records["tgid"]}  # once for each thread that ever traps
-                writer.facts_update({"processes": {str(tgid): process.describe(tgid) for tgid in tgids}})
+    def _drain(self, program: Program, writer: Writer) -> None:
+        # Names last: whoever is in one of the other rings has been introduced before.
+        read = {kind: ring.read() for kind, ring in program.rings.items() if kind != "task"}
+        self._introduce(program, writer, program.rings["task"].read())
+        for kind, records in read.items():
+            if len(records):
+                self._take(writer, kind, records)
 
-    def _arm(self, program: Program, probes: Probes, writer: Writer) -> None:
+    def _take(self, writer: Writer, kind: str, records: Records) -> None:
+        if self._unwanted and "tgid" in (records.dtype.names or ()):
+            wanted = ~np.isin(records["tgid"], list(self._unwanted))
+            self._left_out[kind] += len(records) - int(wanted.sum())
+            records = records[wanted]
+        if not len(records):
+            return
+        writer.append(kind, records)
+        self._status.records += len(records)
+        if kind == "trap":
+            self._status.traps += len(records)
+            early = (records["sleep_left_ms"] > 0) | (records["semaphore_result"] < 0)
+            self._status.early_returns += int(early.sum())
+
+    # Once for each process, and for each thread of it, that is ever met.
+    def _introduce(self, program: Program, writer: Writer, tasks: Records) -> None:
+        if not len(tasks):
+            return
+        tgids = {int(tgid) for tgid in tasks["tgid"]}
+        described = {tgid: process.describe(tgid) for tgid in tgids}
+        wanted = self._order.filters.vm
+        for tgid in tgids:
+            if wanted is not None and not matches_vm(described[tgid], wanted):
+                self._unwanted.add(tgid)
+                program.leave_out(tgid)
+        self._take(writer, "task", tasks)
+        writer.facts_update({"processes": {str(tgid): described[tgid] for tgid in tgids}})
+
+    def _apply(self, step: Step | None, probes: Probes, writer: Writer) -> None:
+        if step is None:
+            return
+        program, off = probes.program, self._levels.values["TRAPS"]
+        if step.level > off and not self._armed:
+            self._arm(probes, writer)
+        elif step.level == off and self._armed:
+            self._account(program, writer)
+            self._disarm(program, probes)
+        program.tell("LEVEL", step.level)
+        record = np.zeros(1, schema.current().records["detail"].dtype)
+        record["ns"] = time.monotonic_ns()
+        record["measured"], record["limit"] = step.measured, step.limit
+        record["level"], record["previous"] = step.level, step.previous
+        record["reason"] = schema.current().enums["reason"].values[step.reason]
+        record["probes"] = probes.count
+        writer.append("detail", record)
+        self._status.level = self._levels.name_of(step.level)
+        if step.reason in ("EVENTS", "CPU", "ROOM"):
+            self._say(_news(step, self._status.level))
+
+    def _arm(self, probes: Probes, writer: Writer) -> None:
         added = probes.arm()
         now = time.monotonic_ns()
         attached = {probe.name for probe in added if probe.backend}
         if {"kvm:kvm_entry", "kvm:kvm_exit"} <= attached:
-            program.tell("EXITS", now)
+            probes.program.tell("EXITS", now)
         if "msr:write_msr" in attached:
-            program.tell("MSR", now)
+            probes.program.tell("MSR", now)
         self._armed = True
-        writer.facts_update({"armed_ns": now, "probes": [probe.fact() for probe in self._status.probes]})
+        writer.facts_update({"armed_ns": now, "probes": [probe.fact() for probe in probes.attached]})
         for probe in added:
             if not probe.backend:
                 self._say(f"warning: {probe.name} is not attached: {probe.detail}")
 
-    def _account(self, program: Program, writer: Writer) -> None:
-        lost = self._losses.update(program.tallies(), program.skipped())
+    def _disarm(self, program: Program, probes: Probes) -> None:
+        program.tell("EXITS", 0)
+        program.tell("MSR", 0)
+        probes.disarm()
+        if self._armed and program.counters:
+            self._unfinished_exits += program.counters.rest()
+        self._armed = False
+
+    def _account(self, program: Program, writer: Writer) -> Mapping[str, Runs]:
+        runs = program.runs()
+        lost = self._losses.update(program.tallies(), runs)
         if len(lost):
             writer.append("lost", lost)
             self._status.lost += int(lost["count"].sum())
+        if program.counters:
+            self._take(writer, "counts", program.counters.read())
+            if program.counters.freed:
+                program.widen()
         self._status.seen = self._losses.seen("trap")
         writer.flush()
         self._status.bytes = writer.size
+        return runs
+
+
+def _news(step: Step, level: str) -> str:
+    if step.reason == "EVENTS":
+        return f"{step.measured:,} records a second, more than {step.limit:,}: now recording {level} only"
+    if step.reason == "CPU":
+        used, limit = step.measured / 1000, step.limit / 1000
+        return (
+            f"the recording takes {used:.1f} % of a CPU, more than {limit:.1f} %: now recording {level} only"
+        )
+    return f"the load is down: recording {level} again"
 
 
 class _blocked:

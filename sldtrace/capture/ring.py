@@ -39,6 +39,8 @@ class Ring:
         self._producer_map = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._consumer_map, "<u8", 1)
         self._producer = np.frombuffer(self._producer_map, "<u8", 1)
+        self._read = int(self._consumer[0])
+        self._nothing = np.empty(0, dtype)
         self._data = np.frombuffer(self._producer_map, "u1", 2 * size, page)
 
     def read(self) -> Records:
@@ -47,10 +49,11 @@ class Ring:
         Raises ValueError if the ring holds a record of another size: probes and schema do not agree.
         """
         # x86 keeps the order of loads, and of stores, so the 8-byte position needs no barrier here.
+        end = int(self._producer[0])
+        if end == self._read:
+            return self._nothing
         position = int(self._consumer[0])
-        count = (int(self._producer[0]) - position) // self._stride
-        if not count:
-            return np.empty(0, self._dtype)
+        count = (end - position) // self._stride
         start = position & (self._size - 1)
         slots = self._data[start : start + count * self._stride].view(self._slot)
         length = slots["length"]
@@ -62,5 +65,5 @@ class Ring:
         if (length[kept] != self._dtype.itemsize).any():
             raise ValueError(f"ring holds records that are not {self._dtype.itemsize} bytes long")
         records: Records = slots["record"][kept]  # indexing with a mask copies
-        self._consumer[0] = position + len(slots) * self._stride
+        self._consumer[0] = self._read = position + len(slots) * self._stride
         return records

@@ -1,19 +1,39 @@
 """`sldtrace record`: attach the probes, show how it goes, leave one file."""
 
 import contextlib
+import os
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sldtrace.durations import Duration
 from sldtrace.errors import UsageError
 from sldtrace.escape import escape
-from sldtrace.host import access, process, splitlock
+from sldtrace.host import access, cgroup_filter, process, splitlock
 
 if TYPE_CHECKING:
     from sldtrace.capture.recorder import Status
+
+
+def _addresses(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[int, int], ...]:
+    pairs = []
+    for value in values:
+        first, _, last = value.partition("-")
+        try:
+            pair = int(first, 16), int(last or first, 16)
+        except ValueError:
+            raise click.BadParameter(
+                f"'{value}' is not like 0x4018 or 0x4000-0x4fff", context, option
+            ) from None
+        if not 0 <= pair[0] <= pair[1] < 1 << 64:
+            raise click.BadParameter(f"'{value}' is no range of addresses", context, option)
+        pairs.append(pair)
+    return tuple(pairs)
 
 
 @click.command()
@@ -21,41 +41,96 @@ if TYPE_CHECKING:
 @click.option(
     "-d", "--duration", type=Duration(), help="Stop after this time (30, 500ms, 10m). Default: at Ctrl-C."
 )
-@click.option("--pid", type=click.IntRange(min=1), help="Record this process (VMM) only.")
+@click.option("--pid", type=click.IntRange(min=1), multiple=True, help="Only this process (VMM); repeatable.")
+@click.option("--tid", type=click.IntRange(min=1), multiple=True, help="Only this thread (vCPU); repeatable.")
+@click.option("--vm", metavar="NAME", help="Only VMs of this name, UUID or id; * matches any text.")
+@click.option("--comm", metavar="NAME", help="Only threads of this name, such as 'CPU 0/KVM' or 'CPU*'.")
+@click.option("--cgroup", metavar="PATH", help="Only processes of this cgroup (v2) and those below it.")
+@click.option(
+    "--address",
+    callback=_addresses,
+    multiple=True,
+    help="Only this guest address, or FIRST-LAST; repeatable.",
+)
+@click.option(
+    "--exits",
+    type=click.Choice(["hot", "all", "counts", "none"]),
+    default="hot",
+    show_default=True,
+    help="VM exits: each one of vCPUs that trapped lately (hot), each one of all, counts of all, or none.",
+)
+@click.option(
+    "--max-events-per-second",
+    type=click.IntRange(min=1),
+    default=20_000,
+    show_default=True,
+    help="Record less detail when there are more records than this.",
+)
+@click.option(
+    "--max-cpu-percent",
+    type=click.FloatRange(min=0, min_open=True, max=100_000),
+    default=10.0,
+    show_default=True,
+    help="Record less detail when recorder and probes take more of one CPU than this.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--backend", type=click.Choice(["fentry", "kprobe"]), hidden=True)
 @click.option("--ring-pages", type=click.IntRange(min=1), hidden=True)
 @click.option("--poll", type=Duration(), hidden=True)
+@click.option("--calm", type=Duration(), hidden=True)
 def record(
     output: Path,
     duration: int | None,
-    pid: int | None,
+    pid: tuple[int, ...],
+    tid: tuple[int, ...],
+    vm: str | None,
+    comm: str | None,
+    cgroup: str | None,
+    address: tuple[tuple[int, int], ...],
+    exits: str,
+    max_events_per_second: int,
+    max_cpu_percent: float,
     force: bool,
     backend: str | None,
     ring_pages: int | None,
     poll: int | None,
+    calm: int | None,
 ) -> None:
     """Record every split-lock trap on this host into a file, as root, while it happens.
 
     The guests and the VMMs need not be restarted or changed. Read the file with `sldtrace report FILE`,
     here or on another machine. The recording ends at Ctrl-C, at SIGTERM, or after --duration.
+
+    What fires on every VM exit is attached when somebody traps, and taken off when nobody has for 30 s;
+    with --exits all or counts it is attached from the start. Above one of the two limits less is recorded:
+    first no single exits, then nothing but traps; and more again when the load is down. The file says when.
     """
     access.require()
-    if pid is not None and not process.exists(pid):
-        raise UsageError(
-            f"there is no process {pid}", "--pid wants the process ID of the VMM, not of a thread"
-        )
+    for each in pid:
+        if not process.exists(each):
+            raise UsageError(
+                f"there is no process {each}", "--pid wants the process ID of the VMM, not of a thread"
+            )
+    group = cgroup_filter.cgroup_filter(cgroup) if cgroup is not None else None
     for line in _warnings():
         click.echo(f"sldtrace: {line}", err=True)
 
-    from sldtrace.capture.program import Sizes
+    # One thread of linear algebra less: numpy is here for its arrays.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from sldtrace.capture.filters import Filters
+    from sldtrace.capture.governor import Limits
     from sldtrace.capture.recorder import Order, Recorder
+    from sldtrace.capture.sources import Sizes
 
-    order = Order(output, duration, pid, force, backend)
+    filters = Filters(pid, tid, address, comm, group, cgroup, vm)
+    limits = Limits(max_events_per_second, max_cpu_percent)
+    order = Order(output, duration, filters, exits, limits, force, backend)
     if ring_pages:
-        order = Order(**{**vars(order), "sizes": Sizes(ring_pages, ring_pages, ring_pages)})
+        order = replace(order, sizes=Sizes(*[ring_pages] * len(fields(Sizes))))
     if poll:
-        order = Order(**{**vars(order), "poll_ns": poll})
+        order = replace(order, poll_ns=poll)
+    if calm:
+        order = replace(order, limits=replace(limits, calm_ns=calm))
     screen = _Screen()
     try:
         status = Recorder(order, screen.say, screen.status).run()
@@ -88,7 +163,7 @@ class _Screen:
     def status(self, status: "Status") -> None:
         line = (
             f"{_clock(status.elapsed_ns)}  traps {status.traps:,}  early returns {status.early_returns:,}"
-            f"  drops {status.lost:,}  {status.bytes / 1024:,.0f} KiB"
+            f"  drops {status.lost:,}  {status.bytes / 1024:,.0f} KiB  {status.level}  {status.cpu:.1f} % CPU"
         )
         if self._terminal:
             self._write(f"\r\x1b[K{line}")
@@ -120,5 +195,18 @@ def _summary(status: "Status", output: Path) -> str:
     ]
     if status.unfinished:
         lines.append(f"sldtrace: {status.unfinished:,} traps had not ended and are not in the file")
+    lines.append(f"sldtrace: {_cost(status.cost)}")
     lines.append(f"sldtrace: next: sldtrace report {escape(str(output), 4096)}")
     return "\n".join(lines)
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    elapsed = max(cost["elapsed_ns"], 1)
+    text = f"cost: the recorder {100 * cost['recorder_cpu_ns'] / elapsed:.2f} % of a CPU"
+    if cost["probes_ns"] is None:
+        text += ", the probes could not be timed"
+    else:
+        text += f", its probes {100 * cost['probes_ns'] / elapsed:.2f} %"
+        if cost["measured_ns"] < 0.9 * elapsed:
+            text += f" (measured for {cost['measured_ns'] / 1e9:.0f} s, then reckoned by exits)"
+    return f"{text}; {cost['memory_bytes'] / (1 << 20):.0f} MiB of memory"

@@ -1,0 +1,76 @@
+"""What the user wants recorded, and the conditions that the probes are compiled with for it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+HOT_NS = 1_000_000_000
+"""A thread is hot, and all about it is recorded, for this long after a trap."""
+
+_COMM_BYTES = 16  # include/linux/sched.h, TASK_COMM_LEN
+
+
+@dataclass(frozen=True)
+class Filters:
+    """All that are given must hold; within one, any.
+
+    tgids, tids: processes, threads; addresses: of the instruction, first and last; comm: name of the trapping
+    thread, `*` at its end matches any rest; cgroup: id and level (depth below the root) of a cgroup v2,
+    which and whose descendants are meant; cgroup_name: as the user called it; vm: a name that the
+    recorder compares, and tells the probes which processes to leave out.
+    """
+
+    tgids: tuple[int, ...] = ()
+    tids: tuple[int, ...] = ()
+    addresses: tuple[tuple[int, int], ...] = ()
+    comm: str | None = None
+    cgroup: tuple[int, int] | None = None
+    cgroup_name: str | None = None
+    vm: str | None = None
+
+    def flags(self) -> list[str]:
+        """The compiler's flags."""
+        flags = [
+            "-DSLD_WANTED_TGID(x)=" + _any(f"(x)=={tgid}" for tgid in self.tgids),
+            "-DSLD_WANTED_TID(x)=" + _any(f"(x)=={tid}" for tid in self.tids),
+            "-DSLD_WANTED_RIP(x)="
+            + _any(f"((x)>={first:#x}ULL&&(x)<={last:#x}ULL)" for first, last in self.addresses),
+            f"-DSLD_HOT_NS={HOT_NS}ULL",
+        ]
+        if self.comm is not None:
+            flags.append("-DSLD_WANTED_COMM(a,b)=" + _comm(self.comm))
+        if self.cgroup is not None:
+            flags += [f"-DSLD_CGROUP={self.cgroup[0]}ULL", f"-DSLD_CGROUP_LEVEL={self.cgroup[1]}"]
+        if self.vm is not None:
+            flags.append("-DSLD_BY_VM")
+        return flags
+
+    def fact(self) -> dict[str, Any]:
+        """The filters as JSON values: what was asked for, by option."""
+        return {
+            name: value
+            for name, value in (
+                ("pid", list(self.tgids)),
+                ("tid", list(self.tids)),
+                ("address", [list(pair) for pair in self.addresses]),
+                ("comm", self.comm),
+                ("cgroup", self.cgroup_name),
+                ("vm", self.vm),
+            )
+            if value
+        }
+
+
+def _any(conditions: Any) -> str:
+    return "(" + ("||".join(conditions) or "1") + ")"
+
+
+def _comm(pattern: str) -> str:
+    # The name as two words of eight bytes; bytes that may be anything are masked out.
+    text = pattern.removesuffix("*").encode("utf-8", "surrogateescape")[: _COMM_BYTES - 1]
+    name = text.ljust(_COMM_BYTES, b"\0")
+    mask = (b"\xff" * len(text)).ljust(_COMM_BYTES, b"\0" if pattern.endswith("*") else b"\xff")
+    words = []
+    for word, at in (("(a)", 0), ("(b)", 8)):
+        wanted, bits = (int.from_bytes(each[at : at + 8], "little") for each in (name, mask))
+        words.append(f"({word}&{bits:#x}ULL)=={wanted:#x}ULL")
+    return f"({'&&'.join(words)})"

@@ -1,0 +1,61 @@
+"""Gives up what the recorder no longer needs once its programs are loaded."""
+
+import ctypes
+import os
+import struct
+from pathlib import Path
+
+from sldtrace.host.access import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, effective_capabilities
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# include/uapi/linux/capability.h and prctl.h
+_VERSION_3 = 0x20080522
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_LAST_CAPABILITY = 63
+
+_PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
+
+
+def drop(paranoid: Path = _PARANOID) -> int:
+    """Keeps CAP_BPF and CAP_PERFMON, which attaching the late probes takes, and nothing else; the new set.
+
+    CAP_SYS_ADMIN is kept where the kernel demands it for that: before 5.8, which lacks the two (a17b53c4a4b5),
+    and where kernel.perf_event_paranoid is above 2: a level of Debian's and Ubuntu's own, which no CAP_PERFMON
+    opens. What this process starts gains no privileges either. Raises OSError where the kernel refuses,
+    which it has no reason to.
+    """
+    held = effective_capabilities()
+    keep = 1 << CAP_BPF | 1 << CAP_PERFMON
+    if held & keep != keep or _number(paranoid) > 2:
+        keep |= 1 << CAP_SYS_ADMIN
+    keep &= held
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    for number in range(_LAST_CAPABILITY + 1):
+        # Refused without CAP_SETPCAP, and nothing is lost: no_new_privs keeps the bounding set from use.
+        if not keep >> number & 1:
+            _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    low, high = keep & 0xFFFFFFFF, keep >> 32
+    header = struct.pack("<Ii", _VERSION_3, 0)
+    data = struct.pack("<6I", low, low, 0, high, high, 0)
+    if _libc.capset(header, data):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return keep
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _prctl(option: int, argument: int) -> None:
+    if _libc.prctl(option, argument, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

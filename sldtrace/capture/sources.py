@@ -1,0 +1,121 @@
+"""The C text of the probes for this kernel: which files, with which of its tracepoints and fields."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sldtrace import resources
+from sldtrace.capture.filters import Filters
+from sldtrace.host import kernel, tracepoints
+from sldtrace.recording import schema
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pages (4 KiB, a power of two) of each ring. The rarer the record, the smaller the ring."""
+
+    trap: int = 256
+    task: int = 16
+    detection: int = 16
+    exit: int = 512
+    user_exit: int = 64
+    signal: int = 64
+    migrate: int = 16
+    stall: int = 16
+
+    def pages(self, kind: str) -> int:
+        """Pages of the ring of that kind."""
+        return int(getattr(self, kind))
+
+
+NONE, HOT, COUNTS, ALL = "none", "hot", "counts", "all"
+EXITS = (HOT, ALL, COUNTS, NONE)
+"""Whose VM exits: each one of threads that trapped lately, each of all vCPUs, counts of all, or none."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of bpf/, and the tracepoint without which it is left out.
+
+    fields: what it reads of that tracepoint; optional: what it reads where the kernel has it.
+    """
+
+    file: str
+    tracepoint: str | None = None
+    fields: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+
+SOURCES = (
+    Source("thread.bpf.c"),
+    Source("trap.bpf.c"),
+    Source("signal.bpf.c", "signal:signal_generate", frozenset({"pid", "sig", "code", "group", "result"})),
+    Source(
+        "vcpu.bpf.c",
+        "kvm:kvm_exit",
+        frozenset({"exit_reason", "guest_rip", "isa", "info1"}),
+        frozenset({"vcpu_id", "intr_info"}),
+    ),
+    Source("detection.bpf.c", "msr:write_msr"),
+    Source("migrate.bpf.c", "sched:sched_migrate_task", frozenset({"pid", "orig_cpu", "dest_cpu"})),
+    Source("stall.bpf.c"),
+    Source("end.bpf.c", "sched:sched_process_exec", frozenset({"pid", "old_pid"})),
+)
+
+
+@dataclass
+class Text:
+    """The program: text and flags for the compiler, and why files were left out, by file."""
+
+    text: str
+    flags: list[str]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str]) -> Text:
+    """The program for this kernel, for those filters.
+
+    exits: one of EXITS; kprobes: functions to be hooked by kprobe instead of fentry.
+    """
+    folder = resources.bpf()
+    made = Text("", [f"-DSLD_{kind.upper()}_PAGES={sizes.pages(kind)}" for kind in vars(sizes)])
+    made.flags += [f"-DSLD_CPUS={kernel.possible_cpus()}", *filters.flags()]
+    made.flags += [f"-DSLD_KPROBE_{function}" for function in kprobes]
+    made.flags += {ALL: ["-DSLD_ALL_VCPUS", "-DSLD_ALL_EXITS"], COUNTS: ["-DSLD_ALL_VCPUS"]}.get(exits, [])
+    files = ["events.h"]
+    for source in SOURCES:
+        reason = _missing(source, made.flags)
+        if reason is None:
+            files.append(source.file)
+        else:
+            made.left_out[source.file] = reason
+    # `#line` makes the compiler's messages name the right file.
+    made.text = "".join(f'#line 1 "{name}"\n{(folder / name).read_text(encoding="utf-8")}' for name in files)
+    for record in schema.current().records.values():
+        size = record.dtype.itemsize
+        made.text += f'_Static_assert(sizeof(struct sld_{record.name}) == {size}, "{record.name}");\n'
+    return made
+
+
+# Why a file must be left out, or None; adds the flags that say what the kernel has.
+def _missing(source: Source, flags: list[str]) -> str | None:
+    if source.file == "stall.bpf.c":
+        functions = tracepoints.functions_of("kvm")
+        if not functions:
+            return "the addresses of the module kvm cannot be read"
+        flags += [
+            f"-DSLD_KVM_BEGIN={functions[0][0]:#x}ULL",
+            f"-DSLD_KVM_END={functions[-1][0] + 4096:#x}ULL",
+        ]
+        if tracepoints.fields("lock:contention_begin") is not None:
+            flags.append("-DSLD_HAS_contention")
+    if source.tracepoint is None:
+        return None
+    found = tracepoints.fields(source.tracepoint)
+    if found is None:
+        return "this kernel does not have it now"
+    if lacking := source.fields - found:
+        return f"here {source.tracepoint} has no field {', '.join(sorted(lacking))}"
+    flags += [f"-DSLD_HAS_{name}" for name in sorted(source.optional & found)]
+    if source.file == "vcpu.bpf.c":
+        flags.append("-DSLD_HAS_kvm")
+    return None

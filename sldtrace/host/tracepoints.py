@@ -1,0 +1,51 @@
+"""The tracepoints of the running kernel: which there are, their ids and fields, as tracefs tells."""
+
+import re
+from pathlib import Path
+
+from sldtrace.host import kernel
+
+_FIELD = re.compile(r"^\tfield:(?P<what>[^;]+);\toffset:\d+;\tsize:\d+;", re.MULTILINE)
+
+
+def _read(name: str, file: str) -> str | None:
+    root = kernel.tracefs()
+    category, _, event = name.partition(":")
+    try:
+        return (root / "events" / category / event / file).read_text() if root else None
+    except OSError:
+        return None
+
+
+def identifier(name: str) -> int | None:
+    """What perf_event_open knows the tracepoint `category:name` by; None where there is none now."""
+    text = _read(name, "id")
+    return int(text) if text else None
+
+
+def fields(name: str) -> frozenset[str] | None:
+    """Names of the fields of the tracepoint `category:name`; None where there is none now."""
+    text = _read(name, "format")
+    return None if text is None else parse_fields(text)
+
+
+def parse_fields(text: str) -> frozenset[str]:
+    """The names of the fields in the text of a tracepoint's `format` file."""
+    declared = (match["what"] for match in _FIELD.finditer(text))
+    return frozenset(re.sub(r"\[.*\]$", "", what).split()[-1].lstrip("*") for what in declared)
+
+
+def functions_of(module: str, kallsyms: Path = Path("/proc/kallsyms")) -> list[tuple[int, str]]:
+    """Address and name of each function of a loaded module, by address.
+
+    Empty where it is not loaded, or part of the image, or where addresses are hidden (kernel.kptr_restrict).
+    """
+    mark = f"\t[{module}]\n"
+    found = []
+    with open(kallsyms, encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            if line.endswith(mark):
+                address, kind, name = line[: -len(mark)].split()
+                if kind in "tT" and int(address, 16):
+                    found.append((int(address, 16), name))
+    return sorted(found)
