@@ -14,7 +14,8 @@ struct cell {
 	u32 reason;
 	s32 vector;
 	u32 isa;
-	u32 kind;		/* what kind_of said, plus one; 0: free */
+	u16 kind;		/* what kind_of said, plus one; 0: free */
+	u16 log2;		/* of the last host time */
 	u32 host_log2[SLD_LOG2S];
 };
 
@@ -241,8 +242,11 @@ RAW_TRACEPOINT_PROBE(kvm_entry)
 	cell = cells.lookup(&index);
 	if (cell) {
 		u64 host_ns = now - v->exit_ns;
-		u32 log2 = host_ns >> 32 ? SLD_LOG2S - 1 : bpf_log2(host_ns);
+		u32 log2 = cell->log2 & (SLD_LOG2S - 1);
 
+		/* Mostly it is the same as the last time, and that is seen sooner than computed. */
+		if (host_ns >> log2 != 1)
+			cell->log2 = log2 = host_ns >> 32 ? SLD_LOG2S - 1 : bpf_log2(host_ns);
 		cell->host_ns += host_ns;
 		cell->host_log2[log2 & (SLD_LOG2S - 1)]++;
 		v->cell = -1;

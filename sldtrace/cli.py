@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "sldtrace.commands.check:check",
     "record": "sldtrace.commands.record:record",
     "report": "sldtrace.commands.report:report",
+    "service": "sldtrace.commands.service:service",
     "guest": "sldtrace.commands.guest:guest",
     "log": "sldtrace.commands.log:log",
     "simulate": "sldtrace.commands.simulate:simulate",

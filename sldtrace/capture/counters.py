@@ -41,7 +41,8 @@ CELL = np.dtype(
         ("reason", "<u4"),
         ("vector", "<i4"),
         ("isa", "<u4"),
-        ("kind", "<u4"),
+        ("kind", "<u2"),
+        ("log2", "<u2"),
         ("host_log2", "<u4", (_LOG2S,)),
     ]
 )

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -16,22 +17,26 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _LAST_CAPABILITY = 63
+CAP_DAC_OVERRIDE = 1
 
 _PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
-def drop(paranoid: Path = _PARANOID) -> int:
+def drop(folder: Path | None = None, paranoid: Path = _PARANOID) -> int:
     """Keeps CAP_BPF and CAP_PERFMON, which attaching the late probes takes, and nothing else; the new set.
 
-    CAP_SYS_ADMIN is kept where the kernel demands it for that: before 5.8, which lacks the two (a17b53c4a4b5),
-    and where kernel.perf_event_paranoid is above 2: a level of Debian's and Ubuntu's own, which no CAP_PERFMON
-    opens. What this process starts gains no privileges either. Raises OSError where the kernel refuses,
-    which it has no reason to.
+    folder: where files are made later; CAP_DAC_OVERRIDE is kept if that needs it. CAP_SYS_ADMIN is kept where
+    the kernel demands it: before 5.8, which lacks the two (a17b53c4a4b5), and where
+    kernel.perf_event_paranoid is above 2: a level of Debian's and Ubuntu's own, which no CAP_PERFMON opens.
+    What this process starts gains no privileges either. Raises OSError where the kernel refuses, which it
+    has no reason to.
     """
     held = effective_capabilities()
     keep = 1 << CAP_BPF | 1 << CAP_PERFMON
     if held & keep != keep or _number(paranoid) > 2:
         keep |= 1 << CAP_SYS_ADMIN
+    if folder is not None and not _may_write(folder):
+        keep |= 1 << CAP_DAC_OVERRIDE
     keep &= held
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
@@ -46,6 +51,18 @@ def drop(paranoid: Path = _PARANOID) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return keep
+
+
+# By its owner, group and mode alone (path_resolution(7)).
+def _may_write(folder: Path) -> bool:
+    found = folder.stat()
+    if found.st_uid == os.geteuid():
+        wanted = stat.S_IWUSR | stat.S_IXUSR
+    elif found.st_gid in (os.getegid(), *os.getgroups()):
+        wanted = stat.S_IWGRP | stat.S_IXGRP
+    else:
+        wanted = stat.S_IWOTH | stat.S_IXOTH
+    return found.st_mode & wanted == wanted
 
 
 def _number(path: Path) -> int:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sldtrace import durations, sizes
 from sldtrace.durations import Duration
-from sldtrace.errors import UsageError
+from sldtrace.errors import EXIT_FINDING, UsageError
 from sldtrace.escape import escape
 from sldtrace.host import access, cgroup_filter, process, splitlock
 
@@ -34,6 +35,26 @@ def _addresses(
             raise click.BadParameter(f"'{value}' is no range of addresses", context, option)
         pairs.append(pair)
     return tuple(pairs)
+
+
+# A length of time or an amount of bytes, as a pair of which one is None.
+def _limit(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[int | None, int | None] | None:
+    if value is None:
+        return None
+    pair: tuple[int | None, int | None]
+    try:
+        pair = durations.parse(value), None
+    except ValueError:
+        try:
+            pair = None, sizes.parse(value)
+        except ValueError:
+            message = f"'{value}' is neither a length of time (10m, 1h) nor an amount of bytes (200M, 1G)"
+            raise click.BadParameter(message, context, option) from None
+    if value.strip().isdigit() or 0 in pair:
+        raise click.BadParameter(f"'{value}' wants a unit: 10m, 1h, 200M, 1G", context, option)
+    return pair
 
 
 @click.command()
@@ -73,6 +94,26 @@ def _addresses(
     show_default=True,
     help="Record less detail when recorder and probes take more of one CPU than this.",
 )
+@click.option(
+    "--keep", callback=_limit, metavar="TIME|SIZE", help="Keep the last 10m, or the last 200M, on the disk."
+)
+@click.option(
+    "--rotate", callback=_limit, metavar="TIME|SIZE", help="Begin a new file every 1h, or every 100M."
+)
+@click.option("--rotate-keep", type=click.IntRange(min=1), help="Delete all files but the last N.")
+@click.option(
+    "--until",
+    type=click.Choice(["early-return-loop", "livelock"]),
+    help="End, with status 3, when a vCPU is caught in such a loop, or livelocks.",
+)
+@click.option(
+    "--tail", type=Duration("0s"), default="5s", show_default=True, help="Record so much more after --until."
+)
+@click.option(
+    "--on-finding",
+    metavar="COMMAND",
+    help="Run this by /bin/sh for each finding, JSON on its standard input.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--backend", type=click.Choice(["fentry", "kprobe"]), hidden=True)
 @click.option("--ring-pages", type=click.IntRange(min=1), hidden=True)
@@ -90,6 +131,12 @@ def record(
     exits: str,
     max_events_per_second: int,
     max_cpu_percent: float,
+    keep: tuple[int | None, int | None] | None,
+    rotate: tuple[int | None, int | None] | None,
+    rotate_keep: int | None,
+    until: str | None,
+    tail: int,
+    on_finding: str | None,
     force: bool,
     backend: str | None,
     ring_pages: int | None,
@@ -105,6 +152,12 @@ def record(
     with --exits all or counts it is attached from the start. Above one of the two limits less is recorded:
     first no single exits, then nothing but traps; and more again when the load is down. The file says when.
     """
+    if rotate_keep is not None and rotate is None:
+        raise UsageError("--rotate-keep is about the files of --rotate", "add --rotate 1h, or --rotate 100M")
+    if keep is not None and rotate is not None:
+        raise UsageError(
+            "--keep and --rotate exclude each other", "--rotate-keep limits what --rotate leaves"
+        )
     access.require()
     for each in pid:
         if not process.exists(each):
@@ -117,14 +170,27 @@ def record(
 
     # One thread of linear algebra less: numpy is here for its arrays.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from sldtrace.capture.alarm import Alarms
     from sldtrace.capture.filters import Filters
     from sldtrace.capture.governor import Limits
-    from sldtrace.capture.recorder import Order, Recorder
+    from sldtrace.capture.recorder import FINDING, Order, Recorder
     from sldtrace.capture.sources import Sizes
+    from sldtrace.recording.keeping import LEAST_BYTES, Keep
+    from sldtrace.recording.rotation import Rotate
 
+    for option, limit in (("--keep", keep), ("--rotate", rotate)):
+        if limit is not None and limit[1] is not None and limit[1] < LEAST_BYTES:
+            raise UsageError(
+                f"{option} {sizes.render(limit[1])} is too little", f"at least {sizes.render(LEAST_BYTES)}"
+            )
     filters = Filters(pid, tid, address, comm, group, cgroup, vm)
     limits = Limits(max_events_per_second, max_cpu_percent)
-    order = Order(output, duration, filters, exits, limits, force, backend)
+    order = Order(output, duration, filters, exits, limits, force=force, backend=backend)
+    order = replace(order, alarms=Alarms(until, tail, on_finding))
+    if keep is not None:
+        order = replace(order, keep=Keep(*keep))
+    if rotate is not None:
+        order = replace(order, rotate=Rotate(rotate[1], rotate[0], rotate_keep))
     if ring_pages:
         order = replace(order, sizes=Sizes(*[ring_pages] * len(fields(Sizes))))
     if poll:
@@ -136,7 +202,9 @@ def record(
         status = Recorder(order, screen.say, screen.status).run()
     finally:
         screen.end()
-    click.echo(_summary(status, output), err=True)
+    click.echo(_summary(status), err=True)
+    if status.ended_by == FINDING:
+        sys.exit(EXIT_FINDING)
 
 
 def _warnings() -> list[str]:
@@ -188,7 +256,7 @@ def _clock(ns: int) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def _summary(status: "Status", output: Path) -> str:
+def _summary(status: "Status") -> str:
     lines = [
         f"sldtrace: {status.traps:,} traps in {status.elapsed_ns / 1e9:.1f} s, {status.early_returns:,} early"
         f" returns, {status.lost:,} records lost; ended by {status.ended_by}"
@@ -196,7 +264,7 @@ def _summary(status: "Status", output: Path) -> str:
     if status.unfinished:
         lines.append(f"sldtrace: {status.unfinished:,} traps had not ended and are not in the file")
     lines.append(f"sldtrace: {_cost(status.cost)}")
-    lines.append(f"sldtrace: next: sldtrace report {escape(str(output), 4096)}")
+    lines.append(f"sldtrace: next: sldtrace report {escape(str(status.path), 4096)}")
     return "\n".join(lines)
 
 
