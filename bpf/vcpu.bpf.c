@@ -107,10 +107,10 @@ pass:
 }
 
 /* A number below 256 for the kind of exit: of Intel the basic reason, or the vector of an exception; of AMD the code. */
-static __always_inline u32 kind_of(u32 isa, u32 reason, u32 vector)
+static __always_inline u32 kind_of(u32 isa, u32 reason, u32 info)
 {
 	if (isa == SLD_ISA_VMX)
-		return reason ? reason & 0x7f : 0x80 | (vector & 0x1f);
+		return reason ? reason & 0x7f : 0x80 | (info & 0x1f);
 	return reason < 0xf0 ? reason : reason >= 0x400 && reason < 0x404 ? 0xf0 | (reason & 3) : 0xff;
 }
 
@@ -131,7 +131,7 @@ static __always_inline struct cell *find_cell(u32 base, u32 isa, u32 reason, u32
 		if (!cell->kind) {
 			cell->isa = isa;
 			cell->reason = reason;
-			cell->vector = is_exception ? vector : -1;
+			cell->vector = !is_exception ? -1 : isa == SLD_ISA_VMX ? vector : reason & 0x1f;
 			cell->kind = kind + 1;
 			return cell;
 		}
@@ -147,8 +147,8 @@ static __always_inline struct cell *find_cell(u32 base, u32 isa, u32 reason, u32
 TRACEPOINT_PROBE(kvm, kvm_exit)
 {
 	u64 id = bpf_get_current_pid_tgid(), now, guest_ns = 0;
-	u32 tid = id, slot = tid & (SLD_VCPUS - 1), isa = args->isa, reason = args->exit_reason, info = 0;
-	u32 vector, kind, index;
+	u32 tid = id, slot = tid & (SLD_VCPUS - 1), isa = SLD_ISA(args), reason = args->exit_reason, info = 0;
+	u32 kind, index;
 	struct sld_vcpu *v = vcpus.lookup(&slot);
 	struct cell *cell;
 
@@ -184,12 +184,11 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 #endif
 	if (isa == SLD_ISA_VMX)
 		reason &= 0xffff;
-	vector = isa == SLD_ISA_VMX ? info & 0xff : reason & 0x1f;
-	kind = kind_of(isa, reason, vector);
+	kind = kind_of(isa, reason, info);
 	index = slot * SLD_CELLS + SLD_CELL(kind, 0);
 	cell = cells.lookup(&index);
 	if (!cell || cell->kind != kind + 1)
-		cell = find_cell(slot * SLD_CELLS, isa, reason, vector, kind, &index);
+		cell = find_cell(slot * SLD_CELLS, isa, reason, info & 0xff, kind, &index);
 	if (cell) {
 		cell->count++;
 		cell->guest_ns += guest_ns;

@@ -139,7 +139,7 @@ class Detector:
         """
         if self._count > _MOST_WAITING:
             return self.finish()
-        if now_ns < self._next_ns:
+        if now_ns < self._next_ns or not self._count:
             return []
         self._next_ns = now_ns + self._lag // 4
         return self._judge(now_ns - self._lag)

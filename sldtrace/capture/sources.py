@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sldtrace import resources
 from sldtrace.capture.filters import Filters
@@ -62,6 +63,10 @@ SOURCES = (
 )
 
 
+_MODULES = Path("/sys/module")
+_ISAS = {"kvm_intel": "SLD_ISA_VMX", "kvm_amd": "SLD_ISA_SVM"}
+
+
 @dataclass
 class Text:
     """The program: text and flags for the compiler, and why files were left out, by file."""
@@ -117,5 +122,7 @@ def _missing(source: Source, flags: list[str]) -> str | None:
         return f"here {source.tracepoint} has no field {', '.join(sorted(lacking))}"
     flags += [f"-DSLD_HAS_{name}" for name in sorted(source.optional & found)]
     if source.file == "vcpu.bpf.c":
-        flags.append("-DSLD_HAS_kvm")
+        # A host has one of the two; where that cannot be told, each exit says it, which costs a little.
+        isa = next((isa for module, isa in _ISAS.items() if (_MODULES / module).is_dir()), "(args)->isa")
+        flags += ["-DSLD_HAS_kvm", f"-DSLD_ISA(args)={isa}"]
     return None
