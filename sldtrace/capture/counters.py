@@ -62,8 +62,6 @@ class Counters:
         # What the cells of each entry said at the last reading.
         self._before: dict[int, Records] = {}
         self._read_ns = time.monotonic_ns()
-        self.counted = 0
-        """Exits in the records so far."""
 
     def read(self) -> Records:
         """`counts` records for what was counted since the last call; makes room for new threads.
@@ -80,7 +78,10 @@ class Counters:
             before = self._before.get(index)
             if before is None:
                 before = np.zeros(_CELLS, CELL)
-            used = np.flatnonzero(cells["count"] != before["count"])
+            # Or only the entry after an exit that was counted before.
+            used = np.flatnonzero(
+                (cells["count"] != before["count"]) | (cells["host_ns"] != before["host_ns"])
+            )
             if len(used):
                 parts.append(self._records(who, cells[used], before[used], now))
             self._before[index] = cells
@@ -90,9 +91,7 @@ class Counters:
             self._free(index)
         self._read_ns = now
         self.freed = bool(ended)
-        records = np.concatenate(parts) if parts else np.empty(0, schema.current().records["counts"].dtype)
-        self.counted += int(records["count"].sum())
-        return records
+        return np.concatenate(parts) if parts else np.empty(0, schema.current().records["counts"].dtype)
 
     freed = False
     """Whether the last `read` has made room for other threads."""

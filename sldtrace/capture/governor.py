@@ -58,7 +58,7 @@ class Governor:
         self._allowed = self._top
         self._last_trap_ns: int | None = None
         self._hold_ns = _HOLD_NS
-        self._lowered_ns = 0
+        self._lowered_ns: int | None = None
         self._seconds_above = 0
 
     def start(self) -> Step:
@@ -78,26 +78,29 @@ class Governor:
         flood = events > 2 * self.limits.events
         if (flood or self._seconds_above >= _PATIENCE) and self.level > _level("TRAPS"):
             self._seconds_above = 0
-            if now_ns - self._lowered_ns < 2 * self._hold_ns:  # it did not hold for long
+            if self._quiet_ns(now_ns) < 2 * self._hold_ns:  # it did not hold for long
                 self._hold_ns = min(2 * self._hold_ns, _LONGEST_HOLD_NS)
             self._lowered_ns = now_ns
             self._allowed = self.level - 1
             if too_many:
                 return self._go(self._allowed, "EVENTS", round(events), self.limits.events)
             return self._go(self._allowed, "CPU", round(cpu * 1000), round(self.limits.cpu * 1000))
-        if self._allowed < self._top and now_ns - self._lowered_ns >= self._hold_ns:
+        if self._allowed < self._top and self._quiet_ns(now_ns) >= self._hold_ns:
             if events <= self.limits.events / 2 and cpu <= self.limits.cpu / 2:
                 self._lowered_ns = now_ns
                 self._allowed += 1
                 if self._asked or self._troubled(now_ns):
                     return self._go(self._allowed, "ROOM", round(events), self.limits.events)
-            return None
-        if self._allowed == self._top and now_ns - self._lowered_ns >= 4 * self._hold_ns:
+        if self._allowed == self._top and self._quiet_ns(now_ns) >= 4 * self._hold_ns:
             self._hold_ns = _HOLD_NS
         if not self._asked and self.level > _level("TRAPS") and not self._troubled(now_ns):
             calm = now_ns - (self._last_trap_ns or 0)
             return self._go(_level("TRAPS"), "CALM", calm, self.limits.calm_ns)
         return None
+
+    # Time since less was recorded or more again; for ever where neither has been.
+    def _quiet_ns(self, now_ns: int) -> float:
+        return float("inf") if self._lowered_ns is None else now_ns - self._lowered_ns
 
     def _troubled(self, now_ns: int) -> bool:
         return self._last_trap_ns is not None and now_ns - self._last_trap_ns < self.limits.calm_ns

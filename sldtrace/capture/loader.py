@@ -151,7 +151,7 @@ def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
     while not select.select([here], [], [], 0.1)[0]:
         if interrupted():
             raise KeyboardInterrupt
-    _, descriptors, _, _ = socket.recv_fds(here, 1, _MOST_DESCRIPTORS)
+    _, descriptors, _, _ = socket.recv_fds(here, 1, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     parts = []
     while part := here.recv(1 << 16):
         parts.append(part)

@@ -87,7 +87,11 @@ def load(
     why = _without_fentry(force)
     while True:
         loaded = loader.load(filters, exits, sizes, why.keys(), interrupted)
-        probes = Probes(Program(loaded, sizes), why)
+        try:
+            probes = Probes(Program(loaded, sizes), why)
+        except BaseException:
+            loaded.close()
+            raise
         try:
             probes.attach()
             return probes

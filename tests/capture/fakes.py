@@ -1,181 +1,250 @@
-"""Stand-ins for the compiled program: they note what is asked of them in one log, and refuse on demand."""
+"""A kernel for the recorder: it takes the place of the loader and of the system calls that attach.
+
+Program, Ring, Counters and Probes are the real ones, on maps that are memory files. One log notes, in order,
+what is compiled, attached, detached, told and closed; each can be refused on demand.
+"""
 
 import os
+import re
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from sldtrace.capture import probes
-from sldtrace.capture.program import Sizes
+from sldtrace.capture import counters, loader, privileges, probes, program, syscalls
+from sldtrace.capture.filters import Filters
+from sldtrace.capture.loader import Loaded
+from sldtrace.capture.program import RINGS, Program
+from sldtrace.capture.ring import Ring
+from sldtrace.capture.sources import Sizes
+from sldtrace.capture.syscalls import Runs
 from sldtrace.recording import schema
+from tests.capture.memory import RingFile, table
 
 FUNCTIONS = ("down_interruptible", "msleep_interruptible", "split_lock_warn", "handle_guest_split_lock")
-EARLY_TRACEPOINTS = ("sched:sched_process_exit", "signal:signal_generate")
-LATE_TRACEPOINTS = ("kvm:kvm_entry", "kvm:kvm_exit", "msr:write_msr")
+EARLY = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
+LATE = (
+    *("kvm:kvm_entry", "kvm:kvm_exit", "kvm:kvm_userspace_exit", "msr:write_msr", "sched:sched_migrate_task"),
+    *("synchronize_srcu_expedited", "synchronize_srcu"),
+    *("lock:contention_end", "lock:contention_begin"),
+)
+"""Probes that wait for the first trap, in the order in which they are attached."""
+RAW = {
+    *("kvm:kvm_entry", "kvm:kvm_userspace_exit", "msr:write_msr"),
+    *("lock:contention_end", "lock:contention_begin"),
+}
+CPUS = 2
 
 Log = list[tuple[str, str]]
+Batch = np.ndarray | Callable[[], np.ndarray | None]
 
 
-class FakeModule:
-    """bcc's BPF object, as far as probes.py uses it.
-
-    refusals: what is refused, as `method target` (`kfunc down_interruptible`, `tracepoint kvm:kvm_exit`), and
-    what libbcc then writes to file descriptor 2 (not to sys.stderr) before bcc raises.
-    """
-
-    def __init__(self, log: Log, refusals: dict[str, str]) -> None:
-        self.log = log
-        self._refusals = refusals
-
-    def _attach(self, what: str, target: str) -> None:
-        said = self._refusals.get(f"{what} {target}")
-        if said is not None:
-            os.write(2, said.encode())
-            raise Exception(f"Failed to attach BPF program to {what} {target}")
-        self.log.append((f"attach {what}", target))
-
-    def attach_kfunc(self, fn_name: str) -> None:
-        self._attach("kfunc", fn_name.removeprefix("kfunc__").removeprefix("vmlinux__"))
-
-    def attach_kretfunc(self, fn_name: str) -> None:
-        self._attach("kretfunc", fn_name.removeprefix("kretfunc__").removeprefix("vmlinux__"))
-
-    def attach_kprobe(self, event: str, fn_name: str) -> None:
-        assert fn_name == f"kprobe__{event}"
-        self._attach("kprobe", event)
-
-    def attach_kretprobe(self, event: str, fn_name: str) -> None:
-        assert fn_name == f"kretprobe__{event}"
-        self._attach("kretprobe", event)
-
-    def attach_tracepoint(self, tp: str, fn_name: str) -> None:
-        assert fn_name == "tracepoint__" + tp.replace(":", "__")
-        self._attach("tracepoint", tp)
-
-    def detach_kfunc(self, fn_name: str) -> None:
-        self.log.append(("detach kfunc", fn_name.removeprefix("kfunc__").removeprefix("vmlinux__")))
-
-    def detach_kretfunc(self, fn_name: str) -> None:
-        self.log.append(("detach kretfunc", fn_name.removeprefix("kretfunc__").removeprefix("vmlinux__")))
-
-    def detach_kprobe(self, event: str) -> None:
-        self.log.append(("detach kprobe", event))
-
-    def detach_kretprobe(self, event: str) -> None:
-        self.log.append(("detach kretprobe", event))
-
-    def detach_tracepoint(self, tp: str) -> None:
-        self.log.append(("detach tracepoint", tp))
-
-
-class FakeRing:
-    """A ring that gives out one batch a read; a batch that is a function is called for its effect first."""
-
-    def __init__(self, kind: str, batches: Iterable["np.ndarray | Callable[[], np.ndarray | None]"]) -> None:
-        self._empty = np.empty(0, schema.current().records[kind].dtype)
-        self._batches = list(batches)
-
-    def read(self) -> np.ndarray:
-        if not self._batches:
-            return self._empty
-        batch = self._batches.pop(0)
-        records = batch() if callable(batch) else batch
-        return self._empty if records is None else records
+def programs(name: str, kprobe: bool = False, prefix: str = "vmlinux__") -> list[str]:
+    """The BPF functions of a probe, as bcc's macros name them, in the order in which they are attached."""
+    category, colon, event = name.partition(":")
+    if name in RAW:
+        return [f"raw_tracepoint__{event}"]
+    if colon:
+        return [f"tracepoint__{category}__{event}"]
+    if kprobe or name in LATE:
+        return [f"kretprobe__{name}", f"kprobe__{name}"]
+    return [f"kretfunc__{prefix}{name}", f"kfunc__{prefix}{name}"]
 
 
 class Host:
-    """What all programs of a test share: the log, what is refused, what the rings and counters hold."""
+    """What all programs of a test share.
+
+    log: what was done, as (verb, target); refusals: the errno with which attaching a function fails; refused:
+    functions that the kernel does not load, and why; lacks: probes whose source was left out, or tracepoints
+    that there are none of; runs: of each function; batches: see `feed`; leftovers: links that are open.
+    """
 
     def __init__(self) -> None:
         self.log: Log = []
-        self.refusals: dict[str, str] = {}
-        self.unloadable: set[str] = set()
-        self.tracepoints: set[str] = {*EARLY_TRACEPOINTS, *LATE_TRACEPOINTS}
+        self.refusals: dict[str, int] = {}
+        self.refused: dict[str, str] = {}
+        self.lacks: set[str] = set()
+        self.left_out: dict[str, str] = {}
         self.prefix = "vmlinux__"
-        self.programs: list[FakeProgram] = []
-        self.rings: dict[str, FakeRing] = {}
-        self.counters: Callable[[], np.ndarray] = no_tallies
-        self.skips: dict[str, int] = {}
+        self.orders: list[tuple[Filters, str, Sizes, set[str]]] = []
+        self.runs: dict[str, Runs] = {}
+        self.links: dict[int, str] = {}
+        self.unwanted: list[int] = []
+        self.freed: list[int] = []
+        self.stats_allowed = True
+        self.control: np.ndarray
+        self.vcpus: np.ndarray
+        self.cells: np.ndarray
+        self._tallies: np.ndarray | None = None
+        self._counted: dict[tuple[int, int], int] = {}
+        self._batches: dict[str, list[Batch]] = {}
+        self._rings: dict[int, tuple[str, RingFile]] = {}
+        self._names: dict[int, str] = {}
+        self._loaded: list[Loaded] = []
 
-    def program(self, tgid: int | None, sizes: Sizes, kprobes: Collection[str]) -> "FakeProgram":
-        """Takes the place of the class Program."""
+    # The test's side
+
+    def end(self) -> None:
+        """Closes what a test has left open."""
+        for loaded in self._loaded:
+            loaded.close()
+        for link in self.links:
+            os.close(link)
+
+    def feed(self, **batches: list[Any]) -> None:
+        """What each read of each ring finds; a batch that is a function is called for its effect first."""
+        self._batches = {kind: list(given) for kind, given in batches.items()}
+
+    def count(self, **counts: int) -> None:
+        """Sets tallies as `kind_CAUSE=count` (trap_NOTHING, task_RING_FULL), all on CPU 1."""
+        numbers = schema.current()
+        for name, count in counts.items():
+            kind, _, cause = re.fullmatch(r"([a-z_]+)(_)([A-Z_]+)", name).groups()  # type: ignore[union-attr]
+            place = numbers.records[kind].number, numbers.enums["lost_cause"].values[cause]
+            self._counted[place] = count
+            if self._tallies is not None:
+                self._tallies[1, place[0], place[1]] = count
+
+    def told(self, name: str) -> int:
+        """An entry of enum sld_control, as the probes see it."""
+        return int(self.control[schema.enumeration("control").values[name]])
+
+    def done(self, verb: str) -> list[str]:
+        """The targets of that verb in the log, in order."""
+        return [target for entry, target in self.log if entry == verb]
+
+    def attached(self) -> set[str]:
+        """The functions that are attached now."""
+        return set(self.links.values())
+
+    # The kernel's side
+
+    def load(
+        self,
+        filters: Filters,
+        exits: str,
+        sizes: Sizes,
+        kprobes: Collection[str],
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Loaded:
+        """Takes the place of loader.load."""
         # One for each function that refuses fentry, and the last: more would never end.
-        assert len(self.programs) <= len(FUNCTIONS), "compiled again and again"
-        made = FakeProgram(self, tgid, sizes, kprobes)
-        self.programs.append(made)
-        return made
+        assert len(self.done("compile")) <= len(FUNCTIONS), "compiled again and again"
+        if interrupted():
+            raise KeyboardInterrupt
+        self.orders.append((filters, exits, sizes, set(kprobes)))
+        self.log.append(("compile", " ".join(sorted(kprobes))))
+        functions = [
+            function
+            for name in (*EARLY, *FUNCTIONS, *LATE)
+            if name not in self.lacks
+            for function in programs(name, name in kprobes, self.prefix)
+        ]
+        loaded = {name: os.memfd_create("program") for name in functions if name not in self.refused}
+        self._names.update({descriptor: name for name, descriptor in loaded.items()})
+        self._loaded.append(Loaded(self._maps(sizes), loaded, dict(self.refused), dict(self.left_out)))
+        return self._loaded[-1]
 
-    def done(self, what: str) -> list[str]:
-        """The targets of that entry of the log, in order."""
-        return [target for entry, target in self.log if entry == what]
+    def _maps(self, sizes: Sizes) -> dict[str, int]:
+        tally, control = schema.enumeration("tallies").values, schema.enumeration("control").values
+        limits = schema.enumeration("counters").values
+        maps = {}
+        maps["tallies"], memory = table("<u8", CPUS * tally["KINDS"] * tally["CAUSES"])
+        self._tallies = memory.reshape(CPUS, tally["KINDS"], tally["CAUSES"])
+        for (kind, cause), count in self._counted.items():
+            self._tallies[1, kind, cause] = count
+        maps["control"], self.control = table("<u8", len(control))
+        maps["vcpus"], self.vcpus = table(counters.VCPU, limits["VCPUS"])
+        if "kvm:kvm_exit" not in self.lacks:
+            maps["cells"], memory = table(counters.CELL, limits["VCPUS"] * limits["CELLS"])
+            self.cells = memory.reshape(limits["VCPUS"], limits["CELLS"])
+            maps["claims"] = os.memfd_create("claims")
+        maps["unwanted"] = os.memfd_create("unwanted")
+        for kind, name in RINGS.items():
+            ring = RingFile(sizes.pages(kind) * 4096, schema.current().records[kind].dtype.itemsize)
+            maps[name] = ring.fd
+            self._rings[ring.fd] = kind, ring
+        return maps
 
-    def left_attached(self) -> set[tuple[str, str]]:
-        """What was attached and not detached afterwards."""
-        left = set()
-        for entry, target in self.log:
-            verb, _, what = entry.partition(" ")
-            if verb == "attach":
-                left.add((what, target))
-            elif verb == "detach":
-                left.remove((what, target))
-        return left
+    def produce(self, descriptor: int) -> None:
+        """Before a ring is read: puts the next batch there."""
+        kind, ring = self._rings[descriptor]
+        batches = self._batches.get(kind)
+        if batches:
+            batch = batches.pop(0)
+            records = batch() if callable(batch) else batch
+            for record in () if records is None else records:
+                ring.reserve(record.tobytes())
 
+    def _attach(self, descriptor: int, kinds: tuple[str, ...]) -> int:
+        function = self._names[descriptor]
+        assert function.startswith(kinds), f"{function} is not attached so"
+        if function in self.refusals:
+            raise OSError(self.refusals[function], os.strerror(self.refusals[function]))
+        link = os.memfd_create("link")
+        self.links[link] = function
+        self.log.append(("attach", function))
+        return link
 
-class FakeProgram:
-    """The compiled module: its functions are those that bcc would make of the sources."""
+    def attach_traced(self, descriptor: int, name: str | None = None) -> int:
+        """Takes the place of the system call."""
+        if name is None:
+            return self._attach(descriptor, ("kfunc__", "kretfunc__"))
+        assert self._names[descriptor] == f"raw_tracepoint__{name}"
+        return self._attach(descriptor, ("raw_tracepoint__",))
 
-    def __init__(self, host: Host, tgid: int | None, sizes: Sizes, kprobes: Collection[str]) -> None:
-        self.tgid, self.sizes, self.kprobes = tgid, sizes, frozenset(kprobes)
-        self._host = host
-        self.module = FakeModule(host.log, host.refusals)
-        names = [f"tracepoint__{name.replace(':', '__')}" for name in host.tracepoints]
-        for name in FUNCTIONS:
-            if name in self.kprobes:
-                names += [f"kprobe__{name}", f"kretprobe__{name}"]
-            else:
-                names += [f"kfunc__{host.prefix}{name}", f"kretfunc__{host.prefix}{name}"]
-        self.functions = frozenset(names)
-        host.log.append(("compile", " ".join(sorted(self.kprobes))))
+    def identifier(self, name: str) -> int | None:
+        """The id of a tracepoint: its place in our lists."""
+        done = [verb for verb, _ in self.log]
+        assert "drop" not in done[len(done) - done[::-1].index("compile") :], (
+            "without capabilities tracefs is closed"
+        )
+        return None if name in self.lacks else (*EARLY, *LATE).index(name)
 
-    def load(self, function: str) -> None:
-        if function in self._host.unloadable:
-            raise Exception("Failed to load BPF program")
-        self._host.log.append(("load", function.removeprefix("tracepoint__").replace("__", ":", 1)))
+    def attach_tracepoint(self, descriptor: int, identifier: int) -> int:
+        """Takes the place of the system call."""
+        name = (*EARLY, *LATE)[identifier]
+        assert [self._names[descriptor]] == programs(name)
+        return self._attach(descriptor, ("tracepoint__",))
 
-    def ring(self, kind: str) -> FakeRing | None:
-        return self._host.rings.get(kind)
+    def attach_kprobe(self, descriptor: int, function: str, at_return: bool) -> int:
+        """Takes the place of the system call."""
+        assert self._names[descriptor] == f"{'kretprobe' if at_return else 'kprobe'}__{function}"
+        return self._attach(descriptor, ("kprobe__", "kretprobe__"))
 
-    def tell(self, name: str, value: int) -> None:
-        self._host.log.append((f"tell {name}", "0" if value == 0 else "time"))
+    def close(self, descriptor: int) -> None:
+        """Takes the place of os.close where links are closed."""
+        os.close(descriptor)
+        self.log.append(("detach", self.links.pop(descriptor)))
 
-    def tallies(self) -> np.ndarray:
-        self._host.log.append(("tallies", ""))
-        return self._host.counters()
+    def program_runs(self, descriptor: int) -> Runs:
+        """Takes the place of the system call."""
+        return self.runs.get(self._names[descriptor], Runs(0, 0))
 
-    def skipped(self) -> dict[str, int]:
-        return dict(self._host.skips)
+    def enable_stats(self) -> int:
+        """Takes the place of the system call."""
+        if not self.stats_allowed:
+            raise PermissionError(1, "Operation not permitted")
+        return os.memfd_create("stats")
 
-    def close(self) -> None:
-        self._host.log.append(("close", ""))
+    def map_update(self, descriptor: int, key: bytes, value: bytes) -> None:
+        """The map `unwanted`."""
+        assert value == b"\1"
+        self.unwanted.append(int.from_bytes(key, "little"))
+
+    def map_delete(self, descriptor: int, key: bytes) -> None:
+        """The map `claims`."""
+        self.freed.append(int.from_bytes(key, "little"))
 
 
 def no_tallies() -> np.ndarray:
-    """The counters of a program that saw nothing, on two CPUs."""
+    """The tallies of a program that saw nothing, shape (kinds, causes, CPUs)."""
     sizes = schema.enumeration("tallies").values
-    return np.zeros((sizes["KINDS"], sizes["CAUSES"], 2), np.uint64)
-
-
-def tallies(**counts: int) -> np.ndarray:
-    """Counters as `kind_CAUSE=count` (trap_NOTHING, task_RING_FULL), all on CPU 1."""
-    table = no_tallies()
-    for name, count in counts.items():
-        kind, _, cause = name.partition("_")
-        numbers = schema.current()
-        table[numbers.records[kind].number, numbers.enums["lost_cause"].values[cause], 1] = count
-    return table
+    return np.zeros((sizes["KINDS"], sizes["CAUSES"], CPUS), np.uint64)
 
 
 def stop(number: signal.Signals = signal.SIGINT) -> None:
@@ -183,10 +252,45 @@ def stop(number: signal.Signals = signal.SIGINT) -> None:
     signal.pthread_kill(threading.get_ident(), number)
 
 
-def install(monkeypatch: Any) -> Host:
-    """Puts fake programs in the place of compiled ones; the kernel's BTF has all functions."""
+def install(monkeypatch: pytest.MonkeyPatch) -> Host:
+    """Puts a fake kernel in the place of this one; its BTF has all functions, and the process keeps its rights."""
     host = Host()
-    monkeypatch.setattr(probes, "Program", host.program)
+
+    class FedRing(Ring):
+        def __init__(self, fd: int, size: int, dtype: "np.dtype[Any]") -> None:
+            super().__init__(fd, size, dtype)
+            self._fd = fd
+
+        def read(self) -> np.ndarray:
+            host.produce(self._fd)
+            return super().read()
+
+    tell, close, tallies = Program.tell, Program.close, Program.tallies
+
+    def noted_tell(self: Program, name: str, value: int) -> None:
+        host.log.append((f"tell {name}", str(value) if value < 1000 else "time"))
+        tell(self, name, value)
+
+    def noted_close(self: Program) -> None:
+        host.log.append(("close", ""))
+        close(self)
+
+    def noted_tallies(self: Program) -> np.ndarray:
+        host.log.append(("tallies", ""))
+        return tallies(self)
+
+    monkeypatch.setattr(Program, "tell", noted_tell)
+    monkeypatch.setattr(Program, "close", noted_close)
+    monkeypatch.setattr(Program, "tallies", noted_tallies)
+    monkeypatch.setattr(program, "Ring", FedRing)
+    monkeypatch.setattr(program.kernel, "possible_cpus", lambda: CPUS)
+    monkeypatch.setattr(loader, "load", host.load)
+    monkeypatch.setattr(probes, "os", SimpleNamespace(close=host.close, geteuid=os.geteuid))
+    monkeypatch.setattr(probes.tracepoints, "identifier", host.identifier)
     monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set(names))
     monkeypatch.setattr(probes.kernel, "lockdown", lambda: "none")
+    monkeypatch.setattr(privileges, "drop", lambda: host.log.append(("drop", "")))
+    calls = ("attach_traced", "attach_tracepoint", "attach_kprobe", "program_runs")
+    for name in (*calls, "enable_stats", "map_update", "map_delete"):
+        monkeypatch.setattr(syscalls, name, getattr(host, name))
     return host

@@ -9,7 +9,7 @@ import numpy as np
 from sldtrace.capture.recorder import Order, Recorder, Status
 from sldtrace.recording.reader import Recording, open_recording
 from tests.analyzers.synthetic import MS, array, early
-from tests.capture.fakes import FakeRing, Host
+from tests.capture.fakes import Host
 
 
 def traps(count: int, at_ns: int = 0) -> np.ndarray:
@@ -33,8 +33,8 @@ class Session:
         ).run()
 
     def rings(self, **batches: list[Any]) -> None:
-        """What each read of each ring gives."""
-        self.host.rings = {kind: FakeRing(kind, given) for kind, given in batches.items()}
+        """What each read of each ring finds."""
+        self.host.feed(**batches)
 
     def opened(self) -> Recording:
         return open_recording(self.path)

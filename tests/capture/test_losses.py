@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sldtrace.capture.losses import Losses
+from sldtrace.capture.syscalls import Runs
 from sldtrace.recording import schema
 from tests.capture.fakes import no_tallies
 
@@ -98,19 +99,19 @@ ENTRY = "kfunc__vmlinux__handle_guest_split_lock"
 def test_a_run_whose_beginning_was_skipped_is_lost_and_was_not_seen(function: str, counts: bool) -> None:
     losses = Losses()
     skipped = 4 if counts else 0
-    assert rows(losses.update(no_tallies(), {function: 4})) == (
+    assert rows(losses.update(no_tallies(), {function: Runs(0, 4)})) == (
         {(TRAP, SKIPPED, NO_CPU, 4)} if counts else set()
     )
     assert (losses.seen("trap"), losses.lost("trap")) == (0, 0)
-    assert len(losses.update(no_tallies(), {function: 4})) == 0
+    assert len(losses.update(no_tallies(), {function: Runs(0, 4)})) == 0
     table = counters((TRAP, FULL, 1, 2))
-    assert rows(losses.update(table, {function: 9})) == {(TRAP, FULL, 1, 2)} | (
+    assert rows(losses.update(table, {function: Runs(0, 9)})) == {(TRAP, FULL, 1, 2)} | (
         {(TRAP, SKIPPED, NO_CPU, 9 - skipped)} if counts else set()
     )
 
 
 def test_what_was_skipped_has_a_time() -> None:
-    (record,) = Losses().update(no_tallies(), {ENTRY: 1, "kprobe__down_interruptible": 7})
+    (record,) = Losses().update(no_tallies(), {ENTRY: Runs(5, 1), "kprobe__down_interruptible": Runs(5, 7)})
     assert record["ns"] > 0
     assert record["count"] == 1
 

@@ -1,60 +1,71 @@
 """How the probes are attached: in which order, by which backend, and that nothing is left behind."""
 
+import errno
 import os
 
 import pytest
 
-from sldtrace.capture import probes
-from sldtrace.capture.program import Sizes
+from sldtrace.capture import probes, syscalls
+from sldtrace.capture.filters import Filters
+from sldtrace.capture.sources import HOT, Sizes
 from sldtrace.errors import SldtraceError
-from tests.capture import fakes
-from tests.capture.fakes import EARLY_TRACEPOINTS, FUNCTIONS, LATE_TRACEPOINTS, Host
+from tests.capture.fakes import EARLY, FUNCTIONS, LATE, RAW, Host, programs
 
-SIZES = Sizes()
-
-
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Host:
-    return fakes.install(monkeypatch)
+SIZES = Sizes(*[1] * 8)
 
 
-def backends(loaded: probes.Probes) -> dict[str, str]:
-    return {probe.name: probe.backend for probe in loaded.attached}
+def load(force: str | None = None) -> probes.Probes:
+    return probes.load(Filters(), HOT, SIZES, force)
+
+
+def found(loaded: probes.Probes) -> dict[str, probes.Probe]:
+    return {probe.name: probe for probe in loaded.attached}
+
+
+def functions(*names: str, kprobe: bool = False) -> list[str]:
+    return [function for name in names for function in programs(name, kprobe)]
 
 
 def test_inner_functions_first_and_the_return_before_the_entry(host: Host) -> None:
     """A run that is seen to begin is seen whole: its inner probes and its return are there by then."""
-    loaded = probes.load(None, SIZES, None)
-    expected = [("compile", "")]
-    expected += [("attach tracepoint", name) for name in EARLY_TRACEPOINTS]
-    for name in FUNCTIONS:
-        expected += [("attach kretfunc", name), ("attach kfunc", name)]
-    expected += [("load", name) for name in LATE_TRACEPOINTS]
-    assert host.log == expected
-    assert FUNCTIONS[-1] == "handle_guest_split_lock"
-    assert backends(loaded) == dict.fromkeys(EARLY_TRACEPOINTS, "tracepoint") | dict.fromkeys(
-        FUNCTIONS, "fentry"
-    )
+    loaded = load()
+    assert host.log == [("compile", "")] + [("attach", name) for name in functions(*EARLY, *FUNCTIONS)]
+    assert functions(*FUNCTIONS)[-2:] == [
+        "kretfunc__vmlinux__handle_guest_split_lock",
+        "kfunc__vmlinux__handle_guest_split_lock",
+    ]
+    assert {name: probe.backend for name, probe in found(loaded).items()} == dict.fromkeys(
+        EARLY, "tracepoint"
+    ) | dict.fromkeys(FUNCTIONS, "fentry")
+    assert loaded.count == len(EARLY) + 2 * len(FUNCTIONS)
 
 
-def test_what_fires_often_is_attached_on_the_first_trap(host: Host) -> None:
-    loaded = probes.load(None, SIZES, None)
-    before = len(host.log)
-    added = loaded.arm()
-    assert host.log[before:] == [("attach tracepoint", name) for name in LATE_TRACEPOINTS]
-    assert [probe.name for probe in added] == list(LATE_TRACEPOINTS)
-    assert loaded.attached[-3:] == added
+def test_what_fires_often_is_attached_and_taken_off_as_often_as_one_likes(host: Host) -> None:
+    loaded = load()
+    early, before = host.attached(), len(host.log)
+    for _ in range(2):
+        added = loaded.arm()
+        assert host.log[before:] == [("attach", name) for name in functions(*LATE)]
+        assert [probe.name for probe in added] == list(LATE)
+        backends = {probe.name: probe.backend for probe in added}
+        assert {name for name, backend in backends.items() if backend == "raw_tracepoint"} == RAW
+        assert {name for name, backend in backends.items() if backend == "kprobe"} == set(LATE[5:7])
+        assert loaded.attached[-len(LATE) :] == added
+        assert loaded.count == len(host.attached()) == len(early) + len(functions(*LATE))
+        before = len(host.log)
+        loaded.disarm()
+        assert host.log[before:] == [("detach", name) for name in reversed(functions(*LATE))]
+        assert host.attached() == early
+        assert loaded.count == len(early)
+        before = len(host.log)
 
 
 def test_detached_in_reverse(host: Host) -> None:
-    loaded = probes.load(None, SIZES, None)
+    loaded = load()
     loaded.arm()
-    attached = [(entry.removeprefix("attach "), name) for entry, name in host.log if "attach" in entry]
-    before = len(host.log)
+    attached, before = host.done("attach"), len(host.log)
     loaded.close()
-    assert host.log[before:] == [(f"detach {what}", name) for what, name in reversed(attached)] + [
-        ("close", "")
-    ]
+    assert host.log[before:] == [("detach", name) for name in reversed(attached)] + [("close", "")]
     loaded.detach()
     assert host.log[-1] == ("close", "")
 
@@ -62,153 +73,184 @@ def test_detached_in_reverse(host: Host) -> None:
 @pytest.mark.parametrize("prefix", ["vmlinux__", ""])
 def test_both_of_bccs_names_for_fentry(host: Host, prefix: str) -> None:
     host.prefix = prefix
-    probes.load(None, SIZES, None)
-    assert host.done("attach kfunc") == list(FUNCTIONS)
+    load()
+    assert [name for name in host.done("attach") if name.startswith("kfunc")] == [
+        f"kfunc__{prefix}{name}" for name in FUNCTIONS
+    ]
 
 
-def test_the_order_reaches_the_program(host: Host) -> None:
-    probes.load(4711, Sizes(1, 2, 4), "kprobe")
-    (program,) = host.programs
-    assert (program.tgid, program.sizes, program.kprobes) == (4711, Sizes(1, 2, 4), set(FUNCTIONS))
+def test_the_order_reaches_the_loader(host: Host) -> None:
+    filters = Filters(tgids=(4711,))
+    probes.load(filters, "counts", SIZES, "kprobe")
+    assert host.orders == [(filters, "counts", SIZES, set(FUNCTIONS))]
+
+
+def test_an_interruption_while_compiling_is_passed_on(host: Host) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        probes.load(Filters(), HOT, SIZES, None, lambda: True)
+    assert host.log == []
 
 
 # Falling back
 
 
 @pytest.mark.parametrize("refused", FUNCTIONS)
-@pytest.mark.parametrize("end", ["kfunc", "kretfunc"])
+@pytest.mark.parametrize("end", [0, 1])
 def test_a_function_that_refuses_fentry_gets_a_kprobe_and_no_other_does(
-    host: Host, refused: str, end: str
+    host: Host, refused: str, end: int
 ) -> None:
-    host.refusals[f"{end} {refused}"] = "libbpf: no direct calls\nmore\n"
-    loaded = probes.load(None, SIZES, None)
+    host.refusals[programs(refused)[end]] = errno.EINVAL
+    loaded = load()
     assert host.done("compile") == ["", refused]
     assert len(host.done("close")) == 1
-    found = {probe.name: probe for probe in loaded.attached}
-    assert found[refused] == probes.Probe(refused, "kprobe", "fentry: libbpf: no direct calls")
-    assert all(found[name] == probes.Probe(name, "fentry") for name in FUNCTIONS if name != refused)
+    probe = found(loaded)[refused]
+    assert (probe.backend, probe.detail) == ("kprobe", "fentry: Invalid argument")
+    assert all(found(loaded)[name] == probes.Probe(name, "fentry") for name in FUNCTIONS if name != refused)
     # Of the first program nothing is left, of the second everything.
-    start = host.log.index(("close", ""))
-    first, second = Host(), Host()
-    first.log, second.log = host.log[:start], host.log[start + 1 :]
-    assert first.left_attached() == set()
-    assert ("kprobe", refused) in second.left_attached()
-    assert len(second.left_attached()) == len(EARLY_TRACEPOINTS) + 2 * len(FUNCTIONS)
+    first = host.log[: host.log.index(("close", ""))]
+    assert sorted(name for verb, name in first if verb == "attach") == sorted(
+        name for verb, name in first if verb == "detach"
+    )
+    others = [name for name in FUNCTIONS if name != refused]
+    assert host.attached() == {*functions(*EARLY, *others), *functions(refused, kprobe=True)}
+
+
+def test_a_program_that_the_kernel_does_not_load_is_a_refusal_with_its_reason(host: Host) -> None:
+    host.refused["kfunc__vmlinux__split_lock_warn"] = "func 'split_lock_warn' is not traceable"
+    assert found(load())["split_lock_warn"] == probes.Probe(
+        "split_lock_warn", "kprobe", "fentry: func 'split_lock_warn' is not traceable"
+    )
 
 
 def test_each_refusal_costs_one_more_compilation(host: Host) -> None:
     for name in ("split_lock_warn", "down_interruptible"):
-        host.refusals[f"kfunc {name}"] = ""
-    loaded = probes.load(None, SIZES, None)
+        host.refusals[programs(name)[1]] = errno.EBUSY
+    loaded = load()
     assert host.done("compile") == ["", "down_interruptible", "down_interruptible split_lock_warn"]
-    assert backends(loaded)["msleep_interruptible"] == "fentry"
-
-
-def test_without_words_of_libbcc_the_reason_is_that_of_bcc(host: Host) -> None:
-    host.refusals["kfunc split_lock_warn"] = "\n  \n"
-    loaded = probes.load(None, SIZES, None)
-    (probe,) = [each for each in loaded.attached if each.name == "split_lock_warn"]
-    assert probe.detail == "fentry: Failed to attach BPF program to kfunc split_lock_warn"
+    assert found(loaded)["msleep_interruptible"].backend == "fentry"
 
 
 def test_a_function_that_btf_lacks_is_not_tried(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set(names) - {"split_lock_warn"})
-    loaded = probes.load(None, SIZES, None)
+    loaded = load()
     assert host.done("compile") == ["split_lock_warn"]
-    (probe,) = [each for each in loaded.attached if each.name == "split_lock_warn"]
-    assert probe == probes.Probe("split_lock_warn", "kprobe", "fentry: not in the kernel's BTF")
-
-
-def test_forced_kprobes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = probes.load(None, SIZES, "kprobe")
-    assert host.done("attach kfunc") == []
-    assert host.done("attach kprobe") == list(FUNCTIONS)
-    assert host.log.index(("attach kretprobe", FUNCTIONS[0])) < host.log.index(
-        ("attach kprobe", FUNCTIONS[0])
+    assert found(loaded)["split_lock_warn"] == probes.Probe(
+        "split_lock_warn", "kprobe", "fentry: not in the kernel's BTF"
     )
+
+
+def test_forced_kprobes(host: Host) -> None:
+    loaded = load("kprobe")
+    assert host.done("attach") == functions(*EARLY) + functions(*FUNCTIONS, kprobe=True)
     assert {probe.detail for probe in loaded.attached if probe.backend == "kprobe"} == {"asked for"}
 
 
 def test_forced_fentry_does_not_fall_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set())
-    assert backends(probes.load(None, SIZES, "fentry"))["split_lock_warn"] == "fentry"
+    first = load("fentry")
+    assert found(first)["split_lock_warn"].backend == "fentry"
+    first.close()
     host.log.clear()
-    host.refusals["kfunc split_lock_warn"] = "no"
-    with pytest.raises(SldtraceError, match="fentry is refused for split_lock_warn: no; "):
-        probes.load(None, SIZES, "fentry")
+    host.refusals[programs("split_lock_warn")[0]] = errno.EPERM
+    with pytest.raises(
+        SldtraceError, match="fentry is refused for split_lock_warn: Operation not permitted; "
+    ):
+        load("fentry")
     assert len(host.done("compile")) == len(host.done("close")) == 1
-    assert host.left_attached() == set()
+    assert host.attached() == set()
 
 
 # What is missing
 
 
 @pytest.mark.parametrize("missing", ["handle_guest_split_lock", "msleep_interruptible"])
-@pytest.mark.parametrize("end", ["kprobe", "kretprobe"])
-def test_what_nothing_can_do_without(host: Host, missing: str, end: str) -> None:
-    host.refusals[f"{end} {missing}"] = "cannot attach kprobe, probe entry may not exist\n"
+@pytest.mark.parametrize("end", [0, 1])
+def test_what_nothing_can_do_without(host: Host, missing: str, end: int) -> None:
+    host.refusals[programs(missing, kprobe=True)[end]] = errno.ENOENT
     with pytest.raises(SldtraceError) as caught:
-        probes.load(None, SIZES, "kprobe")
-    assert str(caught.value).startswith(
-        f"{missing} cannot be probed: cannot attach kprobe, probe entry may not exist; "
-    )
+        load("kprobe")
+    assert str(caught.value).startswith(f"{missing} cannot be probed: No such file or directory; ")
     assert "\n" not in str(caught.value)
-    assert host.left_attached() == set()
+    assert host.attached() == set()
     assert host.log[-1] == ("close", "")
 
 
 @pytest.mark.parametrize("missing", ["down_interruptible", "split_lock_warn"])
 def test_what_can_be_done_without_is_told(host: Host, missing: str) -> None:
-    host.refusals[f"kprobe {missing}"] = "blacklisted"
-    loaded = probes.load(None, SIZES, "kprobe")
-    assert probes.Probe(missing, "", "blacklisted") in loaded.attached
+    entry = programs(missing, kprobe=True)
+    host.refusals[entry[1]] = errno.EINVAL
+    loaded = load("kprobe")
+    assert probes.Probe(missing, "", "Invalid argument") in loaded.attached
     # Its return was attached first, and is taken off again.
-    assert ("kretprobe", missing) not in host.left_attached()
-    assert ("detach kretprobe", missing) in host.log
+    assert entry[0] in host.done("attach")
+    assert entry[0] in host.done("detach")
+    assert not set(entry) & host.attached()
     loaded.close()
-    assert host.left_attached() == set()
+    assert host.attached() == set()
 
 
-def test_tracepoints_that_the_kernel_lacks(host: Host) -> None:
-    host.tracepoints -= {"signal:signal_generate", "kvm:kvm_exit", "kvm:kvm_entry"}
-    loaded = probes.load(None, SIZES, None)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("signal:signal_generate", "signal.bpf.c"),
+        ("kvm:kvm_entry", "vcpu.bpf.c"),
+        ("kvm:kvm_exit", "vcpu.bpf.c"),
+        ("kvm:kvm_userspace_exit", "vcpu.bpf.c"),
+        ("msr:write_msr", "detection.bpf.c"),
+        ("sched:sched_migrate_task", "migrate.bpf.c"),
+        ("sched:sched_process_exec", "end.bpf.c"),
+        ("sched:sched_process_exit", "end.bpf.c"),
+        ("lock:contention_begin", "stall.bpf.c"),
+        ("synchronize_srcu", "stall.bpf.c"),
+    ],
+)
+def test_a_probe_whose_source_was_left_out_says_why(
+    host: Host, name: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.lacks.add(name)
+    host.left_out[file] = "here kvm:x has no field y"
+    monkeypatch.setattr(probes.tracepoints, "identifier", lambda each: (*EARLY, *LATE).index(each))
+    loaded = load()
     loaded.arm()
-    assert host.done("load") == ["msr:write_msr"]
-    missing = [probe for probe in loaded.attached if not probe.backend]
-    assert [probe.name for probe in missing] == ["signal:signal_generate", "kvm:kvm_entry", "kvm:kvm_exit"]
-    assert {probe.detail for probe in missing} == {"this kernel does not have it now"}
+    assert [probe for probe in loaded.attached if not probe.backend] == [
+        probes.Probe(name, "", "here kvm:x has no field y")
+    ]
+
+
+@pytest.mark.parametrize("name", ["signal:signal_generate", "kvm:kvm_exit", "lock:contention_begin"])
+def test_tracepoints_that_the_kernel_lacks(host: Host, name: str) -> None:
+    host.lacks.add(name)
+    loaded = load()
+    loaded.arm()
+    assert found(loaded)[name] == probes.Probe(name, "", "this kernel does not have it now")
+    assert len([probe for probe in loaded.attached if not probe.backend]) == 1
 
 
 def test_a_tracepoint_that_refuses(host: Host) -> None:
-    host.refusals["tracepoint kvm:kvm_exit"] = "Permission denied"
-    loaded = probes.load(None, SIZES, None)
-    added = loaded.arm()
-    assert [probe.backend for probe in added] == ["tracepoint", "", "tracepoint"]
-    assert added[1].detail == "Permission denied"
+    host.refusals["tracepoint__kvm__kvm_exit"] = errno.EACCES
+    loaded = load()
+    assert [probe for probe in loaded.arm() if not probe.backend] == [
+        probes.Probe("kvm:kvm_exit", "", "Permission denied")
+    ]
 
 
-def test_a_program_that_cannot_be_loaded_early_is_attached_all_the_same(host: Host) -> None:
-    host.unloadable.add("tracepoint__kvm__kvm_exit")
-    loaded = probes.load(None, SIZES, None)
-    assert host.done("load") == ["kvm:kvm_entry", "msr:write_msr"]
-    assert [probe.backend for probe in loaded.arm()] == ["tracepoint"] * 3
+def test_a_tracepoint_whose_program_does_not_load(host: Host) -> None:
+    host.refused["raw_tracepoint__kvm_entry"] = "invalid indirect read"
+    loaded = load()
+    assert [probe for probe in loaded.arm() if not probe.backend] == [
+        probes.Probe("kvm:kvm_entry", "", "invalid indirect read")
+    ]
 
 
 def test_an_interruption_while_attaching_leaves_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: fakes.FakeModule, fn_name: str) -> None:
+    def interrupted(descriptor: int, name: str | None = None) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fakes.FakeModule, "attach_kfunc", interrupted)
+    monkeypatch.setattr(syscalls, "attach_traced", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        probes.load(None, SIZES, None)
-    assert host.left_attached() - {("kretfunc", FUNCTIONS[0])} == set()
-    assert host.log[-1] == ("close", "")  # which unloads the program, and with it what is attached
-
-
-def test_nothing_of_libbcc_reaches_the_terminal(host: Host, capfd: pytest.CaptureFixture[str]) -> None:
-    host.refusals["kfunc split_lock_warn"] = "libbpf: long story\n"
-    probes.load(None, SIZES, None).close()
-    assert capfd.readouterr() == ("", "")
+        load()
+    assert host.attached() == set()
+    assert host.log[-1] == ("close", "")
 
 
 @pytest.mark.parametrize(
@@ -223,11 +265,21 @@ def test_nothing_of_libbcc_reaches_the_terminal(host: Host, capfd: pytest.Captur
 )
 def test_the_advice(mode: str, uid: int, advice: str, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes.kernel, "lockdown", lambda: mode)
-    monkeypatch.setattr(os, "geteuid", lambda: uid)
-    host.refusals["kprobe handle_guest_split_lock"] = "no"
+    monkeypatch.setattr(probes.os, "geteuid", lambda: uid)
+    host.refusals["kprobe__handle_guest_split_lock"] = errno.EPERM
     with pytest.raises(SldtraceError) as caught:
-        probes.load(None, SIZES, "kprobe")
+        load("kprobe")
     assert advice in str(caught.value.hint)
+
+
+def test_nothing_but_the_links_is_closed_by_disarm(host: Host) -> None:
+    loaded = load()
+    loaded.arm()
+    loaded.disarm()
+    for descriptor in loaded.program.functions.values():
+        os.fstat(descriptor)
+    loaded.close()
+    assert loaded.program.functions == {}
 
 
 def test_a_probe_as_a_fact() -> None:

@@ -1,17 +1,25 @@
 """A whole recording without a kernel: rings and counters are played by fakes, the file is a real one."""
 
+import errno
+import itertools
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sldtrace.capture import probes, recorder
+from sldtrace.capture import loader, privileges, probes, recorder
+from sldtrace.capture.filters import Filters
+from sldtrace.capture.governor import Governor, Limits, Step
+from sldtrace.capture.program import RINGS
 from sldtrace.capture.recorder import STOP_SIGNALS
+from sldtrace.capture.syscalls import Runs
+from sldtrace.errors import SldtraceError
 from sldtrace.host import process
+from sldtrace.recording import schema
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, early, served, task
-from tests.capture import fakes
-from tests.capture.fakes import FUNCTIONS, LATE_TRACEPOINTS, stop, tallies
+from tests.capture.fakes import EARLY, FUNCTIONS, LATE, programs, stop
 from tests.capture.session import Session, nothing, then, traps
 
 # What is in the file
@@ -25,17 +33,22 @@ def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> Non
         task=[array("task", [task(201, b"CPU 0/KVM")])],
         detection=[switches],
     )
-    session.host.counters = lambda: tallies(trap_NOTHING=10, task_NOTHING=1, detection_NOTHING=1)
+    session.host.count(trap_NOTHING=10, task_NOTHING=1, detection_NOTHING=1)
     status = session.run()
     with session.opened() as recording:
         assert recording.warnings == []
         assert recording.closed
         assert recording.records("trap").tobytes() == np.concatenate([first, second, last]).tobytes()
         assert recording.records("detection").tobytes() == switches.tobytes()
-        assert recording.counts == {"trap": 10, "detection": 1, "task": 1, "lost": 0}
+        assert {kind: count for kind, count in recording.counts.items() if count} == {
+            **{"trap": 10, "detection": 1, "task": 1},
+            "detail": 2,
+        }
         assert recording.closing is not None
-        assert recording.closing["seen"] == {"trap": 10, "task": 1, "detection": 1}
-        assert recording.closing["unfinished"] == {"trap": 0}
+        assert recording.closing["seen"] == dict.fromkeys(RINGS, 0) | {"trap": 10, "task": 1, "detection": 1}
+        assert recording.closing["unfinished"] == {"trap": 0, "exit": 0}
+        assert recording.closing["left_out"] == recording.closing["skipped"] == {}
+        assert recording.closing["split_lock"].keys() == {"mitigate"}
         assert recording.closing["ended_by"] == "SIGINT"
         assert recording.closing["clock"].keys() == {"monotonic_ns", "realtime_ns"}
     assert (status.traps, status.early_returns, status.seen, status.lost, status.unfinished) == (
@@ -54,12 +67,15 @@ def test_early_returns_are_those_of_the_sleep_and_of_the_semaphore(session: Sess
     assert session.run().early_returns == 3
 
 
-def test_the_facts_name_the_probes_and_the_filter(session: Session) -> None:
+def test_the_facts_name_the_probes_and_what_was_asked_for(session: Session) -> None:
     session.rings(trap=[then(stop)])
-    session.run(tgid=77)
-    assert session.host.programs[0].tgid == 77
+    filters = Filters(tgids=(77,), comm="CPU*")
+    session.run(filters=filters, limits=Limits(5_000, 2.5), exits="counts")
+    assert session.host.orders[0][:2] == (filters, "counts")
     with session.opened() as recording:
-        assert recording.facts["filters"] == {"tgid": 77}
+        assert recording.facts["filters"] == {"pid": [77], "comm": "CPU*"}
+        assert recording.facts["exits"] == "counts"
+        assert recording.facts["limits"] == {"events": 5_000, "cpu": 2.5}
         assert recording.facts["kernel"] == FACTS["kernel"]
         backends = {probe["name"]: probe["backend"] for probe in recording.facts["probes"]}
     assert [backends[name] for name in FUNCTIONS] == ["fentry"] * 4
@@ -84,18 +100,38 @@ def test_processes_are_described_when_they_first_trap(
         assert update == {"processes": {"200": {"comm": "vmm-200"}, "300": {"comm": "vmm-300"}}}
 
 
-# Arming
+# The level
+
+
+LEVELS = schema.current().enums["level"].values
+REASONS = schema.current().enums["reason"].values
+
+
+def steps(session: Session) -> list[tuple[str, str]]:
+    """Level and reason of each `detail` record."""
+    with session.opened() as recording:
+        return [
+            (
+                schema.current().enums["level"].name_of(int(each["level"])),
+                schema.current().enums["reason"].name_of(int(each["reason"])),
+            )
+            for each in recording.records("detail")
+        ]
 
 
 def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Session) -> None:
-    log = session.host.log
+    host = session.host
+    early = {function for name in (*EARLY, *FUNCTIONS) for function in programs(name)}
+    late = {function for name in LATE for function in programs(name)}
 
     def nothing_yet() -> None:
-        assert session.host.done("attach tracepoint")[2:] == []
+        assert host.attached() == early
+        assert (host.told("EXITS"), host.told("MSR"), host.told("LEVEL")) == (0, 0, LEVELS["TRAPS"])
 
     def armed() -> None:
-        assert session.host.done("attach tracepoint")[2:] == list(LATE_TRACEPOINTS)
-        assert log[-2:] == [("tell EXITS", "time"), ("tell MSR", "time")]
+        assert host.attached() == early | late
+        assert host.told("EXITS") == host.told("MSR") > 0
+        assert host.told("LEVEL") == LEVELS["EXITS"]
 
     session.rings(
         trap=[
@@ -106,33 +142,230 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
         ]
     )
     session.run()
-    assert session.host.done("tell EXITS") == session.host.done("tell MSR") == ["time"]
+    assert host.done("tell EXITS") == host.done("tell MSR") == ["time", "0"]
+    assert steps(session) == [("traps", "start"), ("exits", "trap")]
     with session.opened() as recording:
         (update,) = recording.updates
         assert update["armed_ns"] > 0
-        names = [probe["name"] for probe in update["probes"]]
-        assert names[-3:] == list(LATE_TRACEPOINTS)
-        assert set(FUNCTIONS) < set(names)
+        assert [probe["name"] for probe in update["probes"]] == [*EARLY, *FUNCTIONS, *LATE]
+        assert recording.records("detail")["probes"].tolist() == [len(early), len(early | late)]
+        assert (recording.records("detail")["ns"] > 0).all()
+
+
+def test_the_probes_watch_before_the_level_says_so(session: Session) -> None:
+    session.rings(trap=[traps(1), then(stop)])
+    session.run()
+    log = session.host.log
+    last_link = max(index for index, (verb, _) in enumerate(log) if verb == "attach")
+    assert last_link < log.index(("tell EXITS", "time")) < log.index(("tell LEVEL", str(LEVELS["EXITS"])))
 
 
 def test_without_a_trap_nothing_is_armed(session: Session) -> None:
     session.rings(trap=[then(stop)])
     session.run()
-    assert session.host.done("tell EXITS") == session.host.done("tell MSR") == []
-    assert session.host.done("attach tracepoint")[2:] == []
+    assert "time" not in session.host.done("tell EXITS") + session.host.done("tell MSR")
+    assert not set(programs("kvm:kvm_exit")) & set(session.host.done("attach"))
+    assert steps(session) == [("traps", "start")]
+
+
+@pytest.mark.parametrize(("exits", "level"), [("all", "exits"), ("counts", "counts")])
+def test_what_the_user_asks_for_is_armed_from_the_start(session: Session, exits: str, level: str) -> None:
+    session.rings(trap=[traps(1), then(stop)])
+    session.run(exits=exits)
+    log = session.host.log
+    armed = log.index(("attach", "tracepoint__kvm__kvm_exit"))
+    assert armed < log.index(("tell OPEN", "time"))
+    assert steps(session) == [(level, "start")]
+
+
+def test_with_no_exits_wanted_nothing_is_ever_armed(session: Session) -> None:
+    session.rings(trap=[traps(1), then(stop)])
+    session.run(exits="none")
+    assert not set(programs("kvm:kvm_exit")) & set(session.host.done("attach"))
+    assert steps(session) == [("traps", "start")]
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"), [("msr:write_msr", ["EXITS"]), ("kvm:kvm_exit", ["MSR"]), ("kvm:kvm_entry", ["MSR"])]
+    ("missing", "told"),
+    [
+        ("msr:write_msr", ["EXITS"]),
+        ("kvm:kvm_exit", ["MSR"]),
+        ("kvm:kvm_entry", ["MSR"]),
+        ("synchronize_srcu", ["EXITS", "MSR"]),
+    ],
 )
 def test_a_late_probe_that_is_missing_is_a_warning(session: Session, missing: str, told: list[str]) -> None:
     """And the records must not say that it watched."""
-    session.host.refusals[f"tracepoint {missing}"] = "no such event"
+    session.host.refusals[programs(missing)[0]] = errno.ENOENT
     session.rings(trap=[traps(1), then(stop)])
     session.run()
     warnings = [line for line in session.said if "warning" in line]
-    assert warnings == [f"warning: {missing} is not attached: no such event"]
-    assert [name for name in ("EXITS", "MSR") if session.host.done(f"tell {name}")] == told
+    assert warnings == [f"warning: {missing} is not attached: No such file or directory"]
+    assert [name for name in ("EXITS", "MSR") if "time" in session.host.done(f"tell {name}")] == told
+
+
+def test_when_it_is_calm_the_late_probes_come_off_until_the_next_trap(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    host = session.host
+    seen = []
+
+    def look() -> None:
+        seen.append((host.told("EXITS") > 0, host.told("LEVEL"), len(host.attached())))
+
+    session.rings(trap=[then(look, traps(1)), then(look), then(look, traps(1, MS)), then(look), then(stop)])
+    # Calm at once: each second without a trap.
+    session.run(limits=Limits(cpu=1e9, calm_ns=0))
+    early, all_of_them = seen[0][2], seen[0][2] + sum(len(programs(name)) for name in LATE)
+    assert seen == [(False, LEVELS["TRAPS"], early)] * 4
+    assert host.done("attach").count("tracepoint__kvm__kvm_exit") == 2
+    assert host.done("detach").count("tracepoint__kvm__kvm_exit") == 2
+    assert steps(session) == [
+        *[("traps", "start"), ("exits", "trap"), ("traps", "calm")],
+        *[("exits", "trap"), ("traps", "calm")],
+    ]
+    with session.opened() as recording:
+        probes = recording.records("detail")["probes"].tolist()
+        assert probes == [early, all_of_them, early, all_of_them, early]
+        assert [update["armed_ns"] > 0 for update in recording.updates] == [True, True]
+
+
+def test_too_many_records_lower_the_level_and_it_is_said(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter([Step(LEVELS["COUNTS"], LEVELS["EXITS"], "EVENTS", 50_000, 20_000)])
+    monkeypatch.setattr(Governor, "second", lambda *_: next(given, None))
+    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    session.rings(trap=[traps(1), then(stop)])
+    session.run()
+    assert "50,000 records a second, more than 20,000: now recording counts only" in session.said
+    assert session.host.done("tell LEVEL") == [str(LEVELS[name]) for name in ("TRAPS", "EXITS", "COUNTS")]
+    assert session.host.attached() == set()
+    assert "detach" not in [
+        verb for verb, _ in session.host.log[: session.host.log.index(("tell OPEN", "0"))]
+    ]
+    with session.opened() as recording:
+        last = recording.records("detail")[-1]
+        told = [int(last[name]) for name in ("measured", "limit", "level", "previous", "reason")]
+        assert told == [50_000, 20_000, LEVELS["COUNTS"], LEVELS["EXITS"], REASONS["EVENTS"]]
+
+
+def test_the_governor_is_told_of_records_and_of_losses(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+
+    def second(self: Governor, now_ns: int, events: float, cpu: float) -> None:
+        rates.append(events)
+
+    monkeypatch.setattr(Governor, "second", second)
+    clock = itertools.count(START_NS, 500 * MS)
+    monkeypatch.setattr(recorder.time, "monotonic_ns", lambda: next(clock))
+    session.host.count(trap_RING_FULL=40)
+    session.rings(trap=[traps(100), then(stop)])
+    session.run(exits="none", duration_ns=None)
+    # 100 records and 40 losses in a second or two of this clock.
+    assert rates
+    assert 140 / 3 <= rates[0] <= 140
+
+
+def test_exits_without_an_entry_are_counted_when_the_probes_come_off(session: Session) -> None:
+    def pending() -> None:
+        session.host.vcpus["pending"]["ns"][[3, 4]] = 77
+        session.host.vcpus["entry_ns"][3] = 55
+
+    session.rings(trap=[traps(1), then(pending), then(stop)])
+    session.run()
+    with session.opened() as recording:
+        assert recording.closing is not None
+        assert recording.closing["unfinished"]["exit"] == 2
+    assert not session.host.vcpus["pending"]["ns"].any()
+    assert not session.host.vcpus["entry_ns"].any()
+
+
+# Counters
+
+
+def exits_of(session: Session, slot: int, tgid: int, tid: int, count: int) -> Callable[[], None]:
+    """What the probes do: an entry for a thread, with exits of one reason."""
+
+    def counted() -> None:
+        host = session.host
+        for name, value in (("owner", tid), ("tgid", tgid), ("tid", tid), ("exits", count)):
+            host.vcpus[name][slot] = value
+        host.cells["count"][slot, 0] = count
+        host.cells["reason"][slot, 0] = 12
+
+    return counted
+
+
+def test_counts_of_exits_are_in_the_file(session: Session) -> None:
+    session.rings(trap=[then(exits_of(session, 5, 200, 201, 9)), then(stop)])
+    session.run(exits="counts")
+    with session.opened() as recording:
+        (counts,) = recording.records("counts")
+        assert [int(counts[name]) for name in ("tgid", "tid", "count", "reason")] == [200, 201, 9, 12]
+
+
+def test_room_for_other_threads_is_told_to_the_probes(session: Session) -> None:
+    def ended() -> None:
+        exits_of(session, 5, 200, 201, 9)()
+        session.host.vcpus["tid"][5] = 0xFFFFFFFF
+
+    session.rings(trap=[then(ended), then(stop)])
+    session.run(exits="counts")
+    assert session.host.freed == [5]
+    assert session.host.told("SCOPE") == 1
+
+
+# Leaving out
+
+
+def test_vms_that_are_not_meant_are_left_out_of_every_kind(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "describe", lambda tgid: {"vm": {"name": f"vm-{tgid}"}})
+    tasks = array("task", [task(201, b"a"), task(301, b"b", 300)])
+    both = array("trap", [early(0), early(MS, tgid=300, tid=301), early(2 * MS)])
+    session.rings(trap=[both, then(stop, both)], task=[tasks])
+    session.host.count(trap_NOTHING=6)
+    status = session.run(filters=Filters(vm="vm-200"))
+    assert session.host.unwanted == [300]
+    assert (status.traps, status.unfinished) == (4, 0)
+    with session.opened() as recording:
+        assert set(recording.records("trap")["tgid"].tolist()) == {200}
+        assert recording.records("task")["tid"].tolist() == [201]
+        assert recording.closing is not None
+        assert recording.closing["left_out"] == {"trap": 2, "task": 1}
+
+
+def test_a_trap_of_a_process_that_is_left_out_attaches_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "describe", lambda tgid: {"vm": {"name": "other"}})
+    session.rings(trap=[traps(1), then(stop)], task=[array("task", [task(201, b"a")])])
+    session.run(filters=Filters(vm="mine"))
+    assert not set(programs("kvm:kvm_exit")) & set(session.host.done("attach"))
+
+
+# What it keeps of its rights
+
+
+def test_rights_are_dropped_when_the_file_is_open_and_before_anything_is_read(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop() -> None:
+        assert session.path.exists()
+        assert session.host.done("tell OPEN") == []
+        session.host.log.append(("drop", ""))
+
+    monkeypatch.setattr(privileges, "drop", drop)
+    # The host's `identifier` refuses afterwards, as tracefs does.
+    session.rings(trap=[traps(1), then(stop)])
+    session.run()
+    assert len(session.host.done("drop")) == 1
+    assert "tracepoint__kvm__kvm_exit" in session.host.done("attach")
 
 
 # The gate
@@ -144,8 +377,8 @@ def test_runs_are_recorded_from_when_all_probes_are_attached_to_the_end(session:
     log = session.host.log
     assert session.host.done("tell OPEN") == ["time", "0"]
     opened, closed = log.index(("tell OPEN", "time")), log.index(("tell OPEN", "0"))
-    attached = [index for index, (entry, _) in enumerate(log) if entry.startswith("attach")]
-    detached = [index for index, (entry, _) in enumerate(log) if entry.startswith("detach")]
+    attached = [index for index, (entry, _) in enumerate(log) if entry == "attach"]
+    detached = [index for index, (entry, _) in enumerate(log) if entry == "detach"]
     assert max(attached) < opened < closed < min(detached)
     assert ("tallies", "") in log[closed:]
 
@@ -167,18 +400,29 @@ def test_runs_that_began_before_all_probes_were_there_have_time_to_pass(
 
 def test_counters_are_read_before_the_rings_in_the_end(session: Session) -> None:
     """Else a record that comes in between would be counted, and not be in the file."""
-    order: list[str] = []
-
-    def counters() -> np.ndarray:
-        order.append("counters")
-        return fakes.no_tallies()
-
-    session.host.counters = counters
-    noting = then(lambda: order.append("ring"))
-    # The signal is fetched before the second read; the third is that of the end.
-    session.rings(trap=[then(stop), noting, noting])
+    noting = then(lambda: session.host.log.append(("read", "")))
+    # The signal is fetched before the second read; the third and fourth are those of the end.
+    session.rings(trap=[then(stop), *[noting] * 5])
     session.run()
-    assert order == ["ring", "counters", "ring"]
+    closed = session.host.log.index(("tell OPEN", "0"))
+    order = [verb for verb, _ in session.host.log[closed:] if verb in ("tallies", "read", "detach")]
+    first, last = order.index("detach"), len(order) - order[::-1].index("detach")
+    assert order[:first][:2] == ["tallies", "read"]
+    # Once more after the late probes have been taken off, which here are none.
+    assert order[first - 2 : first] == ["tallies", "read"]
+    assert set(order[first:last]) == {"detach"}
+
+
+def test_what_the_late_probes_wrote_last_is_read(session: Session) -> None:
+    def written() -> np.ndarray | None:
+        if "tracepoint__kvm__kvm_exit" in session.host.attached():
+            return None
+        return array("exit", [{"ns": START_NS, "tgid": 200, "tid": 201}])
+
+    session.rings(trap=[traps(1), then(stop)], exit=[nothing, *[written] * 9])
+    session.run()
+    with session.opened() as recording:
+        assert recording.counts["exit"] >= 1
 
 
 # Losses
@@ -186,7 +430,7 @@ def test_counters_are_read_before_the_rings_in_the_end(session: Session) -> None
 
 def test_losses_are_in_the_file_and_in_the_accounts(session: Session) -> None:
     session.rings(trap=[then(stop, traps(3))])
-    session.host.counters = lambda: tallies(trap_NOTHING=10, trap_RING_FULL=6, trap_UNFINISHED=1)
+    session.host.count(trap_NOTHING=10, trap_RING_FULL=6, trap_UNFINISHED=1)
     status = session.run()
     with session.opened() as recording:
         assert [(loss.kind, loss.cause, loss.cpu, loss.count) for loss in recording.losses] == [
@@ -198,13 +442,13 @@ def test_losses_are_in_the_file_and_in_the_accounts(session: Session) -> None:
 
 def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
     session.rings(trap=[then(stop, traps(3))])
-    session.host.counters = lambda: tallies(trap_NOTHING=3)
-    session.host.skips = {
-        "kprobe__handle_guest_split_lock": 2,
-        "kretprobe__split_lock_warn": 1,
-        "kprobe__down_interruptible": 0,
+    session.host.count(trap_NOTHING=3)
+    session.host.runs = {
+        "kprobe__handle_guest_split_lock": Runs(10, 2),
+        "kretprobe__split_lock_warn": Runs(10, 1),
+        "kprobe__down_interruptible": Runs(10, 0),
     }
-    status = session.run()
+    status = session.run(backend="kprobe")
     with session.opened() as recording:
         (loss,) = recording.losses
         assert (loss.kind, loss.cause, loss.count) == ("trap", "skipped", 2)
@@ -218,8 +462,8 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
 
 def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a recorder that is killed has told of them."""
-    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
-    session.host.counters = lambda: tallies(trap_NOTHING=5, trap_RING_FULL=2)
+    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    session.host.count(trap_NOTHING=5, trap_RING_FULL=2)
     seen = []
 
     def look() -> None:
@@ -240,7 +484,7 @@ def test_the_status_is_told_once_a_second(session: Session, monkeypatch: pytest.
     session.rings(trap=[traps(1), traps(1, MS), then(stop)])
     session.run()
     assert session.told == []
-    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
+    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
     session.rings(trap=[traps(1), traps(1, MS), then(stop)])  # one more read, with the signal
     session.run(force=True)
     assert [status.traps for status in session.told] == [1, 2, 2, 2]
@@ -251,7 +495,7 @@ def test_the_status_is_told_once_a_second(session: Session, monkeypatch: pytest.
 
 def test_runs_under_way_are_waited_for(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "_SETTLE_NS", 60_000 * MS)
-    session.host.counters = lambda: tallies(trap_NOTHING=4)
+    session.host.count(trap_NOTHING=4)
     session.rings(trap=[then(stop, traps(2)), nothing, nothing, nothing, traps(2, 50 * MS)])
     status = session.run()
     assert (status.traps, status.unfinished) == (4, 0)
@@ -260,11 +504,11 @@ def test_runs_under_way_are_waited_for(session: Session, monkeypatch: pytest.Mon
 def test_but_not_for_ever(session: Session) -> None:
     """A run may wait for the semaphore as long as others are punished."""
     session.rings(trap=[then(stop, traps(2))])
-    session.host.counters = lambda: tallies(trap_NOTHING=5)
+    session.host.count(trap_NOTHING=5)
     assert session.run().unfinished == 3
     with session.opened() as recording:
         assert recording.closing is not None
-        assert recording.closing["unfinished"] == {"trap": 3}
+        assert recording.closing["unfinished"] == {"trap": 3, "exit": 0}
 
 
 @pytest.mark.parametrize("number", sorted(STOP_SIGNALS))
@@ -289,19 +533,33 @@ def test_the_end_of_the_session_is_ignored_where_it_was_before(session: Session)
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_stop_signal_while_attaching_ends_it_at_once(
+def test_a_stop_signal_while_compiling_ends_it_at_once(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attach = recorder.load
+    load = loader.load
 
     def interrupted(*arguments: Any) -> Any:
         stop(signal.SIGINT)
-        return attach(*arguments)
+        return load(*arguments)
 
-    monkeypatch.setattr(recorder, "load", interrupted)
+    monkeypatch.setattr(loader, "load", interrupted)
+    with pytest.raises(SldtraceError, match="stopped before anything was recorded"):
+        session.run(duration_ns=None)
+    assert not session.path.exists()
+    assert not signal.sigpending() & STOP_SIGNALS
+
+
+def test_a_stop_signal_while_attaching_is_not_lost(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    attach = probes.Probes.attach
+
+    def interrupted(self: probes.Probes) -> None:
+        stop(signal.SIGINT)
+        attach(self)
+
+    monkeypatch.setattr(probes.Probes, "attach", interrupted)
     session.rings(trap=[])
     assert session.run(duration_ns=None).ended_by == "SIGINT"
-    assert session.host.left_attached() == set()
+    assert session.host.attached() == set()
 
 
 def test_a_stop_signal_while_detaching_does_no_harm(
@@ -350,8 +608,27 @@ def test_signals_are_as_before(session: Session) -> None:
     assert not signal.sigpending() & STOP_SIGNALS
 
 
-def test_a_ring_that_was_left_out_is_not_read(session: Session) -> None:
+def test_a_kernel_without_kvm_is_recorded_all_the_same(session: Session) -> None:
+    session.host.lacks = {"kvm:kvm_exit", "kvm:kvm_entry", "kvm:kvm_userspace_exit"}
     session.rings(trap=[then(stop, traps(1))])
-    session.run()
+    session.run(exits="all")
     with session.opened() as recording:
-        assert recording.counts["detection"] == 0
+        assert recording.counts["trap"] == 1
+        assert recording.counts["counts"] == 0
+
+
+# What it costs
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_cost_is_in_the_closing_facts(session: Session, allowed: bool) -> None:
+    session.host.stats_allowed = allowed
+    session.host.runs = {"kfunc__vmlinux__handle_guest_split_lock": Runs(5_000, 0)}
+    session.rings(trap=[then(stop)])
+    status = session.run()
+    with session.opened() as recording:
+        assert recording.closing is not None
+        assert recording.closing["cost"] == status.cost
+    assert status.cost["elapsed_ns"] > 0
+    assert status.cost["memory_bytes"] > 1 << 20
+    assert (status.cost["probes_ns"] is not None) == allowed

@@ -1,5 +1,8 @@
 """A recording that fails: nothing stays attached, what was written stays readable, nothing is overwritten."""
 
+import contextlib
+import errno
+import os
 import signal
 import threading
 from pathlib import Path
@@ -7,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from sldtrace.capture import probes, recorder
+from sldtrace.capture import loader, privileges, recorder
+from sldtrace.capture.loader import Loaded
 from sldtrace.capture.recorder import STOP_SIGNALS
 from sldtrace.errors import SldtraceError
 from sldtrace.recording.writer import Writer
 from tests.analyzers.synthetic import MS, array, task
-from tests.capture import fakes
 from tests.capture.fakes import stop
-from tests.capture.session import Session, then, traps
+from tests.capture.session import Session, nothing, then, traps
 
 
-def left(session: Session) -> set[tuple[str, str]]:
+def left(session: Session) -> set[str]:
     """What the host is left with; the program must have been unloaded, too."""
     assert session.host.log[-1] == ("close", "")
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & STOP_SIGNALS
-    return session.host.left_attached()
+    return session.host.attached()
 
 
 @pytest.mark.parametrize("when", ["append", "flush", "facts_update", "close"])
@@ -31,7 +34,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_attached(
     def full(self: Writer, *arguments: object) -> None:
         raise SldtraceError("cannot write a.sld: No space left on device")
 
-    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
+    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
     monkeypatch.setattr(Writer, when, full)
     session.rings(trap=[traps(1), traps(1, MS), then(stop)], task=[array("task", [task(201, b"a")])])
     with pytest.raises(SldtraceError, match="No space left on device"):
@@ -42,7 +45,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_attached(
 def test_what_was_written_before_a_failure_stays_readable(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "_FLUSH_NS", 0)
+    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
 
     def broken() -> None:
         raise SldtraceError("the ring is gone")
@@ -73,11 +76,11 @@ def test_a_target_that_is_refused_costs_no_compilation(session: Session, tmp_pat
 def test_a_target_that_appears_meanwhile_leaves_nothing_attached(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slow(*arguments: Any) -> fakes.FakeProgram:
+    def slow(*arguments: Any) -> Loaded:
         session.path.write_text("precious")
-        return session.host.program(*arguments)
+        return session.host.load(*arguments)
 
-    monkeypatch.setattr(probes, "Program", slow)
+    monkeypatch.setattr(loader, "load", slow)
     with pytest.raises(SldtraceError, match="exists; use --force"):
         session.run()
     assert left(session) == set()
@@ -85,11 +88,60 @@ def test_a_target_that_appears_meanwhile_leaves_nothing_attached(
 
 
 def test_probes_that_cannot_be_attached_leave_no_file(session: Session) -> None:
-    session.host.refusals["kprobe handle_guest_split_lock"] = "refused"
+    session.host.refusals["kprobe__handle_guest_split_lock"] = errno.EPERM
     with pytest.raises(SldtraceError, match="cannot be probed"):
         session.run(backend="kprobe")
     assert not session.path.exists()
     assert left(session) == set()
+
+
+def test_a_process_that_keeps_its_rights_does_not_record(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(privileges, "drop", refused)
+    session.rings(trap=[then(stop, traps(1))])
+    with pytest.raises(OSError, match="Operation not permitted"):
+        session.run()
+    assert left(session) == set()
+    assert session.host.done("tell OPEN") == []
+    with session.opened() as recording:
+        assert recording.closing is not None
+        assert recording.closing["ended_by"] == "error"
+
+
+def test_maps_that_do_not_fit_are_let_go_of(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Loaded] = []
+
+    def incomplete(*arguments: Any) -> Loaded:
+        loaded = session.host.load(*arguments)
+        os.close(loaded.maps.pop("tallies"))
+        made.append(loaded)
+        return loaded
+
+    monkeypatch.setattr(loader, "load", incomplete)
+    with pytest.raises(KeyError):
+        session.run()
+    assert (made[0].maps, made[0].programs) == ({}, {})
+
+
+def descriptors() -> dict[str, int]:
+    """How many descriptors of each kind the process has; those of a mapping live as long as the mapping."""
+    names = []
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            names.append(os.readlink(f"/proc/self/fd/{each}"))
+    return {kind: sum(kind in name for name in names) for kind in ("link", "program", "stats", ".sld")}
+
+
+@pytest.mark.parametrize("armed", [False, True])
+def test_no_descriptor_is_left_open(session: Session, armed: bool) -> None:
+    session.rings(trap=[traps(1) if armed else nothing, then(stop)])
+    before = descriptors()
+    session.run()
+    assert descriptors() == before
 
 
 def test_only_this_thread_is_needed(session: Session) -> None:

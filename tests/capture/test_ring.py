@@ -1,46 +1,25 @@
 """The ring reader against a ring buffer laid out in a memory file as the kernel lays it out."""
 
-import mmap
-import os
 import struct
 
 import numpy as np
 import pytest
 
 from sldtrace.capture.ring import Ring
+from tests.capture.memory import BUSY, DISCARD, RingFile
 
 DTYPE = np.dtype([("a", "<u8"), ("b", "<u8"), ("c", "<u8")])  # 24 bytes: 32 with the header
 SIZE = 4096
-BUSY, DISCARD = 1 << 31, 1 << 30
 
 
-class FakeRing:
-    """Plays the kernel's part. The data area is written twice because a memory file is not mapped twice."""
+class FakeRing(RingFile):
+    """Records of three numbers in a row."""
 
     def __init__(self, position: int = 0) -> None:
-        self.fd = os.memfd_create("ring")
-        os.ftruncate(self.fd, 2 * mmap.PAGESIZE + 2 * SIZE)
-        self.producer = position
-        os.pwrite(self.fd, struct.pack("<Q", position), 0)
-        os.pwrite(self.fd, struct.pack("<Q", position), mmap.PAGESIZE)
+        super().__init__(SIZE, DTYPE.itemsize, position)
 
-    def reserve(self, number: int, flags: int = 0, length: int = DTYPE.itemsize) -> int:
-        slot = struct.pack("<IIQQQ", length | flags, 0, number, number + 1, number + 2)
-        at = self.producer % SIZE
-        for offset, byte in enumerate(slot):
-            for base in (0, SIZE):
-                where = (at + offset) % SIZE + base
-                os.pwrite(self.fd, bytes([byte]), 2 * mmap.PAGESIZE + where)
-        self.producer += len(slot)
-        os.pwrite(self.fd, struct.pack("<Q", self.producer), mmap.PAGESIZE)
-        return at
-
-    def submit(self, at: int) -> None:
-        for base in (0, SIZE):
-            os.pwrite(self.fd, struct.pack("<I", DTYPE.itemsize), 2 * mmap.PAGESIZE + base + at)
-
-    def consumed(self) -> int:
-        return struct.unpack("<Q", os.pread(self.fd, 8, 0))[0]
+    def put(self, number: int, flags: int = 0, length: int | None = None) -> int:
+        return self.reserve(struct.pack("<QQQ", number, number + 1, number + 2), flags, length)
 
 
 def open_ring(fake: FakeRing) -> Ring:
@@ -57,7 +36,7 @@ def test_records_come_in_order_and_free_the_ring() -> None:
     fake = FakeRing()
     ring = open_ring(fake)
     for n in range(5):
-        fake.reserve(n)
+        fake.put(n)
     records = ring.read()
     assert records["a"].tolist() == [0, 1, 2, 3, 4]
     assert records["c"].tolist() == [2, 3, 4, 5, 6]
@@ -69,16 +48,16 @@ def test_a_wrapped_ring_reads_straight_on() -> None:
     fake = FakeRing(position=SIZE * 7 + SIZE - 64)
     ring = open_ring(fake)
     for n in range(6):
-        fake.reserve(n)
+        fake.put(n)
     assert ring.read()["a"].tolist() == list(range(6))
 
 
 def test_stops_at_a_record_that_is_still_being_written() -> None:
     fake = FakeRing()
     ring = open_ring(fake)
-    fake.reserve(1)
-    at = fake.reserve(2, BUSY)
-    fake.reserve(3)
+    fake.put(1)
+    at = fake.put(2, BUSY)
+    fake.put(3)
     assert ring.read()["a"].tolist() == [1]
     assert fake.consumed() == 32
     assert len(ring.read()) == 0
@@ -89,9 +68,9 @@ def test_stops_at_a_record_that_is_still_being_written() -> None:
 def test_discarded_records_are_passed_over() -> None:
     fake = FakeRing()
     ring = open_ring(fake)
-    fake.reserve(1)
-    fake.reserve(2, DISCARD)
-    fake.reserve(3)
+    fake.put(1)
+    fake.put(2, DISCARD)
+    fake.put(3)
     assert ring.read()["a"].tolist() == [1, 3]
     assert fake.consumed() == fake.producer
 
@@ -99,16 +78,16 @@ def test_discarded_records_are_passed_over() -> None:
 def test_the_copy_outlives_the_ring() -> None:
     fake = FakeRing()
     ring = open_ring(fake)
-    fake.reserve(1)
+    fake.put(1)
     first = ring.read()
     for n in range(SIZE // 32):
-        fake.reserve(100 + n)
+        fake.put(100 + n)
     assert first["a"].tolist() == [1]
 
 
 def test_a_record_of_another_size_is_an_error() -> None:
     fake = FakeRing()
     ring = open_ring(fake)
-    fake.reserve(1, length=16)
+    fake.put(1, length=16)
     with pytest.raises(ValueError, match="24 bytes"):
         ring.read()
