@@ -85,12 +85,12 @@ class Governor:
             if too_many:
                 return self._go(self._allowed, "EVENTS", round(events), self.limits.events)
             return self._go(self._allowed, "CPU", round(cpu * 1000), round(self.limits.cpu * 1000))
-        if self._allowed < self._top and self._quiet_ns(now_ns) >= self._hold_ns:
-            if events <= self.limits.events / 2 and cpu <= self.limits.cpu / 2:
-                self._lowered_ns = now_ns
-                self._allowed += 1
-                if self._asked or self._troubled(now_ns):
-                    return self._go(self._allowed, "ROOM", round(events), self.limits.events)
+        room = events <= self.limits.events / 2 and cpu <= self.limits.cpu / 2
+        if room and self._allowed < self._top and self._quiet_ns(now_ns) >= self._hold_ns:
+            self._lowered_ns = now_ns
+            self._allowed += 1
+            if self._asked or self._troubled(now_ns):
+                return self._go(self._allowed, "ROOM", round(events), self.limits.events)
         if self._allowed == self._top and self._quiet_ns(now_ns) >= 4 * self._hold_ns:
             self._hold_ns = _HOLD_NS
         if not self._asked and self.level > _level("TRAPS") and not self._troubled(now_ns):

@@ -151,7 +151,9 @@ def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
     while not select.select([here], [], [], 0.1)[0]:
         if interrupted():
             raise KeyboardInterrupt
-    _, descriptors, _, _ = socket.recv_fds(here, 1, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    _, descriptors, _, _ = socket.recv_fds(here, 1, _MOST_DESCRIPTORS)
+    for each in descriptors:  # recv_fds does not pass MSG_CMSG_CLOEXEC on
+        os.set_inheritable(each, False)
     parts = []
     while part := here.recv(1 << 16):
         parts.append(part)

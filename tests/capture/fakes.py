@@ -253,7 +253,7 @@ def stop(number: signal.Signals = signal.SIGINT) -> None:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Host:
-    """Puts a fake kernel in the place of this one; its BTF has all functions, and the process keeps its rights."""
+    """Puts a fake kernel in the place of this one; its BTF has all functions. The process keeps its rights."""
     host = Host()
 
     class FedRing(Ring):

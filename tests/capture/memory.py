@@ -1,4 +1,4 @@
-"""BPF maps played by memory files, laid out as the kernel lays them out, so that the real readers run on them."""
+"""BPF maps played by memory files, laid out as the kernel does it: the real readers run on them."""
 
 import mmap
 import os

@@ -41,7 +41,9 @@ def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> Non
         assert recording.records("trap").tobytes() == np.concatenate([first, second, last]).tobytes()
         assert recording.records("detection").tobytes() == switches.tobytes()
         assert {kind: count for kind, count in recording.counts.items() if count} == {
-            **{"trap": 10, "detection": 1, "task": 1},
+            "trap": 10,
+            "detection": 1,
+            "task": 1,
             "detail": 2,
         }
         assert recording.closing is not None

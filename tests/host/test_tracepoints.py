@@ -1,0 +1,82 @@
+"""Tracepoints as tracefs describes them: the texts in data/tracefs are those of three kernels of the lab."""
+
+from pathlib import Path
+
+import pytest
+
+from sldtrace.host import kernel, tracepoints
+
+TRACEFS = Path(__file__).parent / "data" / "tracefs"
+COMMON = {"common_type", "common_flags", "common_preempt_count", "common_pid"}
+EXIT = {"exit_reason", "guest_rip", "isa", "info1", "info2", "intr_info", "error_code", "vcpu_id"}
+FIELDS = {
+    "kvm:kvm_exit": EXIT,
+    "sched:sched_process_exec": {"filename", "pid", "old_pid"},
+    "sched:sched_migrate_task": {"comm", "pid", "prio", "orig_cpu", "dest_cpu"},
+    "signal:signal_generate": {"sig", "errno", "code", "comm", "pid", "group", "result"},
+}
+
+
+@pytest.mark.parametrize("release", ["6.1", "6.12", "sid"])
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_of_real_tracepoints(release: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "tracefs", lambda: TRACEFS / release)
+    more = {"requests"} if (release, name) == ("sid", "kvm:kvm_exit") else set()
+    assert tracepoints.fields(name) == COMMON | FIELDS[name] | more
+
+
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [
+        ("void * lock_addr", "lock_addr"),
+        ("char *name", "name"),
+        ("const char * const names[2]", "names"),
+        ("__data_loc char[] comm", "comm"),
+        ("unsigned long error_code[2]", "error_code"),
+        ("bool immediate_exit", "immediate_exit"),
+    ],
+)
+def test_declarations_of_every_kind(declared: str, name: str) -> None:
+    assert tracepoints.parse_fields(f"\tfield:{declared};\toffset:8;\tsize:8;\tsigned:0;\n") == {name}
+
+
+def test_what_is_no_field_is_none() -> None:
+    text = 'name: x\nID: 1\nformat:\n\nprint fmt: "field:int a;\toffset:8;\tsize:4;"\n'
+    assert tracepoints.parse_fields(text) == set()
+
+
+def test_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "tracefs", lambda: TRACEFS / "6.1")
+    assert tracepoints.identifier("sched:sched_process_exec") == 307
+
+
+@pytest.mark.parametrize("root", [TRACEFS / "6.1", TRACEFS / "nowhere", None])
+def test_a_tracepoint_that_there_is_none_of(root: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "tracefs", lambda: root)
+    assert tracepoints.identifier("kvm:kvm_nothing") is None
+    assert tracepoints.fields("kvm:kvm_nothing") is None
+
+
+KALLSYMS = (
+    "ffffffffc0a02000 t kvm_late\t[kvm]\n"
+    "ffffffffc0a01000 T kvm_early\t[kvm]\n"
+    "ffffffffc0a01800 d kvm_data\t[kvm]\n"
+    "ffffffffc0b00000 t vmx_exit\t[kvm_intel]\n"
+    "ffffffff81000000 T _text\n"
+    "ffffffffc0a01900 t bpf_prog_x\t[bpf]\n"
+)
+
+
+def test_functions_of_a_module_by_address(tmp_path: Path) -> None:
+    (tmp_path / "kallsyms").write_text(KALLSYMS)
+    assert tracepoints.functions_of("kvm", tmp_path / "kallsyms") == [
+        (0xFFFFFFFFC0A01000, "kvm_early"),
+        (0xFFFFFFFFC0A02000, "kvm_late"),
+    ]
+    assert tracepoints.functions_of("kvm_amd", tmp_path / "kallsyms") == []
+
+
+def test_addresses_that_are_hidden_are_none(tmp_path: Path) -> None:
+    """kernel.kptr_restrict shows all of them as 0."""
+    (tmp_path / "kallsyms").write_text("0000000000000000 t kvm_late\t[kvm]\n")
+    assert tracepoints.functions_of("kvm", tmp_path / "kallsyms") == []
