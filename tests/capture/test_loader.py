@@ -236,7 +236,10 @@ def test_what_the_kernel_refuses_is_left_to_the_others(
 @pytest.mark.parametrize(
     ("says", "reason"),
     [
-        (b"warning: x\ntrap.bpf.c:5:1: error: unknown type\n2 errors generated.\n", "trap.bpf.c:5:1: error: unk"),
+        (
+            b"warning: x\ntrap.bpf.c:5:1: error: unknown type\n2 errors generated.\n",
+            "trap.bpf.c:5:1: error: unk",
+        ),
         (b"  something else\nmore\n", "something else"),
         (b"", "Failed to compile BPF module"),
     ],

@@ -28,7 +28,9 @@ def table(pages: int = 1) -> int:
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Loaded:
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
-    return Loaded({"control": table(), "tallies": table()}, {"kprobe__f": table()}, {"g": "no"}, {"a.c": "why"})
+    return Loaded(
+        {"control": table(), "tallies": table()}, {"kprobe__f": table()}, {"g": "no"}, {"a.c": "why"}
+    )
 
 
 def test_counters_have_a_place_for_each_kind_cause_and_cpu(loaded: Loaded) -> None:
