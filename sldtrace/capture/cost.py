@@ -50,9 +50,9 @@ class Cost:
         if self._always or self._stats is not None:
             probes = float(grown)
             self._measured_ns += passed
-            self._measured_run_ns += grown
             if armed:
                 self._armed_ns += passed
+                self._measured_run_ns += grown
                 self._measured_exits += more
                 if self._armed_ns >= _MEASURED_NS:
                     self._stop()

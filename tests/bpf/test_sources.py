@@ -10,48 +10,78 @@ import pytest
 
 from sldtrace import resources
 from sldtrace.capture import probes, program
+from sldtrace.capture.filters import Filters
+from sldtrace.capture.sources import EXITS, SOURCES, Sizes, assemble
+from sldtrace.host import tracepoints as host_tracepoints
 from sldtrace.recording import schema
 
-SOURCES = {path.name: path for path in sorted(resources.bpf().glob("*.bpf.c"))}
-NEEDS = dict(program._SOURCES)
+FILES = {path.name: path for path in sorted(resources.bpf().glob("*.bpf.c"))}
+TRACEPOINTS = {*probes._TRACEPOINTS, *probes._LATE, *probes._LATE_LOCKS}
 
 
 def code(name: str) -> str:
     """The text of a source without its comments."""
-    text = SOURCES[name].read_text(encoding="utf-8")
+    text = FILES[name].read_text(encoding="utf-8")
     return re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
 
 
 def everything() -> str:
-    return "".join(map(code, SOURCES))
+    return "".join(map(code, FILES))
 
 
 def tracepoints(text: str) -> list[str]:
+    """Those with a program of the macro that copies fields."""
     return [":".join(found) for found in re.findall(r"\bTRACEPOINT_PROBE\((\w+), (\w+)\)", text)]
 
 
-def test_every_source_is_compiled() -> None:
-    assert [name for name, _ in program._SOURCES] == list(NEEDS)
-    assert set(NEEDS) == set(SOURCES)
+def raw_tracepoints(text: str) -> list[str]:
+    """The names of events, without a category."""
+    return re.findall(r"\bRAW_TRACEPOINT_PROBE\((\w+)\)", text)
+
+
+def test_every_source_is_compiled_once() -> None:
+    named = [source.file for source in SOURCES]
+    assert len(named) == len(set(named))
+    assert set(named) == set(FILES)
 
 
 def test_every_tracepoint_is_attached_and_the_other_way_round() -> None:
-    found = tracepoints(everything())
-    assert len(found) == len(set(found))
-    assert set(found) == {*probes._TRACEPOINTS, *probes._ON_FIRST_TRAP}
-    assert not set(probes._TRACEPOINTS) & set(probes._ON_FIRST_TRAP)
+    assert probes._RAW <= TRACEPOINTS
+    found, raw = tracepoints(everything()), raw_tracepoints(everything())
+    assert sorted(found) == sorted(TRACEPOINTS - probes._RAW)
+    assert sorted(raw) == sorted(name.split(":")[1] for name in probes._RAW)
+    assert not set(probes._TRACEPOINTS) & {*probes._LATE, *probes._LATE_LOCKS}
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_a_source_is_left_out_by_a_tracepoint_of_its_own(name: str) -> None:
-    """All tracepoints of a file belong to one subsystem, which is there as a whole or not at all."""
-    needs, found = NEEDS[name], tracepoints(code(name))
-    if needs is None:
-        # sched and its tracepoints are in every kernel that can trace.
-        assert {each.split(":")[0] for each in found} <= {"sched"}
-    else:
-        assert needs in found
-        assert {each.split(":")[0] for each in found} == {needs.split(":")[0]}
+def programs_of(name: str) -> list[str]:
+    """The macro calls or functions that make the programs of a probe."""
+    category, _, event = name.partition(":")
+    if name in probes._RAW:
+        return [f"RAW_TRACEPOINT_PROBE({event})"]
+    if event:
+        return [f"TRACEPOINT_PROBE({category}, {event})"]
+    return [f"int kprobe__{name}(", f"int kretprobe__{name}("]
+
+
+@pytest.mark.parametrize("name", sorted({*TRACEPOINTS, *probes._LATE_FUNCTIONS}))
+def test_why_a_probe_is_missing_is_looked_up_by_the_file_it_is_in(name: str) -> None:
+    file = probes._FILES.get(name) or probes._FILES[name.partition(":")[0]]
+    for start in programs_of(name):
+        assert len(re.findall(rf"^{re.escape(start)}", code(file), re.MULTILINE)) == 1, start
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda each: each.file)
+def test_the_fields_that_are_read_are_those_that_are_looked_for(source: object) -> None:
+    """By name, in each file that has a tracepoint with fields."""
+    assert isinstance(source, type(SOURCES[0]))
+    read = set(re.findall(r"\bargs->(\w+)", code(source.file)))
+    assert read == source.fields | source.optional
+    if read:
+        assert source.tracepoint in tracepoints(code(source.file))
+    for name in source.optional:
+        text = code(source.file)
+        assert re.search(rf"#ifdef SLD_HAS_{name}\n[^#]*\bargs->{name}\b[^#]*#endif", text)
+        assert len(re.findall(rf"\bargs->{name}\b", text)) == 1
 
 
 @pytest.mark.parametrize("function", probes._FUNCTIONS)
@@ -68,8 +98,18 @@ def test_every_function_has_both_ends_by_both_backends(function: str) -> None:
 
 
 def test_no_other_function_is_hooked() -> None:
-    hooked = re.findall(r"(?:KFUNC_PROBE|KRETFUNC_PROBE)\((\w+)|\bk(?:ret)?probe__(\w+)\(", everything())
-    assert {first or second for first, second in hooked} == set(probes._FUNCTIONS)
+    hooked = re.findall(r"(?:KFUNC_PROBE|KRETFUNC_PROBE)\((\w+)|\bint k(?:ret)?probe__(\w+)\(", everything())
+    assert {first or second for first, second in hooked} == {*probes._FUNCTIONS, *probes._LATE_FUNCTIONS}
+
+
+def test_the_inner_ones_of_what_is_attached_late_come_first() -> None:
+    """A wait that is seen to begin is seen to end; synchronize_srcu may call synchronize_srcu_expedited."""
+    for names in (probes._LATE_LOCKS, ("kvm:kvm_entry", "kvm:kvm_exit")):
+        first, second = names
+        order = [*probes._LATE, *probes._LATE_FUNCTIONS, *probes._LATE_LOCKS]
+        assert order.index(first) < order.index(second)
+    assert probes._LATE_LOCKS == ("lock:contention_end", "lock:contention_begin")
+    assert probes._LATE_FUNCTIONS[0] == "synchronize_srcu_expedited"
 
 
 def test_outer_functions_are_attached_last() -> None:
@@ -86,15 +126,18 @@ def test_rings_have_the_names_and_sizes_that_python_gives_them() -> None:
 
 
 def test_kinds_that_come_through_a_ring_are_kinds_of_record() -> None:
-    records = schema.current().records
-    assert set(program.RINGS) < set(records) - {"lost"}
+    """The recorder makes the others: losses, counts and changes of level."""
+    assert set(program.RINGS) == set(schema.current().records) - {"lost", "counts", "detail"}
 
 
-@pytest.mark.parametrize("table", ["tallies", "control"])
+@pytest.mark.parametrize("table", ["tallies", "control", "vcpus", "cells"])
 def test_tables_that_python_maps_can_be_mapped(table: str) -> None:
-    assert re.search(
-        rf'\bBPF_F_TABLE\("array", u32, u64, {table}, [^;]*BPF_F_MMAPABLE\);', code("thread.bpf.c")
-    )
+    assert re.search(rf'\bBPF_F_TABLE\("array", u32, [^;,]*, {table}, [^;]*BPF_F_MMAPABLE\);', everything())
+
+
+@pytest.mark.parametrize("table", ["claims", "unwanted"])
+def test_tables_that_python_writes_entry_by_entry(table: str) -> None:
+    assert re.search(rf"\bBPF_HASH\({table}, u32, ", everything())
 
 
 def test_control_has_room_for_every_entry() -> None:
@@ -111,15 +154,20 @@ def test_counters_have_room_for_every_kind_and_cause() -> None:
 def test_every_macro_that_python_defines_is_used_and_the_other_way_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(program.kernel, "has_tracepoint", lambda *_: True)
-    _, flags = program.source(1, program.Sizes(), probes._FUNCTIONS)
-    defined = {flag.removeprefix("-D").split("=")[0] for flag in flags}
+    has = {source.tracepoint: source.fields | source.optional for source in SOURCES}
+    has["lock:contention_begin"] = frozenset()
+    monkeypatch.setattr(host_tracepoints, "fields", has.get)
+    monkeypatch.setattr(host_tracepoints, "functions_of", lambda module: [(1, "a")])
+    filters = Filters((1,), (2,), ((3, 4),), "c", (5, 6), "/g", "vm")
+    flags = {flag for exits in EXITS for flag in assemble(filters, exits, Sizes(), probes._FUNCTIONS).flags}
+    defined = {re.split(r"[=(]", flag.removeprefix("-D"))[0] for flag in flags}
     text = everything()
     own = set(re.findall(r"#define (\w+)", text))
     header = (resources.bpf() / "events.h").read_text(encoding="utf-8")
-    constants = set(re.findall(r"\bSLD_[A-Z_]+\b", header))
+    constants = set(re.findall(r"\bSLD_[A-Z0-9_]+\b", header))
     used = set(re.findall(r"\bSLD_\w+\b", text))
     assert used - own - constants == defined
+    assert own <= set(re.findall(r"\w+", re.sub(r"#define \w+", "", text)))
 
 
 def test_nothing_of_the_kernels_own_structures_is_read() -> None:

@@ -9,15 +9,24 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sldtrace.capture import recorder
-from sldtrace.capture.program import Sizes
+from sldtrace.capture.filters import Filters
+from sldtrace.capture.governor import Limits
 from sldtrace.capture.recorder import Order, Status
+from sldtrace.capture.sources import EXITS, Sizes
 from sldtrace.commands import record as module
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.host import access, kernel, process, splitlock
+from sldtrace.host import access, cgroup_filter, kernel, process, splitlock
 from sldtrace.host.splitlock import SplitLock
 
 DETECTS = SplitLock("warn", True, False, 1)
 SECOND = 1_000_000_000
+COST: dict[str, Any] = {
+    "elapsed_ns": 100 * SECOND,
+    "recorder_cpu_ns": SECOND // 2,
+    "probes_ns": 2 * SECOND,
+    "measured_ns": 100 * SECOND,
+    "memory_bytes": 40 << 20,
+}
 
 
 class FakeRecorder:
@@ -46,7 +55,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeRecorder]:
     monkeypatch.setattr(recorder, "Recorder", FakeRecorder)
     monkeypatch.setattr(FakeRecorder, "orders", [], raising=False)
     monkeypatch.setattr(FakeRecorder, "progress", [], raising=False)
-    monkeypatch.setattr(FakeRecorder, "ends", Status(ended_by="SIGINT"), raising=False)
+    monkeypatch.setattr(FakeRecorder, "ends", Status(ended_by="SIGINT", cost=COST), raising=False)
     monkeypatch.setattr(access, "require", lambda: None)
     monkeypatch.setattr(process, "exists", lambda tgid: tgid == 77)
     monkeypatch.setattr(splitlock, "read", lambda: DETECTS)
@@ -59,24 +68,81 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(module.record, arguments)
 
 
+SMALL = Sizes(*[4] * 8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "order"),
     [
         (("-o", "x.sld"), Order(Path("x.sld"))),
-        (("-o", "x", "-d", "1.5s", "--pid", "77", "-f"), Order(Path("x"), 3 * SECOND // 2, 77, True)),
+        (
+            ("-o", "x", "-d", "1.5s", "--pid", "77", "-f"),
+            Order(Path("x"), 3 * SECOND // 2, Filters((77,)), force=True),
+        ),
         (("-o", "x", "-d", "30"), Order(Path("x"), 30 * SECOND)),
         (("-o", "x", "--backend", "kprobe"), Order(Path("x"), backend="kprobe")),
-        (("-o", "x", "--ring-pages", "4"), Order(Path("x"), sizes=Sizes(4, 4, 4))),
+        (("-o", "x", "--ring-pages", "4", "--poll", "2s"), Order(Path("x"), sizes=SMALL, poll_ns=2 * SECOND)),
+        (("-o", "x", "--calm", "2s"), Order(Path("x"), limits=Limits(calm_ns=2 * SECOND))),
+        (("-o", "x", "--exits", "counts"), Order(Path("x"), exits="counts")),
         (
-            ("-o", "x", "--ring-pages", "4", "--poll", "2s", "--pid", "77"),
-            Order(Path("x"), tgid=77, sizes=Sizes(4, 4, 4), poll_ns=2 * SECOND),
+            ("-o", "x", "--max-events-per-second", "500", "--max-cpu-percent", "2.5"),
+            Order(Path("x"), limits=Limits(500, 2.5)),
+        ),
+        (
+            ("-o", "x", "--pid", "77", "--pid", "77", "--tid", "5", "--tid", "6", "--comm", "CPU*"),
+            Order(Path("x"), filters=Filters((77, 77), (5, 6), comm="CPU*")),
+        ),
+        (
+            ("-o", "x", "--address", "0x4018", "--address", "4000-4fff"),
+            Order(Path("x"), filters=Filters(addresses=((0x4018, 0x4018), (0x4000, 0x4FFF)))),
+        ),
+        (("-o", "x", "--vm", "web-*"), Order(Path("x"), filters=Filters(vm="web-*"))),
+        (
+            ("-o", "x", "--cgroup", "/machine.slice"),
+            Order(Path("x"), filters=Filters(cgroup=(99, 1), cgroup_name="/machine.slice")),
         ),
     ],
 )
-def test_options_become_the_order(arguments: tuple[str, ...], order: Order, fake: type[FakeRecorder]) -> None:
+def test_options_become_the_order(
+    arguments: tuple[str, ...], order: Order, fake: type[FakeRecorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup_filter, "cgroup_filter", {"/machine.slice": (99, 1)}.__getitem__)
     result = run(*arguments)
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.output
     assert fake.orders == [order]
+
+
+def test_the_defaults_are_those_of_the_limits() -> None:
+    """--help tells them, and Limits has them."""
+    told = {option.name: option.default for option in module.record.params}
+    assert (told["max_events_per_second"], told["max_cpu_percent"]) == (Limits().events, Limits().cpu)
+    assert told["exits"] == Order(Path("x")).exits
+
+
+@pytest.mark.parametrize("exits", EXITS)
+def test_every_mode_can_be_asked_for(exits: str) -> None:
+    assert run("-o", "x", "--exits", exits).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--address", "0xg"), "'0xg' is not like 0x4018 or 0x4000-0x4fff"),
+        (("--address", "5-4"), "'5-4' is no range of addresses"),
+        (("--address", "10000000000000000"), "is no range of addresses"),
+        (("--address", "-5"), "not like 0x4018"),
+        (("--exits", "some"), "'some' is not one of"),
+        (("--max-cpu-percent", "0"), "0.0 is not in the range"),
+        (("--max-events-per-second", "0"), "0 is not in the range"),
+        (("--pid", "0"), "0 is not in the range"),
+        (("--tid", "x"), "'x' is not a valid integer"),
+    ],
+)
+def test_values_that_make_no_sense(arguments: tuple[str, ...], said: str, fake: type[FakeRecorder]) -> None:
+    result = run("-o", "x", *arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert fake.orders == []
 
 
 def test_nothing_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,23 +150,45 @@ def test_nothing_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     module.record.main(["-o", "x"], standalone_mode=False)
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.count("\n") == 3
+    assert said.err.count("\n") == 4
 
 
 def test_the_last_lines(fake: type[FakeRecorder]) -> None:
     fake.ends = Status(
-        elapsed_ns=12_345_000_000, traps=12_345, early_returns=12_000, lost=7, ended_by="duration"
+        elapsed_ns=12_345_000_000,
+        traps=12_345,
+        early_returns=12_000,
+        lost=7,
+        ended_by="duration",
+        cost=COST,
     )
     assert run("-o", "a\nb.sld").output.splitlines() == [
         "sldtrace: recording",
         "sldtrace: 12,345 traps in 12.3 s, 12,000 early returns, 7 records lost; ended by duration",
+        "sldtrace: cost: the recorder 0.50 % of a CPU, its probes 2.00 %; 40 MiB of memory",
         r"sldtrace: next: sldtrace report a\nb.sld",
     ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"probes_ns": None}, "the recorder 0.50 % of a CPU, the probes could not be timed; 40 MiB"),
+        (
+            {"measured_ns": 12 * SECOND},
+            "its probes 2.00 % (measured for 12 s, then reckoned by exits); 40 MiB",
+        ),
+        ({"elapsed_ns": 0, "recorder_cpu_ns": 0, "probes_ns": 0}, "the recorder 0.00 % of a CPU"),
+    ],
+)
+def test_the_cost(changed: dict[str, Any], said: str, fake: type[FakeRecorder]) -> None:
+    fake.ends = Status(ended_by="SIGINT", cost=COST | changed)
+    assert said in run("-o", "x").output
+
+
 @pytest.mark.parametrize("unfinished", [0, 3])
 def test_what_had_not_ended_is_told(unfinished: int, fake: type[FakeRecorder]) -> None:
-    fake.ends = Status(unfinished=unfinished, ended_by="SIGINT")
+    fake.ends = Status(unfinished=unfinished, ended_by="SIGINT", cost=COST)
     assert ("sldtrace: 3 traps had not ended and are not in the file" in run("-o", "x").output) == bool(
         unfinished
     )
@@ -108,13 +196,13 @@ def test_what_had_not_ended_is_told(unfinished: int, fake: type[FakeRecorder]) -
 
 def test_without_a_terminal_a_line_each_ten_seconds(fake: type[FakeRecorder]) -> None:
     fake.progress = [
-        Status(elapsed_ns=second * SECOND, traps=1000 * second, lost=second, bytes=2048)
+        Status(second * SECOND, 1000 * second, lost=second, bytes=2048, level="exits", cpu=1.25)
         for second in range(1, 26)
     ]
     lines = [line for line in run("-o", "x").output.splitlines() if "traps" in line][:-1]
     assert lines == [
-        "00:00:10  traps 10,000  early returns 0  drops 10  2 KiB",
-        "00:00:20  traps 20,000  early returns 0  drops 20  2 KiB",
+        "00:00:10  traps 10,000  early returns 0  drops 10  2 KiB  exits  1.2 % CPU",
+        "00:00:20  traps 20,000  early returns 0  drops 20  2 KiB  exits  1.2 % CPU",
     ]
 
 
@@ -144,13 +232,13 @@ def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch)
     assert "\n" not in terminal.text
     assert terminal.text.count("\r\x1b[K") == 2
     screen.say("news")
-    assert terminal.text.endswith("KiB\nsldtrace: news\n")
+    assert terminal.text.endswith("% CPU\nsldtrace: news\n")
     screen.end()
     assert terminal.text.endswith("news\n")
     screen.status(Status(elapsed_ns=3 * SECOND))
     screen.end()
     screen.end()
-    assert terminal.text.endswith("KiB\n")
+    assert terminal.text.endswith("% CPU\n")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +288,7 @@ def test_a_failure_leaves_the_line_of_the_terminal(
     fake.ends = SldtraceError("the disk is full")
     with pytest.raises(SldtraceError):
         module.record.main(["-o", "x"], standalone_mode=False)
-    assert terminal.text.endswith("KiB\n")
+    assert terminal.text.endswith("% CPU\n")
 
 
 # Warnings
