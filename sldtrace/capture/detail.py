@@ -68,7 +68,7 @@ class Detail:
         record["reason"] = schema.current().enums["reason"].values[step.reason]
         record["probes"] = self._probes.count
         self._sink.append("detail", record)
-        if news := _news(step, self.level):
+        if news := _news(step, self._levels.name_of(step.level)):
             self._say(news)
 
     def _arm(self) -> None:

@@ -70,7 +70,6 @@ class Status:
     probes; cost: see Cost.fact; unfinished: traps that had not ended.
     """
 
-    path: Path
     elapsed_ns: int = 0
     traps: int = 0
     early_returns: int = 0
@@ -82,6 +81,7 @@ class Status:
     ended_by: str = ""
     unfinished: int = 0
     cost: dict[str, Any] = field(default_factory=dict)
+    path: Path = Path()
 
 
 class Recorder:
@@ -91,7 +91,7 @@ class Recorder:
         self._order = order
         self._say = say
         self._tell = tell
-        self._status = Status(order.path)
+        self._status = Status(path=order.path)
         self._losses = Losses()
         self._described: dict[int, Mapping[str, Any]] = {}
         self._unwanted: set[int] = set()

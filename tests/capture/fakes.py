@@ -253,7 +253,7 @@ def stop(number: signal.Signals = signal.SIGINT) -> None:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Host:
-    """Puts a fake kernel in the place of this one; its BTF has all functions. The process keeps its rights."""
+    """A fake kernel in the place of this one; its BTF has all functions. The process keeps its rights."""
     host = Host()
 
     class FedRing(Ring):
@@ -289,7 +289,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(probes.tracepoints, "identifier", host.identifier)
     monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set(names))
     monkeypatch.setattr(probes.kernel, "lockdown", lambda: "none")
-    monkeypatch.setattr(privileges, "drop", lambda: host.log.append(("drop", "")))
+    monkeypatch.setattr(privileges, "drop", lambda *_: host.log.append(("drop", "")))
     calls = ("attach_traced", "attach_tracepoint", "attach_kprobe", "program_runs")
     for name in (*calls, "enable_stats", "map_update", "map_delete"):
         monkeypatch.setattr(syscalls, name, getattr(host, name))

@@ -1,4 +1,4 @@
-"""The child that compiles: what it loads arrives, what goes wrong in it is one line, and it leaves nothing."""
+"""The child that compiles: what it loads arrives, what goes wrong is one line, and it leaves nothing."""
 
 import json
 import os

@@ -59,7 +59,7 @@ def paranoid(folder: Path, text: str | None) -> Path:
 )
 def test_nothing_is_kept_but_what_attaching_takes(text: str | None, kept: int, tmp_path: Path) -> None:
     path = paranoid(tmp_path, text)
-    found = in_child(lambda: privileges.drop(path))
+    found = in_child(lambda: privileges.drop(paranoid=path))
     assert found.get("error") is None
     assert found["result"] == kept
     assert int(found["CapEff"], 16) == int(found["CapPrm"], 16) == kept
@@ -74,7 +74,7 @@ def test_a_right_that_was_given_up_is_gone(tmp_path: Path) -> None:
     os.chown(tmp_path / "locked", 12345, 12345)
 
     def work() -> str:
-        privileges.drop(paranoid(tmp_path, "2"))
+        privileges.drop(paranoid=paranoid(tmp_path, "2"))
         try:
             open(tmp_path / "locked").close()
         except PermissionError:
@@ -86,7 +86,7 @@ def test_a_right_that_was_given_up_is_gone(tmp_path: Path) -> None:
 
 def test_twice_is_as_good_as_once(tmp_path: Path) -> None:
     path = paranoid(tmp_path, "2")
-    found = in_child(lambda: [privileges.drop(path), privileges.drop(path)])
+    found = in_child(lambda: [privileges.drop(paranoid=path), privileges.drop(paranoid=path)])
     assert found["result"] == [BPF | PERFMON] * 2
 
 
@@ -94,13 +94,13 @@ def test_a_kernel_without_the_two_keeps_the_old_one(tmp_path: Path, monkeypatch:
     """Before 5.8 CAP_SYS_ADMIN is what it takes."""
     old = HELD & ~(BPF | PERFMON)
     monkeypatch.setattr(privileges, "effective_capabilities", lambda: old)
-    found = in_child(lambda: privileges.drop(paranoid(tmp_path, "2")))
+    found = in_child(lambda: privileges.drop(paranoid=paranoid(tmp_path, "2")))
     assert found["result"] == int(found["CapEff"], 16) == ADMIN
 
 
 def test_nothing_is_asked_for_that_it_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(privileges, "effective_capabilities", lambda: BPF | PERFMON)
-    found = in_child(lambda: privileges.drop(paranoid(tmp_path, "4")))
+    found = in_child(lambda: privileges.drop(paranoid=paranoid(tmp_path, "4")))
     assert found["result"] == int(found["CapEff"], 16) == BPF | PERFMON
 
 
@@ -108,8 +108,27 @@ def test_a_refusal_is_an_oserror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A capability that the process does not have any more cannot be had back."""
 
     def work() -> int:
-        privileges.drop(paranoid(tmp_path, "2"))
+        privileges.drop(paranoid=paranoid(tmp_path, "2"))
         monkeypatch.setattr(privileges, "effective_capabilities", lambda: HELD)
-        return privileges.drop(paranoid(tmp_path, "4"))
+        return privileges.drop(paranoid=paranoid(tmp_path, "4"))
 
     assert "PermissionError" in in_child(work)["error"]
+
+
+@pytest.mark.parametrize(("mode", "owner", "kept"), [(0o700, 0, 0), (0o755, 65534, 1), (0o777, 65534, 0)])
+def test_files_that_are_made_later_take_the_right_to_if_it_is_needed(
+    mode: int, owner: int, kept: int, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, owner, owner)
+
+    def work() -> int:
+        privileges.drop(folder, paranoid(tmp_path, "2"))
+        (folder / "later").touch()
+        return 0
+
+    found = in_child(work)
+    assert "error" not in found
+    assert int(found["CapEff"], 16) == BPF | PERFMON | kept << privileges.CAP_DAC_OVERRIDE

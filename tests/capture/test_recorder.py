@@ -53,13 +53,7 @@ def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> Non
         assert recording.closing["split_lock"].keys() == {"mitigate"}
         assert recording.closing["ended_by"] == "SIGINT"
         assert recording.closing["clock"].keys() == {"monotonic_ns", "realtime_ns"}
-    assert (status.traps, status.early_returns, status.seen, status.lost, status.unfinished) == (
-        10,
-        10,
-        10,
-        0,
-        0,
-    )
+    assert (status.traps, status.early_returns, status.lost, status.unfinished) == (10, 10, 0, 0)
     assert status.bytes > 0
 
 
@@ -148,7 +142,6 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
     assert steps(session) == [("traps", "start"), ("exits", "trap")]
     with session.opened() as recording:
         (update,) = recording.updates
-        assert update["armed_ns"] > 0
         assert [probe["name"] for probe in update["probes"]] == [*EARLY, *FUNCTIONS, *LATE]
         assert recording.records("detail")["probes"].tolist() == [len(early), len(early | late)]
         assert (recording.records("detail")["ns"] > 0).all()
@@ -230,7 +223,7 @@ def test_when_it_is_calm_the_late_probes_come_off_until_the_next_trap(
     with session.opened() as recording:
         probes = recording.records("detail")["probes"].tolist()
         assert probes == [early, all_of_them, early, all_of_them, early]
-        assert [update["armed_ns"] > 0 for update in recording.updates] == [True, True]
+        assert [[*update] for update in recording.updates] == [["probes"], ["probes"]]
 
 
 def test_too_many_records_lower_the_level_and_it_is_said(
@@ -357,7 +350,7 @@ def test_a_trap_of_a_process_that_is_left_out_attaches_nothing(
 def test_rights_are_dropped_when_the_file_is_open_and_before_anything_is_read(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def drop() -> None:
+    def drop(*_: object) -> None:
         assert session.path.exists()
         assert session.host.done("tell OPEN") == []
         session.host.log.append(("drop", ""))
@@ -439,7 +432,7 @@ def test_losses_are_in_the_file_and_in_the_accounts(session: Session) -> None:
             ("trap", "ring_full", 1, 6),
             ("trap", "unfinished", 1, 1),
         ]
-    assert (status.lost, status.seen, status.unfinished) == (7, 10, 0)
+    assert (status.lost, status.unfinished) == (7, 0)
 
 
 def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
@@ -479,7 +472,6 @@ def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pyte
     session.run()
     assert seen == [(3, [2], False)]
     assert session.told[0].lost == 2
-    assert session.told[0].seen == 5
 
 
 def test_the_status_is_told_once_a_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_probes_that_cannot_be_attached_leave_no_file(session: Session) -> None:
 def test_a_process_that_keeps_its_rights_does_not_record(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused() -> None:
+    def refused(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(privileges, "drop", refused)

@@ -30,8 +30,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     return known
 
 
-def text(exits: str = "hot", sizes: Sizes = Sizes(), kprobes: tuple[str, ...] = ()) -> Text:
-    return assemble(Filters(), exits, sizes, kprobes)
+def text(exits: str = "hot", sizes: Sizes | None = None, kprobes: tuple[str, ...] = ()) -> Text:
+    return assemble(Filters(), exits, sizes or Sizes(), kprobes)
 
 
 def files(made: Text) -> list[str]:

@@ -192,14 +192,16 @@ def test_runs_that_the_kernel_does_not_tell_are_none(libc: FakeLibc) -> None:
 
 
 def test_runs_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    def info(command: int, attributes: bytes) -> int:
-        program, size, address = struct.unpack("<IIQ", attributes)
-        assert (command, program) == (15, 7)
-        told = bytearray(size)
-        struct.pack_into("<Q", told, 192, 123_456)
-        struct.pack_into("<Q", told, 208, 9)
-        ctypes.memmove(address, bytes(told), size)
-        return 0
+    class Kernel:
+        @staticmethod
+        def syscall(number: int, command: int, attributes: "ctypes.Array[ctypes.c_char]", size: int) -> int:
+            program, space, address = struct.unpack("<IIQ", attributes.raw[:size])
+            assert (number, command, program) == (321, 15, 7)
+            told = bytearray(space)
+            struct.pack_into("<Q", told, 192, 123_456)
+            struct.pack_into("<Q", told, 208, 9)
+            ctypes.memmove(address, bytes(told), space)
+            return 0
 
-    monkeypatch.setattr(syscalls, "_bpf", info)
+    monkeypatch.setattr(syscalls, "_libc", Kernel)
     assert syscalls.program_runs(7) == Runs(123_456, 9)

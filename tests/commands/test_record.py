@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class FakeRecorder:
             self._tell(status)
         if isinstance(self.ends, Exception):
             raise self.ends
-        return self.ends
+        return replace(self.ends, path=self.orders[-1].path)
 
 
 @pytest.fixture(autouse=True)
