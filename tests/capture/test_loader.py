@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -163,7 +163,7 @@ class FakeBpf:
     made: "FakeBpf"
     says = b""
     fails: Exception | None = None
-    refuses: dict[bytes, bytes] = {}
+    refuses: ClassVar[dict[bytes, bytes]] = {}
 
     def __init__(self, text: bytes, cflags: list[str]) -> None:
         os.write(2, self.says)
