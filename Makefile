@@ -47,7 +47,7 @@ lint: setup ## Check style and types
 format: setup ## Put the code into the project's style
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-bench: setup ## Run the benchmarks (ratios, measured side by side)
+bench: setup ## Run the benchmarks (ratios, measured side by side; those in the emulated host take long)
 	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 lab: setup ## Build the emulated host for all kernels

@@ -1,0 +1,86 @@
+"""What must hold: sldtrace does not cause the symptom that it looks for, and costs the guest least."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.observers.outcome import Cost, Outcome, Row
+
+# Parts of one that a guest may lose to `record` as it stays attached.
+PROGRESS = 0.05
+EINTR = 0.02
+# Instructions that counting and timing every exit by reason may add to an exit-entry pair.
+COUNTS = 800
+# The lab repeats itself; two runs without an observer that differ by more say that something else ran.
+DRIFT = 0.005
+# The survivor runs in some fifty slices, each as long as the jiffy lets it.
+COARSE = 0.05
+# No tool that looks at each exit and entry can do so for less: it was not attached.
+_BLIND = 50
+# Deviations of EINTR rates that are nearer than this are the same.
+_SAME = 0.002
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold: in words, with the numbers, and whether it does."""
+
+    text: str
+    holds: bool
+
+
+def judge(outcome: Outcome) -> list[Check]:
+    """All checks for which there was anything to measure; an empty list says that nothing was asked."""
+    return [*_valid(outcome), *_stays(outcome), *_counts(outcome)]
+
+
+def _valid(outcome: Outcome) -> Iterator[Check]:
+    for name, drift in outcome.drift.items():
+        limit = COARSE if name == "survivor" else DRIFT
+        yield Check(f"{name} alone, twice: {drift:.2%} apart, at most {limit:.1%}", drift <= limit)
+    for row in outcome.rows:
+        name, looks = row.observer.name, row.observer.job in ("times", "counts", "events", "bare")
+        if row.failed:
+            yield Check(f"{name} could not be measured: {row.failed}", False)
+        elif row.observer.writes and not row.bytes_per_event:
+            yield Check(f"{name} wrote nothing: it saw nothing", False)
+        elif looks and (cost := row.costs.get("cpuid")) and (cost.added or 0) < _BLIND:
+            yield Check(f"{name} added nothing to an exit: it was not attached", False)
+
+
+def _stays(outcome: Outcome) -> Iterator[Check]:
+    for ours in (row for row in outcome.rows if row.observer.ours and row.observer.job == "stays"):
+        name = ours.observer.name
+        for guest in ("cpuid", "io"):
+            if cost := ours.costs.get(guest):
+                text = (
+                    f"{name}: {guest} guest keeps {cost.ratio:.1%} of its loops, at least {1 - PROGRESS:.0%}"
+                )
+                yield Check(text, cost.ratio >= 1 - PROGRESS)
+        if cost := ours.costs.get("livelock"):
+            off = cost.ratio - 1
+            text = f"{name}: EINTR rate of the livelock {off:+.2%}, at most {EINTR:.0%} either way"
+            yield Check(text, abs(off) <= EINTR and not cost.loops)
+            for row, other in _peers(outcome, "livelock", ("traps",)):
+                text = f"{name}: moves the EINTR rate less than {row.observer.name} ({other.ratio - 1:+.2%})"
+                yield Check(text, abs(off) <= abs(other.ratio - 1) + _SAME)
+        if cost := ours.costs.get("survivor"):
+            yield Check(f"{name}: the survivor goes on ({cost.ratio:.1%})", cost.loops > 0)
+
+
+def _counts(outcome: Outcome) -> Iterator[Check]:
+    for ours in (row for row in outcome.rows if row.observer.ours and row.observer.job == "times"):
+        name, cost = ours.observer.name, ours.costs.get("cpuid")
+        if not cost or cost.added is None:
+            continue
+        text = f"{name}: {cost.added:,.0f} instructions added to an exit-entry pair, at most {COUNTS}"
+        yield Check(text, cost.added <= COUNTS)
+        for row, other in _peers(outcome, "cpuid", ("times", "counts", "events")):
+            if other.added is not None:
+                text = f"{name}: adds less than {row.observer.name} ({other.added:,.0f})"
+                yield Check(text, cost.added < other.added)
+
+
+def _peers(outcome: Outcome, guest: str, jobs: tuple[str, ...]) -> Iterator[tuple[Row, Cost]]:
+    for row in outcome.rows:
+        if not row.observer.ours and row.observer.job in jobs and (cost := row.costs.get(guest)):
+            yield row, cost
