@@ -37,6 +37,9 @@ FINDING = "finding"
 """What a recording was ended by when --until did it; otherwise `duration`, or the name of a signal."""
 
 _SECOND_NS = 1_000_000_000
+# With a poll in between, what is a second old is in the file: drained after 200 ms, written after 800 ms more.
+_ACCOUNT_NS = 800_000_000
+_FLUSH_NS = 600_000_000
 _SETTLE_NS = 250_000_000
 
 
@@ -207,7 +210,7 @@ class Recorder:
         start: int,
     ) -> str:
         order, status = self._order, self._status
-        then, before = start, 0
+        then, before, flushed = start, 0, start
         while True:
             came = signal.sigtimedwait(self._stop, order.poll_ns / 1e9)
             traps = status.traps
@@ -218,7 +221,10 @@ class Recorder:
             alarm.round(now, target.shown(sink.path))
             notifier.alive()
             status.elapsed_ns = now - start
-            if now - then >= _SECOND_NS:
+            if now - flushed >= _FLUSH_NS:
+                sink.flush()
+                flushed = now
+            if now - then >= _ACCOUNT_NS:
                 runs = self._account(program, sink)
                 exits = program.counters.exits() if program.counters else 0
                 status.cpu = cost.second(runs, exits, detail.armed)

@@ -60,7 +60,10 @@ def _limit(
 @click.command()
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option(
-    "-d", "--duration", type=Duration(), help="Stop after this time (30, 500ms, 10m). Default: at Ctrl-C."
+    "-d",
+    "--duration",
+    type=Duration(most="8760h"),
+    help="Stop after this time (30, 500ms, 10m). Default: at Ctrl-C.",
 )
 @click.option("--pid", type=click.IntRange(min=1), multiple=True, help="Only this process (VMM); repeatable.")
 @click.option("--tid", type=click.IntRange(min=1), multiple=True, help="Only this thread (vCPU); repeatable.")

@@ -271,7 +271,7 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
 
 def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a recorder that is killed has told of them."""
-    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     session.host.count(trap_NOTHING=5, trap_RING_FULL=2)
     seen = []
 
@@ -292,7 +292,7 @@ def test_the_status_is_told_once_a_second(session: Session, monkeypatch: pytest.
     session.rings(trap=[traps(1), traps(1, MS), then(stop)])
     session.run()
     assert session.told == []
-    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     session.rings(trap=[traps(1), traps(1, MS), then(stop)])  # one more read, with the signal
     session.run(force=True)
     assert [status.traps for status in session.told] == [1, 2, 2, 2]

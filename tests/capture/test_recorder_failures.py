@@ -34,7 +34,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_attached(
     def full(self: Writer, *arguments: object) -> None:
         raise SldtraceError("cannot write a.sld: No space left on device")
 
-    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     monkeypatch.setattr(Writer, when, full)
     session.rings(trap=[traps(1), traps(1, MS), then(stop)], task=[array("task", [task(201, b"a")])])
     with pytest.raises(SldtraceError, match="No space left on device"):
@@ -45,7 +45,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_attached(
 def test_what_was_written_before_a_failure_stays_readable(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
 
     def broken() -> None:
         raise SldtraceError("the ring is gone")

@@ -115,7 +115,7 @@ def test_a_late_probe_that_is_missing_is_a_warning(session: Session, missing: st
 def test_when_it_is_calm_the_late_probes_come_off_until_the_next_trap(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     host = session.host
     seen = []
 
@@ -144,7 +144,7 @@ def test_too_many_records_lower_the_level_and_it_is_said(
 ) -> None:
     given = iter([Step(LEVELS["COUNTS"], LEVELS["EXITS"], "EVENTS", 50_000, 20_000)])
     monkeypatch.setattr(Governor, "second", lambda *_: next(given, None))
-    monkeypatch.setattr(recorder, "_SECOND_NS", 1)
+    monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     session.rings(trap=[traps(1), then(stop)])
     session.run()
     assert "50,000 records a second, more than 20,000: now recording counts only" in session.said
