@@ -177,30 +177,6 @@ class Run(ctypes.Structure):
     ]
 
 
-class Exit(enum.IntEnum):
-    """KVM_EXIT_*: why KVM_RUN returned 0. The ones that can happen to a guest of this project."""
-
-    UNKNOWN = 0
-    EXCEPTION = 1
-    IO = 2
-    HYPERCALL = 3
-    DEBUG = 4
-    HLT = 5
-    MMIO = 6
-    IRQ_WINDOW_OPEN = 7
-    SHUTDOWN = 8
-    FAIL_ENTRY = 9
-    INTR = 10
-    SET_TPR = 11
-    TPR_ACCESS = 12
-    INTERNAL_ERROR = 17
-    SYSTEM_EVENT = 24
-    X86_RDMSR = 29
-    X86_WRMSR = 30
-    X86_BUS_LOCK = 33
-    NOTIFY = 37
-
-
 class Request(enum.IntEnum):
     """The ioctl requests that the monitor uses, KVM_* without the prefix."""
 

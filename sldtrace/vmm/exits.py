@@ -1,17 +1,8 @@
 """Explains in one line why KVM_RUN came back with something that no bundled guest should cause."""
 
 from sldtrace.errors import SldtraceError
+from sldtrace.host.exits import AC_VECTOR, UserExit, user_name
 from sldtrace.vmm import abi
-
-AC_VECTOR = 17  # X86_TRAP_AC, arch/x86/include/asm/trapnr.h
-
-
-def name(reason: int) -> str:
-    """The name of an exit reason, such as KVM_EXIT_SHUTDOWN; its number if this module does not know it."""
-    try:
-        return f"KVM_EXIT_{abi.Exit(reason).name}"
-    except ValueError:
-        return f"KVM_EXIT {reason}"
 
 
 def unexpected(state: abi.Run, rip: int, locked: int) -> SldtraceError:
@@ -23,28 +14,28 @@ def unexpected(state: abi.Run, rip: int, locked: int) -> SldtraceError:
     """
     where = f"the guest is at {rip:#x}"
     reason = state.exit_reason
-    if reason == abi.Exit.EXCEPTION and state.ex.exception == AC_VECTOR:
+    if reason == UserExit.EXCEPTION and state.ex.exception == AC_VECTOR:
         what = "split lock" if rip == locked else "#AC"
         return SldtraceError(
             f"KVM handed the guest's {what} at {rip:#x} to the monitor, without SIGBUS", "see the kernel log"
         )
-    if reason == abi.Exit.SHUTDOWN:
+    if reason == UserExit.SHUTDOWN:
         return SldtraceError(
             f"the guest ended itself by a triple fault; {where}", "its image or this KVM is at fault"
         )
-    if reason == abi.Exit.FAIL_ENTRY:
+    if reason == UserExit.FAIL_ENTRY:
         number = state.fail_entry.reason
         return SldtraceError(
-            f"the processor refused to enter the guest ({name(reason)}, hardware reason {number:#x})",
+            f"the processor refused to enter the guest ({user_name(reason)}, hardware reason {number:#x})",
             "if this host is itself a virtual machine, its nested virtualization is at fault",
         )
-    if reason == abi.Exit.INTERNAL_ERROR:
+    if reason == UserExit.INTERNAL_ERROR:
         numbers = state.internal.data[: min(state.internal.ndata, len(state.internal.data))]
         data = " ".join(f"{number:#x}" for number in numbers) or "none"
         return SldtraceError(
-            f"KVM gave up ({name(reason)} {state.internal.suberror}, data {data}); {where}",
+            f"KVM gave up ({user_name(reason)} {state.internal.suberror}, data {data}); {where}",
             "this KVM cannot run the guest: try another kernel",
         )
-    if reason == abi.Exit.MMIO:
+    if reason == UserExit.MMIO:
         return SldtraceError(f"the guest touched {state.mmio.phys_addr:#x}, where it has no memory; {where}")
-    return SldtraceError(f"KVM_RUN ended with {name(reason)}, which no bundled guest causes; {where}")
+    return SldtraceError(f"KVM_RUN ended with {user_name(reason)}, which no bundled guest causes; {where}")

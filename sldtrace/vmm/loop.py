@@ -6,8 +6,9 @@ import threading
 import time
 from typing import Protocol
 
+from sldtrace.host.exits import UserExit
 from sldtrace.vmm import exits, libc
-from sldtrace.vmm.abi import Exit, Request
+from sldtrace.vmm.abi import Request
 from sldtrace.vmm.kicks import Kick
 from sldtrace.vmm.plan import VcpuResult
 from sldtrace.vmm.vcpu import Vcpu
@@ -39,7 +40,7 @@ def run(vcpu: Vcpu, locked: int, kick: Kick, stopping: threading.Event, watch: W
     # into C and no more, because whatever it costs lengthens the period of the timer.
     arm, drain, stopped = kick.arm, kick.drain, stopping.is_set
     enter = libc.waiting("ioctl", vcpu.fd, int(Request.RUN), None)
-    state, port = vcpu.state(), int(Exit.IO)
+    state, port = vcpu.state(), int(UserExit.IO)
     start = now()
     while True:
         arm()

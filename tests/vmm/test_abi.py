@@ -52,7 +52,6 @@ EXPECTED: dict[str, int] = {
     "offsetof(struct kvm_cpuid2, entries)": abi.Cpuid2.entries.offset,
     "offsetof(struct kvm_signal_mask, sigset)": abi.SignalMask.sigset.offset,
     **{f"KVM_{request.name}": int(request) for request in abi.Request},
-    **{f"KVM_EXIT_{reason.name}": int(reason) for reason in abi.Exit},
     **{f"sizeof({name})": ctypes.sizeof(structure) for structure, name in STRUCTURES.items()},
     **{
         f"offsetof({name}, {field[0]})": getattr(structure, field[0]).offset

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sldtrace.host.exits import UserExit
 from sldtrace.vmm import abi, exits
 
 LOCKED = 0x4018
@@ -20,13 +21,13 @@ AC = {"ex": abi.ExitException(17, 0)}
 @pytest.mark.parametrize(
     ("run", "rip", "words"),
     [
-        (state(abi.Exit.EXCEPTION, **AC), LOCKED, ["split lock at 0x4018", "without SIGBUS"]),
-        (state(abi.Exit.EXCEPTION, **AC), 0x4010, ["#AC at 0x4010"]),
-        (state(abi.Exit.EXCEPTION, ex=abi.ExitException(13, 0)), LOCKED, ["KVM_EXIT_EXCEPTION"]),
-        (state(abi.Exit.SHUTDOWN), 0x4000, ["triple fault", "0x4000"]),
-        (state(abi.Exit.FAIL_ENTRY, fail_entry=abi.ExitHardware(0x80000021, 1)), 0, ["0x80000021"]),
-        (state(abi.Exit.MMIO, mmio=abi.ExitMmio(phys_addr=0x20000)), 0, ["touched 0x20000"]),
-        (state(abi.Exit.HLT), 0x4002, ["KVM_EXIT_HLT", "0x4002"]),
+        (state(UserExit.EXCEPTION, **AC), LOCKED, ["split lock at 0x4018", "without SIGBUS"]),
+        (state(UserExit.EXCEPTION, **AC), 0x4010, ["#AC at 0x4010"]),
+        (state(UserExit.EXCEPTION, ex=abi.ExitException(13, 0)), LOCKED, ["KVM_EXIT_EXCEPTION"]),
+        (state(UserExit.SHUTDOWN), 0x4000, ["triple fault", "0x4000"]),
+        (state(UserExit.FAIL_ENTRY, fail_entry=abi.ExitHardware(0x80000021, 1)), 0, ["0x80000021"]),
+        (state(UserExit.MMIO, mmio=abi.ExitMmio(phys_addr=0x20000)), 0, ["touched 0x20000"]),
+        (state(UserExit.HLT), 0x4002, ["KVM_EXIT_HLT", "0x4002"]),
         (state(99), 0, ["KVM_EXIT 99"]),
     ],
 )
@@ -37,7 +38,7 @@ def test_one_line_that_names_the_exit(run: abi.Run, rip: int, words: list[str]) 
 
 
 def test_internal_error_shows_its_data_and_does_not_trust_their_number() -> None:
-    run = state(abi.Exit.INTERNAL_ERROR)
+    run = state(UserExit.INTERNAL_ERROR)
     run.internal.suberror, run.internal.ndata, run.internal.data[0] = 1, 1, 0xABC
     assert "suberror" not in str(exits.unexpected(run, 0, LOCKED))
     assert "KVM_EXIT_INTERNAL_ERROR 1, data 0xabc)" in str(exits.unexpected(run, 0, LOCKED))

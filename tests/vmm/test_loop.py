@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sldtrace.errors import SldtraceError
+from sldtrace.host.exits import UserExit
 from sldtrace.vmm import abi, libc, loop
 from sldtrace.vmm.plan import VcpuResult
 
@@ -17,7 +18,7 @@ class Scripted:
 
     fd = -1
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, enters: list[int], reason: int = abi.Exit.IO):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, enters: list[int], reason: int = UserExit.IO):
         self._state = abi.Run(exit_reason=reason)
         self._enters = iter(enters)
         self.port = ctypes.c_uint32(0)
@@ -104,4 +105,4 @@ def test_another_errno_of_kvm_run_is_one_line(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_exit_that_is_not_the_ports_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SldtraceError, match="triple fault"):
-        run(Scripted(monkeypatch, [0], abi.Exit.SHUTDOWN))
+        run(Scripted(monkeypatch, [0], UserExit.SHUTDOWN))
