@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace import escape, frames
+from sldtrace import escape, exit_counts, frames
 from sldtrace.errors import SldtraceError
+from sldtrace.host.exits import user_name
 from sldtrace.host.vms.names import KEYS, called
 from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.recording import reader
@@ -123,6 +124,52 @@ class Trace:
     def detection(self) -> pd.DataFrame:
         """One row a write of MSR_TEST_CTRL; columns as in docs/recording-format.md."""
         return frames.frame(self.recording, "detection")
+
+    @cached_property
+    def exits(self) -> pd.DataFrame:
+        """One row a VM exit that was recorded by itself; columns as in docs/recording-format.md, and:
+
+        vector: of the exception, -1 for other exits; name, split_lock: see host.exits.
+        """
+        rows = frames.frame(self.recording, "exit")
+        vector = exit_counts.vectors(rows["isa"], rows["reason"], rows["intr_info"])
+        return exit_counts.named(rows.assign(vector=vector))
+
+    @cached_property
+    def exit_counts(self) -> pd.DataFrame:
+        """One row for each thread and reason: see exit_counts.summed."""
+        return exit_counts.summed(frames.frame(self.recording, "counts"))
+
+    @cached_property
+    def user_exits(self) -> pd.DataFrame:
+        """One row a return to the VMM; columns as in docs/recording-format.md, and name (a category)."""
+        rows = frames.frame(self.recording, "user_exit")
+        keys = rows[["reason", "error"]]
+        distinct = keys.drop_duplicates().itertuples(index=False, name=None)
+        labels = pd.Series([user_name(*pair) for pair in distinct], dtype=str)
+        codes = keys.groupby(["reason", "error"], sort=False).ngroup()
+        return rows.assign(name=pd.Categorical(labels.take(codes.to_numpy())))
+
+    @cached_property
+    def signals(self) -> pd.DataFrame:
+        """One row a signal to a thread that had trapped lately; columns as in docs/recording-format.md."""
+        return frames.frame(self.recording, "signal")
+
+    @cached_property
+    def migrations(self) -> pd.DataFrame:
+        """One row a move of such a thread to another CPU; columns as in docs/recording-format.md."""
+        return frames.frame(self.recording, "migrate")
+
+    @cached_property
+    def stalls(self) -> pd.DataFrame:
+        """One row a wait for a punished vCPU; columns as in docs/recording-format.md, and waited_ns."""
+        rows = frames.frame(self.recording, "stall")
+        return rows.assign(waited_ns=rows["end_ns"] - rows["ns"])
+
+    @cached_property
+    def detail(self) -> pd.DataFrame:
+        """One row a change of the level of detail; columns as in docs/recording-format.md."""
+        return frames.frame(self.recording, "detail")
 
     @cached_property
     def _names(self) -> dict[int, str]:

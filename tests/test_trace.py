@@ -77,6 +77,13 @@ def test_a_number_that_is_none(tmp_path: Path, value: Any) -> None:
 
 BAD = [None, 5, "x", [], {}, -1, 1e300, 2**70, True, [1], {"a": 1}]
 
+COST = {"elapsed_ns": 9, "recorder_cpu_ns": 1, "probes_ns": 1, "measured_ns": 9, "memory_bytes": 1}
+MORE: dict[str, list[dict[str, Any]]] = {
+    "stall": [{"ns": START_NS, "end_ns": START_NS + 5, "tgid": VMM, "tid": 7, "caller": 16}],
+    "detail": [{"ns": START_NS, "level": 7, "previous": 9, "reason": 44}, {"ns": START_NS + 9, "reason": 3}],
+    "counts": [{"ns": START_NS, "isa": 77, "reason": 5, "count": 0}],
+}
+
 
 @pytest.mark.parametrize("value", BAD)
 def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
@@ -93,7 +100,11 @@ def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
         {**FACTS, "processes": {"200": {"vm": {key: value}}}} for key in ("name", "uuid", "namespace")
     ]
     openings.append({**FACTS, "probes": [value, {"name": value, "backend": "fentry"}]})
-    endings = [{name: value} for name in ("clock", "seen", "unfinished")]
+    openings += [{**FACTS, "exits": value}, {**FACTS, "kvm": {"functions": value}}]
+    openings.append({**FACTS, "kvm": {"functions": {"16": value}}})
+    endings = [{name: value} for name in ("clock", "seen", "unfinished", "left_out", "cost")]
+    endings.append({"left_out": {"trap": value}})
+    endings += [{"cost": COST | {name: value}} for name in COST]
     endings += [{name: {"trap": value}} for name in ("seen", "unfinished")]
     endings += [{"skipped": value}, {"skipped": {"a_probe": value}}]
     endings += [{"clock": {"monotonic_ns": value, "realtime_ns": value}}]
@@ -101,7 +112,7 @@ def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
     for number, (opening, ended) in enumerate(recordings):
         folder = tmp_path / str(number)
         folder.mkdir()
-        made = trace(folder, rows, opening=opening, ended=ended, detection=writes)
+        made = trace(folder, rows, opening=opening, ended=ended, detection=writes, more=MORE)
         found = catalogue.run(made)
         assert [finding.verdict for finding in found] == ["livelock"]
         assert terminal.render(made, found, threads.summary(made), Style(80)).startswith("LIVELOCK")

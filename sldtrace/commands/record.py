@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,7 @@ from sldtrace.durations import Duration
 from sldtrace.errors import EXIT_FINDING, UsageError
 from sldtrace.escape import escape
 from sldtrace.host import access, cgroup_filter, process, splitlock
+from sldtrace.reporters import wording
 
 if TYPE_CHECKING:
     from sldtrace.capture.recorder import Status
@@ -266,18 +267,6 @@ def _summary(status: "Status") -> str:
     ]
     if status.unfinished:
         lines.append(f"sldtrace: {status.unfinished:,} traps had not ended and are not in the file")
-    lines.append(f"sldtrace: {_cost(status.cost)}")
+    lines.append(f"sldtrace: cost: {wording.cost(status.cost)}")
     lines.append(f"sldtrace: next: sldtrace report {escape(str(status.path), 4096)}")
     return "\n".join(lines)
-
-
-def _cost(cost: dict[str, Any]) -> str:
-    elapsed = max(cost["elapsed_ns"], 1)
-    text = f"cost: the recorder {100 * cost['recorder_cpu_ns'] / elapsed:.2f} % of a CPU"
-    if cost["probes_ns"] is None:
-        text += ", the probes could not be timed"
-    else:
-        text += f", its probes {100 * cost['probes_ns'] / elapsed:.2f} %"
-        if cost["measured_ns"] < 0.9 * elapsed:
-            text += f" (measured for {cost['measured_ns'] / 1e9:.0f} s, then reckoned by exits)"
-    return f"{text}; {cost['memory_bytes'] / (1 << 20):.0f} MiB of memory"

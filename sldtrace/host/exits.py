@@ -31,14 +31,14 @@ EXCEPTIONS = {
     16: "MF",
     17: "AC",
     18: "MC",
-    19: "XF",
+    19: "XM",
     20: "VE",
     21: "CP",
     28: "HV",
     29: "VC",
     30: "SX",
 }
-"""Mnemonics by vector (2 is the NMI, no exception): SDM volume 3, table 6-1; APM volume 2, table 8-1 (28 to 30, and XF for XM)."""
+"""Mnemonics by vector (2 is the NMI, no exception): SDM volume 3, table 6-1; APM volume 2, table 8-1."""
 
 INTEL = {
     0: "EXCEPTION_NMI",
@@ -184,6 +184,7 @@ AMD = {
     0xA2: "invpcid",
     0xA3: "mcommit",
     0xA4: "tlbsync",
+    0x53: "XF excp",
     0xA5: "buslock",
     0xA6: "idle-halt",
     0x400: "npf",

@@ -5,16 +5,18 @@ from typing import Any
 
 import pandas as pd
 
+from sldtrace import levels
 from sldtrace.analyzers.finding import Finding
 from sldtrace.reporters import excerpt
+from sldtrace.reporters.accounts import account, others
 from sldtrace.trace import Trace
+
+LONGEST = 100
+"""So many waits for punished vCPUs are listed, the longest ones."""
 
 
 def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
-    """One object: `simulated`, `recording`, `findings`, `threads`; times in ns.
-
-    recording: facts, closing, start_ns, end_ns, counts, losses, warnings, and released: what was let go on
-    purpose, as docs/recording-format.md has it, or null.
+    """One object, described in docs/report.md; times in ns.
 
     Only ASCII is written, so that no name in it can do anything to a terminal.
     """
@@ -28,17 +30,35 @@ def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
             "start_ns": start,
             "end_ns": end,
             "counts": recording.counts,
+            "accounts": [
+                vars(one) | {"missing": one.missing} for one in (account(trace, "trap"), *others(trace))
+            ],
             "losses": [
                 {"kind": loss.kind, "cause": loss.cause, "cpu": loss.cpu, "count": loss.count}
                 for loss in recording.losses
             ],
             "released": released.to_json() if (released := recording.released) else None,
             "warnings": recording.warnings,
+            "levels": [vars(stretch) for stretch in levels.stretches(trace)],
         },
         "findings": [_finding(trace, finding) for finding in findings],
-        "threads": json.loads(threads.to_json(orient="records")),
+        "threads": _records(threads),
+        "exits": _records(trace.exit_counts),
+        "user_exits": _records(_together(trace.user_exits, ["tgid", "tid", "name"])),
+        "stalls": _records(trace.stalls.nlargest(LONGEST, "waited_ns")),
+        "migrations": _records(_together(trace.migrations, ["tgid", "tid", "by_tgid", "by_tid"])),
     }
     return json.dumps(content, indent=2)
+
+
+def _records(rows: pd.DataFrame) -> Any:
+    return json.loads(rows.to_json(orient="records"))
+
+
+# How many rows there are of each combination, most first.
+def _together(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    counts = rows.groupby(by, observed=True, sort=False).size().rename("count").reset_index()
+    return counts.sort_values("count", ascending=False, kind="stable")
 
 
 def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
@@ -55,7 +75,7 @@ def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
         "numbers": finding.numbers,
         "cause": finding.cause,
         "remedies": [vars(remedy) for remedy in finding.remedies],
-        "evidence": json.loads(_raw(finding.evidence).to_json(orient="records")),
+        "evidence": _records(_raw(finding.evidence)),
     }
 
 

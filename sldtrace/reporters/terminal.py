@@ -6,19 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace import durations, sizes
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.escape import escape
 from sldtrace.host import signals
-from sldtrace.recording.schema import NO_CPU
-from sldtrace.reporters import excerpt, tables, wording
+from sldtrace.reporters import around, excerpt, exits, recorded, tables, wording
 from sldtrace.reporters.style import Style
 from sldtrace.trace import Trace
 
 _SLOWED_TRAPS = 3  # fewer have no "time in between"
 _SLOWED = 0.05  # of a thread's time in penalties: noticed by whoever uses the guest
 _NAME_WIDTH = 24  # characters of a name in the table
-_BACKENDS = ("fentry", "kprobe", "")
 _COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
 
 
@@ -31,7 +28,10 @@ def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame, style: 
         parts.append(_nothing(trace, threads, style))
     if len(threads):
         parts.append("Threads that trapped\n" + _indent(_thread_table(trace, threads)))
-    parts.append("\n".join(_recording(trace, style)))
+    parts += [
+        text for text in (exits.render(trace, threads, style), around.render(trace, threads, style)) if text
+    ]
+    parts.append(recorded.render(trace, style))
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,7 +41,7 @@ def _finding(trace: Trace, finding: Finding, style: Style) -> Iterator[str]:
     for name, text in _facts(trace, finding):
         yield textwrap.fill(text, style.width, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
     yield ""
-    yield _fill(finding.cause, style)
+    yield wording.fill(finding.cause, style)
     yield ""
     yield f"  Evidence: {wording.plural(len(finding.evidence), 'trap')}"
     yield _indent(tables.table(excerpt.rows(trace, finding.evidence).to_dict("records")), 4)
@@ -131,7 +131,7 @@ def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
     slowed = threads[often & (threads["punished"] >= _SLOWED)]
     if len(slowed):
         headline = "NO LOOP FOUND, but threads are slowed by the split-lock penalty"
-    elif _incomplete(trace):
+    elif recorded.incomplete(trace):
         headline = "NOTHING FOUND IN WHAT IS THERE: the recording is not complete"
     else:
         headline = "NOTHING FOUND: nobody is caught in early returns of the split-lock penalty"
@@ -161,38 +161,13 @@ def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
         who = wording.thread(trace.subject(row["tgid"], row["tid"], None))
         share = wording.percent(row["punished"], 1)
         lines.append(
-            _fill(f"{who} spent {share} of its time in penalties, but got through each of them.", style)
+            wording.fill(
+                f"{who} spent {share} of its time in penalties, but got through each of them.", style
+            )
         )
-    if _incomplete(trace):
+    if recorded.incomplete(trace):
         lines.append("  The recording is not complete (see below): what is missing may hide something.")
     return "\n".join(lines)
-
-
-def _incomplete(trace: Trace) -> bool:
-    recording = trace.recording
-    return bool(not recording.closed or recording.losses or recording.warnings or _missing(trace))
-
-
-# Traps that were counted, and are neither in the file nor known to be lost.
-def _missing(trace: Trace) -> int:
-    seen, going = trace.closing("seen", "trap"), trace.closing("unfinished", "trap") or 0
-    if seen is None:
-        return 0
-    lost = sum(
-        loss.count for loss in trace.recording.losses if loss.kind == "trap" and loss.cause != "skipped"
-    )
-    return seen - _before(trace) - trace.recording.counts.get("trap", 0) - lost - going - _not_kept(trace)
-
-
-# Traps in the files before this one, where a recording has several (--rotate).
-def _before(trace: Trace) -> int:
-    return trace.number("segment", "before", "trap") or 0
-
-
-# Traps that the recorder let go to keep to a limit (--keep).
-def _not_kept(trace: Trace) -> int:
-    released = trace.recording.released
-    return released.records.get("trap", 0) if released else 0
 
 
 def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
@@ -214,94 +189,6 @@ def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
             }
         )
     return tables.table(rows, numbers=True)
-
-
-def _recording(trace: Trace, style: Style) -> Iterator[str]:
-    start, end = trace.span_ns
-    recording = trace.recording
-    how = "Simulated" if trace.simulated else "Recorded"
-    yield f"{how} {wording.moment(trace, start)}, {wording.length(end - start)}, on"
-    for line in wording.host(trace):
-        yield _fill(line, style)
-    yield _fill(_accounts(trace), style)
-    yield from _segment(trace, style)
-    yield from _kept(trace, style)
-    yield from _probes(trace, style)
-    yield from _skipped(trace, style)
-    for loss in recording.losses:
-        where = "" if loss.cpu == NO_CPU else f" on CPU {loss.cpu}"
-        yield f"  lost{where}: {wording.plural(loss.count, loss.kind + ' record')} ({loss.cause})"
-    for warning in recording.warnings:
-        yield _fill(f"warning: {warning}", style)
-
-
-def _segment(trace: Trace, style: Style) -> Iterator[str]:
-    number = trace.number("segment", "number")
-    if number is not None:
-        yield _fill(f"File number {number} of a recording in several (--rotate)", style)
-
-
-def _kept(trace: Trace, style: Style) -> Iterator[str]:
-    released = trace.recording.released
-    if released is None:
-        return
-    limits = []
-    if released.limit_ns is not None:
-        limits.append(durations.render(released.limit_ns))
-    if released.limit_bytes is not None:
-        limits.append(sizes.render(released.limit_bytes))
-    gone = [wording.plural(count, f"{escape(kind)} record") for kind, count in released.records.items()]
-    start, end = trace.span_ns
-    yield _fill(
-        f"As asked (--keep {' --keep '.join(limits)}) only the last {wording.length(end - start)} were kept;"
-        f" not kept, from {wording.moment(trace, released.first_ns)} on:"
-        f" {', '.join(gone) or 'no records'}",
-        style,
-    )
-
-
-def _probes(trace: Trace, style: Style) -> Iterator[str]:
-    by_backend = {kind: [name for name, backend in trace.probes if backend == kind] for kind in _BACKENDS}
-    used = ", ".join(f"{kind} on {' '.join(names)}" for kind, names in by_backend.items() if kind and names)
-    if used:
-        yield _fill(f"Probes: {escape(used)}", style)
-    if by_backend[""]:
-        yield _fill(f"Could not be watched: {escape(', '.join(by_backend['']))}", style)
-
-
-def _skipped(trace: Trace, style: Style) -> Iterator[str]:
-    closing = trace.recording.closing or {}
-    skipped = closing.get("skipped")
-    if isinstance(skipped, dict) and skipped:
-        names = ", ".join(f"{name} {trace.closing('skipped', name) or 0:,}" for name in skipped)
-        yield _fill(
-            f"The kernel skipped probes (recursion), so records may lack something: {escape(names)}", style
-        )
-
-
-def _accounts(trace: Trace) -> str:
-    written = trace.recording.counts.get("trap", 0)
-    losses = [loss for loss in trace.recording.losses if loss.kind == "trap"]
-    lost = sum(loss.count for loss in losses)
-    seen = trace.closing("seen", "trap")
-    if seen is None:
-        begun = wording.plural(written, "trap")
-        if (trace.recording.closing or {}).get("ended_by") == "rotation":
-            return f"{begun} recorded, {lost:,} lost in this file; the recording goes on in the next one"
-        how = "ended by an error" if trace.recording.closed else "not ended"
-        return f"{begun} recorded, {lost:,} lost; the recording was {how}: more may be missing"
-    counted = seen - _before(trace) + sum(loss.count for loss in losses if loss.cause == "skipped")
-    going = trace.closing("unfinished", "trap") or 0
-    total = wording.plural(counted, "trap")
-    text = f"{total} counted = {written:,} recorded + {lost:,} lost + {going:,} unfinished"
-    if trace.recording.released:
-        text += f" + {_not_kept(trace):,} not kept"
-    missing = _missing(trace)
-    return text if not missing else f"{text} + {missing:,} missing from this file"
-
-
-def _fill(text: str, style: Style) -> str:
-    return textwrap.fill(text, style.width, initial_indent="  ", subsequent_indent="  ")
 
 
 def _indent(text: str, by: int = 2) -> str:

@@ -1,11 +1,13 @@
 """Numbers and times in words, the same in every report."""
 
+import textwrap
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sldtrace.escape import escape
 
 if TYPE_CHECKING:
+    from sldtrace.reporters.style import Style
     from sldtrace.trace import Subject, Trace
 
 SIMULATED = "SIMULATED: made by sldtrace simulate, not recorded on any host"
@@ -73,3 +75,28 @@ def host(trace: "Trace") -> list[str]:
         escape(f"Linux {release}, {hz}, {cpu}"),
         escape(f"split_lock_detect={trace.text('split_lock', 'mode', otherwise='?')}, {sysctl}"),
     ]
+
+
+def cost(fact: Any) -> str:
+    """The closing fact `cost` in words; empty where it is not one (facts are what somebody wrote)."""
+    names = ("elapsed_ns", "recorder_cpu_ns", "measured_ns", "memory_bytes")
+    if not isinstance(fact, dict) or not all(_is_amount(fact.get(name)) for name in names):
+        return ""
+    elapsed, own, measured, memory = (fact[name] for name in names)
+    text = f"the recorder {percent(own, elapsed)} of a CPU"
+    if not _is_amount(fact.get("probes_ns")):
+        text += ", the probes could not be timed"
+    else:
+        text += f", its probes {percent(fact['probes_ns'], elapsed)}"
+        if measured < 0.9 * elapsed:
+            text += f" (measured for {measured / 1e9:.0f} s, then reckoned by exits)"
+    return f"{text}; {memory / (1 << 20):.0f} MiB of memory"
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
+
+
+def fill(text: str, style: "Style") -> str:
+    """The text as a paragraph of the report, indented by two."""
+    return textwrap.fill(text, style.width, initial_indent="  ", subsequent_indent="  ")

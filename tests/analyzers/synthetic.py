@@ -141,6 +141,38 @@ def task(tid: int, comm: bytes, tgid: int = VMM) -> Row:
     return {"ns": START_NS, "tgid": tgid, "tid": tid, "comm": comm}
 
 
+def counted(reason: int, count: int, host_log2: Mapping[int, int], **fields: Any) -> Row:
+    """Exits of one reason, of Intel, in the last second; host_log2: how many by entry of the histogram."""
+    histogram = [host_log2.get(entry, 0) for entry in range(32)]
+    host_ns = sum(number * 3 << entry >> 1 for entry, number in host_log2.items())
+    return {
+        "ns": START_NS + 1_000 * MS,
+        "since_ns": START_NS,
+        "count": count,
+        "guest_ns": count * 6_000,
+        "host_ns": host_ns,
+        "tgid": VMM,
+        "tid": VCPU,
+        "reason": reason,
+        "vector": -1,
+        "isa": schema.current().enums["isa"].values["VMX"],
+        "host_log2": histogram,
+    } | fields
+
+
+def step(at_ns: int, level: str, previous: str, reason: str, measured: int = 0, limit: int = 0) -> Row:
+    """A change of the level of detail."""
+    levels, reasons = (schema.current().enums[name].values for name in ("level", "reason"))
+    return {
+        "ns": START_NS + at_ns,
+        "measured": measured,
+        "limit": limit,
+        "level": levels[level],
+        "previous": levels[previous],
+        "reason": reasons[reason],
+    }
+
+
 def array(kind: str, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
     """The rows as records; fields that are not named are 0."""
     given = list(rows)
@@ -182,15 +214,17 @@ def write(
     updates: Sequence[Mapping[str, Any]] = (),
     close: bool = True,
     detection: Sequence[Row] | None = None,
+    more: Mapping[str, Sequence[Row]] | None = None,
 ) -> Path:
     """Writes a recording of these records; without `close` its end is missing, as after a kill.
 
-    detection: writes of MSR_TEST_CTRL; if nothing is said, those of the traps.
+    detection: writes of MSR_TEST_CTRL; if nothing is said, those of the traps. more: records of other kinds.
     """
     writes = detections(traps) if detection is None else detection
     path.unlink(missing_ok=True)
     writer = Writer(path, FACTS if opening is None else opening, recording_id=1)
-    for kind, rows in (("trap", traps), ("detection", writes), ("task", tasks), ("lost", lost)):
+    every = {"trap": traps, "detection": writes, "task": tasks, "lost": lost, **(more or {})}
+    for kind, rows in every.items():
         if rows:
             writer.append(kind, array(kind, rows))
     for update in updates:

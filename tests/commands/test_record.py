@@ -166,7 +166,7 @@ def test_the_last_lines(fake: type[FakeRecorder]) -> None:
     assert run("-o", "a\nb.sld").output.splitlines() == [
         "sldtrace: recording",
         "sldtrace: 12,345 traps in 12.3 s, 12,000 early returns, 7 records lost; ended by duration",
-        "sldtrace: cost: the recorder 0.50 % of a CPU, its probes 2.00 %; 40 MiB of memory",
+        "sldtrace: cost: the recorder 0.5 % of a CPU, its probes 2 %; 40 MiB of memory",
         r"sldtrace: next: sldtrace report a\nb.sld",
     ]
 
@@ -174,12 +174,12 @@ def test_the_last_lines(fake: type[FakeRecorder]) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"probes_ns": None}, "the recorder 0.50 % of a CPU, the probes could not be timed; 40 MiB"),
+        ({"probes_ns": None}, "the recorder 0.5 % of a CPU, the probes could not be timed; 40 MiB"),
         (
             {"measured_ns": 12 * SECOND},
-            "its probes 2.00 % (measured for 12 s, then reckoned by exits); 40 MiB",
+            "its probes 2 % (measured for 12 s, then reckoned by exits); 40 MiB",
         ),
-        ({"elapsed_ns": 0, "recorder_cpu_ns": 0, "probes_ns": 0}, "the recorder 0.00 % of a CPU"),
+        ({"elapsed_ns": 0, "recorder_cpu_ns": 0, "probes_ns": 0}, "the recorder 0 % of a CPU"),
     ],
 )
 def test_the_cost(changed: dict[str, Any], said: str, fake: type[FakeRecorder]) -> None:

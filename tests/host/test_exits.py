@@ -57,9 +57,10 @@ def test_amd_names_are_those_that_kvm_prints() -> None:
 
 
 def test_exceptions_are_those_of_the_header() -> None:
-    for name, vector in defined(ASM / "kvm.h", "").items():
-        if name.endswith("_VECTOR"):
-            assert exits.EXCEPTIONS[vector] == name.removesuffix("_VECTOR").replace("XM", "XF")
+    found = {name: vector for name, vector in defined(ASM / "kvm.h", "").items() if len(name) == 9}
+    assert len(found) >= 17
+    for name, vector in found.items():
+        assert exits.EXCEPTIONS[vector] == name.removesuffix("_VECTOR")
 
 
 def test_user_exits_are_those_of_the_header() -> None:

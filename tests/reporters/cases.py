@@ -27,10 +27,12 @@ from tests.analyzers.synthetic import (
     VMM,
     array,
     closing,
+    counted,
     early,
     facts,
     loop,
     served,
+    step,
     task,
     trace,
     unpunished,
@@ -96,11 +98,65 @@ def kept(folder: Path) -> Trace:
     return traces.load(path)
 
 
+def detail(folder: Path) -> Trace:
+    """A loop with all that is recorded beside the traps, less of it for a while, and what that costs."""
+    second = 1_000 * MS
+    rows = loop(2000, second)
+    tasks = [task(VMM, b"qemu-system-x86"), task(VCPU, b"CPU 0/KVM"), task(300, b"memory\x1b[31m")]
+    counts = [
+        counted(0, 1999, {20: 1999}, vector=17),
+        counted(1, 400, {11: 390, 14: 10}),
+        counted(10, 31, {10: 30, 31: 1}),
+        *(counted(reason, 2, {9: 2}) for reason in (12, 30, 48, 99)),
+        counted(0xFFFFFFFF, 1, {}),
+        *(counted(12, 50 + index, {25: 50 + index}, tid=300 + index, vcpu=index) for index in range(1, 4)),
+    ]
+    more = {
+        "counts": counts,
+        "exit": [{"ns": rows[0]["enter_ns"], "isa": 1, "tgid": VMM, "tid": VCPU}],
+        "user_exit": [
+            {"ns": START_NS + index * MS, "tgid": VMM, "tid": VCPU, "reason": 10, "error": -4 * (index < 40)}
+            for index in range(50)
+        ],
+        "migrate": [
+            {"ns": START_NS + second + index * MS, "tgid": VMM, "tid": VCPU, "from_cpu": index % 2}
+            | {"to_cpu": (index + 1) % 2, "by_tgid": VMM, "by_tid": 300 if index % 3 else 0}
+            for index in range(10)
+        ],
+        "stall": [
+            {"ns": START_NS + second + index * 20 * MS, "end_ns": START_NS + second + index * 27 * MS}
+            | {"tgid": VMM, "tid": 300, "what": 1 + index % 2, "caller": 0x1B3A + index % 2}
+            | {"punished_tid": VCPU, "result": -4 * (index == 4)}
+            for index in range(1, 6)
+        ],
+        "detail": [
+            step(0, "TRAPS", "TRAPS", "START"),
+            step(second, "EXITS", "TRAPS", "TRAP"),
+            step(2 * second, "COUNTS", "EXITS", "CPU", 13_100, 10_000),
+            step(2 * second + 400 * MS, "TRAPS", "COUNTS", "EVENTS", 48_000, 20_000),
+            step(2 * second + 900 * MS, "COUNTS", "TRAPS", "ROOM", 300, 20_000),
+            step(4 * second, "EXITS", "COUNTS", "ROOM", 300, 20_000),
+            step(9 * second, "TRAPS", "EXITS", "CALM", 30 * second, 30 * second),
+        ],
+    }
+    lost = [{"ns": START_NS + second, "cpu": cpu, "kind": 5, "cause": 1, "count": 100} for cpu in range(3)]
+    cost = {"elapsed_ns": 10 * second, "recorder_cpu_ns": 52 * MS, "probes_ns": 31 * MS}
+    ended = closing(2005) | {
+        "seen": {"trap": 2005, "exit": 302, "user_exit": 50, "stall": 5},
+        "unfinished": {"trap": 2, "exit": 1},
+        "left_out": {"trap": 3},
+        "cost": cost | {"measured_ns": 8 * second, "memory_bytes": 41 << 20},
+    }
+    opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots\n"}}) | {"exits": "hot"}
+    return trace(folder, rows, opening=opening, tasks=tasks, lost=lost, ended=ended, more=more)
+
+
 CASES: dict[str, Callable[[Path], Trace]] = {
     "livelock": livelock,
     "bystanders": bystanders,
     "losses": losses,
     "kept": kept,
+    "detail": detail,
 }
 
 

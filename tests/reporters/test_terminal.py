@@ -223,7 +223,7 @@ def test_accounts_add_up(tmp_path: Path) -> None:
     recorded = trace(tmp_path, rows, lost=lost, ended=closing(50, unfinished=1))
     text = flowing(render(recorded))
     assert "50 traps counted = 2 recorded + 40 lost + 1 unfinished + 7 missing from this file" in text
-    assert "lost on CPU 1: 20 trap records (ring_full)" in text
+    assert "lost on 2 CPUs: 40 trap records (ring_full)" in text
     assert "lost on CPU 0: 500 task records (ring_full)" in text
     text = flowing(render(trace(tmp_path, rows, lost=lost, ended=closing(43, unfinished=1))))
     assert "43 traps counted = 2 recorded + 40 lost + 1 unfinished " in text

@@ -1,0 +1,108 @@
+"""The VM exits of the threads of interest: for which reasons, how often, and how long the host took."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from sldtrace import levels
+from sldtrace.escape import escape
+from sldtrace.reporters import tables, wording
+from sldtrace.reporters.style import Style
+from sldtrace.trace import Trace
+
+_THREADS = 3  # at most so many
+_REASONS = 5  # of each
+_NAME_WIDTH = 19  # characters of a reason
+
+
+def render(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
+    """The section; empty where no exits were counted. `threads` as analyzers.threads.summary gives it."""
+    return "\n".join(_lines(trace, threads, style)) if len(trace.exit_counts) else ""
+
+
+def _lines(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
+    yield f"VM exits{_watched(trace)}"
+    shown = _of_interest(trace.exit_counts, threads)
+    for tgid, tid in shown[:_THREADS]:
+        counts = trace.exit_counts
+        yield from _thread(trace, counts[(counts["tgid"] == tgid) & (counts["tid"] == tid)], style)
+    if len(shown) > _THREADS:
+        yield f"  and {wording.plural(len(shown) - _THREADS, 'more thread')}: see --json"
+    yield wording.fill(
+        "half <, 99 % <: half of them, and 99 %, took the host less than that until the next entry; the exact"
+        " value is between that and its half.",
+        style,
+    )
+
+
+# Since when, where it was not all the time.
+def _watched(trace: Trace) -> str:
+    times = levels.watched(trace)
+    start, end = trace.span_ns
+    if not times or times == [(start, end)]:
+        return ""
+    if len(times) == 1 and times[0][1] == end:
+        return f", watched from {wording.moment(trace, times[0][0], date=False)} on"
+    total = wording.length(sum(until - since for since, until in times))
+    return f", watched for {total} of {wording.length(end - start)} (see below)"
+
+
+# Those that trapped, most traps first, and then the others, most exits first.
+def _of_interest(counts: pd.DataFrame, threads: pd.DataFrame) -> list[tuple[int, int]]:
+    totals = counts.groupby(["tgid", "tid"], sort=False)["count"].sum().sort_values(ascending=False)
+    counted = [(int(tgid), int(tid)) for tgid, tid in totals.index]
+    trapped = [(int(row["tgid"]), int(row["tid"])) for row in threads.to_dict("records")]
+    return list(dict.fromkeys([*(who for who in trapped if who in set(counted)), *counted]))
+
+
+def _thread(trace: Trace, counts: pd.DataFrame, style: Style) -> Iterator[str]:
+    first = counts.iloc[0]
+    vcpu = int(first["vcpu"])
+    who = trace.subject(int(first["tgid"]), int(first["tid"]), vcpu if vcpu >= 0 else None)
+    total, guest_ns = int(counts["count"].sum()), int(counts["guest_ns"].sum())
+    vcpu_name = "a thread" if who.vcpu is None else f"vCPU {who.vcpu}"
+    yield wording.fill(
+        f"{vcpu_name} of {wording.thread(who)}: {wording.plural(total, 'exit')},"
+        f" {wording.length(guest_ns)} in the guest",
+        style,
+    )
+    rows = [_row(row, total) for row in counts.head(_REASONS).to_dict("records")]
+    yield "\n".join(f"  {line}" for line in tables.table(rows, numbers=True).splitlines())
+    rest = counts.iloc[_REASONS:]
+    if len(rest):
+        exits = wording.plural(int(rest["count"].sum()), "exit")
+        yield f"  and {wording.plural(len(rest), 'more reason')}: {exits}"
+    returns = trace.user_exits
+    returns = returns[(returns["tgid"] == who.tgid) & (returns["tid"] == who.tid)]
+    if len(returns):
+        names = returns["name"].value_counts()
+        told = ", ".join(f"{name} {count:,}" for name, count in names[names > 0].head(_REASONS).items())
+        yield wording.fill(f"returns to the VMM that were recorded: {told}", style)
+
+
+def _row(row: dict[Any, Any], total: int) -> dict[str, str]:
+    return {
+        "reason": escape(str(row["name"]), _NAME_WIDTH),
+        "count": _count(row["count"]),
+        "share": _share(row["count"] / max(total, 1)),
+        "in guest": wording.length(row["guest_ns"]),
+        "on host": wording.length(row["host_ns"]),
+        "half <": _below(row["median_high_ns"], row["median_low_ns"]),
+        "99 % <": _below(row["p99_high_ns"], row["p99_low_ns"]),
+    }
+
+
+def _below(high: Any, low: Any) -> str:
+    if pd.isna(high):
+        return "-" if pd.isna(low) else f">{wording.length(int(low))}"
+    return wording.length(int(high))
+
+
+# In at most eleven characters.
+def _count(count: int) -> str:
+    return f"{count:,}" if count < 1_000_000_000 else f"{count / 1e6:,.0f} M"
+
+
+def _share(share: float) -> str:
+    return "< 0.1%" if 0 < share < 0.001 else f"{100 * share:.1f}%"

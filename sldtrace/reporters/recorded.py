@@ -1,0 +1,148 @@
+"""What the report says of the recording itself: host, sums, losses, level of detail, probes, cost."""
+
+from collections.abc import Iterator
+
+from sldtrace import durations, levels, sizes
+from sldtrace.escape import escape
+from sldtrace.recording.schema import NO_CPU
+from sldtrace.reporters import wording
+from sldtrace.reporters.accounts import Account, account, others
+from sldtrace.reporters.style import Style
+from sldtrace.trace import Trace
+
+_BACKENDS = ("fentry", "kprobe", "tracepoint", "raw_tracepoint", "")
+_FUNCTIONS = _BACKENDS[:2]
+_MOST = 4  # lines about stretches with less detail; causes of losses
+
+
+def render(trace: Trace, style: Style) -> str:
+    """The last part of the report."""
+    return "\n".join(_lines(trace, style))
+
+
+def incomplete(trace: Trace) -> bool:
+    """Whether the traps are not all there, or the recording is damaged."""
+    recording = trace.recording
+    missing = account(trace, "trap").missing
+    return bool(not recording.closed or recording.losses or recording.warnings or missing)
+
+
+def _lines(trace: Trace, style: Style) -> Iterator[str]:
+    start, end = trace.span_ns
+    how = "Simulated" if trace.simulated else "Recorded"
+    yield f"{how} {wording.moment(trace, start)}, {wording.length(end - start)}, on"
+    texts = [*wording.host(trace), *_sums(trace), *_segment(trace), *_kept(trace), *_detail(trace)]
+    texts += [*_probes(trace), *_skipped(trace), *_losses(trace)]
+    if cost := wording.cost(trace.recording.closing.get("cost") if trace.recording.closing else None):
+        texts.append(f"Cost: {cost}")
+    texts += [f"warning: {warning}" for warning in trace.recording.warnings]
+    for text in texts:
+        yield wording.fill(text, style)
+
+
+def _sums(trace: Trace) -> Iterator[str]:
+    traps = account(trace, "trap")
+    if traps.counted is None:
+        begun = wording.plural(traps.recorded, "trap")
+        if (trace.recording.closing or {}).get("ended_by") == "rotation":
+            yield f"{begun} recorded, {traps.lost:,} lost in this file; the recording goes on in the next one"
+            return
+        how = "ended by an error" if trace.recording.closed else "not ended"
+        yield f"{begun} recorded, {traps.lost:,} lost; the recording was {how}: more may be missing"
+        return
+    yield _sum(traps, "trap")
+    for each in others(trace):
+        if not each.complete:
+            yield _sum(each, f"{escape(each.kind)} record")
+
+
+def _sum(one: Account, noun: str) -> str:
+    text = (
+        f"{wording.plural(one.counted or 0, noun)} counted = {one.recorded:,} recorded + {one.lost:,} lost"
+        f" + {one.unfinished:,} unfinished"
+    )
+    if one.left_out:
+        text += f" + {one.left_out:,} left out (other VMs than --vm names)"
+    if one.not_kept:
+        text += f" + {one.not_kept:,} not kept"
+    return text if not one.missing else f"{text} + {one.missing:,} missing from this file"
+
+
+def _segment(trace: Trace) -> Iterator[str]:
+    number = trace.number("segment", "number")
+    if number is not None:
+        yield f"File number {number} of a recording in several (--rotate)"
+
+
+def _kept(trace: Trace) -> Iterator[str]:
+    released = trace.recording.released
+    if released is None:
+        return
+    limits = []
+    if released.limit_ns is not None:
+        limits.append(durations.render(released.limit_ns))
+    if released.limit_bytes is not None:
+        limits.append(sizes.render(released.limit_bytes))
+    gone = [wording.plural(count, f"{escape(kind)} record") for kind, count in released.records.items()]
+    start, end = trace.span_ns
+    yield (
+        f"As asked (--keep {' --keep '.join(limits)}) only the last {wording.length(end - start)} were kept;"
+        f" not kept, from {wording.moment(trace, released.first_ns)} on:"
+        f" {', '.join(gone) or 'no records'}"
+    )
+
+
+# When less was recorded than asked for, and why. That it was less before the first trap is no news.
+def _detail(trace: Trace) -> Iterator[str]:
+    less = [stretch for stretch in levels.lessened(trace) if stretch.why != levels.START]
+    less.sort(key=lambda one: one.start_ns - one.end_ns)
+    for stretch in sorted(less[:_MOST], key=lambda one: one.start_ns):
+        what = "single VM exits were counted, not recorded"
+        if stretch.level == levels.TRAPS:
+            what = "VM exits, MSR writes, migrations and waits were not watched"
+        since = wording.moment(trace, stretch.start_ns, date=False)
+        until = wording.moment(trace, stretch.end_ns, date=False)
+        lasted = wording.length(stretch.end_ns - stretch.start_ns)
+        yield f"From {since} to {until} ({lasted}) {what}: {_why(stretch)}"
+    if rest := less[_MOST:]:
+        total = wording.length(sum(stretch.end_ns - stretch.start_ns for stretch in rest))
+        yield f"And for {wording.plural(len(rest), 'shorter stretch', 'shorter stretches')}, {total} in all"
+
+
+def _why(stretch: levels.Stretch) -> str:
+    match stretch.why:
+        case "calm":
+            return f"nobody had trapped for {wording.length(stretch.measured)}"
+        case "events":
+            return f"there were {stretch.measured:,} records a second, the limit is {stretch.limit:,}"
+        case "cpu":
+            used, limit = wording.percent(stretch.measured, 1e5), wording.percent(stretch.limit, 1e5)
+            return f"the recording took {used} of a CPU, the limit is {limit}"
+    return escape(stretch.why)
+
+
+def _probes(trace: Trace) -> Iterator[str]:
+    by_backend = {kind: [name for name, backend in trace.probes if backend == kind] for kind in _BACKENDS}
+    used = ", ".join(f"{kind} on {' '.join(by_backend[kind])}" for kind in _FUNCTIONS if by_backend[kind])
+    if used:
+        yield f"Probes: {escape(used)}"
+    if by_backend[""]:
+        yield f"Could not be watched: {escape(', '.join(by_backend['']))}"
+
+
+def _skipped(trace: Trace) -> Iterator[str]:
+    skipped = (trace.recording.closing or {}).get("skipped")
+    if isinstance(skipped, dict) and skipped:
+        names = ", ".join(f"{name} {trace.closing('skipped', name) or 0:,}" for name in skipped)
+        yield f"The kernel skipped probes (recursion), so records may lack something: {escape(names)}"
+
+
+def _losses(trace: Trace) -> Iterator[str]:
+    together: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for loss in trace.recording.losses:
+        together.setdefault((loss.kind, loss.cause), []).append((loss.cpu, loss.count))
+    for (kind, cause), parts in together.items():
+        cpus = {cpu for cpu, _ in parts if cpu != NO_CPU}
+        where = f" on CPU {next(iter(cpus))}" if len(cpus) == 1 else f" on {len(cpus)} CPUs" if cpus else ""
+        count = sum(count for _, count in parts)
+        yield f"lost{where}: {wording.plural(count, f'{escape(kind)} record')} ({escape(cause)})"
