@@ -12,6 +12,7 @@ START = "start"
 """What a stretch is due to that nothing has changed yet (enum sld_reason)."""
 
 _ORDER = {TRAPS: 0, COUNTS: 1, EXITS: 2}
+_LIMITS, _UPWARDS = {"events", "cpu"}, {"trap", "room"}
 _TOP = {"none": TRAPS, "counts": COUNTS}  # by the option --exits; of the others EXITS
 
 
@@ -19,8 +20,8 @@ _TOP = {"none": TRAPS, "counts": COUNTS}  # by the option --exits; of the others
 class Stretch:
     """A time with one level: start_ns to end_ns (CLOCK_MONOTONIC).
 
-    why: what brought the level down to where it is or below (start, calm, events, cpu); of a level as high as
-    asked for, what brought it up (start, trap, room). measured, limit: as in the record `detail`.
+    why, measured, limit: as in the record `detail`; but of a level that has come up again, and not as far as
+    asked for, what had brought it down (events, cpu).
     """
 
     level: str
@@ -36,17 +37,20 @@ def stretches(trace: Trace) -> list[Stretch]:
     start, end = trace.span_ns
     rows = trace.detail.to_dict("records")
     moments = [min(max(int(row["ns"]), start), end) for row in rows]
+    most = rank(asked(trace))
     found = []
-    lowered = None
-    before = len(_ORDER)
+    limited = None  # what brought it down to where it is or below, since it was last as high as asked for
     for row, (since, until) in zip(rows, pairwise([*moments, end]), strict=True):
-        step = str(row["reason"]), int(row["measured"]), int(row["limit"])
-        level = rank(row["level"])
-        if level < before or lowered is None:
-            lowered = step
-        before, below = level, level < rank(asked(trace))
+        why = str(row["reason"]), int(row["measured"]), int(row["limit"])
+        below = rank(row["level"]) < most
+        if not below:
+            limited = None
+        elif why[0] in _LIMITS:
+            limited = why
+        elif limited and why[0] in _UPWARDS:
+            why = limited
         if until > since:
-            found.append(Stretch(str(row["level"]), since, until, *(lowered if below else step)))
+            found.append(Stretch(str(row["level"]), since, until, *why))
     return found
 
 

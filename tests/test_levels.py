@@ -51,6 +51,28 @@ def test_what_brought_it_down_holds_until_it_is_as_high_as_asked_for_again(tmp_p
     assert levels.watched(recorded) == [(at(100), at(300)), (at(400), CLOSED_NS)]
 
 
+def test_a_trap_after_a_calm_does_not_lift_a_limit(tmp_path: Path) -> None:
+    recorded = made(
+        tmp_path,
+        START,
+        TRAP,
+        step(200 * MS, "COUNTS", "EXITS", "CPU", 13_000, 10_000),
+        step(300 * MS, "TRAPS", "COUNTS", "CALM", 30, 20),
+        step(400 * MS, "COUNTS", "TRAPS", "TRAP"),
+        step(500 * MS, "EXITS", "COUNTS", "ROOM"),
+        step(600 * MS, "TRAPS", "EXITS", "CALM", 30, 20),
+        step(700 * MS, "COUNTS", "TRAPS", "TRAP"),
+    )
+    assert [stretch.why for stretch in levels.stretches(recorded)[2:]] == [
+        "cpu",
+        "calm",
+        "cpu",
+        "room",
+        "calm",
+        "trap",
+    ]
+
+
 @pytest.mark.parametrize(
     ("exits", "level", "less"),
     [

@@ -118,7 +118,7 @@ def _why(stretch: levels.Stretch) -> str:
         case "cpu":
             used, limit = wording.percent(stretch.measured, 1e5), wording.percent(stretch.limit, 1e5)
             return f"the recording took {used} of a CPU, the limit is {limit}"
-    return escape(stretch.why)
+    return "there had been too much load before"
 
 
 def _probes(trace: Trace) -> Iterator[str]:

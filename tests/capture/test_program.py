@@ -125,4 +125,4 @@ def test_closing_unloads_everything(loaded: Loaded) -> None:
 
 
 def test_the_page_is_that_of_x86() -> None:
-    assert program.PAGE == os.sysconf("SC_PAGE_SIZE")
+    assert os.sysconf("SC_PAGE_SIZE") == program.PAGE
