@@ -100,7 +100,9 @@ def test_a_record_from_before_the_beginning_says_what_held_then(tmp_path: Path) 
 
 def test_nothing_is_known_without_records(tmp_path: Path) -> None:
     recorded = made(tmp_path)
-    assert levels.stretches(recorded) == levels.watched(recorded) == levels.lessened(recorded) == []
+    assert not levels.stretches(recorded)
+    assert not levels.watched(recorded)
+    assert not levels.lessened(recorded)
 
 
 def test_a_level_that_only_a_newer_version_knows_is_not_less(tmp_path: Path) -> None:
