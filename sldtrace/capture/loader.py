@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sldtrace import resources
@@ -38,13 +38,15 @@ _TYPES = {
 class Loaded:
     """What the child has loaded: file descriptors of maps and programs by name, owned by the receiver.
 
-    refused: programs that the kernel did not take, with its reason; left_out: see sources.Text.
+    refused: programs that the kernel did not take, with its reason; left_out, kvm: see
+    sources.Text.
     """
 
     maps: dict[str, int]
     programs: dict[str, int]
     refused: dict[str, str]
     left_out: dict[str, str]
+    kvm: list[tuple[int, str]] = field(default_factory=list)
 
     def close(self) -> None:
         """Unloads everything that is not attached."""
@@ -113,7 +115,7 @@ def _compile(source: Text) -> Loaded:
         reasons = [line for line in messages if "error:" in line] or messages or [str(error)]
         raise SldtraceError(f"the probes do not compile here: {reasons[0].strip()}") from error
     native, handle = library.lib, module.module
-    loaded = Loaded({}, {}, {}, source.left_out)
+    loaded = Loaded({}, {}, {}, source.left_out, source.kvm)
     for index in range(native.bpf_num_functions(handle)):
         name = native.bpf_function_name(handle, index).decode()
         kind = next(number for start, number in _TYPES.items() if name.startswith(start))
@@ -136,7 +138,7 @@ def _compile(source: Text) -> Loaded:
 
 def _send(there: socket.socket, loaded: Loaded) -> None:
     names = {"maps": list(loaded.maps), "programs": list(loaded.programs)}
-    rest = {"refused": loaded.refused, "left_out": loaded.left_out}
+    rest = {"refused": loaded.refused, "left_out": loaded.left_out, "kvm": loaded.kvm}
     _tell(there, names | rest, [*loaded.maps.values(), *loaded.programs.values()])
 
 
@@ -173,4 +175,5 @@ def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
         )
     maps = dict(zip(message["maps"], descriptors, strict=False))
     programs = dict(zip(message["programs"], descriptors[len(maps) :], strict=True))
-    return Loaded(maps, programs, message["refused"], message["left_out"])
+    kvm = [(offset, name) for offset, name in message["kvm"]]
+    return Loaded(maps, programs, message["refused"], message["left_out"], kvm)

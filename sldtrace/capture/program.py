@@ -37,6 +37,7 @@ class Program:
         self._loaded = loaded
         self.refused = loaded.refused
         self.left_out = loaded.left_out
+        self.kvm = loaded.kvm
         tally = schema.enumeration("tallies").values
         shape = (kernel.possible_cpus(), tally["KINDS"], tally["CAUSES"])
         self._tallies = self._memory("tallies", shape[0] * shape[1] * shape[2]).reshape(shape)

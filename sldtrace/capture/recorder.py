@@ -11,6 +11,7 @@ import numpy as np
 
 from sldtrace.capture import privileges
 from sldtrace.capture.alarm import Alarm, Alarms
+from sldtrace.capture.callers import Callers
 from sldtrace.capture.cost import Cost
 from sldtrace.capture.detail import Detail
 from sldtrace.capture.filters import Filters
@@ -99,6 +100,7 @@ class Recorder:
         self._described: dict[int, Mapping[str, Any]] = {}
         self._unwanted: set[int] = set()
         self._left_out = dict.fromkeys(schema.current().records, 0)
+        self._callers = Callers([])
         self._noted: str | None = None
         # With nohup the end of the session is to be ignored.
         ignored = {each for each in (signal.SIGHUP,) if signal.getsignal(each) == signal.SIG_IGN}
@@ -139,6 +141,7 @@ class Recorder:
         order, status, program = self._order, self._status, probes.program
         cost, notifier = Cost(), Notifier()
         sink = self._sink(probes)
+        self._callers = Callers(program.kvm)
         closing: dict[str, Any] = {"ended_by": "error"}
         detail = Detail(Governor(order.exits, order.limits), probes, sink, self._say)
         alarm = self._alarm()
@@ -264,6 +267,8 @@ class Recorder:
         for kind, records in read.items():
             if len(records):
                 alarm.take(kind, self._take(sink, kind, records))
+        if "stall" in read and (names := self._callers.note(read["stall"])):
+            sink.facts_update({"kvm": {"functions": names}})
 
     def _take(self, sink: Sink, kind: str, records: Records) -> Records:
         if self._unwanted and "tgid" in (records.dtype.names or ()):

@@ -69,11 +69,16 @@ _ISAS = {"kvm_intel": "SLD_ISA_VMX", "kvm_amd": "SLD_ISA_SVM"}
 
 @dataclass
 class Text:
-    """The program: text and flags for the compiler, and why files were left out, by file."""
+    """The program: text and flags for the compiler.
+
+    left_out: why files were left out, by file; kvm: the functions of the module kvm by offset, see
+    callers.Callers.
+    """
 
     text: str
     flags: list[str]
     left_out: dict[str, str] = field(default_factory=dict)
+    kvm: list[tuple[int, str]] = field(default_factory=list)
 
 
 def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str]) -> Text:
@@ -88,7 +93,7 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
     made.flags += {ALL: ["-DSLD_ALL_VCPUS", "-DSLD_ALL_EXITS"], COUNTS: ["-DSLD_ALL_VCPUS"]}.get(exits, [])
     files = ["events.h"]
     for source in SOURCES:
-        reason = _missing(source, made.flags)
+        reason = _missing(source, made)
         if reason is None:
             files.append(source.file)
         else:
@@ -101,12 +106,14 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
     return made
 
 
-# Why a file must be left out, or None; adds the flags that say what the kernel has.
-def _missing(source: Source, flags: list[str]) -> str | None:
+# Why a file must be left out, or None; adds the flags that say what the kernel has, and KVM's functions.
+def _missing(source: Source, made: Text) -> str | None:
+    flags = made.flags
     if source.file == "stall.bpf.c":
         functions = tracepoints.functions_of("kvm")
         if not functions:
             return "the addresses of the module kvm cannot be read"
+        made.kvm = [(address - functions[0][0], name) for address, name in functions]
         flags += [
             f"-DSLD_KVM_BEGIN={functions[0][0]:#x}ULL",
             f"-DSLD_KVM_END={functions[-1][0] + 4096:#x}ULL",

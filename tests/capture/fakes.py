@@ -69,6 +69,7 @@ class Host:
         self.refused: dict[str, str] = {}
         self.lacks: set[str] = set()
         self.left_out: dict[str, str] = {}
+        self.kvm: list[tuple[int, str]] = []
         self.prefix = "vmlinux__"
         self.orders: list[tuple[Filters, str, Sizes, set[str]]] = []
         self.runs: dict[str, Runs] = {}
@@ -146,7 +147,9 @@ class Host:
         ]
         loaded = {name: os.memfd_create("program") for name in functions if name not in self.refused}
         self._names.update({descriptor: name for name, descriptor in loaded.items()})
-        self._loaded.append(Loaded(self._maps(sizes), loaded, dict(self.refused), dict(self.left_out)))
+        self._loaded.append(
+            Loaded(self._maps(sizes), loaded, dict(self.refused), dict(self.left_out), self.kvm)
+        )
         return self._loaded[-1]
 
     def _maps(self, sizes: Sizes) -> dict[str, int]:

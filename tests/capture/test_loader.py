@@ -45,7 +45,9 @@ def test_descriptors_arrive_under_their_names(monkeypatch: pytest.MonkeyPatch) -
     def work(source: Text) -> Loaded:
         assert source.text == "text"
         maps = {"traps": file(b"traps"), "tallies": file(b"tallies")}
-        return Loaded(maps, {"kprobe__f": file(b"program")}, {"kprobe__g": "why"}, {"a.c": "gone"})
+        return Loaded(
+            maps, {"kprobe__f": file(b"program")}, {"kprobe__g": "why"}, {"a.c": "gone"}, [(8, "f")]
+        )
 
     loaded = load(monkeypatch, work)
     held = {**loaded.maps, **loaded.programs}
@@ -56,6 +58,7 @@ def test_descriptors_arrive_under_their_names(monkeypatch: pytest.MonkeyPatch) -
     }
     assert (list(loaded.maps), list(loaded.programs)) == (["traps", "tallies"], ["kprobe__f"])
     assert (loaded.refused, loaded.left_out) == ({"kprobe__g": "why"}, {"a.c": "gone"})
+    assert loaded.kvm == [(8, "f")]
     assert not any(os.get_inheritable(each) for each in held.values())
     loaded.close()
     assert (loaded.maps, loaded.programs) == ({}, {})
@@ -196,7 +199,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeBpf]:
 
 
 def test_every_function_is_loaded_as_its_name_says(fake: type[FakeBpf]) -> None:
-    loaded = loader._compile(Text("int x;", ["-DA"], {"vcpu.bpf.c": "gone"}))
+    loaded = loader._compile(Text("int x;", ["-DA"], {"vcpu.bpf.c": "gone"}, [(8, "f")]))
     assert fake.made.text == b"int x;"
     assert fake.made.cflags[0] == "-DA"
     assert fake.made.loaded == {
@@ -208,6 +211,7 @@ def test_every_function_is_loaded_as_its_name_says(fake: type[FakeBpf]) -> None:
     assert loaded.programs["kfunc__f"] == 81
     assert loaded.maps == {"traps": 70, "control": 71}
     assert (loaded.refused, loaded.left_out) == ({}, {"vcpu.bpf.c": "gone"})
+    assert loaded.kvm == [(8, "f")]
 
 
 def test_our_headers_stand_in_for_the_kernels(fake: type[FakeBpf]) -> None:

@@ -117,6 +117,19 @@ def test_counts_of_exits_are_in_the_file(session: Session) -> None:
         assert [int(counts[name]) for name in ("tgid", "tid", "count", "reason")] == [200, 201, 9, 12]
 
 
+def test_functions_that_waited_are_named(session: Session) -> None:
+    session.host.kvm = [(0, "kvm_init"), (0x40, "kvm_vcpu_ioctl")]
+    waits = [array("stall", [{"ns": 1, "tgid": 200, "caller": caller}]) for caller in (0x44, 0x44, 9)]
+    session.rings(stall=[*waits, then(stop)])
+    session.run()
+    with session.opened() as recording:
+        told = [update["kvm"] for update in recording.updates if "kvm" in update]
+    assert told == [
+        {"functions": {str(0x44): "kvm_vcpu_ioctl"}},
+        {"functions": {str(0x44): "kvm_vcpu_ioctl", "9": "kvm_init"}},
+    ]
+
+
 def test_room_for_other_threads_is_told_to_the_probes(session: Session) -> None:
     def ended() -> None:
         exits_of(session, 5, 200, 201, 9)()

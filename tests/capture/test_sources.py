@@ -104,6 +104,7 @@ def test_the_bounds_of_kvm_hold_its_last_function() -> None:
     flags = dict(flag.removeprefix("-D").split("=") for flag in text().flags if "SLD_KVM" in flag)
     begin, end = (int(flags[name].removesuffix("ULL"), 16) for name in ("SLD_KVM_BEGIN", "SLD_KVM_END"))
     assert begin == KVM[0][0]
+    assert text().kvm == [(address - begin, name) for address, name in KVM]
     assert end > KVM[-1][0]
 
 
