@@ -38,7 +38,7 @@ FINDING = "finding"
 """What a recording was ended by when --until did it; otherwise `duration`, or the name of a signal."""
 
 _SECOND_NS = 1_000_000_000
-# With a poll in between, what is a second old is in the file: drained after 200 ms, written after 800 ms more.
+# With a poll in between, what is a second old is in the file: drained after 200 ms, written 800 ms later.
 _ACCOUNT_NS = 800_000_000
 _FLUSH_NS = 600_000_000
 _SETTLE_NS = 250_000_000
