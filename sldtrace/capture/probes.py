@@ -1,6 +1,7 @@
 """Attaches the probes: functions by fentry/fexit where that works, else by kprobes, and tracepoints."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -21,18 +22,25 @@ _FUNCTIONS = ("down_interruptible", "msleep_interruptible", "split_lock_warn", "
 _REQUIRED = frozenset({"handle_guest_split_lock", "msleep_interruptible"})
 _TRACEPOINTS = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
 
+# Called seldom, so a kprobe does; to find one takes the kernel milliseconds, so it is not done later.
+_KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
+
 # They fire on every VM exit, on every write of any MSR, on whatever others do: attached when somebody traps.
-_LATE_FUNCTIONS = ("synchronize_srcu_expedited", "synchronize_srcu")
 _LATE = (
-    "kvm:kvm_entry",
-    "kvm:kvm_exit",
-    "kvm:kvm_userspace_exit",
-    "msr:write_msr",
-    "sched:sched_migrate_task",
+    *("kvm:kvm_entry", "kvm:kvm_exit", "kvm:kvm_userspace_exit", "msr:write_msr"),
+    *("sched:sched_migrate_task", "lock:contention_end", "lock:contention_begin"),
 )
-_LATE_LOCKS = ("lock:contention_end", "lock:contention_begin")
+_BREATH_S = 0.002
 # A raw tracepoint costs a third, and is not skipped inside another program; but it has no fields.
-_RAW = frozenset({"kvm:kvm_entry", "kvm:kvm_userspace_exit", "msr:write_msr", *_LATE_LOCKS})
+_RAW = frozenset(
+    {
+        "kvm:kvm_entry",
+        "kvm:kvm_userspace_exit",
+        "msr:write_msr",
+        "lock:contention_begin",
+        "lock:contention_end",
+    }
+)
 
 # Where the programs of a probe are, by name or category: why they are missing if they are.
 _FILES = {
@@ -43,7 +51,7 @@ _FILES = {
     "sched:sched_migrate_task": "migrate.bpf.c",
     "sched:sched_process_exec": "end.bpf.c",
     "sched:sched_process_exit": "end.bpf.c",
-    **dict.fromkeys(_LATE_FUNCTIONS, "stall.bpf.c"),
+    **dict.fromkeys(_KPROBED, "stall.bpf.c"),
 }
 
 
@@ -128,7 +136,7 @@ class Probes:
         self._links: list[int] = []
         self._late_links: list[int] = []
         # Looked up now: afterwards the right to read tracefs may be gone.
-        names = [name for name in (*_TRACEPOINTS, *_LATE, *_LATE_LOCKS) if name not in _RAW]
+        names = [name for name in (*_TRACEPOINTS, *_LATE) if name not in _RAW]
         self._identifiers = {name: tracepoints.identifier(name) for name in names}
 
     @property
@@ -144,6 +152,7 @@ class Probes:
     def attach(self) -> None:
         """Attaches what runs from the start; use `load`."""
         self._early += [self._tracepoint(name, self._links) for name in _TRACEPOINTS]
+        self._early += [self._function(name, self._links) for name in _KPROBED]
         for name in _FUNCTIONS:
             probe = self._function(name, self._links)
             self._early.append(probe)
@@ -151,11 +160,15 @@ class Probes:
                 raise SldtraceError(f"{name} cannot be probed: {probe.detail}", _advice())
 
     def arm(self) -> list[Probe]:
-        """Attaches what waits for the first trap, and returns what became of it."""
-        links = self._late_links
-        self._late = [self._tracepoint(name, links) for name in _LATE]
-        self._late += [self._function(name, links) for name in _LATE_FUNCTIONS]
-        self._late += [self._tracepoint(name, links) for name in _LATE_LOCKS]
+        """Attaches what waits for the first trap, and returns what became of it.
+
+        One by one, with the CPU free in between: a punished vCPU that does not get it in time after its
+        signal sleeps its penalty out, and what is to be seen is hidden.
+        """
+        self._late = []
+        for name in _LATE:
+            self._late.append(self._tracepoint(name, self._late_links))
+            time.sleep(_BREATH_S)
         return self._late
 
     def disarm(self) -> None:
@@ -176,7 +189,7 @@ class Probes:
 
     # Both ends of a function by one backend, the end first, so that a run seen to begin is seen to end.
     def _function(self, name: str, links: list[int]) -> Probe:
-        if name in self._why or name in _LATE_FUNCTIONS:
+        if name in self._why or name in _KPROBED:
             reason = self._try(
                 name,
                 links,

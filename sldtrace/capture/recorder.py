@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.capture import privileges
+from sldtrace.capture import memory, privileges
 from sldtrace.capture.alarm import Alarm, Alarms
 from sldtrace.capture.callers import Callers
 from sldtrace.capture.cost import Cost
@@ -38,7 +38,7 @@ FINDING = "finding"
 """What a recording was ended by when --until did it; otherwise `duration`, or the name of a signal."""
 
 _SECOND_NS = 1_000_000_000
-# With a poll in between, what is a second old is in the file: drained after 200 ms, written 800 ms later.
+# What is a second old is in the file: drained after 200 ms at most, written within 800 ms more.
 _ACCOUNT_NS = 800_000_000
 _FLUSH_NS = 600_000_000
 _SETTLE_NS = 250_000_000
@@ -155,6 +155,7 @@ class Recorder:
             where = target.shown(sink.path)
             self._say(f"recording to {where}" + (" until Ctrl-C" if order.duration_ns is None else ""))
             notifier.ready(f"recording to {where}")
+            memory.trim()
             status.ended_by = self._loop(program, sink, detail, alarm, cost, notifier, start)
             notifier.stopping()
             program.tell("OPEN", 0)

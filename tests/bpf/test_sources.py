@@ -16,7 +16,7 @@ from sldtrace.host import tracepoints as host_tracepoints
 from sldtrace.recording import schema
 
 FILES = {path.name: path for path in sorted(resources.bpf().glob("*.bpf.c"))}
-TRACEPOINTS = {*probes._TRACEPOINTS, *probes._LATE, *probes._LATE_LOCKS}
+TRACEPOINTS = {*probes._TRACEPOINTS, *probes._LATE}
 
 
 def code(name: str) -> str:
@@ -50,7 +50,7 @@ def test_every_tracepoint_is_attached_and_the_other_way_round() -> None:
     found, raw = tracepoints(everything()), raw_tracepoints(everything())
     assert sorted(found) == sorted(TRACEPOINTS - probes._RAW)
     assert sorted(raw) == sorted(name.split(":")[1] for name in probes._RAW)
-    assert not set(probes._TRACEPOINTS) & {*probes._LATE, *probes._LATE_LOCKS}
+    assert not set(probes._TRACEPOINTS) & {*probes._LATE}
 
 
 def programs_of(name: str) -> list[str]:
@@ -63,7 +63,7 @@ def programs_of(name: str) -> list[str]:
     return [f"int kprobe__{name}(", f"int kretprobe__{name}("]
 
 
-@pytest.mark.parametrize("name", sorted({*TRACEPOINTS, *probes._LATE_FUNCTIONS}))
+@pytest.mark.parametrize("name", sorted({*TRACEPOINTS, *probes._KPROBED}))
 def test_why_a_probe_is_missing_is_looked_up_by_the_file_it_is_in(name: str) -> None:
     file = probes._FILES.get(name) or probes._FILES[name.partition(":")[0]]
     for start in programs_of(name):
@@ -101,17 +101,17 @@ def test_every_function_has_both_ends_by_both_backends(function: str) -> None:
 
 def test_no_other_function_is_hooked() -> None:
     hooked = re.findall(r"(?:KFUNC_PROBE|KRETFUNC_PROBE)\((\w+)|\bint k(?:ret)?probe__(\w+)\(", everything())
-    assert {first or second for first, second in hooked} == {*probes._FUNCTIONS, *probes._LATE_FUNCTIONS}
+    assert {first or second for first, second in hooked} == {*probes._FUNCTIONS, *probes._KPROBED}
 
 
 def test_the_inner_ones_of_what_is_attached_late_come_first() -> None:
     """A wait that is seen to begin is seen to end; synchronize_srcu may call synchronize_srcu_expedited."""
-    for names in (probes._LATE_LOCKS, ("kvm:kvm_entry", "kvm:kvm_exit")):
-        first, second = names
-        order = [*probes._LATE, *probes._LATE_FUNCTIONS, *probes._LATE_LOCKS]
-        assert order.index(first) < order.index(second)
-    assert probes._LATE_LOCKS == ("lock:contention_end", "lock:contention_begin")
-    assert probes._LATE_FUNCTIONS[0] == "synchronize_srcu_expedited"
+    for first, second in (
+        ("kvm:kvm_entry", "kvm:kvm_exit"),
+        ("lock:contention_end", "lock:contention_begin"),
+    ):
+        assert probes._LATE.index(first) < probes._LATE.index(second)
+    assert probes._KPROBED[0] == "synchronize_srcu_expedited"
 
 
 def test_outer_functions_are_attached_last() -> None:

@@ -26,10 +26,13 @@ from sldtrace.recording import schema
 from tests.capture.memory import RingFile, table
 
 FUNCTIONS = ("down_interruptible", "msleep_interruptible", "split_lock_warn", "handle_guest_split_lock")
-EARLY = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
+KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
+EARLY = (
+    *("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate"),
+    *KPROBED,
+)
 LATE = (
     *("kvm:kvm_entry", "kvm:kvm_exit", "kvm:kvm_userspace_exit", "msr:write_msr", "sched:sched_migrate_task"),
-    *("synchronize_srcu_expedited", "synchronize_srcu"),
     *("lock:contention_end", "lock:contention_begin"),
 )
 """Probes that wait for the first trap, in the order in which they are attached."""
@@ -50,7 +53,7 @@ def programs(name: str, kprobe: bool = False, prefix: str = "vmlinux__") -> list
         return [f"raw_tracepoint__{event}"]
     if colon:
         return [f"tracepoint__{category}__{event}"]
-    if kprobe or name in LATE:
+    if kprobe or name in KPROBED:
         return [f"kretprobe__{name}", f"kprobe__{name}"]
     return [f"kretfunc__{prefix}{name}", f"kfunc__{prefix}{name}"]
 

@@ -99,7 +99,7 @@ def test_with_no_exits_wanted_nothing_is_ever_armed(session: Session) -> None:
         ("msr:write_msr", ["EXITS"]),
         ("kvm:kvm_exit", ["MSR"]),
         ("kvm:kvm_entry", ["MSR"]),
-        ("synchronize_srcu", ["EXITS", "MSR"]),
+        ("lock:contention_end", ["EXITS", "MSR"]),
     ],
 )
 def test_a_late_probe_that_is_missing_is_a_warning(session: Session, missing: str, told: list[str]) -> None:
