@@ -17,7 +17,7 @@ class Sizes:
     trap: int = 256
     task: int = 16
     detection: int = 16
-    exit: int = 512
+    exit: int = 256
     user_exit: int = 64
     signal: int = 64
     migrate: int = 16
