@@ -66,6 +66,8 @@ GUESTS = (
 
 _BOTH = ("-e", "kvm:kvm_exit", "-e", "kvm:kvm_entry")
 _RECORD = ("python3", "-m", "sldtrace", "record", "-o", "FOLDER/out.sld")
+# Without the limit that would take the probes off such guests before they are measured.
+_COUNTED = ("--exits", "counts", "--max-cpu-percent", "100000")
 _RECORDING = Ready(said="recording to")
 
 _COUNTS = "tracepoint:kvm:kvm_exit { @[args.exit_reason] = count(); }"
@@ -91,6 +93,7 @@ kretprobe:handle_guest_split_lock /@in[tid]/ {
 
 OBSERVERS = (
     Observer("sldtrace record", "stays", _RECORD, _RECORDING, "out.sld", ours=True),
+    Observer("sldtrace, counts", "times", (*_RECORD, *_COUNTED), _RECORDING, "out.sld", ours=True),
     Observer(
         "perf stat, 2 counters",
         "bare",

@@ -59,7 +59,8 @@ def _stays(outcome: Outcome) -> Iterator[Check]:
         if cost := ours.costs.get("livelock"):
             off = cost.ratio - 1
             text = f"{name}: EINTR rate of the livelock {off:+.2%}, at most {EINTR:.0%} either way"
-            yield Check(text, abs(off) <= EINTR and not cost.loops)
+            yield Check(text, abs(off) <= EINTR)
+            yield Check(f"{name}: the livelock stays one ({cost.loops:,} loops)", not cost.loops)
             for row, other in _peers(outcome, "livelock", ("traps",)):
                 text = f"{name}: moves the EINTR rate less than {row.observer.name} ({other.ratio - 1:+.2%})"
                 yield Check(text, abs(off) <= abs(other.ratio - 1) + _SAME)
