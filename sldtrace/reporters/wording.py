@@ -14,6 +14,9 @@ SIMULATED = "SIMULATED: made by sldtrace simulate, not recorded on any host"
 """The first line of every report of such a recording."""
 
 
+_TAIL_NS = 2_000_000_000  # the beginning and the end of a recording, in which its cost is never measured
+
+
 def length(ns: int) -> str:
     """A length of time with three significant digits: 5.76 us, 972 us, 12 ms, 1.98 s, 205 s."""
     for unit, size in (("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)):
@@ -88,7 +91,7 @@ def cost(fact: Any) -> str:
         text += ", the probes could not be timed"
     else:
         text += f", its probes {percent(fact['probes_ns'], elapsed)}"
-        if measured < 0.9 * elapsed:
+        if elapsed - measured > _TAIL_NS:
             text += f" (measured for {measured / 1e9:.0f} s, then reckoned by exits)"
     return f"{text}; {memory / (1 << 20):.0f} MiB of memory"
 

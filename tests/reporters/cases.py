@@ -145,7 +145,7 @@ def detail(folder: Path) -> Trace:
         "seen": {"trap": 2005, "exit": 302, "user_exit": 50, "stall": 5},
         "unfinished": {"trap": 2, "exit": 1},
         "left_out": {"trap": 3},
-        "cost": cost | {"measured_ns": 8 * second, "memory_bytes": 41 << 20},
+        "cost": cost | {"measured_ns": 7 * second, "memory_bytes": 41 << 20},
     }
     opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots\n"}}) | {"exits": "hot"}
     return trace(folder, rows, opening=opening, tasks=tasks, lost=lost, ended=ended, more=more)
