@@ -3,11 +3,16 @@
 
 static __always_inline void forget(u32 tid)
 {
-	struct sld_thread *t = threads.lookup(&tid);
+	struct sld_thread *t = thread_of(tid);
+	u32 slot;
 
-	if (t && t->trap.enter_ns)
-		tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
-	threads.delete(&tid);
+	if (t) {
+		if (t->trap.enter_ns)
+			tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
+		slot = t->slot;
+		t->tid = 0;
+		thread_claims.delete(&slot);	/* last: from now on another thread may take the entry */
+	}
 #ifdef SLD_HAS_kvm
 	vcpu_end(tid);
 #endif

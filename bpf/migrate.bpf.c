@@ -7,7 +7,7 @@ TRACEPOINT_PROBE(sched, sched_migrate_task)
 {
 	u64 current = bpf_get_current_pid_tgid(), now;
 	u32 tid = args->pid;
-	struct sld_thread *t = threads.lookup(&tid);
+	struct sld_thread *t = thread_of(tid);
 	struct sld_migrate *record;
 
 	if (!t)

@@ -25,7 +25,7 @@ TRACEPOINT_PROBE(signal, signal_generate)
 
 	if (args->result != SLD_SIGNAL_DELIVERED && args->result != SLD_SIGNAL_LOSE_INFO)
 		return 0;
-	t = threads.lookup(&pid);
+	t = thread_of(pid);
 	/* To a process: the tracepoint names its first thread, whose TID is the TGID, or for a timer the running one
 	 * if that is of the process. */
 	tgid = t ? t->trap.tgid : pid == (u32)current ? current >> 32 : pid;

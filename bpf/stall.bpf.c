@@ -19,6 +19,14 @@ BPF_RINGBUF_OUTPUT(stalls, SLD_STALL_PAGES);
 
 #define SLD_FRAMES 8
 
+static __always_inline u32 punished_of(u32 tgid)
+{
+	u32 slot = tgid & (SLD_THREADS - 1);
+	struct punished *p = punished.lookup(&slot);
+
+	return p && p->tgid == tgid ? p->tid : 0;
+}
+
 static __always_inline int stall_begin(void *ctx, u64 lock, u32 what)
 {
 	u64 id = bpf_get_current_pid_tgid(), frames[SLD_FRAMES] = {};
@@ -39,7 +47,7 @@ static __always_inline int stall_begin(void *ctx, u64 lock, u32 what)
 			wait.caller = frames[i] - SLD_KVM_BEGIN;
 	if (!wait.caller)
 		return 0;
-	wait.punished = group->punished;
+	wait.punished = punished_of(tgid);
 	wait.ns = bpf_ktime_get_ns();
 	waits.update(&tid, &wait);
 	return 0;
@@ -50,14 +58,12 @@ static __always_inline int stall_end(u64 lock, u32 what, s32 result)
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tgid = id >> 32, tid = id;
 	struct sld_wait *wait = waits.lookup(&tid);
-	struct sld_group *group;
 	struct sld_stall *record;
 
 	if (!wait || wait->what != what || (what == SLD_STALL_MUTEX && wait->lock != lock))
 		return 0;
-	group = groups.lookup(&tgid);
-	if (!wait->punished && group)
-		wait->punished = group->punished;
+	if (!wait->punished)
+		wait->punished = punished_of(tgid);
 	if (!wait->punished)
 		goto out;
 	tally(SLD_KIND_STALL, SLD_LOST_NOTHING);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What is known of each thread that traps and of its process, who is wanted, and the tallies of seen and lost. */
 
-#define SLD_THREADS 16384	/* threads that can be followed at a time */
+#define SLD_THREADS 4096	/* threads that can be followed at a time */
+#define SLD_GROUPS 16384
 
 /* The newest signal generated for a thread or a process. */
 struct last_signal {
@@ -13,6 +14,8 @@ struct last_signal {
 
 /* A thread that has trapped. */
 struct sld_thread {
+	u32 tid;		/* 0: nobody's */
+	u32 slot;		/* index of this entry */
 	struct sld_trap trap;	/* the run under way (enter_ns is 0 between runs) */
 	u64 phase_ns;		/* when the sleep or wait under way began; 0: neither */
 	u64 idle_ns;		/* end of the last run; 0: this is the first */
@@ -25,8 +28,12 @@ struct sld_thread {
 /* A process with such a thread. */
 struct sld_group {
 	struct last_signal signal;
-	u32 punished;		/* TID of a thread inside a run; 0: none */
-	u32 unused;
+};
+
+/* Who is being punished: a thread inside a run, at the place of its process. */
+struct punished {
+	u32 tgid;
+	u32 tid;		/* 0: nobody */
 };
 
 /* A thread that runs a vCPU and whose exits are followed; sldtrace/capture/counters.py reads it. */
@@ -46,9 +53,11 @@ struct sld_vcpu {
 	struct sld_exit pending;	/* the exit that waits for its entry; ns is 0: none does */
 };
 
-BPF_HASH(threads, u32, struct sld_thread, SLD_THREADS);
-BPF_ARRAY(blank, struct sld_thread, 1);
-BPF_TABLE("lru_hash", u32, struct sld_group, groups, SLD_THREADS);	/* by TGID */
+/* See thread_of: an array is looked up in a tenth of the time that a hash takes, and a trap needs it seven times. */
+BPF_ARRAY(threads, struct sld_thread, SLD_THREADS);
+BPF_HASH(thread_claims, u32, u32, SLD_THREADS);	/* by index into threads: the TID; whoever inserts it has the entry */
+BPF_ARRAY(punished, struct punished, SLD_THREADS);	/* by the low bits of the TGID */
+BPF_TABLE("lru_hash", u32, struct sld_group, groups, SLD_GROUPS);	/* by TGID */
 #ifdef SLD_BY_VM
 BPF_HASH(unwanted, u32, u8, SLD_THREADS);	/* TGIDs of VMs that the recorder has told to leave out */
 #endif
@@ -118,11 +127,46 @@ static __always_inline bool wanted(u64 id)
 	return true;
 }
 
+#define SLD_THREAD_PROBES 4
+
+/* The entry of a thread in `threads`: at its TID, or a little after if others came first. */
+static __always_inline struct sld_thread *thread_of(u32 tid)
+{
+#pragma nounroll
+	for (u32 i = 0; i < SLD_THREAD_PROBES; i++) {
+		u32 slot = (tid + i) & (SLD_THREADS - 1);
+		struct sld_thread *t = threads.lookup(&slot);
+
+		if (t && t->tid == tid)
+			return t;
+	}
+	return 0;
+}
+
+static __always_inline void punish(u32 tgid, u32 tid)
+{
+	u32 slot = tgid & (SLD_THREADS - 1);
+	struct punished *p = punished.lookup(&slot);
+
+	if (p) {
+		p->tgid = tgid;
+		p->tid = tid;
+	}
+}
+
+static __always_inline void forgive(u32 tgid, u32 tid)
+{
+	u32 slot = tgid & (SLD_THREADS - 1);
+	struct punished *p = punished.lookup(&slot);
+
+	if (p && p->tid == tid)
+		p->tid = 0;
+}
+
 /* The thread's state if it is inside a run that is being recorded. */
 static __always_inline struct sld_thread *inside(void)
 {
-	u32 tid = bpf_get_current_pid_tgid();
-	struct sld_thread *t = threads.lookup(&tid);
+	struct sld_thread *t = thread_of(bpf_get_current_pid_tgid());
 
 	return t && t->trap.enter_ns ? t : 0;
 }
@@ -166,18 +210,24 @@ static __always_inline struct sld_thread *meet(u64 id, u64 now)
 {
 	struct sld_group none = {};
 	struct sld_thread *t;
-	u32 tgid = id >> 32, tid = id, zero = 0;
+	u32 tgid = id >> 32, tid = id;
 
-	t = blank.lookup(&zero);
-	if (!t || threads.insert(&tid, t))
-		return 0;
-	t = threads.lookup(&tid);
-	if (!t)
-		return 0;
-	t->trap.vcpu = -1;
-	t->trap.tgid = tgid;
-	groups.insert(&tgid, &none);	/* the second thread of a process finds it there: not an error */
-	widen();
-	introduce(id, now);
-	return t;
+#pragma nounroll
+	for (u32 i = 0; i < SLD_THREAD_PROBES; i++) {
+		u32 slot = (tid + i) & (SLD_THREADS - 1);
+
+		t = threads.lookup(&slot);
+		if (!t || t->tid || thread_claims.insert(&slot, &tid))
+			continue;
+		__builtin_memset(t, 0, sizeof(*t));
+		t->slot = slot;
+		t->trap.vcpu = -1;
+		t->trap.tgid = tgid;
+		t->tid = tid;
+		groups.insert(&tgid, &none);	/* the second thread of a process finds it there: not an error */
+		widen();
+		introduce(id, now);
+		return t;
+	}
+	return 0;
 }

@@ -31,7 +31,6 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 {
 	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), exits;
 	u32 tid = id, tgid = id >> 32;
-	struct sld_group *group;
 	struct sld_thread *t;
 	struct sld_vcpu *v;
 
@@ -39,7 +38,7 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	if (!told(SLD_CONTROL_OPEN) || !SLD_WANTED_RIP(rip) || !wanted(id))
 		return;
 	tally(SLD_KIND_TRAP, SLD_LOST_NOTHING);
-	t = threads.lookup(&tid);
+	t = thread_of(tid);
 	if (!t) {
 		t = meet(id, now);
 		if (!t) {
@@ -72,11 +71,7 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
 	if (t->signal.ns < entered(v))
 		t->signal.ns = 0;
-	group = groups.lookup(&tgid);
-	if (group)
-		group->punished = tid;
-	else
-		groups.insert(&tgid, &(struct sld_group){.punished = tid});	/* an LRU map: it had to go */
+	punish(tgid, tid);
 	t->trap.enter_ns = now;
 	t->trap.rip = rip;
 	t->trap.flags = flags;
@@ -90,18 +85,19 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 static __always_inline void take_signal(struct sld_thread *t)
 {
 	u32 tgid = t->trap.tgid;
-	struct sld_group *group = groups.lookup(&tgid);
 	struct last_signal *s = &t->signal;
+	struct sld_group *group;
 	u64 since = entered(vcpu_of(t->trap.tid));
 
 	if (since > t->trap.enter_ns)
 		since = t->trap.enter_ns;
-	if (s->ns < since && group && group->signal.ns >= since) {
+	if (s->ns < since) {
+		group = groups.lookup(&tgid);
+		if (!group || group->signal.ns < since)
+			return;
 		s = &group->signal;
 		t->trap.flags |= SLD_TRAP_SIGNAL_GROUP;
 	}
-	if (s->ns < since)
-		return;
 	t->trap.signal_ns = s->ns;
 	t->trap.signal = s->number;
 	t->trap.signal_code = s->code;
@@ -111,12 +107,9 @@ static __always_inline void take_signal(struct sld_thread *t)
 
 static __always_inline void trap_end(struct sld_thread *t, bool handled)
 {
-	u32 tgid = t->trap.tgid;
-	struct sld_group *group = groups.lookup(&tgid);
 	struct sld_trap *record;
 
-	if (group && group->punished == t->trap.tid)
-		group->punished = 0;
+	forgive(t->trap.tgid, t->trap.tid);
 	t->trap.exit_ns = bpf_ktime_get_ns();
 	t->trap.exit_cpu = bpf_get_smp_processor_id();
 	if (handled)
@@ -163,7 +156,7 @@ static __always_inline int warn_enter(u64 rip)
 	}
 	/* A program's own split lock; or a guest's whose outer probe the kernel skipped (recursion on a preemptible
 	 * kernel), if the thread is known to run a vCPU. */
-	t = threads.lookup(&tid);
+	t = thread_of(tid);
 	trap_begin(rip, SLD_TRAP_WARNED | (t && t->trap.vcpu >= 0 ? SLD_TRAP_GUEST : 0));
 	return 0;
 }

@@ -11,7 +11,7 @@ from typing import Any
 from sldtrace.capture import syscalls
 from sldtrace.capture.syscalls import Runs
 
-_MEASURED_NS = 10_000_000_000
+_MEASURED_NS = 1_000_000_000
 _STATUS = Path("/proc/self/status")
 _ENABLED = Path("/proc/sys/kernel/bpf_stats_enabled")
 
@@ -20,8 +20,8 @@ class Cost:
     """Measures one recording; `close` lets go of the kernel's statistics.
 
     The kernel times BPF programs only while it is asked to, and reads a clock twice for each run then. So it
-    is asked until the probes of VM exits have been attached for 10 s; later times are reckoned from that, by
-    the exits counted. Where the administrator has set kernel.bpf_stats_enabled, all is measured.
+    is asked until the probes of VM exits have been attached for a second; later times are reckoned from that,
+    by the exits counted. Where the administrator has set kernel.bpf_stats_enabled, all is measured.
     """
 
     def __init__(self) -> None:
