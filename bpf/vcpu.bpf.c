@@ -265,6 +265,11 @@ RAW_TRACEPOINT_PROBE(kvm_userspace_exit)
 	struct sld_vcpu *v = vcpu_of(id);
 	struct sld_user_exit *record;
 
+#ifdef SLD_ALL_EXITS
+	/* KVM_RUN may return before the guest was entered for the first time. */
+	if (!v && !passes(id))
+		v = meet_vcpu(id);
+#endif
 	if (!v || told(SLD_CONTROL_LEVEL) < SLD_LEVEL_EXITS)
 		return 0;
 	if (v->pending.ns)

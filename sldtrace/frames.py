@@ -1,6 +1,6 @@
 """Turns a recording into typed DataFrames, and the records' clock into wall time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,31 +128,43 @@ def _pair(facts: Mapping[str, Any] | None) -> tuple[int, int] | None:
     clock = (facts or {}).get("clock")
     if not isinstance(clock, dict):
         return None
-    monotonic, realtime = clock.get("monotonic_ns"), clock.get("realtime_ns")
+    return _sound(clock.get("monotonic_ns"), clock.get("realtime_ns"))
+
+
+def _sound(monotonic: Any, realtime: Any) -> tuple[int, int] | None:
     if not isinstance(monotonic, int) or not isinstance(realtime, int):
         return None
     sound = 0 <= monotonic < _CLOCK_END and 0 <= realtime < _CLOCK_END
     return (monotonic, realtime) if sound else None
 
 
+def _steps(recording: Recording) -> Iterator[tuple[int, int]]:
+    for facts in (recording.facts, *recording.updates):
+        steps = facts.get("clock_steps")
+        for text, realtime in steps.items() if isinstance(steps, dict) else ():
+            if text.isascii() and text.isdigit() and (pair := _sound(int(text[:20]), realtime)):
+                yield pair
+
+
 def wall_clock(recording: Recording, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
     """CLOCK_MONOTONIC ns as UTC timestamps (datetime64[ns, UTC]), with the index of `times`.
 
-    The recorder notes both clocks when it begins and when it ends (facts and closing facts, `clock`); in
-    between the offset is interpolated, so that a clock which is being slewed is followed. With one of
-    the two its offset holds throughout; with neither SldtraceError.
+    The recorder notes both clocks when it begins, when it ends (facts and closing facts, `clock`), and before
+    and after somebody sets the clock (`clock_steps`); in between the offset is interpolated, so that a clock
+    which is being slewed is followed. Outside the first and the last moment their offsets hold; with no
+    moment at all SldtraceError.
     """
-    pairs = [pair for pair in (_pair(recording.facts), _pair(recording.closing)) if pair is not None]
-    if not pairs:
+    moments = dict(_steps(recording))
+    for pair in (_pair(recording.facts), _pair(recording.closing)):
+        if pair is not None:
+            moments[pair[0]] = pair[1]
+    if not moments:
         raise SldtraceError(
             "the recording does not say what time it was", "use the times since boot (ns columns)"
         )
-    (first, realtime), (last, realtime_last) = pairs[0], pairs[-1]
-    offset, drift = realtime - first, (realtime_last - last) - (realtime - first)
+    known = sorted(moments)
+    offset = moments[known[0]] - known[0]
+    drift = [moments[moment] - moment - offset for moment in known]
     values = times.to_numpy(np.int64)
-    if drift and last > first:
-        share = (values - first).astype(np.float64) / (last - first)
-        adjusted = values + offset + np.rint(np.clip(share, 0, 1) * drift).astype(np.int64)
-    else:
-        adjusted = values + offset
+    adjusted = values + offset + np.rint(np.interp(values, known, drift)).astype(np.int64)
     return pd.Series(pd.to_datetime(adjusted, unit="ns", utc=True), index=times.index, name=times.name)

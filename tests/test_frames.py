@@ -1,5 +1,6 @@
 """The frames: types, names, order, and wall time; the same on pandas 1.5 and 3."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def recorded(
     path: Path,
     facts: dict[str, Any] | None = None,
     closing: dict[str, Any] | None = None,
+    updates: Iterable[dict[str, Any]] = (),
     **rows: list[dict[str, Any]],
 ) -> Recording:
     with Writer(path / "a.sld", facts or {}) as out:
@@ -31,6 +33,8 @@ def recorded(
                 for name, value in row.items():
                     records[name][index] = value
             out.append(kind, records)
+        for each in updates:
+            out.facts_update(each)
         out.close(closing or {})
     return open_recording(path / "a.sld")
 
@@ -150,6 +154,21 @@ def test_wall_clock_follows_a_clock_that_is_slewed(tmp_path: Path) -> None:
             start + 100 * SECOND + 1000,
             start + 200 * SECOND + 1000,
             start - 100 * SECOND,
+        ]
+
+
+def test_wall_clock_follows_a_clock_that_is_set(tmp_path: Path) -> None:
+    """An hour ahead at 120 s, back at 160 s; nonsense in between is passed over."""
+    start, hour = 1_800_000_000 * SECOND, 3600 * SECOND
+    steps = {str(120 * SECOND): start + 20 * SECOND, str(121 * SECOND): start + 21 * SECOND + hour}
+    later = {str(160 * SECOND): start + 60 * SECOND + hour, str(161 * SECOND): start + 61 * SECOND, "x": 1}
+    end = {"monotonic_ns": 200 * SECOND, "realtime_ns": start + 100 * SECOND}
+    updates = [{"clock_steps": steps}, {"clock_steps": steps | later}]
+    with recorded(tmp_path, {"clock": START}, {"clock": end}, updates) as recording:
+        times = [110 * SECOND, 120 * SECOND, 121 * SECOND, 150 * SECOND, 170 * SECOND]
+        ahead = [0, 0, hour, hour, 0]
+        assert wall(recording, *times) == [
+            start + time - 100 * SECOND + more for time, more in zip(times, ahead, strict=True)
         ]
 
 

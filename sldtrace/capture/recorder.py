@@ -17,6 +17,7 @@ from sldtrace.capture.detail import Detail
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Governor, Limits
 from sldtrace.capture.losses import Losses
+from sldtrace.capture.moments import Moments
 from sldtrace.capture.probes import Probes, load
 from sldtrace.capture.program import Program
 from sldtrace.capture.sources import HOT, Sizes
@@ -97,6 +98,7 @@ class Recorder:
         self._tell = tell
         self._status = Status(path=order.path)
         self._losses = Losses()
+        self._moments = Moments()
         self._described: dict[int, Mapping[str, Any]] = {}
         self._unwanted: set[int] = set()
         self._left_out = dict.fromkeys(schema.current().records, 0)
@@ -216,7 +218,7 @@ class Recorder:
         order, status = self._order, self._status
         then, before, flushed = start, 0, start
         while True:
-            came = signal.sigtimedwait(self._stop, order.poll_ns / 1e9)
+            came = self._wait()
             traps = status.traps
             self._drain(program, sink, alarm)
             now = time.monotonic_ns()
@@ -238,11 +240,17 @@ class Recorder:
                 status.level = detail.level
                 self._tell(status)
             if came:
-                return signal.Signals(came.si_signo).name
+                return came.name
             if order.duration_ns is not None and status.elapsed_ns >= order.duration_ns:
                 return "duration"
             if alarm.end_ns is not None and now >= alarm.end_ns:
                 return FINDING
+
+    # Until a stop signal has come, or it is time to empty the rings. CPython gives out memory that nobody has
+    # written to when the call is interrupted (SIGSTOP, SIGCONT) and its time is over meanwhile.
+    def _wait(self) -> signal.Signals | None:
+        came = signal.sigtimedwait(self._stop, self._order.poll_ns / 1e9)
+        return next((each for each in self._stop if came and came.si_signo == each), None)
 
     # No new run begins now; those under way end within a penalty, unless they wait for the semaphore.
     def _settle(self, program: Program, sink: Sink, detail: Detail, alarm: Alarm) -> None:
@@ -313,6 +321,8 @@ class Recorder:
             self._take(sink, "counts", program.counters.read())
             if program.counters.freed:
                 program.widen()
+        if stepped := self._moments.look():
+            sink.facts_update(stepped)
         sink.flush()
         self._note(sink)
         self._status.path, self._status.bytes = sink.path, sink.size

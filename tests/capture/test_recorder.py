@@ -1,5 +1,6 @@
 """A whole recording without a kernel: rings and counters are played by fakes, the file is a real one."""
 
+import itertools
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -453,3 +454,20 @@ def test_the_cost_is_in_the_closing_facts(session: Session, allowed: bool) -> No
     assert status.cost["elapsed_ns"] > 0
     assert status.cost["memory_bytes"] > 1 << 20
     assert (status.cost["probes_ns"] is not None) == allowed
+
+
+def test_a_signal_that_nobody_sent_ends_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SIGSTOP and SIGCONT CPython hands out a siginfo that nobody has filled in."""
+    wait = signal.sigtimedwait
+    waits = itertools.count()
+
+    def interrupted(signals: Any, timeout: float) -> Any:
+        if next(waits) == 0:
+            return signal.struct_siginfo((-1936166048, *[0] * 6))
+        return wait(signals, timeout)
+
+    monkeypatch.setattr(signal, "sigtimedwait", interrupted)
+    session.rings(trap=[traps(2), then(stop, traps(3, 100 * MS))])
+    session.host.count(trap_NOTHING=5)
+    status = session.run()
+    assert (status.traps, status.ended_by) == (5, "SIGINT")
