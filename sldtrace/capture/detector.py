@@ -135,13 +135,14 @@ class Detector:
     def advance(self, now_ns: int) -> list[Loop]:
         """Judges what is older than the lag; the findings that are new, or have become a livelock.
 
-        now_ns: CLOCK_MONOTONIC. Does nothing when it did something less than a quarter of the lag ago.
+        now_ns: CLOCK_MONOTONIC. Does nothing when it did something less than the lag ago: a batch
+        costs the same whether it is large or small.
         """
         if self._count > _MOST_WAITING:
             return self.finish()
         if now_ns < self._next_ns or not self._count:
             return []
-        self._next_ns = now_ns + self._lag // 4
+        self._next_ns = now_ns + self._lag
         return self._judge(now_ns - self._lag)
 
     def finish(self) -> list[Loop]:

@@ -196,7 +196,7 @@ def test_it_tells_of_a_loop_once_and_once_more_when_it_is_a_livelock() -> None:
         now = row["exit_ns"]
         told += [(index, each.livelock) for each in watching.advance(now)]
     assert [livelock for _, livelock in told] in ([True], [False, True])
-    assert told[-1][0] < 2000  # traps of 1 ms: the lag and less than a second
+    assert told[-1][0] < 2100  # traps of 1 ms: the lag, and as long until it looks again
     assert watching.finish() == []
     assert watching.loops[0].early_returns == 3000
 
