@@ -1,6 +1,7 @@
-"""The guest in fatal mode, its control beside it; warn mode is seen in tests/integration."""
+"""The guests where split locks trap: two machines, in the modes warn (two CPUs) and fatal."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,20 +11,98 @@ from lab.progress import Progress
 
 pytestmark = pytest.mark.lab
 
-SCRIPT = """
-python3 -m sldtrace guest run --duration 300ms 2>&1
-echo "status $?"
-python3 -m sldtrace guest run --duration 300ms aligned-bts --json 2>/dev/null
-"""
+JIFFY_NS = 4_000_000  # HZ=250
 
 
-def test_fatal_mode_is_explained_and_the_control_runs() -> None:
-    job = Job(["sh", "-c", SCRIPT], split_lock_detect="fatal")
+def boot(part: str, **options: Any) -> dict[str, Any]:
+    job = Job(["python3", "tests/vmm/guests_in_lab.py", part], **options)
     result = machine.run(job, Progress(quiet=True))
-    said, control = result.output.decode().split("status 1\n")
-    assert "the kernel killed the monitor by SIGBUS at a split lock of guest split-bts (0x4018)" in said
-    assert "split_lock_detect=fatal" in said
-    assert "Traceback" not in said
-    aligned = json.loads(control)
-    assert aligned["split_lock_detection"]["mode"] == "fatal"
-    assert aligned["loops"] > 0
+    assert result.status == 0, result.output.decode()
+    said: dict[str, Any] = json.loads(result.output)
+    return said
+
+
+@pytest.fixture(scope="module")
+def warn() -> dict[str, Any]:
+    """What the runs of the part `warn` gave, by name."""
+    found = boot("warn", cpus=2)["runs"]
+    assert {name: one["said"] for name, one in found.items() if one["status"]} == {}
+    return {name: one["result"] for name, one in found.items()}
+
+
+@pytest.fixture(scope="module")
+def fatal() -> dict[str, Any]:
+    """What the part `fatal` gave: its runs, and lines of the kernel's log."""
+    return boot("fatal", split_lock_detect="fatal")
+
+
+@pytest.mark.parametrize(
+    "name", ["timer", "itimer", "tgkill", "immediate-exit", "xchg", "every offset", "frozen vCPUs", "program"]
+)
+def test_no_loop_is_finished_with_a_signal_each_millisecond(warn: dict[str, Any], name: str) -> None:
+    assert warn[name]["loops"] == 0
+    assert warn[name]["verdict"][0].startswith("no progress")
+
+
+@pytest.mark.parametrize("name", ["slow timer", "slow tgkill", "report", "one operand", "slow program"])
+def test_every_vcpu_progresses_with_a_signal_each_25_milliseconds(warn: dict[str, Any], name: str) -> None:
+    assert all(vcpu["loops"] > 0 for vm in warn[name]["vms"] for vcpu in vm["vcpus"])
+
+
+def test_a_rare_split_lock_ends_the_progress_when_it_comes(warn: dict[str, Any]) -> None:
+    assert warn["rare"]["loops"] == 999
+    assert warn["rare"]["rip"] == warn["rare"]["locked_address"]
+
+
+def test_an_ac_of_the_guests_own_is_not_punished(warn: dict[str, Any]) -> None:
+    assert warn["own #AC"]["loops"] > 1000
+    assert warn["own #AC"]["longest_run_ns"] < 2 * JIFFY_NS
+
+
+def test_the_guest_reports_what_its_memory_says(warn: dict[str, Any]) -> None:
+    ((vcpu,),) = [vm["vcpus"] for vm in warn["report"]["vms"]]
+    assert vcpu["reported"] == 100 * vcpu["io_exits"] > 0
+    assert vcpu["reported"] <= vcpu["loops"] <= vcpu["reported"] + 100
+
+
+def test_moving_the_thread_costs_most_of_the_progress_and_it_is_where_it_was_moved_to(
+    warn: dict[str, Any],
+) -> None:
+    assert warn["moved"]["loops"] < warn["slow timer"]["loops"] / 2
+    (vm,) = warn["moved"]["vms"]
+    assert vm["migrations"] > 50
+    assert vm["vcpus"][0]["cpu_checks"] > 5
+    assert vm["vcpus"][0]["cpu_mismatches"] == 0
+
+
+def test_a_memory_slot_waits_for_the_vcpu_that_is_punished(warn: dict[str, Any]) -> None:
+    punished, free = warn["slots"]["vms"][0], warn["slots, aligned"]["vms"][0]
+    assert free["slot_updates"] > 1.5 * punished["slot_updates"] > 0
+    assert punished["longest_slot_update_ns"] > 2 * JIFFY_NS
+
+
+def test_two_vms_share_the_penalty(warn: dict[str, Any]) -> None:
+    assert len({vm["tgid"] for vm in warn["two VMs"]["vms"]}) == 2
+    assert warn["two VMs"]["loops"] > 0
+
+
+@pytest.mark.parametrize("name", ["split", "rare", "program"])
+def test_fatal_mode_kills_the_vms_process_and_is_explained(fatal: dict[str, Any], name: str) -> None:
+    run = fatal["runs"][name]
+    assert run["status"] == 1
+    assert "killed the monitor by SIGBUS at a split lock of guest" in run["said"]
+    assert "split_lock_detect=fatal" in run["said"]
+
+
+@pytest.mark.parametrize("name", ["own #AC", "aligned"])
+def test_in_fatal_mode_who_takes_no_split_lock_runs(fatal: dict[str, Any], name: str) -> None:
+    run = fatal["runs"][name]
+    assert run["status"] == 0
+    assert run["result"]["loops"] > 0
+    assert run["result"]["split_lock_detection"]["mode"] == "fatal"
+
+
+def test_in_fatal_mode_the_log_tells_of_the_first_split_lock_only(fatal: dict[str, Any]) -> None:
+    """pr_warn_once in handle_guest_split_lock; of a program's nothing is said at all."""
+    (line,) = fatal["log"]
+    assert "fatal split_lock trap at address: 0x4018" in line
