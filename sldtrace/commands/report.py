@@ -2,10 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sldtrace.errors import EXIT_FINDING, UsageError
+
+if TYPE_CHECKING:
+    from sldtrace.analyzers.finding import Severity
 
 
 @click.command()
@@ -43,21 +47,28 @@ def report(file: Path, as_json: bool, changes: tuple[str, ...], fail_on: str | N
             raise UsageError("--what-if and --fail-on do not go together", "a prediction is no finding")
         _predict(file, changes, as_json)
         return
+    shown, severities = text(file, as_json)
+    click.echo(shown, nl=as_json)
+    from sldtrace.analyzers.finding import Severity
+
+    if fail_on and any(severity >= Severity[fail_on.upper()] for severity in severities):
+        sys.exit(EXIT_FINDING)
+
+
+def text(file: Path, as_json: bool) -> tuple[str, list["Severity"]]:
+    """The report of a recording, as it is printed, and how severe each finding is. Raises SldtraceError."""
     from sldtrace import trace as traces
     from sldtrace.analyzers import catalogue, threads
-    from sldtrace.analyzers.finding import Severity
     from sldtrace.reporters import json, terminal
     from sldtrace.reporters.style import Style
 
     trace = traces.load(file)
     findings = catalogue.run(trace)
     table = threads.summary(trace)
+    severities = [finding.severity for finding in findings]
     if as_json:
-        click.echo(json.render(trace, findings, table))
-    else:
-        click.echo(terminal.render(trace, findings, table, Style.of_stdout()), nl=False)
-    if fail_on and any(finding.severity >= Severity[fail_on.upper()] for finding in findings):
-        sys.exit(EXIT_FINDING)
+        return json.render(trace, findings, table), severities
+    return terminal.render(trace, findings, table, Style.of_stdout()), severities
 
 
 def _predict(file: Path, changes: tuple[str, ...], as_json: bool) -> None:

@@ -26,6 +26,9 @@ GRACE_S = 30.0
 # Called for each process when its threads are there: its number (from 0), its PID, their TIDs.
 Announce = Callable[[int, int, list[int]], None]
 
+# Called once, with all PIDs, when all threads are there; nothing runs before it returns.
+Begin = Callable[[list[int]], None]
+
 
 class Children:
     """Runs plans in processes of their own, side by side, and CPU load beside them. For one run().
@@ -38,34 +41,38 @@ class Children:
         self._plans, self._load, self._load_cpus = plans, load, load_cpus
         self._pids: dict[int, int] = {}  # descriptor of the pipe -> PID
         self._loads: list[int] = []
+        self._go = -1
+        self.interrupted = False  # a signal that ends the run has come
 
-    def run(self, announce: Announce) -> list[Result]:
+    def run(self, announce: Announce, begin: Begin = lambda pids: None) -> list[Result]:
         """The results in the order of the plans. Raises SldtraceError for the first one that failed."""
         plans = self._plans
         lines: dict[int, bytes] = {}
         numbers: dict[int, int] = {}
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ENDING)
+        theirs, self._go = os.pipe()
         with signals.handled(self._end, *signals.ENDING):
             try:
                 for _ in range(self._load):
                     self._loads.append(_fork(partial(_spin, self._load_cpus)))
                 for number, plan in enumerate(plans):
-                    pipe = self._start(plan)
+                    pipe = self._start(plan, theirs)
                     lines[pipe], numbers[pipe] = b"", number
                 signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-                deadline = time.monotonic() + max(plan.duration_ns for plan in plans) / 1e9 + GRACE_S
-                messages = self._listen(lines, numbers, deadline, announce)
+                messages = self._listen(lines, numbers, announce, begin)
                 return [self._result(number, pipe, messages[pipe]) for pipe, number in numbers.items()]
             finally:
                 self._kill()
+                os.close(theirs)
+                os.close(self._go)
                 signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
-    def _start(self, plan: Plan) -> int:
+    def _start(self, plan: Plan, go: int) -> int:
         ours, theirs = os.pipe()
 
         def child() -> None:
             os.close(ours)
-            _work(plan, theirs)
+            _work(plan, theirs, go)
 
         pid = _fork(child)
         os.close(theirs)
@@ -73,11 +80,12 @@ class Children:
         return ours
 
     def _listen(
-        self, lines: dict[int, bytes], numbers: dict[int, int], deadline: float, announce: Announce
+        self, lines: dict[int, bytes], numbers: dict[int, int], announce: Announce, begin: Begin
     ) -> dict[int, dict[str, Any]]:
-        """Reads all pipes to their ends; the last message of each."""
+        """Reads all pipes to their ends, lets all begin together; the last message of each."""
         messages: dict[int, dict[str, Any]] = {pipe: {} for pipe in lines}
-        left = set(lines)
+        left, absent = set(lines), set(lines)
+        deadline = time.monotonic() + GRACE_S
         while left:
             ready, _, _ = select.select(list(left), [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -89,8 +97,17 @@ class Children:
                     messages[pipe] = json.loads(line)
                     if tids := messages[pipe].get("tids"):
                         announce(numbers[pipe], self._pids[pipe], tids)
+                        absent.remove(pipe)
+                        if not absent:
+                            begin(list(self._pids.values()))
+                            os.write(self._go, b"." * len(lines))
+                            longest = max(plan.duration_ns for plan in self._plans)
+                            deadline = time.monotonic() + longest / 1e9 + GRACE_S
                 if not data:
                     left.remove(pipe)
+                    if pipe in absent:
+                        # The others would wait for it for ever.
+                        self._result(numbers[pipe], pipe, messages[pipe])
         return messages
 
     def _result(self, number: int, pipe: int, message: dict[str, Any]) -> Result:
@@ -111,6 +128,7 @@ class Children:
 
     def _end(self, signum: int, frame: FrameType | None) -> None:
         # The others come with their results so far, which ends the reading.
+        self.interrupted = True
         for pid in self._pids.values():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -171,12 +189,13 @@ def _spin(cpus: Sequence[int]) -> None:
         pass
 
 
-def _work(plan: Plan, pipe: int) -> None:
+def _work(plan: Plan, pipe: int, go: int) -> None:
     def send(message: dict[str, Any]) -> None:
         os.write(pipe, json.dumps(message).encode() + b"\n")
 
     def started(tids: list[int]) -> None:
         send({"tids": tids})
+        os.read(go, 1)
 
     try:
         if plan.program:

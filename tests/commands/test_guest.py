@@ -3,21 +3,28 @@
 import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from sldtrace.commands import report
 from sldtrace.commands.guest import guest, outcome
 from sldtrace.errors import UsageError
+from sldtrace.host import access, splitlock
 from sldtrace.host.splitlock import SplitLock
-from sldtrace.vmm import children, guests
+from sldtrace.vmm import children, guests, recorded
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.kvm import DEVICE
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
+
+LIVELOCK = Path(__file__).parents[1] / "model" / "data" / "6.12.sld"
 
 needs_kvm = pytest.mark.skipif(
     not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"{DEVICE} is missing or may not be opened"
@@ -56,9 +63,12 @@ class Fake:
         self.made.append((plans, load, cpus))
         self._plans = plans
 
-    def run(self, announce: Any) -> list[Result]:
+    interrupted = False
+
+    def run(self, announce: Any, begin: Any = lambda pids: None) -> list[Result]:
         for number, plan in enumerate(self._plans):
             announce(number, 100 + number, [200] * plan.vcpus)
+        begin([100 + number for number in range(len(self._plans))])
         return [Result(100, 10**9, False, 0x4018, (VcpuResult(200, 5, 2, 2),)) for _ in self._plans]
 
 
@@ -158,6 +168,106 @@ def test_what_cannot_be_meant_is_one_line(arguments: str, words: str, fake: type
     assert isinstance(result.exception, UsageError)
     assert words in str(result.exception)
     assert fake.made == []
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch, fake: type[Fake]) -> list[str]:
+    """What the recorder was told, in order. It leaves a recording of a livelock; the host traps."""
+    told: list[str] = []
+
+    class Beside:
+        def __init__(self, path: Path, every_exit: bool) -> None:
+            self._path = path
+            assert every_exit
+
+        def __enter__(self) -> "Beside":
+            return self
+
+        def begin(self, pids: list[int], interrupted: Any) -> None:
+            told.append(f"begin {pids}")
+            shutil.copy(LIVELOCK, self._path)
+
+        def __exit__(self, *_: object) -> None:
+            told.append("end")
+
+    monkeypatch.setattr(recorded, "Beside", Beside)
+    monkeypatch.setattr(access, "require", lambda: None)
+    monkeypatch.setattr(splitlock, "read", lambda: SplitLock("warn", True, False, 1))
+    return told
+
+
+def test_record_watches_from_the_beginning_and_the_report_follows(
+    recorder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(guest, ["run", "--vms", "2", "--record"], catch_exceptions=False)
+    assert recorder == ["begin [100, 101]", "end"]
+    (path,) = tmp_path.glob("split-bts-*.sld")
+    whole = CliRunner().invoke(report.report, [str(path)]).output
+    assert whole.startswith("LIVELOCK")
+    assert result.stdout.endswith("\n\n" + whole)
+    assert result.stdout.startswith("guest           split-bts")
+    assert "cannot trap here" not in result.stderr
+
+
+def test_record_for_scripts(recorder: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.sld"
+    said = json.loads(CliRunner().invoke(guest, ["run", "--record", str(path), "--json"]).stdout)
+    assert (said["loops"], said["recording"]) == (5, str(path))
+    assert [finding["verdict"] for finding in said["report"]["findings"]] == ["livelock"]
+
+
+def test_a_host_that_lacks_the_reports_libraries_says_where_to_take_the_recording(
+    recorder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(file: Path, as_json: bool) -> Any:
+        raise ModuleNotFoundError(name="pandas")
+
+    monkeypatch.setattr(report, "text", missing)
+    path = tmp_path / "a.sld"
+    result = CliRunner().invoke(guest, ["run", "--record", str(path)], catch_exceptions=False)
+    assert "loops           5" in result.stdout
+    assert f"pandas is missing; install it, or take the file to another machine: sldtrace report {path}" in (
+        result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "arguments", "words"),
+    [
+        (
+            SplitLock("unsupported", False, False, None),
+            "",
+            "cannot trap here, .*: this CPU has no split-lock",
+        ),
+        (SplitLock("off", True, False, 1), "", "cannot trap here, .*: booted with split_lock_detect=off"),
+        (SplitLock("warn", True, False, 0), "", "mitigate=0: split locks trap, and nobody is put to sleep"),
+        (SplitLock("fatal", True, False, 1), "", "will kill the guest's process by SIGBUS"),
+        (SplitLock("warn", True, False, 1), "aligned-bts ", "aligned-bts takes no split lock"),
+    ],
+)
+def test_a_host_on_which_nothing_can_freeze_says_so_before_anything_starts(
+    host: SplitLock, arguments: str, words: str, recorder: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise UsageError("not yet")
+
+    monkeypatch.setattr(splitlock, "read", lambda: host)
+    monkeypatch.setattr(access, "require", refuse)
+    result = CliRunner().invoke(guest, ["run", *arguments.split(), "--record", "a.sld"])
+    assert str(result.exception) == "not yet"
+    (line,) = result.stderr.splitlines()
+    assert re.search(words, line)
+    assert Fake.made == []
+
+
+def test_a_file_that_exists_and_a_guest_for_a_file_are_refused(recorder: list[str], tmp_path: Path) -> None:
+    (tmp_path / "a.sld").touch()
+    for value, words in ((str(tmp_path / "a.sld"), "exists"), ("split-xchg", "is a guest; the guest goes")):
+        result = CliRunner().invoke(guest, ["run", "--record", value])
+        assert isinstance(result.exception, UsageError)
+        assert words in str(result.exception)
+    assert recorder == []
 
 
 def test_a_host_without_kvm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,6 +248,42 @@ def test_a_process_that_is_killed_is_explained_and_the_other_ended(number: int, 
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_nothing_runs_before_all_are_there_and_the_run_has_begun() -> None:
+    steps: list[str] = []
+
+    def announce(number: int, pid: int, tids: list[int]) -> None:
+        steps.append(f"there {pid}")
+
+    def begin(pids: list[int]) -> None:
+        steps.append(f"begin {pids}")
+        time.sleep(0.3)
+
+    before = time.monotonic_ns()
+    short = plan(duration_ns=10 * MS, program=True)
+    results = Children([short, short]).run(announce, begin)
+    pids = [result.tgid for result in results]
+    assert sorted(steps[:2]) == sorted(f"there {pid}" for pid in pids)
+    assert steps[2:] == [f"begin {pids}"]
+    assert time.monotonic_ns() - before > 300 * MS
+    assert all(result.ran_ns < 250 * MS for result in results)
+
+
+def test_one_that_cannot_begin_ends_the_others_that_wait_for_it() -> None:
+    many = plan(duration_ns=HOUR, program=True)
+    with pytest.raises(UsageError, match="program"):
+        run(many, replace(many, slots_ns=1), many)
+
+
+def test_a_signal_while_the_run_begins_is_seen_and_ends_it() -> None:
+    def begin(pids: list[int]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert runner.interrupted
+
+    runner = Children([plan(duration_ns=HOUR, program=True)])
+    (result,) = runner.run(lambda number, pid, tids: None, begin)
+    assert result.interrupted
+
+
 def test_a_run_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "GRACE_S", 0.2)
 

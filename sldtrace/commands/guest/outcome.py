@@ -85,6 +85,22 @@ def meaning(one: Guest, host: SplitLock) -> str:
     )
 
 
+def expected(one: Guest, host: SplitLock) -> list[str]:
+    """Why this host will not freeze this guest; empty where it may. For before the run."""
+    if not one.crosses_line:
+        return [f"guest {one.name} takes no split lock: there will be nothing to record"]
+    if why := host.why_no_traps():
+        return [f"guest {one.name} cannot trap here, there will be nothing to record: {why}"]
+    if host.mode == "fatal":
+        return ["split_lock_detect=fatal: the kernel will kill the guest's process by SIGBUS"]
+    if host.mitigate == 0:
+        return [
+            "kernel.split_lock_mitigate=0: split locks trap, and nobody is put to sleep for them;"
+            " with sysctl kernel.split_lock_mitigate=1 this host would"
+        ]
+    return []
+
+
 def _vcpus(results: Sequence[Result]) -> list[VcpuResult]:
     return [one for result in results for one in result.vcpus]
 

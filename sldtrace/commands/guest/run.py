@@ -2,7 +2,10 @@
 
 import json
 import os
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
@@ -11,7 +14,8 @@ from sldtrace.commands.guest.listing import instruction
 from sldtrace.commands.guest.options import Period, Signal, parse_cpus
 from sldtrace.durations import Duration, render
 from sldtrace.errors import UsageError
-from sldtrace.host import splitlock
+from sldtrace.escape import escape
+from sldtrace.host import access, splitlock
 from sldtrace.vmm import guests, memory
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
@@ -101,6 +105,13 @@ _SIGALRM, _SIGUSR1 = 14, 10
     help="Processes beside it that do nothing but use their CPU.",
 )
 @click.option("--program", is_flag=True, help="Run it as an ordinary program instead, without KVM.")
+@click.option(
+    "--record",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Record it, as root, and print the report: into FILE, or a new file named after guest and time.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def run_guest(
     name: str,
@@ -118,9 +129,12 @@ def run_guest(
     slots: int,
     load: int,
     program: bool,
+    record: str | None,
     as_json: bool,
 ) -> None:
     """Run GUEST (split-bts) for a while and print how far it came. Needs /dev/kvm, and no compiler.
+
+    With --record `sldtrace record` watches its processes from before they begin, and the report follows.
 
     Each VM runs in a process of its own, which ends with this one. Their IDs are printed on stderr,
     so that `sldtrace record --pid` can be aimed at them from another terminal. The signal of the kick
@@ -146,9 +160,15 @@ def run_guest(
         program=program,
     )
     host = splitlock.read()
+    path = None if record is None else _recording(record, plan)
+    if path is not None:
+        for line in outcome.expected(plan.guest, host):
+            click.echo(f"sldtrace: {line}", err=True)
+        access.require()
 
     # Only now: list and --help need none of it.
     from sldtrace.vmm.children import Children
+    from sldtrace.vmm.recorded import Beside
 
     def announce(number: int, pid: int, tids: Sequence[int]) -> None:
         what = "as a program" if program else f"as VM {number}" if vms > 1 else "as a VM"
@@ -161,11 +181,58 @@ def run_guest(
         )
 
     plans = [_rotated(plan, number * vcpus) for number in range(vms)]
-    results = Children(plans, load, sorted(set(cpus))).run(announce)
-    if as_json:
-        click.echo(json.dumps(outcome.as_json(plan, host, results), indent=2))
-    else:
-        click.echo(outcome.as_text(plan, host, results))
+    children = Children(plans, load, sorted(set(cpus)))
+    with ExitStack() as stack:
+        if path is None:
+            results = children.run(announce)
+        else:
+            # Attaching probes at the first trap keeps a CPU busy for longer than the penalty, and who is
+            # punished on that CPU sleeps it out and gets on. Where nothing traps they would only flood it.
+            recorder = stack.enter_context(Beside(path, every_exit=plan.guest.crosses_line))
+            results = children.run(announce, lambda pids: recorder.begin(pids, lambda: children.interrupted))
+    found = outcome.as_json(plan, host, results) if as_json else outcome.as_text(plan, host, results)
+    if path is None or not path.exists():  # interrupted before it was made
+        click.echo(json.dumps(found, indent=2) if as_json else found)
+        return
+    if isinstance(found, dict):
+        report = _report(path, as_json=True)
+        found |= {"recording": str(path), "report": json.loads(report) if report else None}
+        click.echo(json.dumps(found, indent=2))
+        return
+    # What was counted is not lost when there can be no report.
+    click.echo(found + "\n")
+    if report := _report(path, as_json=False):
+        click.echo(report, nl=False)
+
+
+def _recording(given: str, plan: Plan) -> Path:
+    # Where to record to: a new file each time, unless there is a name.
+    if given in guests.names():
+        raise UsageError(
+            f"--record takes the name of a file, and {given} is a guest",
+            f"the guest goes first: sldtrace guest run {given} --record",
+        )
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    path = Path(given or f"{plan.guest.name}-{stamp}.sld")
+    if path.exists():
+        raise UsageError(f"{escape(str(path), 4096)} exists", "take another name for --record")
+    return path
+
+
+def _report(path: Path, *, as_json: bool) -> str | None:
+    # None where the report's libraries are missing: `record` does without them.
+    from sldtrace.commands import report
+
+    try:
+        return report.text(path, as_json)[0]
+    except ModuleNotFoundError as error:
+        where = escape(str(path), 4096)
+        click.echo(
+            f"sldtrace: no report here: {error.name} is missing; install it, or take the file to another"
+            f" machine: sldtrace report {where}",
+            err=True,
+        )
+        return None
 
 
 def _cpus(wanted: tuple[int, ...], migrate: bool) -> tuple[int, ...]:
