@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -11,18 +11,7 @@ from sldtrace.host import splitlock
 from sldtrace.vmm import signals
 from sldtrace.vmm.children import Children
 from sldtrace.vmm.plan import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """How far the guest came with one timeout. Times are nanoseconds."""
-
-    mitigate: int | None  # kernel.split_lock_mitigate meanwhile; None where there is no such sysctl
-    timeout_ns: int
-    loops: int
-    kvm_runs: int
-    eintr: int
-    ran_ns: int
+from sldtrace.vmm.swept import Point
 
 
 def run(

@@ -1,8 +1,9 @@
-"""`sldtrace guest`: the bundled guests, listed, run, run again and again."""
+"""`sldtrace guest`: the bundled guests, listed, run, run again and again, and that plotted."""
 
 import click
 
 from sldtrace.commands.guest.listing import list_guests
+from sldtrace.commands.guest.plot import plot_sweeps
 from sldtrace.commands.guest.run import run_guest
 from sldtrace.commands.guest.sweep import sweep_guest
 
@@ -19,3 +20,4 @@ def guest() -> None:
 guest.add_command(list_guests)
 guest.add_command(run_guest)
 guest.add_command(sweep_guest)
+guest.add_command(plot_sweeps)

@@ -5,11 +5,12 @@ import dataclasses
 import io
 import json
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sldtrace.commands.guest import outcome
+from sldtrace.commands.guest import figure, outcome
 from sldtrace.durations import Duration, parse, render
 from sldtrace.errors import UsageError
 from sldtrace.host import splitlock
@@ -17,10 +18,12 @@ from sldtrace.vmm import guests
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
 
+if TYPE_CHECKING:
+    from sldtrace.reporters.sweep_data import Figure
+
 # Dense where the kernels differ: the penalty is 8 to 20 ms, by HZ and version.
 _TIMEOUTS = ",".join(f"{ms}ms" for ms in (1, 2, 4, 6, *range(7, 19), 20, 25, 30, 40))
 _LEAST, _MOST = parse("10us"), parse("1h")
-_BAR = 30
 
 
 def _parse_timeouts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -63,6 +66,7 @@ def _parse_timeouts(ctx: click.Context, param: click.Parameter, value: str) -> t
     type=click.Choice(["0", "1", "both"]),
     help="Set kernel.split_lock_mitigate meanwhile (needs root).  [default: as it is]",
 )
+@figure.option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead.")
 def sweep_guest(
@@ -71,10 +75,14 @@ def sweep_guest(
     duration: int,
     kick: str,
     mitigate: str | None,
+    pictures: tuple[Path, ...],
     as_json: bool,
     as_csv: bool,
 ) -> None:
     """Run GUEST (split-bts) with one timeout after another: from which one on does it make progress?
+
+    Beside what was measured stands what the model of this kernel predicts (docs/model.md), but for guests
+    that do something once in N. What --json prints, `sldtrace guest plot` draws again.
 
     Each run has a process and a VM of its own. A sysctl that was set is put back, also after Ctrl-C,
     which ends it with the results so far. Needs /dev/kvm.
@@ -87,59 +95,43 @@ def sweep_guest(
     host = splitlock.read()
 
     # Only now: --help needs none of it.
+    from sldtrace.reporters import sweep_data, sweep_plot
     from sldtrace.vmm import sweep
+    from sldtrace.vmm.swept import Point, Sweep
 
-    points: list[sweep.Point] = []
+    points: list[Point] = []
     total = len(timeouts) * len(values)
     bar = click.progressbar(length=total, label="guest sweep", file=sys.stderr, show_pos=True)
 
-    def tell(point: sweep.Point) -> None:
+    def tell(point: Point) -> None:
         points.append(point)
         bar.update(1)
 
     with bar:
         whole = sweep.run(plan, timeouts, values, tell)
-    if as_json:
-        head = {"guest": name, "split_lock_detection": dataclasses.asdict(host), "whole": whole}
-        click.echo(json.dumps(head | {"points": [dataclasses.asdict(point) for point in points]}, indent=2))
-    elif as_csv:
-        click.echo(_csv(points), nl=False)
-    else:
-        click.echo("\n".join([*_table(points), outcome.meaning(plan.guest, host)]))
     if not whole:
         click.echo(f"sldtrace: interrupted after {len(points)} of {total} runs", err=True)
+    found = Sweep.here(plan, points, whole)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+    if not points:
+        return
+    drawn = sweep_data.figure(found)
+    if as_csv:
+        click.echo(_csv(drawn), nl=False)
+    elif not as_json:
+        click.echo(sweep_plot.as_table(drawn))
+        click.echo()
+        figure.show(drawn)
+        click.echo("\n" + outcome.meaning(plan.guest, host))
+    figure.write([drawn], pictures)
 
 
-def _csv(points: list[Any]) -> str:
+def _csv(drawn: "Figure") -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["mitigate", "timeout_ns", "loops", "kvm_runs", "eintr", "ran_ns"])
-    writer.writerows(dataclasses.astuple(point) for point in points)
+    writer.writerow(["mitigate", "timeout_ns", "loops", "kvm_runs", "eintr", "ran_ns", "model_loops_per_s"])
+    for one in drawn.series:
+        for point, rate in zip(one.points, one.predicted, strict=True):
+            writer.writerow([*dataclasses.astuple(point), "" if rate is None else round(rate)])
     return text.getvalue()
-
-
-def _table(points: list[Any]) -> list[str]:
-    # Rates, and a bar for each: where it begins is where progress begins.
-    rates = [point.loops / point.ran_ns * 1e9 for point in points]
-    most = max(rates, default=0)
-    cells = [("mitigate", "timeout", "KVM_RUN", "loops", "loops/s", "")]
-    for point, rate in zip(points, rates, strict=True):
-        bar = "#" * max(1, round(_BAR * rate / most)) if rate else "none"
-        mitigate = "-" if point.mitigate is None else str(point.mitigate)
-        cells.append(
-            (
-                mitigate,
-                render(point.timeout_ns),
-                f"{point.kvm_runs:,}",
-                f"{point.loops:,}",
-                f"{rate:,.0f}",
-                bar,
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            [*(text.rjust(width) for text, width in zip(row, widths[:-1], strict=False)), row[-1]]
-        ).rstrip()
-        for row in cells
-    ]

@@ -1,0 +1,32 @@
+"""`sldtrace guest plot`: sweeps that were kept as JSON, side by side."""
+
+from pathlib import Path
+
+import click
+
+from sldtrace.commands.guest import figure
+
+
+@click.command("plot")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@figure.option
+def plot_sweeps(files: tuple[Path, ...], pictures: tuple[Path, ...]) -> None:
+    """Plot what `sldtrace guest sweep --json` printed, each FILE a panel, with the model's prediction.
+
+    Needs neither root nor the host on which it was measured.
+
+    \b
+      sldtrace guest sweep --mitigate both --json > here.json
+      sldtrace guest plot here.json there.json --figure both.svg
+    """
+    from sldtrace.reporters import sweep_data
+    from sldtrace.vmm import swept
+
+    figures = [sweep_data.figure(swept.load(path)) for path in files]
+    if pictures:
+        figure.write(figures, pictures)
+        return
+    for number, one in enumerate(figures):
+        if number:
+            click.echo()
+        figure.show(one)

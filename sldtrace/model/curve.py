@@ -1,0 +1,77 @@
+"""What a sweep over timers should give: loops a second by the model, scaled by the guest's own speed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Protocol
+
+from sldtrace.model.penalty import Penalty
+from sldtrace.model.simulator import Scene, Simulator, Vcpu
+from sldtrace.model.sources import SHORTEST_NS, Kind, Source
+from sldtrace.model.thread import Costs
+
+_SIMULATED_NS = 2_000_000_000
+_JITTER_NS = 3_000
+
+
+class Measured(Protocol):
+    """A run with one timer: its period, how long it ran, calls of KVM_RUN, loops that were finished."""
+
+    @property
+    def timeout_ns(self) -> int: ...
+    @property
+    def ran_ns(self) -> int: ...
+    @property
+    def kvm_runs(self) -> int: ...
+    @property
+    def loops(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The model of one guest on one host.
+
+    kind: how its timer is armed; costs: of its monitor; speed: loops a second that nobody disturbs, None
+    where nothing was measured to know it by.
+    """
+
+    kind: Kind
+    costs: Costs
+    speed: float | None
+
+    def rate(self, penalty: Penalty, timeout_ns: int) -> float | None:
+        """Loops a second with this timer, on average; None where the speed is not known."""
+        return None if self.speed is None else self.speed * self.share(penalty, timeout_ns)
+
+    def share(self, penalty: Penalty, timeout_ns: int) -> float:
+        """The share of its time in which the guest, which takes nothing but split locks, gets on."""
+        source = Source(self.kind, max(timeout_ns, SHORTEST_NS), _JITTER_NS)
+        simulator = Simulator(Scene(penalty, [Vcpu(source, self.costs)]))
+        for _ in simulator.run(_SIMULATED_NS):
+            pass
+        return simulator.executed(simulator.threads[0]) * self.costs.spacing_ns / _SIMULATED_NS
+
+
+def fit(runs: Sequence[tuple[Penalty, Measured]], kind: Kind) -> Curve:
+    """The model for these runs, each with the penalty that was in force.
+
+    Two numbers are taken from the measurement, of the monitor and of the guest and none of the penalty: the
+    time from a signal to the next KVM_RUN (median of what a KVM_RUN took beyond its timer) and the speed (the
+    median over the runs in which the guest progressed, and not by chance).
+    """
+    costs = Costs()
+    beyond = [run.ran_ns / run.kvm_runs - run.timeout_ns for _, run in runs if run.kvm_runs > 1]
+    if kind is Kind.REARMED and beyond:
+        costs = replace(costs, outside_ns=max(1_000, round(median(beyond)) - costs.wake_ns))
+    curve = Curve(kind, costs, None)
+    speeds = []
+    for penalty, run in runs:
+        by_luck = by_chance(penalty, run.timeout_ns)
+        if run.loops and not by_luck and (share := curve.share(penalty, run.timeout_ns)):
+            speeds.append(run.loops / run.ran_ns * 1e9 / share)
+    return replace(curve, speed=median(speeds)) if speeds else curve
+
+
+def by_chance(penalty: Penalty, timeout_ns: int) -> bool:
+    """Does the position of the ticks decide whether a guest with this timer gets on (see `Penalty`)?"""
+    return penalty.punishes and penalty.dead_ns < timeout_ns <= penalty.alive_ns

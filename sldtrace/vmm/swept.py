@@ -1,0 +1,116 @@
+"""A sweep that is over: which guest, on which host, and the points; as JSON and back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sldtrace.errors import SldtraceError
+from sldtrace.host import kernel, splitlock
+from sldtrace.vmm.kicks import Kind
+from sldtrace.vmm.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How far the guest came with one timeout. Times are nanoseconds."""
+
+    mitigate: int | None  # kernel.split_lock_mitigate meanwhile; None where there is no such sysctl
+    timeout_ns: int
+    loops: int
+    kvm_runs: int
+    eintr: int
+    ran_ns: int
+
+    @property
+    def rate(self) -> float:
+        """Loops a second."""
+        return self.loops / self.ran_ns * 1e9 if self.ran_ns else 0.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points in the order in which they were measured, and what they were measured on.
+
+    splits: the guest takes split locks; every: N of a guest that does something once in N loops, else 0;
+    mode: as host.splitlock.SplitLock has it; whole: False if a signal ended it early.
+    """
+
+    guest: str
+    splits: bool
+    every: int
+    kick: Kind
+    duration_ns: int
+    release: str
+    tick_ns: int
+    cpu: str
+    mode: str
+    whole: bool
+    points: tuple[Point, ...]
+
+    @classmethod
+    def here(cls, plan: Plan, points: Sequence[Point], whole: bool) -> "Sweep":
+        """What was measured just now on this host."""
+        return cls(
+            guest=plan.guest.name,
+            splits=plan.guest.crosses_line,
+            every=plan.guest.every,
+            kick=plan.kick,
+            duration_ns=plan.duration_ns,
+            release=kernel.release(),
+            tick_ns=kernel.tick_ns(),
+            cpu=splitlock.cpu_fields(Path("/proc/cpuinfo").read_text(errors="replace")).get("model name", ""),
+            mode=splitlock.read().mode,
+            whole=whole,
+            points=tuple(points),
+        )
+
+    @property
+    def settings(self) -> list[int | None]:
+        """The values of the sysctl that there are points of, in their order."""
+        return list(dict.fromkeys(point.mitigate for point in self.points))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which `parse` makes the same sweep."""
+        return asdict(self)
+
+
+def load(path: Path) -> Sweep:
+    """The sweep in a file that `guest sweep --json` printed. Raises SldtraceError, with one line."""
+    try:
+        return parse(json.loads(path.read_text()))
+    except OSError as error:
+        raise SldtraceError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SldtraceError(
+            f"{path} is no sweep", "it takes what sldtrace guest sweep --json printed"
+        ) from error
+
+
+def parse(content: Mapping[str, Any]) -> Sweep:
+    """The sweep in such JSON; raises ValueError, TypeError or KeyError where it is none."""
+    points = tuple(
+        Point(**{each.name: one[each.name] for each in fields(Point)}) for one in content["points"]
+    )
+    known = {each.name: content[each.name] for each in fields(Sweep)}
+    sweep = Sweep(**{**known, "kick": Kind(content["kick"]), "points": points})
+    numbers = [sweep.duration_ns, sweep.tick_ns, sweep.every]
+    for point in points:
+        numbers += [
+            point.timeout_ns,
+            point.loops,
+            point.kvm_runs,
+            point.eintr,
+            point.ran_ns,
+            point.mitigate or 0,
+        ]
+    texts = (sweep.guest, sweep.release, sweep.cpu, sweep.mode)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name is no text")
+    if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
+        raise TypeError("a number is none")
+    times = [time for point in points for time in (point.timeout_ns, point.ran_ns)]
+    if not (100_000 <= sweep.tick_ns <= 100_000_000 and points and all(times)):
+        raise ValueError("a time cannot be")
+    return sweep
