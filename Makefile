@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
 PACKAGES := binutils curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap python3 python3-venv xz-utils
 
-.PHONY: help setup demo test test-fast lint format bench lab docs clean
+.PHONY: help setup demo test test-fast test-service lint format bench lab docs clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ test: setup lint ## Run all tests, those in the emulated host included
 
 test-fast: setup ## Run the tests that need no emulated host (seconds)
 	@$(BIN)/python -m pytest -m 'not lab'
+
+test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
+	@$(BIN)/python -m pytest -m service
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy

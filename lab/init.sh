@@ -41,6 +41,18 @@ bb cp /bin/busybox /job/second.sh /job/run /job/fetch /job/settings /new/run/lab
 echo "LAB_RESULT=$result" >> /new/run/lab/settings
 bb umount /dev /sys /proc 2>/dev/null
 
+. /job/settings
+if [ "$LAB_SYSTEMD" = 1 ]; then
+	bb mkdir -p /new/run/systemd/system
+	bb cp /job/lab.service /new/run/systemd/system/
+	# One that is there, and always the same: no first boot, with its questions.
+	echo 51d7ace051d7ace051d7ace051d7ace0 > /new/etc/machine-id
+	# Nothing was updated, and nothing shall be: idle time is skipped, so any timer would soon run out.
+	bb touch -r /new/usr /new/etc/.updated /new/var/.updated
+	bb ln -s /dev/null /new/run/systemd/system/timers.target
+fi
+
 cd /new || bb poweroff -f
 bb mount --move . /
+[ "$LAB_SYSTEMD" = 1 ] && exec /bin/busybox chroot . /usr/lib/systemd/systemd --unit=lab.service
 exec /bin/busybox chroot . /run/lab/busybox sh /run/lab/second.sh

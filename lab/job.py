@@ -14,7 +14,7 @@ from lab.failures import LabError
 from lab.image import Cpio
 from lab.kernel import DEFAULT, canonical
 from lab.rootfs import DEFAULT as DEFAULT_ROOT
-from lab.rootfs import known
+from lab.rootfs import SYSTEMD, known
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The result disk: the header of the answer, and behind it a tar archive.
@@ -118,7 +118,8 @@ def pack(job: Job, archive: Cpio) -> None:
     archive.file("job/run", ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
     archive.file("job/fetch", "".join(f"{path}\n" for path in job.fetch).encode())
     mitigate = "" if job.mitigate is None else str(job.mitigate)
-    archive.file("job/settings", f"LAB_MITIGATE={mitigate}\n".encode())
+    systemd = int(job.root == SYSTEMD)
+    archive.file("job/settings", f"LAB_MITIGATE={mitigate}\nLAB_SYSTEMD={systemd}\n".encode())
 
 
 def pack_tree(tree: Path, where: str, archive: Cpio) -> None:

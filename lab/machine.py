@@ -95,7 +95,8 @@ def initramfs(what: Job, kernel: Kernel) -> bytes:
     archive.file("modules/order", "".join(f"{name}\n" for name in kernel.modules).encode())
     for name in kernel.modules:
         archive.file(f"modules/{name}.ko", (kernel.folder / f"{name}.ko").read_bytes())
-    archive.file("job/second.sh", (_HERE / "second.sh").read_bytes())
+    for name in ("second.sh", "lab.service"):
+        archive.file(f"job/{name}", (_HERE / name).read_bytes())
     job.pack(what, archive)
     return archive.finish()
 

@@ -22,10 +22,13 @@ _PACKAGES = (
     "python3-numpy",
     "python3-tabulate",
 )
-# What the machine can have: "tracers" adds the programs that benchmarks/observer.py compares sldtrace with.
+SYSTEMD = "systemd"
+# What the machine can have: "tracers" adds the programs that benchmarks/observer.py compares sldtrace with;
+# "systemd" boots with systemd as the first process, which runs the job as a service.
 ROOTS = {
     "plain": _PACKAGES,
     "tracers": (*_PACKAGES, "bpftrace", "linux-perf", "trace-cmd"),
+    SYSTEMD: (*_PACKAGES, "systemd"),
 }
 DEFAULT = "plain"
 # Never unpacked by dpkg.

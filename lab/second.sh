@@ -1,4 +1,5 @@
-# In the root file system, still the first process: settings, the command, its files, the result, power-off.
+# In the root file system, as the first process or as a service of systemd: settings, the command, its files, the
+# result, power-off.
 # The result goes to the second disk, where nothing that the command prints can be taken for it.
 bb() { /run/lab/busybox "$@"; }
 give_up() {

@@ -6,7 +6,14 @@ import stat
 import struct
 from pathlib import Path
 
-from sldtrace.host.access import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, effective_capabilities
+from sldtrace.host.access import (
+    CAP_BPF,
+    CAP_PERFMON,
+    CAP_SYS_ADMIN,
+    PARANOID,
+    effective_capabilities,
+    perf_events_want_admin,
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -19,21 +26,19 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _LAST_CAPABILITY = 63
 CAP_DAC_OVERRIDE = 1
 
-_PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
-
-def drop(folder: Path | None = None, paranoid: Path = _PARANOID) -> int:
+def drop(folder: Path | None = None, paranoid: Path = PARANOID) -> int:
     """Keeps CAP_BPF and CAP_PERFMON, which attaching the late probes takes, and nothing else; the new set.
 
     folder: where files are made later; CAP_DAC_OVERRIDE is kept if that needs it. CAP_SYS_ADMIN is kept where
-    the kernel demands it: before 5.8, which lacks the two (a17b53c4a4b5), and where
-    kernel.perf_event_paranoid is above 2: a level of Debian's and Ubuntu's own, which no CAP_PERFMON opens.
+    the kernel demands it: before 5.8, which lacks the two (a17b53c4a4b5), and by
+    access.perf_events_want_admin.
     What this process starts gains no privileges either. Raises OSError where the kernel refuses, which it
     has no reason to.
     """
     held = effective_capabilities()
     keep = 1 << CAP_BPF | 1 << CAP_PERFMON
-    if held & keep != keep or _number(paranoid) > 2:
+    if held & keep != keep or perf_events_want_admin(paranoid):
         keep |= 1 << CAP_SYS_ADMIN
     if folder is not None and not _may_write(folder):
         keep |= 1 << CAP_DAC_OVERRIDE
@@ -63,13 +68,6 @@ def _may_write(folder: Path) -> bool:
     else:
         wanted = stat.S_IWOTH | stat.S_IXOTH
     return found.st_mode & wanted == wanted
-
-
-def _number(path: Path) -> int:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0
 
 
 def _prctl(option: int, argument: int) -> None:

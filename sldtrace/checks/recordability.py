@@ -159,6 +159,9 @@ def settings(privileged: bool, places: Places) -> Check:
     names = ("unprivileged_bpf_disabled", "perf_event_paranoid", "kptr_restrict", "dmesg_restrict")
     values = {name: _read(places.proc / "sys/kernel" / name) for name in names}
     shown = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+    lack = access.perf_events(places.proc / "sys/kernel/perf_event_paranoid") if privileged else None
+    if lack is not None:
+        return Check("settings", State.LIMIT, f"{shown}: {lack.message}", (Fix(lack.hint),), values)
     if privileged:
         text = f"{shown}: none of them restricts a process with these capabilities"
     else:

@@ -14,6 +14,8 @@ CAP_SYS_ADMIN = 21
 CAP_PERFMON = 38
 CAP_BPF = 39
 
+PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
+
 
 @dataclass(frozen=True)
 class Lack:
@@ -33,6 +35,18 @@ def may_trace(capabilities: int) -> bool:
     """May the process load tracing programs? By CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON (a17b53c4a4b5)."""
     needed = 1 << CAP_BPF | 1 << CAP_PERFMON
     return bool(capabilities >> CAP_SYS_ADMIN & 1) or capabilities & needed == needed
+
+
+def perf_events_want_admin(paranoid: Path = PARANOID) -> bool:
+    """Does perf_event_open demand CAP_SYS_ADMIN, and not content itself with CAP_PERFMON?
+
+    It does where kernel.perf_event_paranoid is above 2: a level that Debian and Ubuntu have added. False
+    where the setting cannot be read.
+    """
+    try:
+        return int(paranoid.read_text()) > 2
+    except (OSError, ValueError):
+        return False
 
 
 def sees_all_processes() -> bool:
@@ -116,4 +130,15 @@ def btf() -> Lack | None:
     )
 
 
-LIMITS = (kvm, btf)
+def perf_events(paranoid: Path = PARANOID) -> Lack | None:
+    """perf_event_open: it attaches tracepoints and kprobes, but not fentry and raw tracepoints."""
+    if effective_capabilities() >> CAP_SYS_ADMIN & 1 or not perf_events_want_admin(paranoid):
+        return None
+    return Lack(
+        "kernel.perf_event_paranoid is above 2, which keeps a process without CAP_SYS_ADMIN from tracepoints"
+        " and kprobes: no signals, no vCPU ids",
+        "sysctl kernel.perf_event_paranoid=2, or add CAP_SYS_ADMIN",
+    )
+
+
+LIMITS = (kvm, btf, perf_events)

@@ -187,10 +187,21 @@ def test_pid_namespace(link: str | None, state: State, tmp_path: Path) -> None:
     assert recordability.pid_namespace(Places(proc=tmp_path)).state is state
 
 
-def test_settings_that_people_suspect(tmp_path: Path) -> None:
+def test_settings_that_people_suspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "effective_capabilities", lambda: 1 << access.CAP_SYS_ADMIN)
     check = recordability.settings(True, host(tmp_path))
     assert check.text.startswith("unprivileged_bpf_disabled=2, perf_event_paranoid=3: none of them restricts")
     assert check.data["kptr_restrict"] is None
+
+
+def test_a_setting_that_restricts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CAP_BPF and CAP_PERFMON are not enough for perf_event_open on Debian."""
+    monkeypatch.setattr(
+        access, "effective_capabilities", lambda: 1 << access.CAP_BPF | 1 << access.CAP_PERFMON
+    )
+    check = recordability.settings(True, host(tmp_path))
+    assert check.state is State.LIMIT
+    assert check.fixes[0].do.startswith("sysctl kernel.perf_event_paranoid=2")
 
 
 def test_all_of_them_run_here() -> None:

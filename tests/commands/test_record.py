@@ -62,6 +62,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeRecorder]:
     monkeypatch.setattr(splitlock, "read", lambda: DETECTS)
     monkeypatch.setattr(kernel, "has_tracepoint", lambda category, name: True)
     monkeypatch.setattr(kernel, "has_btf", lambda: True)
+    monkeypatch.setattr(
+        access, "effective_capabilities", lambda: 1 << access.CAP_BPF | 1 << access.CAP_PERFMON
+    )
+    monkeypatch.setattr(access, "perf_events_want_admin", lambda path: False)
     return FakeRecorder
 
 
@@ -327,6 +331,7 @@ def test_a_host_with_everything_has_no_warning() -> None:
         ),
         (kernel, "has_tracepoint", False, "KVM is not loaded: no VM exits"),
         (kernel, "has_btf", False, "no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes"),
+        (access, "perf_events_want_admin", True, "kernel.perf_event_paranoid is above 2"),
     ],
 )
 def test_each_lack_that_is_not_fatal_is_a_warning(

@@ -84,3 +84,23 @@ def test_each_lack_is_one_line_with_its_remedy(
     assert what in caught.value.message
     assert remedy in str(caught.value.hint)
     assert caught.value.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("paranoid", "capabilities", "lacking"),
+    [
+        ("3\n", PERFMON | BPF, True),
+        ("4\n", PERFMON | BPF, True),
+        ("2\n", PERFMON | BPF, False),
+        ("-1\n", PERFMON | BPF, False),
+        ("3\n", PERFMON | BPF | ADMIN, False),
+        ("", PERFMON | BPF, False),
+    ],
+)
+def test_who_is_kept_from_perf_events(
+    paranoid: str, capabilities: int, lacking: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "effective_capabilities", lambda: capabilities)
+    (tmp_path / "paranoid").write_text(paranoid)
+    lack = access.perf_events(tmp_path / "paranoid")
+    assert (lack is not None) is lacking

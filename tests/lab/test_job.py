@@ -135,6 +135,12 @@ def test_an_archive_that_is_cut_is_one_line(tmp_path: Path) -> None:
         job.take_files(disk, Answer(0, ("/x",), ()), tmp_path / "out")
 
 
+@pytest.mark.parametrize(("root", "told"), [("plain", 0), ("tracers", 0), ("systemd", 1)])
+def test_systemd_is_the_first_process_where_it_is_there(root: str, told: int, tmp_path: Path) -> None:
+    settings = packed(Job(["true"], root=root, tree=tmp_path))["job/settings"].decode()
+    assert f"\nLAB_SYSTEMD={told}\n" in settings
+
+
 def packed(what: Job) -> dict[str, bytes]:
     """The regular files and folders of the job's archive."""
     archive = Cpio()

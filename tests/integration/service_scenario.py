@@ -1,0 +1,134 @@
+"""Runs in the emulated host booted by systemd: the service from its installation to its removal.
+
+usage: service_scenario.py FOLDER (on a machine with root, systemd, /dev/kvm, bcc and tracefs)
+
+As in scenario.py nothing is asserted here: the protocol, the recordings and the journal are judged outside.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+UNIT = "sldtrace.service"
+STATE = Path("/var/lib/sldtrace")
+PROGRAM = Path("/opt/sldtrace/bin/sldtrace")
+PAGER = Path("/opt/sldtrace/bin/page-me")
+DROP_IN = Path("/etc/systemd/system/sldtrace.service.d/without-admin.conf")
+PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
+# What libvirt's unit of a VM called shop looks like (systemd-escape(1)).
+SCOPE = r"machine-qemu\x2d3\x2dshop.scope"
+PROPERTIES = "ActiveState,SubState,Result,NRestarts,StatusText,ExecMainStatus,MainPID,MemoryPeak"
+
+
+def run(*command, check=True):
+    """Runs a command; its output, or its exit status and both outputs where it may fail."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if check and done.returncode:
+        raise SystemExit(f"{command}: status {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout if check else {"status": done.returncode, "output": done.stdout + done.stderr}
+
+
+def machine_time():
+    """Seconds since power-on, in the machine's time."""
+    return float(Path("/proc/uptime").read_text().split()[0])
+
+
+def install():
+    """What pip would have installed, then what the README says."""
+    PROGRAM.parent.mkdir(parents=True)
+    path = os.environ["PYTHONPATH"]
+    PROGRAM.write_text(
+        f"#!/usr/bin/python3\nimport sys\nsys.path.insert(0, {path!r})\nfrom sldtrace.cli import run\nrun()\n"
+    )
+    PROGRAM.chmod(0o755)
+    PAGER.write_text(f"#!/bin/sh\ncat >> {STATE}/paged.json\n")
+    PAGER.chmod(0o755)
+    Path("/etc/default/sldtrace").write_text(
+        f"SLDTRACE_OPTIONS=--rotate 64M --rotate-keep 8 --on-finding {PAGER}\n"
+    )
+    return run(str(PROGRAM), "service", "install", check=False)
+
+
+def state():
+    """What systemd says of the service, and the kernel of its process."""
+    shown = run("systemctl", "show", UNIT, "-p", PROPERTIES)
+    found = dict(line.split("=", 1) for line in shown.splitlines())
+    if found["MainPID"] != "0":
+        status = Path(f"/proc/{found['MainPID']}/status").read_text()
+        found |= re.findall(r"^(Cap\w+|NoNewPrivs|Seccomp|VmRSS):\s+(\w+)", status, re.MULTILINE)
+    return found
+
+
+def guest():
+    """A frozen guest under another user, in a cgroup as libvirt names it; its result."""
+    text = run(
+        *("systemd-run", "--quiet", "--scope", "--collect", "--slice=machine.slice", f"--unit={SCOPE}"),
+        *("--uid=65534", sys.executable, "-m", "sldtrace", "guest", "run", "--duration", "1s", "--json"),
+    )
+    return json.loads(text)
+
+
+def programs():
+    """The BPF programs that are loaded, but those of systemd, which come and go with services."""
+    shown = json.loads(run("bpftool", "-j", "prog", "show"))
+    return sorted(one["name"] for one in shown if not one["type"].startswith("cgroup"))
+
+
+def restarted(pid):
+    """Waits until the service is active again with another process; seconds it took."""
+    begun = machine_time()
+    while machine_time() < begun + 300:
+        found = state()
+        if found["ActiveState"] == "active" and found["MainPID"] not in ("0", pid):
+            return machine_time() - begun
+        time.sleep(2)
+    raise SystemExit(f"not active again: {state()}\n{run('journalctl', '-b', '--no-pager')}")
+
+
+def main():
+    """One boot."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True)
+    Path("/dev/kvm").chmod(0o666)
+    protocol = {"kernel": os.uname().release, "paranoid": PARANOID.read_text().strip()}
+    protocol["unprivileged_bpf"] = Path("/proc/sys/kernel/unprivileged_bpf_disabled").read_text().strip()
+    protocol["programs before"] = programs()
+    protocol["installed"] = install()
+    begun = machine_time()
+    protocol["started"] = run("systemctl", "start", UNIT, check=False)
+    protocol["start seconds"] = machine_time() - begun
+    protocol["running"] = state()
+    protocol["guest"] = guest()
+    protocol["recorded"] = state()
+    protocol["programs while"] = programs()
+
+    # Hangs; comes back without CAP_SYS_ADMIN, as the unit says how to.
+    DROP_IN.parent.mkdir()
+    DROP_IN.write_text("[Service]\nCapabilityBoundingSet=~CAP_SYS_ADMIN\n" + EXTRA)
+    PARANOID.write_text("2")
+    run("systemctl", "daemon-reload")
+    hung = protocol["recorded"]["MainPID"]
+    os.kill(int(hung), signal.SIGSTOP)
+    protocol["restart seconds"] = restarted(hung)
+    protocol["restarted"] = state()
+    protocol["guest again"] = guest()
+    protocol["recorded again"] = state()
+    protocol["security"] = json.loads(run("systemd-analyze", "security", "--json=short", UNIT))
+    protocol["stopped"] = run("systemctl", "stop", UNIT, check=False)
+    protocol["after"] = state()
+    protocol["programs after"] = programs()
+    protocol["modes"] = {path.name: oct(path.stat().st_mode) for path in (STATE, *STATE.iterdir())}
+    protocol["removed"] = run(str(PROGRAM), "service", "remove", check=False)
+    protocol["journal"] = run("journalctl", "-b", "--no-pager", "-o", "short-monotonic").splitlines()
+    shutil.copytree(STATE, folder / "state")
+    (folder / "protocol.json").write_text(json.dumps(protocol, indent=1))
+
+
+EXTRA = os.environ.get("EXTRA", "")
+main()

@@ -1,0 +1,125 @@
+"""The systemd unit under systemd: ready, recording, hung and started again, with few rights, stopped.
+
+Run by `make test-service` only: it wants a root file system of its own and takes minutes.
+"""
+
+import json
+import os
+import re
+from typing import Any
+
+import pytest
+
+from lab import machine
+from lab.job import Job
+from lab.kernel import canonical
+from lab.progress import Progress
+from sldtrace.analyzers import catalogue
+from sldtrace.host.access import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
+from sldtrace.trace import load
+from tests.conftest import Scenario
+
+pytestmark = [pytest.mark.lab, pytest.mark.service]
+
+NEEDED = 1 << CAP_BPF | 1 << CAP_PERFMON
+KERNELS = os.environ.get("SLDTRACE_SERVICE_KERNELS", "6.12").split()
+# host.0001.sld is that of the recorder that hung, host.0002.sld that of the one after it.
+RUNS = [("host.0001.sld", "guest"), ("host.0002.sld", "guest again")]
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+    """What service_scenario.py brought back from one kernel."""
+    kernel, out = canonical(request.param), tmp_path_factory.mktemp("service")
+    command = ["python3", "tests/integration/service_scenario.py", "/tmp/out"]
+    job = Job(command, kernel=kernel, root="systemd", timeout=1500, fetch=["/tmp/out"], out=out)
+    result = machine.run(job, Progress(quiet=True))
+    assert result.status == 0, result.output.decode(errors="replace")
+    return Scenario(kernel, json.loads((out / "out/protocol.json").read_text()), out / "out/state")
+
+
+def test_it_is_installed_and_active_when_it_records(served: Scenario) -> None:
+    protocol = served.protocol
+    assert protocol["installed"]["status"] == 0
+    assert protocol["started"] == {"status": 0, "output": ""}
+    running = protocol["running"]
+    assert (running["ActiveState"], running["SubState"], running["NRestarts"]) == ("active", "running", "0")
+    assert running["StatusText"] == "recording to /var/lib/sldtrace/host.0001.sld"
+
+
+@pytest.mark.parametrize(("name", "guest"), RUNS)
+def test_the_frozen_guest_is_in_the_recording(served: Scenario, name: str, guest: str) -> None:
+    frozen, trace = served.protocol[guest], load(served.folder / name)
+    assert frozen["loops"] == 0
+    (finding,) = catalogue.run(trace)
+    assert (finding.kind, finding.verdict) == ("early-return-loop", "livelock")
+    assert (finding.subject.tgid, finding.subject.vcpu) == (frozen["tgid"], 0)
+    vm = trace.facts["processes"][str(frozen["tgid"])]["vm"]
+    assert vm["name"] == "shop"
+    assert trace.recording.losses == []
+
+
+@pytest.mark.parametrize(("name", "guest"), RUNS)
+def test_every_probe_is_attached_the_late_ones_too(served: Scenario, name: str, guest: str) -> None:
+    trace = load(served.folder / name)
+    probes = {probe["name"]: probe for probe in trace.facts["probes"]}
+    assert {
+        "signal:signal_generate",
+        "sched:sched_process_exit",
+        "kvm:kvm_exit",
+        "sched:sched_migrate_task",
+    } <= {*probes}
+    assert [probe for probe in probes.values() if not probe["backend"]] == []
+    assert trace.traps["exits_watched"].mean() > 0.9
+
+
+def test_what_it_may_do(served: Scenario) -> None:
+    """With Debian's kernel.perf_event_paranoid the right that perf_event_open wants; else the two alone."""
+    protocol = served.protocol
+    assert (protocol["paranoid"], protocol["unprivileged_bpf"]) == ("3", "2")
+    for state, capabilities in (("recorded", NEEDED | 1 << CAP_SYS_ADMIN), ("recorded again", NEEDED)):
+        found = protocol[state]
+        assert int(found["CapEff"], 16) == int(found["CapBnd"], 16) == capabilities
+        assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+
+
+def test_a_recorder_that_hangs_is_ended_and_replaced(served: Scenario) -> None:
+    protocol = served.protocol
+    restarted = protocol["restarted"]
+    assert (restarted["ActiveState"], restarted["NRestarts"]) == ("active", "1")
+    assert restarted["StatusText"] == "recording to /var/lib/sldtrace/host.0002.sld"
+    assert any("Watchdog timeout" in line for line in protocol["journal"])
+    assert not any("dumped core" in line for line in protocol["journal"])
+    assert load(served.folder / "host.0001.sld").recording.closing is None
+
+
+def test_it_ends_clean(served: Scenario) -> None:
+    protocol = served.protocol
+    assert protocol["stopped"] == {"status": 0, "output": ""}
+    after = protocol["after"]
+    assert (after["ActiveState"], after["Result"], after["ExecMainStatus"]) == ("inactive", "success", "0")
+    closing = load(served.folder / "host.0002.sld").recording.closing
+    assert closing is not None
+    assert closing["ended_by"] == "SIGTERM"
+    assert len(protocol["programs while"]) > 10
+    assert protocol["programs after"] == protocol["programs before"] == []
+    assert protocol["removed"]["status"] == 0
+    assert protocol["modes"] == {"sldtrace": "0o40700"} | dict.fromkeys(
+        ("host.0001.sld", "host.0002.sld", "paged.json"), "0o100600"
+    )
+
+
+def test_what_runs_for_a_finding_runs_in_the_unit(served: Scenario) -> None:
+    told: list[dict[str, Any]] = [
+        json.loads(line) for line in (served.folder / "paged.json").read_text().splitlines()
+    ]
+    assert [(one["verdict"], one["process"]["vm"]["name"]) for one in told] == [("livelock", "shop")] * 2
+
+
+def test_nothing_was_forbidden(served: Scenario) -> None:
+    """Neither says the recorder so, nor does its journal; the unit is as tight as it claims."""
+    said = [line for line in served.protocol["journal"] if "sldtrace[" in line]
+    assert said
+    assert not [line for line in said if re.search(r"not permitted|denied|warning|Traceback", line)]
+    exposed = {row["json_field"] for row in served.protocol["security"] if row.get("set") is False}
+    assert exposed == set()
