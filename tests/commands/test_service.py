@@ -55,9 +55,10 @@ def test_what_recording_needs_is_not_taken_away(installed: Path) -> None:
     found = options(service.unit())
     assert found["Type"] == "notify"
     assert found["ExecStart"].startswith(f"{installed}/bin/sldtrace record --output ${{STATE_DIRECTORY}}/")
-    assert {"CAP_BPF", "CAP_PERFMON"} <= set(found["CapabilityBoundingSet"].split())
+    wanted = {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYSLOG"}
+    assert set(found["CapabilityBoundingSet"].split()) == wanted
     assert {"bpf", "perf_event_open", "@system-service"} == set(found["SystemCallFilter"].split())
-    for name in ("ProtectKernelTunables", "MemoryDenyWriteExecute", "PrivateUsers"):
+    for name in ("ProtectKernelTunables", "ProtectKernelLogs", "MemoryDenyWriteExecute", "PrivateUsers"):
         assert found[name] == "no"
     assert "kallsyms" not in found["ReadOnlyPaths"] + found["InaccessiblePaths"]
     assert found["ProcSubset"] == "all"
