@@ -47,7 +47,8 @@ def install():
         f"#!/usr/bin/python3\nimport sys\nsys.path.insert(0, {path!r})\nfrom sldtrace.cli import run\nrun()\n"
     )
     PROGRAM.chmod(0o755)
-    PAGER.write_text(f"#!/bin/sh\ncat >> {STATE}/paged.json\n")
+    rights = f"grep CapEff: /proc/self/status >> {STATE}/rights"
+    PAGER.write_text(f"#!/bin/sh\ncat >> {STATE}/paged.json\n{rights}\n")
     PAGER.chmod(0o755)
     Path("/etc/default/sldtrace").write_text(
         f"SLDTRACE_OPTIONS=--rotate 64M --rotate-keep 8 --on-finding {PAGER}\n"

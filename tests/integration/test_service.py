@@ -100,7 +100,7 @@ def test_what_it_may_do(served: Scenario) -> None:
     assert (protocol["paranoid"], protocol["unprivileged_bpf"]) == ("3", "2")
     for state, capabilities in (("recorded", NEEDED | 1 << CAP_SYS_ADMIN), ("recorded again", NEEDED)):
         found = protocol[state]
-        assert int(found["CapEff"], 16) == int(found["CapBnd"], 16) == capabilities
+        assert int(found["CapEff"], 16) == int(found["CapPrm"], 16) == capabilities
         assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
@@ -126,7 +126,7 @@ def test_it_ends_clean(served: Scenario) -> None:
     assert protocol["programs after"] == protocol["programs before"] == []
     assert protocol["removed"]["status"] == 0
     assert protocol["modes"] == {"sldtrace": "0o40700"} | dict.fromkeys(
-        ("host.0001.sld", "host.0002.sld", "paged.json"), "0o100600"
+        ("host.0001.sld", "host.0002.sld", "paged.json", "rights"), "0o100600"
     )
 
 
@@ -137,6 +137,8 @@ def test_what_runs_for_a_finding_runs_in_the_unit(served: Scenario) -> None:
     assert {one["process"]["vm"]["name"] for one in told} == {"shop"}
     frozen = [served.protocol[guest]["tgid"] for _, guest in RUNS]
     assert [one["subject"]["tgid"] for one in told if one["verdict"] == "livelock"] == frozen
+    rights = {int(line.split()[1], 16) for line in (served.folder / "rights").read_text().splitlines()}
+    assert rights == {NEEDED | 1 << CAP_SYS_ADMIN, NEEDED}
 
 
 def test_nothing_was_forbidden(served: Scenario) -> None:
