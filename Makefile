@@ -42,7 +42,7 @@ test-fast: setup ## Run the tests that need no emulated host (seconds)
 	@$(BIN)/python -m pytest -m 'not lab'
 
 test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
-	@$(BIN)/python -m pytest -m service
+	@$(BIN)/python -m pytest -m service tests/integration
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy

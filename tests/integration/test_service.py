@@ -1,7 +1,7 @@
 """The systemd unit under systemd: ready, recording, hung and started again, with few rights, stopped.
 
 Run by `make test-service` only: it wants a root file system of its own and takes minutes. One kernel:
-`pytest -m service -k 6.12`.
+`pytest -m service -k 6.12 tests/integration`.
 """
 
 import json
