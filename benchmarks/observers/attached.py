@@ -14,8 +14,8 @@ from benchmarks.observers.table import Observer
 
 _PROBES = ("anon_inode:[perf_event]", "anon_inode:bpf_link", "anon_inode:bpf-raw-tracepoint")
 _PROC = Path("/proc")
-# At rest: for this long it used no more than a twentieth of the CPU. What compiles or attaches uses all of it;
-# what waits for events may still wake up some twenty times a second.
+# At rest: for this long it used no more than a twentieth of the CPU. What compiles or attaches uses all of
+# it; what waits for events may still wake up some twenty times a second.
 _REST_S = 2.0
 _BUSY = 0.05
 
