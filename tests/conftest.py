@@ -1,4 +1,4 @@
-"""Boots the emulated hosts for the whole run: four machines, two at a time, beside the fast tests."""
+"""Boots the emulated hosts for the whole run: five machines, two at a time, beside the fast tests."""
 
 import json
 import os
@@ -14,9 +14,9 @@ import pytest
 
 from lab.kernel import KERNELS
 
-# What does not depend on the kernel is looked at on one only, by a machine of its own.
-LIMITS = "limits"
-_LIMITS_KERNEL = "6.12"
+# What does not depend on the kernel is looked at on one only: machines of their own, and their CPUs.
+_PARTS = {"limits": 1, "production": 2, "by_hand": 2}
+_PARTS_KERNEL = "6.12"
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _MACHINES = pytest.StashKey["Machines"]()
 
@@ -31,7 +31,7 @@ class Scenario:
 
 
 class Machines:
-    """The runs of the scenario, by kernel, and one for the limits.
+    """The runs of the scenario, by kernel, and one for each of the other parts.
 
     Each is a process of its own, with the environment of the beginning: other tests change theirs.
     """
@@ -46,9 +46,10 @@ class Machines:
 
     def begin(self, names: set[str]) -> None:
         """Builds what is missing, then runs the machines."""
-        kernels = sorted({_LIMITS_KERNEL if name == LIMITS else name for name in names})
+        kernels = sorted({_PARTS_KERNEL if name in _PARTS else name for name in names})
         built = self._pool.submit(self._build, kernels)
-        for name in sorted(names):
+        # The longest first.
+        for name in sorted(names, key=lambda name: (-_PARTS.get(name, 0), name)):
             self._runs[name] = self._pool.submit(self._run, name, built)
 
     def result(self, name: str) -> Scenario:
@@ -72,12 +73,13 @@ class Machines:
             raise RuntimeError("the lab cannot be built; see above")
 
     def _run(self, name: str, built: "Future[None]") -> Scenario:
-        kernel, part = (_LIMITS_KERNEL, "limits") if name == LIMITS else (name, "verdicts")
+        kernel, part = (_PARTS_KERNEL, name) if name in _PARTS else (name, "verdicts")
         built.result()
         self._say(f"the emulated host boots Linux {kernel} for the {part}")
         begun = time.monotonic()
         done = self._lab(
             *("run", "--quiet", "--kernel", kernel, "--timeout", "1500"),
+            *("--cpus", str(_PARTS.get(name, 1))),
             *("--fetch", "/tmp/out", "--out", str(self._folder / name)),
             *("--", "python3", "tests/integration/scenario.py", "/tmp/out", part),
             capture_output=True,
@@ -96,7 +98,11 @@ def _machine(item: pytest.Item) -> str:
     names = getattr(item, "fixturenames", ())
     if "scenario" in names and hasattr(item, "callspec"):
         return str(item.callspec.params["scenario"])
-    return LIMITS if "limits" in names else ""
+    return next((part for part in _PARTS if part in names and not _left_out(part)), "")
+
+
+def _left_out(part: str) -> bool:
+    return part == "by_hand" and "SLDTRACE_BY_HAND" not in os.environ
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -131,7 +137,19 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 @pytest.fixture(scope="session")
 def limits(request: pytest.FixtureRequest) -> Scenario:
     """What was looked at on one kernel only."""
-    return request.config.stash[_MACHINES].result(LIMITS)
+    return request.config.stash[_MACHINES].result("limits")
+
+
+@pytest.fixture(scope="session")
+def production(request: pytest.FixtureRequest) -> Scenario:
+    """One long recording on two CPUs."""
+    return request.config.stash[_MACHINES].result("production")
+
+
+@pytest.fixture(scope="session")
+def by_hand(request: pytest.FixtureRequest) -> Scenario:
+    """What takes long and runs only when it is asked for; see integration/test_by_hand.py."""
+    return request.config.stash[_MACHINES].result("by_hand")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

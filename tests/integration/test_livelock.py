@@ -193,6 +193,15 @@ def report(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_stays_attached(scenario: Scenario) -> None:
-    during = scenario.protocol["fentry"]["programs"]
-    assert len(re.findall(r"^\d+: (tracing|tracepoint)  ", during, re.MULTILINE)) >= 10
-    assert scenario.protocol["programs"]["after"] == scenario.protocol["programs"]["before"]
+    during = scenario.protocol["fentry"]["attached"]
+    assert len(re.findall(r"^\d+: (tracing|tracepoint)  ", during["prog"], re.MULTILINE)) >= 10
+    assert during["map"].count("ringbuf") >= 8 <= during["link"].count("perf_event")
+    assert scenario.protocol["left"]["after"] == scenario.protocol["left"]["before"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_recorder_stays_small(scenario: Scenario, backend: str) -> None:
+    """With rings of the usual sizes, armed, after thousands of records."""
+    resources = scenario.protocol[backend]["resources"]
+    assert 10_000 < resources["memory"] <= 60 * 1024
+    assert resources["compiler"] == []

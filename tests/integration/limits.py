@@ -1,0 +1,94 @@
+"""Attaching late, two recorders side by side, one of them killed; and everything that can be missing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.integration.observing import SLDTRACE, Account, Recorder, guest, hidden, start_guest
+
+CGROUP = Path("/sys/fs/cgroup/wanted")
+OTHER_NAME = Path("/tmp/unwanted")
+FREE = ("--max-cpu-percent", "100000")  # the lab's CPU is slow
+
+
+def late_and_chosen(folder):
+    """Two recorders side by side.
+
+    `late` is attached to a VMM that livelocks already, and to that thread only, and ends by SIGKILL. `until`
+    sees one cgroup, name and address only: a guest that survives there, and others that are not meant; then
+    silence; then one that livelocks, which ends it.
+    """
+    CGROUP.mkdir()
+    OTHER_NAME.symlink_to(sys.executable)
+    finding = folder / "finding.json"
+    until = Recorder(
+        folder / "until.sld",
+        *("--cgroup", str(CGROUP), "--comm", "pyth*", "--address", "4018-401b", "--calm", "2s"),
+        *FREE,
+        *("--until", "livelock", "--tail", "500ms", "--on-finding", f"cat > {finding}", "-d", "5m"),
+        stop=None,
+    )
+    with Account() as account, until:
+        frozen, pid, tid = start_guest()
+        late = Recorder(folder / "late.sld", "--pid", str(pid), "--tid", str(tid), *FREE, stop="KILL")
+        try:
+            with late:
+                guests = {"other": guest("1ms", "500ms")}
+                enter(CGROUP)
+                guests["survivor"] = guest("20ms", "600ms")
+                guests["other address"] = guest("20ms", "300ms", "split-xadd")
+                guests["other name"] = guest("20ms", "300ms", program=OTHER_NAME)
+                time.sleep(3.5)
+                guests["caught"] = guest("1ms", "2500ms")
+                enter(CGROUP.parent)
+                until.end()
+                during = late.process.poll()
+                counted = account.read(folder / "late.trace")
+        finally:
+            frozen.terminate()
+            frozen.wait()
+    return {
+        "late": late.protocol | {"pid": pid, "tid": tid, "poll": during},
+        "until": until.protocol | {"finding": json.loads(finding.read_text())},
+        "cgroup": {"path": str(CGROUP), "id": CGROUP.stat().st_ino},
+        "guests": guests,
+        "counted": counted,
+    }
+
+
+def enter(cgroup):
+    """This process, and what it starts, belongs to that cgroup from now on."""
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def refusals(folder):
+    """What `record` and `guest run` say where they cannot work; each is (status, stderr)."""
+    target = str(folder / "refused.sld")
+    record = [*SLDTRACE, "record", "-d", "1s", "-o", target]
+
+    def say(*command, **options):
+        done = subprocess.run(command, capture_output=True, text=True, **options)
+        return {"status": done.returncode, "stderr": done.stderr, "left": Path(target).exists()}
+
+    found = {"not root": say(*record, user=65534)}
+    with hidden("/sys/kernel/tracing"), hidden("/sys/kernel/debug"):
+        found["no tracefs"] = say(*record)
+    with hidden("/usr/lib/python3/dist-packages/bcc"):
+        found["no bcc"] = say(*record)
+    with hidden("/dev"):
+        found["no kvm"] = say(*SLDTRACE, "guest", "run")
+    Path(target).write_text("mine")
+    found["exists"] = say(*record)
+    Path(target).unlink()
+    found["no such pid"] = say(*record, "--pid", "99999")
+    found["a folder"] = say(*SLDTRACE, "record", "-d", "1s", "-o", str(folder))
+    found["no folder"] = say(*SLDTRACE, "record", "-d", "1s", "-o", "/nowhere/x.sld")
+    return found
+
+
+def run(folder):
+    """The protocol of this part."""
+    return late_and_chosen(folder) | {"refusals": refusals(folder)}

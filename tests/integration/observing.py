@@ -1,0 +1,202 @@
+"""What the parts of the scenario share: guests, recorders, and the kernel's own counts beside them.
+
+Runs in the emulated host. What the kernel counts here has nothing to do with sldtrace: kprobe events, hist
+triggers and trace buffers of tracefs.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+TRACEFS = Path("/sys/kernel/tracing")
+MITIGATE = Path("/proc/sys/kernel/split_lock_mitigate")
+SLDTRACE = [sys.executable, "-m", "sldtrace"]
+
+
+def guest(timeout, duration, *options, program=sys.executable):
+    """Runs a bundled guest; its result, and its VM's process."""
+    command = [
+        str(program),
+        *SLDTRACE[1:],
+        "guest",
+        "run",
+        "--timeout",
+        timeout,
+        "--duration",
+        duration,
+        "--json",
+        *options,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        result = json.loads(process.stdout.read())
+    return {**result, "pid": result["tgid"], "status": process.returncode}
+
+
+def start_guest(*options):
+    """A guest in the background: (process to terminate, PID of the VMM, TID of its vCPU)."""
+    command = [*SLDTRACE, "guest", "run", "--duration", "10m", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    pid, tid = map(int, re.search(r"in process (\d+), thread (\d+) ", process.stderr.readline()).groups())
+    return process, pid, tid
+
+
+def define(line):
+    """Adds to kprobe_events, which cannot be sought in, as Python's mode "a" does."""
+    events = os.open(TRACEFS / "kprobe_events", os.O_WRONLY | os.O_APPEND)
+    os.write(events, line.encode())
+    os.close(events)
+
+
+class Counter:
+    """The kernel's own count of handle_guest_split_lock, by a kprobe event."""
+
+    def __enter__(self):
+        define("p:counter/traps handle_guest_split_lock\n")
+        (TRACEFS / "events/counter/enable").write_text("1")
+        return self
+
+    def __exit__(self, *_):
+        (TRACEFS / "events/counter/enable").write_text("0")
+        define("-:counter/traps\n")
+
+    def read(self):
+        """Hits and misses since `__enter__`."""
+        for line in (TRACEFS / "kprobe_profile").read_text().splitlines():
+            name, hits, missed = line.split()
+            if name == "traps":
+                return {"hits": int(hits), "missed": int(missed)}
+        raise LookupError("no profile of the kprobe event")
+
+
+HISTOGRAMS = {
+    "kvm/kvm_exit": "hist:keys=common_pid,exit_reason",
+    "kvm/kvm_userspace_exit": "hist:keys=common_pid,reason",
+    "counter/traps": "hist:keys=common_pid",
+    "msr/write_msr": "hist:keys=common_pid if msr == 0x33 && failed == 0",
+}
+TRACED = ("counter/traps", "signal/signal_generate", "sched/sched_migrate_task")
+
+
+class Account:
+    """An instance of tracefs that counts by histogram and keeps a trace, on the clock of the records."""
+
+    def __enter__(self):
+        define("p:counter/traps handle_guest_split_lock\n")
+        self.root = TRACEFS / "instances/account"
+        self.root.mkdir()
+        (self.root / "trace_clock").write_text("mono")
+        (self.root / "buffer_size_kb").write_text("4096")
+        for event, histogram in HISTOGRAMS.items():
+            (self.root / "events" / event / "trigger").write_text(histogram)
+        for event in TRACED:
+            (self.root / "events" / event / "enable").write_text("1")
+        return self
+
+    def __exit__(self, *_):
+        for event in TRACED:
+            (self.root / "events" / event / "enable").write_text("0")
+        for event, histogram in HISTOGRAMS.items():
+            (self.root / "events" / event / "trigger").write_text("!" + histogram)
+        self.root.rmdir()
+        define("-:counter/traps\n")
+
+    def read(self, trace):
+        """{event: rows of keys and hits}, and what the buffer lost; its text goes to the file `trace`."""
+        found = {}
+        for event in HISTOGRAMS:
+            text = (self.root / "events" / event / "hist").read_text()
+            found[event] = {
+                "rows": [[int(each) for each in re.findall(r": *(\d+)", line)] for line in _rows(text)],
+                "hits": int(re.search(r"Hits: (\d+)", text)[1]),
+                "dropped": int(re.search(r"Dropped: (\d+)", text)[1]),
+            }
+        stats = "".join(each.read_text() for each in self.root.glob("per_cpu/cpu*/stats"))
+        found["trace lost"] = sum(map(int, re.findall(r"(?:overrun|dropped events): (\d+)", stats)))
+        trace.write_bytes((self.root / "trace").read_bytes())
+        return found
+
+
+def _rows(text):
+    return [line for line in text.splitlines() if line.startswith("{")]
+
+
+class Recorder:
+    """`sldtrace record` in the background: within `with` it is recording."""
+
+    def __init__(self, path, *options, stop="INT", environment=None):
+        self.path = path
+        self.command = [*SLDTRACE, "record", "-o", str(path), *options]
+        self.environment = os.environ | (environment or {})
+        self.stop = stop
+        self.protocol = {"command": self.command[3:], "file": path.name}
+
+    def __enter__(self):
+        self.begin()
+        self.ready()
+        return self
+
+    def begin(self):
+        """Starts it: it compiles now."""
+        self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, env=self.environment)
+        self.lines = []
+
+    def ready(self):
+        """Waits until it records."""
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+            if "recording to" in line:
+                break
+
+    def __exit__(self, *_):
+        if self.process.poll() is None and self.stop:
+            subprocess.run(["kill", f"-{self.stop}", str(self.process.pid)], check=True)
+        self.end()
+
+    def end(self):
+        """Waits for its end."""
+        if "status" in self.protocol:
+            return
+        self.lines += self.process.stderr.read().splitlines()
+        self.protocol |= {"stderr": self.lines, "status": self.process.wait()}
+
+    def resources(self):
+        """What /proc says of it now: its memory (kB), its rights, and whether a compiler is mapped."""
+        folder = Path(f"/proc/{self.process.pid}")
+        status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
+        maps = (folder / "maps").read_text()
+        return {
+            "memory": int(status["VmRSS"].split()[0]),
+            "capabilities": {name: int(status[name], 16) for name in sorted(status) if name[:3] == "Cap"},
+            "no new privileges": int(status["NoNewPrivs"]),
+            "compiler": re.findall(r"\S*(?:bcc|LLVM|clang)\S*", maps),
+            "mode": oct(self.path.stat().st_mode & 0o7777),
+        }
+
+
+@contextmanager
+def hidden(path):
+    """The folder looks empty meanwhile."""
+    empty = Path("/tmp/empty")
+    empty.mkdir(exist_ok=True)
+    subprocess.run(["mount", "--bind", empty, path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def attached():
+    """BPF programs, maps, links and pins, and what is in tracefs: what a recorder could leave behind."""
+    found = {}
+    for what in ("prog", "map", "link"):
+        show = ["bpftool", what, "show"]
+        found[what] = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    found["pins"] = sorted(map(str, Path("/sys/fs/bpf").rglob("*")))
+    for name in ("kprobe_events", "uprobe_events", "dynamic_events", "set_event"):
+        found[name] = (TRACEFS / name).read_text()
+    found["instances"] = sorted(each.name for each in (TRACEFS / "instances").iterdir())
+    return found

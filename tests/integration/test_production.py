@@ -1,0 +1,319 @@
+"""One recording with everything in it: nothing lost silently, per kind; the right content; no pair mixed up.
+
+What ran is in production.py. The kernel's own counts come from hist triggers and a trace buffer of tracefs.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sldtrace import frames
+from sldtrace.recording import schema
+from sldtrace.recording.reader import Recording, open_recording
+from tests.conftest import Scenario
+
+pytestmark = pytest.mark.lab
+
+SPLIT_LOCK = (0, 17)  # exception, #AC: Intel SDM volume 3, appendix C
+EXIT_IO = 30
+USER_IO, USER_INTR = 2, 10  # include/uapi/linux/kvm.h
+SIGUSR1, SI_TIMER, EINTR = 10, -2, 4
+CAPABILITIES = {21: "CAP_SYS_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
+LINE = re.compile(r"-(\d+) .* (\d+\.\d+): (traps|signal_generate|sched_migrate_task): (.*)")
+
+
+@pytest.fixture(scope="module")
+def recording(production: Scenario) -> Recording:
+    return open_recording(production.folder / "flood.sld")
+
+
+def threads(production: Scenario) -> dict[str, list[int]]:
+    """The vCPU threads by the name of what they did."""
+    guests = production.protocol["guests"]
+    found = {name: [one["tid"] for vm in guests[name]["vms"] for one in vm["vcpus"]] for name in guests}
+    return found | {name: [each["tid"]] for name, each in production.protocol["lives"].items()}
+
+
+def everybody(production: Scenario) -> set[int]:
+    return {tid for tids in threads(production).values() for tid in tids}
+
+
+def of(records: Any, tids: list[int]) -> Any:
+    return records[np.isin(records["tid"], tids)]
+
+
+def histogram(production: Scenario, event: str) -> list[list[int]]:
+    """[TID, other keys..., hits] for the vCPU threads."""
+    found = production.protocol["counted"][event]
+    assert found["dropped"] == 0
+    wanted = everybody(production)
+    return [row for row in found["rows"] if row[0] in wanted]
+
+
+def lost(recording: Recording, kind: str) -> int:
+    return sum(each.count for each in recording.losses if each.kind == kind)
+
+
+def skipped(recording: Recording, program: str) -> int:
+    assert recording.closing is not None
+    return int(recording.closing["skipped"].get(program, 0))
+
+
+def traced(production: Scenario, event: str) -> list[dict[str, str]]:
+    """The kernel's own trace of the vCPU threads, of each from its first trap on: before, nobody knows it."""
+    assert production.protocol["counted"]["trace lost"] == 0
+    wanted, trapped, found = everybody(production), set(), []
+    for line in (production.folder / "flood.trace").read_text().splitlines():
+        match = LINE.search(line)
+        if match and match[3] == "traps":
+            trapped.add(int(match[1]))
+        elif match and match[3] == event:
+            fields = dict(re.findall(r"(\w+)=(\S+)", match[4]))
+            if int(fields["pid"]) in trapped & wanted:
+                found.append(fields)
+    return found
+
+
+def test_traps(production: Scenario, recording: Recording) -> None:
+    counted = sum(hits for _, hits in histogram(production, "counter/traps"))
+    traps, gone = len(recording.records("trap")), lost(recording, "trap")
+    assert traps + gone == counted
+    assert gone > 1000 < traps
+    assert recording.closing is not None
+    assert recording.closing["unfinished"] == {"trap": 0, "exit": 0}
+    assert recording.closing["seen"]["trap"] == counted
+
+
+def test_exits(production: Scenario, recording: Recording) -> None:
+    counted = sum(hits for *_, hits in histogram(production, "kvm/kvm_exit"))
+    gone = lost(recording, "exit")
+    missed = skipped(recording, "tracepoint__kvm__kvm_exit")
+    assert len(recording.records("exit")) + gone + missed == counted
+    assert gone > 1000
+    assert missed < 5
+
+
+def test_counts(production: Scenario, recording: Recording) -> None:
+    """They come through no ring: nothing of them is ever lost, whatever the recorder does."""
+    counts = recording.records("counts")
+    by_kernel: dict[tuple[int, int], int] = {}
+    for tid, reason, hits in histogram(production, "kvm/kvm_exit"):
+        by_kernel[tid, reason] = by_kernel.get((tid, reason), 0) + hits
+    ours: dict[tuple[int, int], int] = {}
+    for row in counts:
+        key = int(row["tid"]), int(row["reason"])
+        ours[key] = ours.get(key, 0) + int(row["count"])
+    missed = skipped(recording, "tracepoint__kvm__kvm_exit")
+    assert sum(by_kernel.values()) - sum(ours.values()) == missed
+    if not missed:
+        assert ours == by_kernel
+
+
+def test_user_exits(production: Scenario, recording: Recording) -> None:
+    counted = sum(hits for *_, hits in histogram(production, "kvm/kvm_userspace_exit"))
+    gone = lost(recording, "user_exit")
+    assert len(recording.records("user_exit")) + gone == counted
+    assert gone > 1000
+
+
+def test_signals(production: Scenario, recording: Recording) -> None:
+    # Those that leave a new signal pending (include/trace/events/signal.h).
+    every = [one for one in traced(production, "signal_generate") if one["grp"] == "0"]
+    counted = [one for one in every if one["res"] in ("0", "4")]
+    ours = recording.records("signal")
+    missed = skipped(recording, "tracepoint__signal__signal_generate")
+    gone = lost(recording, "signal")
+    assert len(ours[ours["tid"] != 0]) + gone + missed == len(counted)
+    assert gone > 500
+
+
+def test_detections(production: Scenario, recording: Recording) -> None:
+    """Whoever writes MSR_TEST_CTRL: half of the writes are a worker's, which switches detection on again."""
+    found = production.protocol["counted"]["msr/write_msr"]
+    assert found["dropped"] == 0
+    gone = lost(recording, "detection")
+    assert len(recording.records("detection")) + gone == found["hits"]
+    assert gone > 0
+
+
+def test_migrations(production: Scenario, recording: Recording) -> None:
+    counted = traced(production, "sched_migrate_task")
+    gone = lost(recording, "migrate")
+    missed = skipped(recording, "tracepoint__sched__sched_migrate_task")
+    assert len(recording.records("migrate")) + gone + missed == len(counted)
+    assert gone > 100
+
+
+# Content
+
+
+def test_each_exit_has_its_entry(production: Scenario, recording: Recording) -> None:
+    exits = of(recording.records("exit"), threads(production)["moved"])
+    split = exits[(exits["reason"] == SPLIT_LOCK[0]) & (exits["intr_info"] & 0xFF == SPLIT_LOCK[1])]
+    assert len(split) > 300
+    assert (split["rip"] == production.protocol["guests"]["moved"]["locked_address"]).all()
+    assert (split["guest_ns"] > 0).mean() > 0.99
+    flags = schema.current().enums["exit_flags"].values
+    paired = exits[exits["flags"] & flags["NO_ENTRY"] == 0]
+    assert len(paired) >= len(exits) - 1
+    assert (paired["host_ns"] > 0).all()
+    # It slept most of a millisecond after each, and then the monitor had its turn.
+    assert np.median(split["host_ns"]) == pytest.approx(1.2e6, rel=0.3)
+    assert (split["flags"] & flags["USER"] != 0).mean() > 0.99
+    assert (np.diff(np.sort(exits["ns"]).astype(np.int64)) > 0).all()
+    known = set(split["exit_cpu"].tolist()) | set(split["entry_cpu"].tolist())
+    assert known == {0, 1}
+
+
+def test_exits_of_a_guest_that_counts_its_own(production: Scenario, recording: Recording) -> None:
+    ports = production.protocol["guests"]["ports"]
+    counts = of(recording.records("counts"), threads(production)["ports"])
+    io = counts[counts["reason"] == EXIT_IO]
+    assert abs(int(io["count"].sum()) - ports["io_exits"]) <= 1
+    # The last one was not followed by an entry.
+    assert 0 <= int(io["count"].sum()) - int(io["host_log2"].sum()) <= 1
+    assert (io["vector"] == -1).all()
+    assert (io["isa"] == 1).all()
+    user = of(recording.records("user_exit"), threads(production)["ports"])
+    user = user[user["error"] == 0]
+    assert set(user["reason"].tolist()) == {USER_IO}
+
+
+def test_user_exits_and_signals_of_a_frozen_guest(production: Scenario, recording: Recording) -> None:
+    (tid,) = threads(production)["moved"]
+    user = of(recording.records("user_exit"), [tid])
+    assert len(user) > 300
+    assert set(zip(user["reason"].tolist(), user["error"].tolist(), strict=True)) == {(USER_INTR, -EINTR)}
+    signals = of(recording.records("signal"), [tid])
+    assert {*zip(signals["signal"].tolist(), signals["code"].tolist(), strict=True)} >= {(SIGUSR1, SI_TIMER)}
+    assert (signals["code"] == SI_TIMER).mean() > 0.98
+
+
+def test_migrations_name_who_moved_it(production: Scenario, recording: Recording) -> None:
+    moved = production.protocol["guests"]["moved"]
+    rows = of(recording.records("migrate"), threads(production)["moved"])
+    rows = rows[np.argsort(rows["ns"])]
+    assert len(rows) > 50
+    assert (rows["from_cpu"] != rows["to_cpu"]).all()
+    # Not all: the kernel skips a probe that would run in the middle of another.
+    assert (rows["from_cpu"][1:] == rows["to_cpu"][:-1]).mean() > 0.95
+    assert (rows["by_tgid"] == moved["pid"]).mean() > 0.1
+    traps = of(recording.records("trap"), threads(production)["moved"])
+    assert (traps["enter_cpu"] != traps["exit_cpu"]).sum() > 20
+
+
+def stalls(production: Scenario, recording: Recording, name: str, what: str) -> Any:
+    rows = of_process(recording.records("stall"), production, name)
+    return rows[rows["what"] == schema.current().enums["stall_kind"].values[what]]
+
+
+def of_process(records: Any, production: Scenario, name: str) -> Any:
+    known = production.protocol["guests"].get(name) or production.protocol["lives"][name]
+    return records[records["tgid"] == known["pid"]]
+
+
+def names(recording: Recording) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for update in recording.updates:
+        found = update.get("kvm", {}).get("functions", found)
+    return found
+
+
+def test_whoever_changes_memory_slots_waits(production: Scenario, recording: Recording) -> None:
+    rows = stalls(production, recording, "moved", "SRCU")
+    (tid,) = threads(production)["moved"]
+    assert len(rows) > 10
+    assert (rows["punished_tid"] == tid).all()
+    assert (rows["tid"] != tid).all()
+    callers = {names(recording)[str(caller)] for caller in rows["caller"].tolist()}
+    assert all(re.match(r"kvm_|__kvm_", name) for name in callers), callers
+
+
+def test_whoever_asks_for_registers_waits(production: Scenario, recording: Recording) -> None:
+    rows = stalls(production, recording, "query", "MUTEX")
+    assert len(rows) > 10
+    assert {names(recording)[str(caller)] for caller in rows["caller"].tolist()} == {"kvm_vcpu_ioctl"}
+    assert len(set(rows["lock"].tolist())) == 1
+    assert np.median(rows["end_ns"] - rows["ns"]) > 300_000
+
+
+# Lives and deaths
+
+
+@pytest.mark.parametrize("name", ["first", "exec", "killed"])
+def test_runs_of_a_thread_do_not_overlap(production: Scenario, recording: Recording, name: str) -> None:
+    """The same TID twice: another process of that number; another program in the same process."""
+    traps = of(recording.records("trap"), threads(production)[name])
+    traps = traps[np.argsort(traps["enter_ns"])]
+    assert len(traps) > 100
+    assert (traps["exit_ns"] > traps["enter_ns"]).all()
+    assert (traps["enter_ns"][1:] >= traps["exit_ns"][:-1]).all()
+    assert (traps["sleep_ns"] < traps["exit_ns"] - traps["enter_ns"]).all()
+    assert (traps["exit_ns"] - traps["enter_ns"]).max() < 50_000_000
+    assert (traps["exits"] < 20).all()
+    assert (traps["guest_ns"] < 100_000_000).all()
+    assert set(traps["vcpu"].tolist()) == {0}
+    assert recorded_twice(recording, threads(production)[name]) == (name != "killed")
+
+
+def recorded_twice(recording: Recording, tids: list[int]) -> bool:
+    """Was a thread of that TID met again, long after the first time?"""
+    times = of(recording.records("task"), tids)["ns"].astype(np.int64)
+    return bool(times.max() - times.min() > 300_000_000)
+
+
+def test_the_tid_was_really_used_again(production: Scenario) -> None:
+    lives = production.protocol["lives"]
+    assert lives["again"]["pid"] == lives["first"]["pid"]
+    assert [lives[name]["status"] for name in ("first", "again", "exec", "query")] == [0] * 4
+
+
+def test_a_clock_that_is_set_leaves_wall_times_right(production: Scenario, recording: Recording) -> None:
+    """An hour ahead, between two guests; by the scenario's own look at the clocks."""
+    before, after = production.protocol["clocks"]
+    assert after["realtime_ns"] - before["realtime_ns"] > 3600 * 10**9
+    traps = recording.records("trap")
+    for name, clock in (("killed", before), ("while stopped", after)):
+        times = pd.Series(of(traps, threads(production)[name])["enter_ns"].astype(np.int64))
+        right = times + (clock["realtime_ns"] - clock["monotonic_ns"])
+        wall = frames.wall_clock(recording, times).astype(np.int64)
+        assert (wall - right).abs().max() < 10_000_000
+
+
+# The process that stays
+
+
+def test_the_recorder_is_small_and_has_no_compiler(production: Scenario) -> None:
+    for when in ("before", "after"):
+        resources = production.protocol["resources"][when]
+        assert 10_000 < resources["memory"] <= 60 * 1024
+        assert resources["compiler"] == []
+        assert resources["mode"] == "0o600"
+
+
+def test_the_recorder_has_given_up_its_rights(production: Scenario) -> None:
+    """The lab's perf_event_paranoid is Debian's 3, for which CAP_SYS_ADMIN is needed to attach."""
+    resources = production.protocol["resources"]["after"]
+    assert resources["no new privileges"] == 1
+    held = resources["capabilities"]
+    assert held["CapInh"] == 0
+    for name in ("CapEff", "CapPrm", "CapBnd"):
+        assert {CAPABILITIES.get(bit, bit) for bit in range(64) if held[name] >> bit & 1} == {
+            "CAP_SYS_ADMIN",
+            "CAP_PERFMON",
+            "CAP_BPF",
+        }
+
+
+def test_the_service_manager_is_told(production: Scenario) -> None:
+    first, later = production.protocol["told"]
+    assert first[0].startswith("READY=1\nSTATUS=recording to ")
+    assert 2 <= later.count("WATCHDOG=1") <= 6
+
+
+def test_nothing_stays(production: Scenario) -> None:
+    assert production.protocol["status"] == 0
+    assert production.protocol["left"]["after"] == production.protocol["left"]["before"]
