@@ -19,7 +19,7 @@ TURN_NS = 100_000
 def take_short_turns() -> None:
     """Sets the time slice of this thread to TURN_NS; its priority stays.
 
-    Until its slice is used up a running thread is not preempted (RUN_TO_PARITY, 63304558ba5d). Each wake-up of
+    Until its slice is used up a running thread is not preempted (RUN_TO_PARITY, 63304558ba5d). A wake-up of
     a punished vCPU that meets the recorder on its CPU would be late by that much, and a livelock look milder.
     The slice can be asked for since 6.12 (857b158dc5e8); older kernels take no notice.
     """
