@@ -36,9 +36,9 @@ class Subject:
     vmm: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
-    """One recording, opened."""
+    """One recording, opened; equal to itself only."""
 
     recording: reader.Recording
 

@@ -1,17 +1,56 @@
-"""The analyzers that there are, and how they are run."""
+"""The analyzers that there are, how they are run, and which of them a recording leaves without an answer.
+
+Each is a module with KIND and TITLE (what it looks for, in the plural), NEEDS (what a recording must have,
+see needs.Needs), and find(trace), which gives its findings.
+"""
 
 from types import ModuleType
 
-from sldtrace.analyzers import early_return_loop
+from sldtrace.analyzers import (
+    bus_lock,
+    detection_left_off,
+    early_return_loop,
+    fatal,
+    guest_ac,
+    lock_hold,
+    migration_defeat,
+    needs,
+    penalty_slowdown,
+    semaphore_early_return,
+    semaphore_queue,
+    toggle_storm,
+    user_space,
+)
 from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.needs import Unjudged
 from sldtrace.trace import Trace
 
-ANALYZERS: tuple[ModuleType, ...] = (early_return_loop,)
+ANALYZERS: tuple[ModuleType, ...] = (
+    early_return_loop,
+    semaphore_early_return,
+    user_space,
+    fatal,
+    migration_defeat,
+    semaphore_queue,
+    penalty_slowdown,
+    lock_hold,
+    detection_left_off,
+    toggle_storm,
+    bus_lock,
+    guest_ac,
+)
 
 
 def run(trace: Trace) -> list[Finding]:
-    """The findings of all analyzers, the worst first."""
+    """The findings of all analyzers whose needs are met, the worst first."""
     found: list[Finding] = []
     for analyzer in ANALYZERS:
-        found += analyzer.find(trace)
+        if needs.missing(trace, analyzer.NEEDS) is None:
+            found += analyzer.find(trace)
     return sorted(found, key=lambda finding: finding.severity, reverse=True)
+
+
+def unjudged(trace: Trace) -> list[Unjudged]:
+    """The kinds of finding of which this recording cannot say whether there are any."""
+    reasons = [(analyzer, needs.missing(trace, analyzer.NEEDS)) for analyzer in ANALYZERS]
+    return [Unjudged(analyzer.KIND, analyzer.TITLE, why) for analyzer, why in reasons if why is not None]

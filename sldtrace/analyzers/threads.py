@@ -1,18 +1,24 @@
 """Sums up each thread that trapped: what was watched, also when nothing is wrong."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from sldtrace.analyzers.finding import Finding
 from sldtrace.trace import Trace
 
+BYSTANDER = "bystander"
+"""A thread that traps, and of which there is nothing to say."""
 
-def summary(trace: Trace) -> pd.DataFrame:
+
+def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataFrame:
     """One row a thread, most traps first.
 
     Columns: tgid, tid, vcpu (nullable), guest (bool: False for a program's own split locks), traps,
     early_returns, served (penalties slept through), unpunished (let go at once), fatal (ended by SIGBUS),
     slept_ns, and punished: the share of its time from first to last trap that it slept or waited. What is in
     none of the four was not seen to the end. Then vm, vm_uuid and vmm, which like vcpu are those of its
-    trace.Subject.
+    trace.Subject. With findings also verdict: that of the worst finding of the thread, or BYSTANDER.
     """
     traps = trace.traps
     whole = traps["handled"] & ~traps["early"] & ~traps["return_missed"]
@@ -41,4 +47,12 @@ def summary(trace: Trace) -> pd.DataFrame:
     table["vcpu"] = pd.Series([who.vcpu for who in subjects], dtype="Int64")
     for name in ("vm", "vm_uuid", "vmm"):
         table[name] = [getattr(who, name) for who in subjects]
+    if findings is not None:
+        worst = {
+            (each.subject.tgid, each.subject.tid): each.verdict
+            for each in sorted(findings, key=lambda each: each.severity)
+            if each.subject
+        }
+        keys = table[["tgid", "tid"]].itertuples(index=False, name=None)
+        table["verdict"] = pd.Series([worst.get(key, BYSTANDER) for key in keys], dtype=str)
     return table.sort_values("traps", ascending=False, kind="stable", ignore_index=True)

@@ -63,12 +63,12 @@ def text(file: Path, as_json: bool) -> tuple[str, list["Severity"]]:
     from sldtrace.reporters.style import Style
 
     trace = traces.load(file)
-    findings = catalogue.run(trace)
-    table = threads.summary(trace)
+    findings, unjudged = catalogue.run(trace), catalogue.unjudged(trace)
+    table = threads.summary(trace, findings)
     severities = [finding.severity for finding in findings]
     if as_json:
-        return json.render(trace, findings, table), severities
-    return terminal.render(trace, findings, table, Style.of_stdout()), severities
+        return json.render(trace, findings, table, unjudged), severities
+    return terminal.render(trace, findings, table, Style.of_stdout(), unjudged), severities
 
 
 def _predict(file: Path, changes: tuple[str, ...], as_json: bool) -> None:

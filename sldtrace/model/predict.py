@@ -9,7 +9,7 @@ import numpy as np
 from sldtrace import durations
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.model import profile as profiles
-from sldtrace.model import recorded
+from sldtrace.model import recorded, threshold
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.profile import Profile
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
@@ -29,7 +29,6 @@ DEAF = (
 _SIMULATED_NS = 10_000_000_000
 _LEAST_NS = 250_000_000
 _SIGNALS = 2_000_000
-_SIGMAS = 3
 _FORMS = "timer=20ms, timer=none, mitigate=0, mitigate=1 and fixed-kernel; with commas between, all at once"
 _MITIGATE = re.compile(r"mitigate=([01])")
 
@@ -152,7 +151,7 @@ def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
 
 
 def _verdict(scene: Scene, vcpu: Vcpu, executed: int) -> tuple[str, str]:
-    penalty, source, costs = scene.penalty, vcpu.source, vcpu.costs
+    penalty, source = scene.penalty, vcpu.source
     if not penalty.traps:
         return "yes", "split locks do not trap"
     if penalty.mode == "fatal":
@@ -163,10 +162,7 @@ def _verdict(scene: Scene, vcpu: Vcpu, executed: int) -> tuple[str, str]:
         return "yes", "no signal ends the penalty"
     if source.kind in (Kind.NONE, Kind.ONCE):
         return "yes", "no signal ends the penalty"
-    reach = source.period_ns - costs.entry_ns - costs.trap_ns + costs.wake_ns
-    if source.kind is Kind.PERIODIC:
-        reach -= costs.wake_ns + costs.outside_ns
-    slack = _SIGMAS * source.jitter_ns
+    reach, slack = threshold.reach_ns(source, vcpu.costs), threshold.slack_ns(source)
     when = f"a signal {_ms(reach)} ms into the sleep"
     if reach - slack >= penalty.alive_ns:
         return "yes", f"{when} is too late to end it early ({_ms(penalty.alive_ns)} ms)"

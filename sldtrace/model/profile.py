@@ -56,8 +56,19 @@ def of(trace: Trace, most: int) -> list[Profile]:
     found = []
     for tgid, tid in ranked.itertuples(index=False):
         rows = threads.get_group((tgid, tid)).sort_values("enter_ns", kind="stable")
-        to_it = (sent["tid"] == tid) | ((sent["tid"] == 0) & (sent["tgid"] == tgid))
-        found.append(_profile(rows, sent[to_it]))
+        found.append(_profile(rows, _to(sent, int(tgid), int(tid))))
+    return found
+
+
+def of_thread(trace: Trace, rows: pd.DataFrame) -> Profile:
+    """The profile of one thread by these of its traps, in order of time and at least one."""
+    sent = _to(trace.recording.records("signal"), int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
+    first, last = rows["enter_ns"].min(), rows["exit_ns"].max()
+    return _profile(rows, sent[(sent["ns"] >= first) & (sent["ns"] <= last)])
+
+
+def _to(sent: Records, tgid: int, tid: int) -> Records:
+    found: Records = sent[(sent["tid"] == tid) | ((sent["tid"] == 0) & (sent["tgid"] == tgid))]
     return found
 
 

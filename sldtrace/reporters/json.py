@@ -1,12 +1,15 @@
 """The report for programs: the same findings and numbers as one JSON object."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from sldtrace import levels
+from sldtrace.analyzers import limits
 from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.needs import Unjudged
 from sldtrace.reporters import excerpt
 from sldtrace.reporters.accounts import account, others
 from sldtrace.trace import Trace
@@ -15,7 +18,9 @@ LONGEST = 100
 """So many waits for punished vCPUs are listed, the longest ones."""
 
 
-def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
+def render(
+    trace: Trace, findings: list[Finding], threads: pd.DataFrame, unjudged: Sequence[Unjudged] = ()
+) -> str:
     """One object, described in docs/report.md; times in ns.
 
     Only ASCII is written, so that no name in it can do anything to a terminal.
@@ -42,6 +47,8 @@ def render(trace: Trace, findings: list[Finding], threads: pd.DataFrame) -> str:
             "levels": [vars(stretch) for stretch in levels.stretches(trace)],
         },
         "findings": [_finding(trace, finding) for finding in findings],
+        "unjudged": [vars(each) for each in unjudged],
+        "limits": limits.of(trace),
         "threads": _records(threads),
         "exits": _records(trace.exit_counts),
         "user_exits": _records(_together(trace.user_exits, ["tgid", "tid", "name"])),
@@ -66,19 +73,21 @@ def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
         "kind": finding.kind,
         "severity": finding.severity.name.lower(),
         "verdict": finding.verdict,
-        "subject": vars(finding.subject),
-        "rip": f"{finding.rip:#x}",
+        "subject": vars(finding.subject) if finding.subject else None,
+        "headline": finding.headline,
+        "rip": None if finding.rip is None else f"{finding.rip:#x}",
         "start_ns": finding.start_ns,
         "end_ns": finding.end_ns,
         "start_wall_ns": trace.wall_ns(finding.start_ns),
         "end_wall_ns": trace.wall_ns(finding.end_ns),
+        "ongoing": finding.ongoing,
+        "confidence": finding.confidence.name.lower(),
+        "because": finding.because,
+        "intervals": [vars(interval) for interval in finding.intervals],
+        "facts": [vars(fact) for fact in finding.facts],
         "numbers": finding.numbers,
         "cause": finding.cause,
         "remedies": [vars(remedy) for remedy in finding.remedies],
-        "evidence": _records(_raw(finding.evidence)),
+        "evidence_kind": finding.evidence_kind,
+        "evidence": _records(excerpt.chosen(finding.evidence)),
     }
-
-
-# The same rows as in the report for people, but the numbers as recorded.
-def _raw(evidence: pd.DataFrame) -> pd.DataFrame:
-    return excerpt.chosen(evidence).drop(columns=["chain", "lasted_ns"], errors="ignore")

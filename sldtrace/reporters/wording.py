@@ -5,27 +5,30 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sldtrace.escape import escape
+from sldtrace.phrases import length, percent, plural, thread
 
 if TYPE_CHECKING:
     from sldtrace.reporters.style import Style
-    from sldtrace.trace import Subject, Trace
+    from sldtrace.trace import Trace
+
+__all__ = [
+    "SIMULATED",
+    "cost",
+    "fill",
+    "host",
+    "length",
+    "moment",
+    "percent",
+    "plural",
+    "thread",
+    "utc",
+]
 
 SIMULATED = "SIMULATED: made by sldtrace simulate, not recorded on any host"
 """The first line of every report of such a recording."""
 
 
 _TAIL_NS = 2_000_000_000  # the beginning and the end of a recording, in which its cost is never measured
-
-
-def length(ns: int) -> str:
-    """A length of time with three significant digits: 5.76 us, 972 us, 12 ms, 1.98 s, 205 s."""
-    for unit, size in (("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)):
-        if abs(ns) < 999.5 * size or unit == "s":
-            value = ns / size
-            break
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    text = f"{value:,.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
 
 
 def moment(trace: "Trace", monotonic_ns: int, date: bool = True) -> str:
@@ -40,27 +43,6 @@ def utc(wall_ns: int, date: bool = True) -> str:
     """ns since 1970 as a date and time in UTC with milliseconds."""
     when = datetime.fromtimestamp(wall_ns / 1e9, UTC)
     return when.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{when.microsecond // 1000:03} UTC"
-
-
-def thread(who: "Subject") -> str:
-    """`VM web01 (qemu, PID 182, TID 183)`; `python3 (PID 182)` of no known VM. The TID only if it differs."""
-    which = f"PID {who.tgid}" if who.tid == who.tgid else f"PID {who.tgid}, TID {who.tid}"
-    if who.vm:
-        return f"VM {who.vm} ({who.vmm or who.process or 'unknown VMM'}, {which})"
-    return f"{who.process or 'a process'} ({which})"
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 trap`, `2,000 traps`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def percent(part: float, whole: float) -> str:
-    """A share: `0.46 %`, `99.8 %`; `0 %` of nothing."""
-    share = 100 * part / whole if whole else 0
-    digits = 1 if share >= 10 else 2 if share >= 0.1 else 4
-    text = f"{share:.{digits}f}".rstrip("0").rstrip(".")
-    return f"{text} %"
 
 
 def host(trace: "Trace") -> list[str]:

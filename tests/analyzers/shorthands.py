@@ -3,16 +3,24 @@
 from pathlib import Path
 from typing import Any
 
-from sldtrace.analyzers import early_return_loop
+from sldtrace.analyzers import early_return_loop, semaphore_early_return, user_space
 from sldtrace.analyzers.finding import Finding
+from sldtrace.trace import Trace
 from tests.analyzers.synthetic import Row, trace
 
 OTHER_RIP = 0x9000
 
 
+def loops_of(recorded: Trace) -> list[Finding]:
+    """What the three analyzers of loops find in it, the longest first."""
+    analyzers = (early_return_loop, semaphore_early_return, user_space)
+    found = [finding for analyzer in analyzers for finding in analyzer.find(recorded)]
+    return sorted(found, key=lambda finding: finding.numbers["longest_ns"], reverse=True)
+
+
 def find(folder: Path, rows: list[Row], **rest: Any) -> list[Finding]:
-    """What the analyzer finds in a recording of these rows."""
-    return early_return_loop.find(trace(folder, rows, **rest))
+    """What the analyzers of loops find in a recording of these rows."""
+    return loops_of(trace(folder, rows, **rest))
 
 
 def one(folder: Path, rows: list[Row], **rest: Any) -> Finding:

@@ -173,6 +173,40 @@ def step(at_ns: int, level: str, previous: str, reason: str, measured: int = 0, 
     }
 
 
+def exited(at_ns: int, reason: int = 0, vector: int = -1, host_ns: int = MS, **fields: Any) -> Row:
+    """One VM exit of Intel's, by itself."""
+    return {
+        "ns": START_NS + at_ns,
+        "guest_ns": 6_000,
+        "host_ns": host_ns,
+        "rip": RIP,
+        "reason": reason,
+        "intr_info": 0x8000_0300 | vector if vector >= 0 else 0,
+        "tgid": VMM,
+        "tid": VCPU,
+        "isa": schema.current().enums["isa"].values["VMX"],
+    } | fields
+
+
+def moved(at_ns: int, from_cpu: int, to_cpu: int, **fields: Any) -> Row:
+    """A move of the vCPU thread, by a thread of its VMM."""
+    row = {"ns": START_NS + at_ns, "tgid": VMM, "tid": VCPU, "by_tgid": VMM, "by_tid": 300}
+    return row | {"from_cpu": from_cpu, "to_cpu": to_cpu} | fields
+
+
+def waited(at_ns: int, length_ns: int, what: str = "SRCU", **fields: Any) -> Row:
+    """A wait of another thread of the VMM for the punished vCPU."""
+    kinds = schema.current().enums["stall_kind"].values
+    row = {"ns": START_NS + at_ns, "end_ns": START_NS + at_ns + length_ns, "tgid": VMM, "tid": 300}
+    return row | {"what": kinds[what], "caller": 0x1B3A, "punished_tid": VCPU} | fields
+
+
+def signalled(at_ns: int, **fields: Any) -> Row:
+    """A signal to the vCPU thread, by a POSIX timer."""
+    row = {"ns": START_NS + at_ns, "tgid": VMM, "tid": VCPU, "signal": SIGUSR1}
+    return row | {"code": int(Code.SI_TIMER)} | fields
+
+
 def array(kind: str, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
     """The rows as records; fields that are not named are 0."""
     given = list(rows)

@@ -7,6 +7,7 @@ import pytest
 
 from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Severity
+from sldtrace.analyzers.needs import Needs
 from tests.analyzers.synthetic import LONGEST, lasting, trace
 
 
@@ -27,6 +28,7 @@ def test_the_worst_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     # The order is the catalogue's own, whatever the order in which an analyzer gives them.
     backwards = ModuleType("backwards")
     backwards.find = lambda trace: found[::-1]  # type: ignore[attr-defined]
+    backwards.NEEDS = Needs(("trap",))  # type: ignore[attr-defined]
     monkeypatch.setattr(catalogue, "ANALYZERS", (backwards,))
     assert catalogue.run(recorded) == found
 

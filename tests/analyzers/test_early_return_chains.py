@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sldtrace.analyzers import early_return_loop
+from sldtrace.analyzers import loops
 from sldtrace.model import penalty
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one
 from tests.analyzers.synthetic import (
@@ -42,7 +42,7 @@ KERNEL = penalty.of("6.12", TICK)
 def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
     """How many traps each chain has, in order of their beginning."""
     made = trace(folder, rows, **rest)
-    table = early_return_loop.chains(made.traps, made.detection, made.core, KERNEL)
+    table = loops.chains(made.traps, made.detection, made.core, KERNEL)
     assert set(table.columns) == {*made.traps.columns, "chain"}
     by_chain = table.groupby("chain")["enter_ns"]
     return [int(size) for _, size in sorted(zip(by_chain.min(), by_chain.size(), strict=True))]
@@ -384,9 +384,7 @@ def test_any_sequence_agrees_with_a_plain_walk(
     table = table.astype(dict.fromkeys(columns, "int64") | {"early": "bool", "msr_watched": "bool"})
     detection = pd.DataFrame(sorted(moments), columns=["ns", "cpu", "on"])
     detection["value"] = (detection["on"].astype("uint64") * DETECT).astype("uint64")
-    found = early_return_loop.in_loops(
-        early_return_loop.chains(table, detection, lambda cpu: cpu, KERNEL), KERNEL
-    )
+    found = loops.in_loops(loops.chains(table, detection, lambda cpu: cpu, KERNEL), KERNEL)
     lengths: dict[Any, list[int]] = {}
     for (tgid, tid, rip, _), group in found.groupby(["tgid", "tid", "rip", "chain"]):
         assert group["lasted_ns"].nunique() == 1

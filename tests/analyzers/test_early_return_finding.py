@@ -287,5 +287,5 @@ def test_a_length_that_is_assumed_is_said_to_be(tmp_path: Path, release: str, kn
 
 
 def test_the_declared_needs_are_kinds_of_record() -> None:
-    for kind in early_return_loop.NEEDS:
+    for kind in early_return_loop.NEEDS.records:
         assert frames.columns(kind)

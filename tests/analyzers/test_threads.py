@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.analyzers import threads
+from sldtrace.analyzers import catalogue, threads
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
@@ -16,6 +16,7 @@ from tests.analyzers.synthetic import (
     VMM,
     early,
     interrupted,
+    loop,
     served,
     task,
     trace,
@@ -129,3 +130,11 @@ def test_who_it_is(tmp_path: Path) -> None:
     assert table["vm"].tolist() == ["web01", "web01", ""]
     assert table["vm_uuid"].tolist() == ["0f", "0f", ""]
     assert table["vmm"].tolist() == ["qemu", "qemu", ""]
+
+
+def test_the_verdict_of_each_thread(tmp_path: Path) -> None:
+    rows = [*loop(200), served(0, tid=301), served(400 * MS, tid=301)]
+    recorded = trace(tmp_path, rows)
+    table = threads.summary(recorded, catalogue.run(recorded)).set_index("tid")
+    assert table["verdict"].to_dict() == {VCPU: "livelock", 301: "bystander"}
+    assert "verdict" not in threads.summary(recorded).columns

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sldtrace import trace as traces
-from sldtrace.analyzers import early_return_loop
 from sldtrace.capture import detector
 from sldtrace.capture.detector import Detector, Loop
 from sldtrace.model import penalty
 from sldtrace.trace import Trace
+from tests.analyzers.shorthands import loops_of
 from tests.analyzers.synthetic import (
     BLIND,
     EARLY,
@@ -63,7 +63,7 @@ def offline(recorded: Trace) -> dict[tuple[int, int, int], dict[str, object]]:
                 for name in ("guest", "loops", "in_loops_ns", "longest_ns", "early_returns")
             },
         }
-        for found in early_return_loop.find(recorded)
+        for found in loops_of(recorded)
     }
 
 

@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sldtrace import cli, trace
-from sldtrace.analyzers import early_return_loop
 from sldtrace.commands.report import report
 from sldtrace.commands.simulate import simulate
 from sldtrace.errors import UsageError
 from sldtrace.trace import Trace
+from tests.analyzers.shorthands import loops_of
 
 
 def run(folder: Path, *options: str) -> Trace:
@@ -57,7 +57,7 @@ def test_no_kernel_log_belongs_to_it(tmp_path: Path, capsys: Any) -> None:
 def test_a_default_simulation_is_a_livelock(tmp_path: Path) -> None:
     made = run(tmp_path, "-d", "2s")
     assert made.recording.warnings == []
-    (finding,) = early_return_loop.find(made)
+    (finding,) = loops_of(made)
     assert finding.verdict == "livelock"
     assert finding.numbers["exits"] == made.traps["exits"].iloc[1:].sum()
     assert finding.numbers["period_ns"] == pytest.approx(1e6, rel=0.05)
@@ -66,7 +66,7 @@ def test_a_default_simulation_is_a_livelock(tmp_path: Path) -> None:
 
 def test_the_other_remedies_work_on_it(tmp_path: Path) -> None:
     for options in (("--timer", "20ms"), ("--mitigate", "0"), ("--timer", "none")):
-        assert early_return_loop.find(run(tmp_path, "-d", "2s", *options)) == []
+        assert loops_of(run(tmp_path, "-d", "2s", *options)) == []
 
 
 def test_records_agree_with_each_other(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_programs_have_no_vcpu(tmp_path: Path) -> None:
     made = run(tmp_path, "--program", "-d", "1s")
     assert made.traps["vcpu"].isna().all()
     assert not made.traps["guest"].any()
-    (finding,) = early_return_loop.find(made)
+    (finding,) = loops_of(made)
     assert not finding.numbers["guest"]
 
 

@@ -15,6 +15,7 @@ from sldtrace.recording.writer import Writer
 from sldtrace.reporters import json, terminal
 from sldtrace.reporters.style import Style
 from sldtrace.trace import Trace
+from tests.analyzers.simulated import simulated
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
@@ -29,13 +30,17 @@ from tests.analyzers.synthetic import (
     closing,
     counted,
     early,
+    exited,
     facts,
     loop,
     served,
+    signalled,
     step,
     task,
     trace,
     unpunished,
+    waited,
+    window,
 )
 
 DATA = Path(__file__).parent / "data"
@@ -151,21 +156,79 @@ def detail(folder: Path) -> Trace:
     return trace(folder, rows, opening=opening, tasks=tasks, lost=lost, ended=ended, more=more)
 
 
+def model(*options: str) -> Callable[[Path], Trace]:
+    """A recording of the model: the lab's are large, or it cannot do that."""
+    return lambda folder: simulated(folder, *options)
+
+
+def phases(folder: Path) -> Trace:
+    """A loop, seconds in which the guest gets on, and the loop again; signals and exits were recorded."""
+    rows = [*loop(1300), *(served(index * 50 * MS) for index in range(27, 80)), *loop(300, 4_500 * MS)]
+    sent = [signalled(index * MS - 70_000) for index in range(1, 300)]
+    exits = [exited(index * MS - 10_000, vector=17) for index in range(1, 300)]
+    exits += [exited(index * 4 * MS - 20_000, 1, rip=0x9000 + index % 2) for index in range(1, 70)]
+    return trace(folder, rows, tasks=[task(VMM, b"qemu-system-x86")], more={"signal": sent, "exit": exits})
+
+
+def locks(folder: Path) -> Trace:
+    """Threads that wait for a punished vCPU; bus locks of another, and alignment checks of a third."""
+    rows = [served(index * 400 * MS) for index in range(10)]
+    stalls = [waited(index * 400 * MS + MS, 12 * MS) for index in range(5)]
+    stalls += [waited(index * 400 * MS + 2 * MS, 6 * MS, "MUTEX", tid=301) for index in range(3)]
+    counts = [
+        counted(74, 12_000, {12: 12_000}, tid=VCPU + 1, vcpu=1),
+        counted(0, 500, {12: 500}, tid=VCPU + 2, vcpu=2, vector=17),
+    ]
+    exits = [exited(index * MS, vector=17, tid=VCPU + 2, vcpu=2, host_ns=4_000) for index in range(20)]
+    opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots"}})
+    more = {"stall": stalls, "counts": counts, "exit": exits}
+    return trace(folder, rows, opening=opening, tasks=[task(VMM, b"qemu-system-x86")], more=more)
+
+
+def storm(folder: Path) -> Trace:
+    """Somebody switches detection on again a millisecond after each penalty."""
+    rows = [served(index * 250 * MS) for index in range(20)]
+    ends = [row["exit_ns"] - START_NS for row in rows]
+    writes = [write for end in ends for write in window(end, end + MS)]
+    return trace(folder, rows, tasks=[task(VMM, b"qemu-system-x86")], detection=writes)
+
+
+def amd(folder: Path) -> Trace:
+    """A host on which nobody can be punished, and whose VM exits were not watched."""
+    opening = facts(cpu={"vendor": "AuthenticAMD", "model": "AMD EPYC 9575F 64-Core Processor"})
+    return trace(folder, opening=opening, more={"detail": [step(0, "TRAPS", "TRAPS", "START")]})
+
+
+_FOUR = ("--vcpus", "4", "--cpus", "4")
+
 CASES: dict[str, Callable[[Path], Trace]] = {
     "livelock": livelock,
     "bystanders": bystanders,
     "losses": losses,
     "kept": kept,
     "detail": detail,
+    "phases": phases,
+    "locks": locks,
+    "storm": storm,
+    "amd": amd,
+    "semaphore": model("--timer", "17ms", *_FOUR, "-d", "5s"),
+    "program": model("--timer", "1ms", "--program", "-d", "500ms"),
+    "fatal": model("--mode", "fatal", "-d", "1s"),
+    "migration": model("--timer", "none", "--migrate", "1ms", "--cpus", "2", "-d", "1s"),
+    "queue": model("--timer", "none", *_FOUR, "-d", "1s"),
+    "slowed": model("--timer", "20ms", "-d", "1s"),
+    "left-off": model("--mitigate", "0", *_FOUR, "-d", "1s"),
 }
 
 
 def reports(recorded: Trace) -> dict[str, str]:
     """The report in every form, by the ending of its file."""
-    findings, table = catalogue.run(recorded), threads.summary(recorded)
+    findings = catalogue.run(recorded)
+    table = threads.summary(recorded, findings)
+    unjudged = catalogue.unjudged(recorded)
     return {
-        "txt": terminal.render(recorded, findings, table, Style(WIDTH)),
-        "json": json.render(recorded, findings, table) + "\n",
+        "txt": terminal.render(recorded, findings, table, Style(WIDTH), unjudged),
+        "json": json.render(recorded, findings, table, unjudged) + "\n",
     }
 
 

@@ -23,8 +23,19 @@ def test_nothing_else_is_kept() -> None:
 @pytest.mark.parametrize(
     ("name", "headline", "verdicts"),
     [
-        ("livelock", "LIVELOCK: vCPU 0 of VM web01 (qemu, PID 200, TID 201) ", ["livelock"]),
-        ("bystanders", "NO LOOP FOUND, ", []),
+        ("livelock", "LIVELOCK: vCPU 0 of VM web01 (qemu, PID 200, TID 201) ", ["livelock", "slowed"]),
+        ("bystanders", "SLOWED: ", ["slowed"]),
+        ("phases", "LIVELOCK: ", ["livelock"]),
+        ("locks", "LOCK HELD: ", ["lock held", "bus locks", "lock held", "guest's own #AC"]),
+        ("storm", "TOGGLE STORM: ", ["toggle storm", "slowed"]),
+        ("amd", "NOTHING FOUND: ", []),
+        ("semaphore", "SIMULATED: ", ["livelock", "livelock", "slowed", "slowed"]),
+        ("program", "SIMULATED: ", ["livelock"]),
+        ("fatal", "SIMULATED: ", ["killed"]),
+        ("migration", "SIMULATED: ", ["punished for nothing"]),
+        ("queue", "SIMULATED: ", ["queue"]),
+        ("slowed", "SIMULATED: ", ["slowed"]),
+        ("left-off", "SIMULATED: ", ["detection left off"]),
         ("losses", "HELD UP: a thread of a process (PID 200, TID 201) ", ["held up"]),
     ],
 )

@@ -170,7 +170,7 @@ def test_nobody_trapped(tmp_path: Path) -> None:
 
 
 def test_what_became_of_harmless_traps(tmp_path: Path) -> None:
-    rows = [served(0), served(30 * MS), early(60 * MS), unpunished(200 * MS)]
+    rows = [served(0), served(600 * MS), early(1_200 * MS), unpunished(2_000 * MS)]
     text = flowing(render(trace(tmp_path, rows)))
     assert "Watched for 10 s: 4 split-lock traps of 1 thread." in text
     assert "2 slept the penalty to the end" in text
@@ -182,13 +182,10 @@ def test_what_became_of_harmless_traps(tmp_path: Path) -> None:
     assert "2 were let go at once, unpunished. 2 were cut short by a signal, not in a loop." in text
 
 
-def test_what_became_of_traps_of_mode_fatal_and_of_those_that_were_not_seen_to_the_end(
-    tmp_path: Path,
-) -> None:
+def test_what_became_of_traps_that_were_not_seen_to_the_end(tmp_path: Path) -> None:
     missed = served(200 * MS, flags=EARLY & ~FLAGS["MSR_WATCHED"] | FLAGS["RETURN_MISSED"] | GUEST)
-    fatal = [unpunished(index * MS, flags=GUEST | FLAGS["MSR_WATCHED"]) for index in range(3)]
-    text = flowing(render(trace(tmp_path, [*fatal, missed])))
-    assert "4 split-lock traps of 1 thread. 3 ended in SIGBUS (split_lock_detect=fatal). Of 1 it was" in text
+    text = flowing(render(trace(tmp_path, [missed])))
+    assert "1 split-lock trap of 1 thread. Of 1 it was" in text
     assert "let go at once" not in text
 
 
@@ -290,8 +287,8 @@ def test_a_thread_that_sleeps_for_a_twentieth_of_its_time_is_no_clean_bill(
 ) -> None:
     """A penalty of the synthetic host sleeps 13 ms."""
     text = render(trace(tmp_path, [served(index * period_ns) for index in range(count)]))
-    assert text.startswith("NO LOOP FOUND, but threads are slowed" if slowed else "NOTHING FOUND: ")
-    assert ("of its time in penalties, but got through each of them" in flowing(text)) == slowed
+    assert text.startswith("SLOWED: " if slowed else "NOTHING FOUND: ")
+    assert ("of its time in penalties, but got through" in flowing(text)) == slowed
 
 
 def test_what_was_counted_and_is_nowhere_is_no_clean_bill(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""Finds threads of a VMM that wait inside KVM for a vCPU which sleeps its penalty.
+
+A vCPU is punished inside KVM_RUN: it holds vcpu->mutex, and is a reader of kvm->srcu
+(Documentation/virt/kvm/ locking.rst). Whoever wants the one, or synchronises the other (a change of memory
+slots does), waits until the penalty is over. What is shorter than a jiffy is no penalty: its sleep is whole
+jiffies.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sldtrace.analyzers import remedies
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
+from sldtrace.analyzers.needs import Needs
+from sldtrace.escape import escape
+from sldtrace.model import penalty as kernel_penalty
+from sldtrace.model.penalty import Penalty
+from sldtrace.phrases import length, percent, plural
+from sldtrace.trace import Trace
+
+KIND = "lock-hold"
+TITLE = "threads that wait for a punished vCPU"
+NEEDS = Needs(("trap", "stall"))
+
+_LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
+
+
+def find(trace: Trace) -> list[Finding]:
+    """One finding for each punished vCPU and lock, the longest wait in all first."""
+    penalty = kernel_penalty.of_facts(trace.facts)
+    rows = trace.stalls
+    rows = rows[rows["waited_ns"] >= penalty.tick_ns]
+    by = ["tgid", "punished_tid", "what"]
+    parts = rows.groupby(by, sort=False, observed=True)
+    found = [_finding(trace, penalty, part) for _, part in parts]
+    return sorted(found, key=lambda finding: finding.numbers["waited_ns"], reverse=True)
+
+
+def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
+    tgid, punished = int(rows["tgid"].iloc[0]), int(rows["punished_tid"].iloc[0])
+    traps = trace.traps[trace.traps["tid"] == punished]
+    known = traps["vcpu"].dropna()
+    lock = _LOCKS.get(str(rows["what"].iloc[0]), "a lock")
+    waited, longest = int(rows["waited_ns"].sum()), int(rows["waited_ns"].max())
+    meanwhile = int(_punished_ns(rows, traps).sum())
+    callers = _callers(trace, rows)
+    numbers: dict[str, Any] = {
+        "waits": len(rows),
+        "threads": int(rows["tid"].nunique()),
+        "waited_ns": waited,
+        "longest_ns": longest,
+        "punished_meanwhile_ns": meanwhile,
+        "interrupted": int((rows["result"] < 0).sum()),
+        "lock": str(rows["what"].iloc[0]),
+        "callers": callers,
+    }
+    sure = 2 * meanwhile >= waited
+    return Finding(
+        kind=KIND,
+        severity=Severity.WARNING if longest >= penalty.shortest_sleep_ns else Severity.NOTICE,
+        verdict="lock held",
+        subject=trace.subject(tgid, punished, int(known.iloc[0]) if len(known) else None),
+        headline=f"holds {lock} while it is punished: {plural(numbers['threads'], 'thread')} waited for it",
+        rip=None,
+        start_ns=int(rows["ns"].min()),
+        end_ns=int(rows["end_ns"].max()),
+        ongoing=False,
+        confidence=Confidence.CERTAIN if sure else Confidence.POSSIBLE,
+        because=f"it was in penalties for {percent(meanwhile, waited)} of the time that was waited",
+        cause=(
+            "A vCPU sleeps its penalty inside KVM_RUN, with vcpu->mutex held and as a reader of kvm->srcu. "
+            f"Who needs {lock} waits for the end of the penalty, {length(penalty.shortest_sleep_ns)} and "
+            "more: the VMM stands still there, and with it perhaps its devices, migration or monitor."
+        ),
+        facts=[
+            Fact(
+                "waited",
+                f"{plural(len(rows), 'time')}, {length(waited)} in all, at most {length(longest)}",
+                {name: numbers[name] for name in ("waits", "waited_ns", "longest_ns")},
+            ),
+            Fact(
+                "in",
+                ", ".join(f"{name} ({count:,})" for name, count in callers.items()),
+                {"callers": callers},
+            ),
+        ],
+        numbers=numbers,
+        remedies=[
+            remedies.align(guest=True),
+            *remedies.no_penalty(trace, penalty),
+            remedies.no_detection(),
+        ],
+        evidence=rows,
+        evidence_kind="stall",
+    )
+
+
+# How much of each wait the thread spent in traps.
+def _punished_ns(rows: pd.DataFrame, traps: pd.DataFrame) -> npt.NDArray[np.int64]:
+    begin, end = traps["enter_ns"].to_numpy(), traps["exit_ns"].to_numpy()
+    if not len(begin):
+        return np.zeros(len(rows), np.int64)
+    lengths = np.concatenate([[0], np.cumsum(end - begin)])
+
+    def until(ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        number = np.searchsorted(begin, ns, "right")
+        over = np.maximum(end[np.maximum(number - 1, 0)] - ns, 0)
+        spent: npt.NDArray[np.int64] = lengths[number] - np.where(number > 0, over, 0)
+        return spent
+
+    return until(rows["end_ns"].to_numpy()) - until(rows["ns"].to_numpy())
+
+
+def _callers(trace: Trace, rows: pd.DataFrame) -> dict[str, int]:
+    counts = rows["caller"].value_counts(sort=True)
+    names = [trace.text("kvm", "functions", str(each), otherwise=f"kvm+{each:#x}") for each in counts.index]
+    return {escape(name, 64): int(count) for name, count in zip(names, counts, strict=True)}

@@ -1,0 +1,268 @@
+"""Loops of early returns of all threads: their traps, phases and numbers, and what kind of finding they are.
+
+The rule is in sldtrace.rules.early_returns, which the recorder applies too. Three analyzers share what is
+here: guests' loops in the sleep, those in the semaphore behind it, and those of programs. They are told
+apart because what is to be changed differs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sldtrace.analyzers import progress, signal_owner
+from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
+from sldtrace.analyzers.once import per_trace
+from sldtrace.host import signals
+from sldtrace.model import penalty as kernel_penalty
+from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.phrases import length, ms, plural
+from sldtrace.rules import early_returns as rule
+from sldtrace.trace import Trace
+
+SLEEP, SEMAPHORE, PROGRAM = rule.KIND, "semaphore-early-return", "user-space-split-lock"
+"""The kinds of finding that a loop can be."""
+
+SIGNAL_PROBE = "signal:signal_generate"
+
+_HEALTHY_PENALTIES = 8  # so long without a loop is a phase of its own
+
+
+@dataclass(frozen=True)
+class Loops:
+    """All loops of one thread at one address: rows, of `in_loops`; same: all its traps meanwhile."""
+
+    trace: Trace
+    penalty: Penalty
+    kind: str
+    rows: pd.DataFrame
+    same: pd.DataFrame
+    numbers: dict[str, Any]
+
+
+@per_trace
+def of(trace: Trace) -> list[Loops]:
+    """The loops of each thread and address, those with the longest first."""
+    penalty = kernel_penalty.of_facts(trace.facts)
+    rows = in_loops(chains(trace.traps, trace.detection, trace.core, penalty), penalty)
+    threads = dict(list(trace.traps.groupby(["tgid", "tid"], sort=False))) if len(rows) else {}
+    found = []
+    for (tgid, tid, _), group in rows.groupby(["tgid", "tid", "rip"], sort=False):
+        traps = threads[tgid, tid]
+        same = traps[traps["enter_ns"].between(group["enter_ns"].min(), group["exit_ns"].max())]
+        kind, numbers = _kind(group), _numbers(trace, penalty, group, same)
+        if kind == SEMAPHORE:
+            numbers |= _at_semaphore(trace, penalty, group)
+        found.append(Loops(trace, penalty, kind, group, same, numbers))
+    return sorted(found, key=lambda loops: loops.numbers["longest_ns"], reverse=True)
+
+
+def chains(
+    traps: pd.DataFrame, detection: pd.DataFrame, core: Callable[[int], int], penalty: Penalty
+) -> pd.DataFrame:
+    """The early traps, by thread and time, with the number of their chain in `chain`.
+
+    detection: writes of MSR_TEST_CTRL; core: of a CPU, which shares that MSR with its sibling. Where the
+    MSR was not watched, less than a penalty may have passed since the thread's last trap.
+    """
+    rows = traps.sort_values(["tgid", "tid", "enter_ns"], kind="stable", ignore_index=True)
+    same = as_before(rows["tgid"]) & as_before(rows["tid"])
+    since = rows["exit_ns"].shift(fill_value=0).to_numpy()
+    enter = rows["enter_ns"].to_numpy()
+    opened = rule.Windows().opened(
+        rows["enter_cpu"].map(core).to_numpy(np.int64),
+        since,
+        enter,
+        detection["cpu"].map(core).to_numpy(np.int64),
+        detection["ns"].to_numpy(),
+        (detection["value"].to_numpy() & rule.DETECT) != 0,
+    )
+    watched = rows["msr_watched"].to_numpy()
+    known = watched & np.concatenate([watched[:1], watched[:-1]])
+    is_early = rows["early"].to_numpy()
+    stretch = rule.breaks(penalty, same, is_early, known, since, enter, opened).cumsum()
+    early = rows.assign(stretch=stretch)[is_early]
+    number = early.groupby(["stretch", "rip"], sort=False).ngroup()
+    early = early.assign(chain=number).drop(columns="stretch")
+    return early.sort_values(["chain", "enter_ns"], kind="stable", ignore_index=True)
+
+
+def as_before(column: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
+    """For each value: is it that of the row before?
+
+    Not by `shift`, which makes floats of integers: two addresses in the kernel's half may then look alike.
+    """
+    values = column.to_numpy()
+    same: npt.NDArray[np.bool_] = np.zeros(len(values), bool)
+    same[1:] = values[1:] == values[:-1]
+    return same
+
+
+def in_loops(rows: pd.DataFrame, penalty: Penalty) -> pd.DataFrame:
+    """Those rows of `chains` whose chain has outlasted a whole penalty; `lasted_ns` is the chain's length."""
+    by_chain = rows.groupby("chain")
+    lasted = by_chain["exit_ns"].transform("max") - by_chain["enter_ns"].transform("min")
+    count = by_chain["enter_ns"].transform("size")
+    return rows.assign(lasted_ns=lasted)[rule.is_loop(count, lasted, penalty)]
+
+
+# Most of its early returns decide: where signals come in time to end the wait, some end the sleep as well.
+def _kind(rows: pd.DataFrame) -> str:
+    if not rows["guest"].iloc[0]:
+        return PROGRAM
+    waited = int((rows["semaphore_result"] < 0).sum())
+    return SEMAPHORE if 2 * waited > len(rows) else SLEEP
+
+
+def _numbers(trace: Trace, penalty: Penalty, rows: pd.DataFrame, same: pd.DataFrame) -> dict[str, Any]:
+    loops = rows.drop_duplicates("chain")["lasted_ns"]
+    return {
+        "guest": bool(rows["guest"].iloc[0]),
+        "loops": len(loops),
+        "in_loops_ns": int(loops.sum()),
+        "longest_ns": int(loops.max()),
+        "traps": len(same),
+        "early_returns": int(same["early"].sum()),
+        "semaphore_early_returns": int((same["semaphore_result"] < 0).sum()),
+        "slept_median_ns": int(rows["sleep_ns"].median()),
+        "dead_ns": penalty.dead_ns,
+        "alive_ns": penalty.alive_ns,
+        "sleep_shortest_ns": penalty.shortest_sleep_ns,
+        "sleep_longest_ns": penalty.longest_sleep_ns,
+        **progress.numbers(trace, penalty, rows, same),
+        **signal_owner.numbers(trace, penalty, same),
+    }
+
+
+def _at_semaphore(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> dict[str, Any]:
+    # Who waits behind all the others waits for each of them once: the semaphore is handed over in turn.
+    traps = trace.traps
+    meanwhile = traps["enter_ns"].between(rows["enter_ns"].min(), rows["exit_ns"].max())
+    others = meanwhile & (traps["tid"] != rows["tid"].iloc[0]) & (traps["slept"] | traps["waited"])
+    count = len(traps.loc[others, ["tgid", "tid"]].drop_duplicates())
+    longest = penalty.longest_sleep_ns + count * (WINDOW_JIFFIES + 1) * penalty.tick_ns
+    return {"others": count, "least_period_ns": longest}
+
+
+def finding(loops: Loops, cause: str, remedies: list[Remedy]) -> Finding:
+    """The finding of these loops."""
+    trace, rows, numbers = loops.trace, loops.rows, loops.numbers
+    known = rows["vcpu"].dropna()
+    tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
+    livelock = rule.is_livelock(
+        numbers["loops"], numbers["longest_ns"], numbers["early_returns"], loops.penalty
+    )
+    verdict, severity = rule.verdict(livelock)
+    confidence, because = progress.confidence(trace, loops.penalty, numbers)
+    end = int(rows["exit_ns"].max())
+    where = f"{'guest ' if numbers['guest'] else ''}address {rip:#x}"
+    return Finding(
+        kind=loops.kind,
+        severity=Severity[severity.upper()],
+        verdict=verdict,
+        subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
+        headline=f"{'does not get past' if livelock else 'is held up at'} {where}",
+        rip=rip,
+        start_ns=int(rows["enter_ns"].min()),
+        end_ns=end,
+        # Nothing shorter than a penalty tells whether it went on.
+        ongoing=trace.span_ns[1] - end < 2 * loops.penalty.longest_sleep_ns,
+        confidence=confidence,
+        because=because,
+        cause=cause,
+        facts=_facts(trace, numbers),
+        numbers=numbers,
+        remedies=remedies,
+        evidence=rows.drop(columns=["chain", "lasted_ns"]),
+        intervals=_intervals(loops),
+    )
+
+
+def _facts(trace: Trace, n: dict[str, Any]) -> list[Fact]:
+    stretches = ("loops", "in_loops_ns", "longest_ns")
+    many = f"{n['loops']:,} stretches, the longest {length(n['longest_ns'])}"
+    lasted = f"{length(n['in_loops_ns'])} in {many}"
+    semaphore = (
+        f" ({n['semaphore_early_returns']:,} from its semaphore)" if n["semaphore_early_returns"] else ""
+    )
+    traps = f"{n['traps']:,}, of which {n['early_returns']:,} early returns of the penalty{semaphore}"
+    asked = f"{length(n['sleep_shortest_ns'])} to {length(n['sleep_longest_ns'])}"
+    slept = f"{length(n['slept_median_ns'])} (median), where the penalty lasts {asked}"
+    found = [Fact("in loops", lasted, {name: n[name] for name in stretches})] if n["loops"] > 1 else []
+    return [
+        *found,
+        Fact(
+            "traps", traps, {name: n[name] for name in ("traps", "early_returns", "semaphore_early_returns")}
+        ),
+        Fact(
+            "slept",
+            slept,
+            {name: n[name] for name in ("slept_median_ns", "sleep_shortest_ns", "sleep_longest_ns")},
+        ),
+        signal_owner.fact(trace, n),
+        *signal_owner.least(n),
+        progress.fact(n),
+    ]
+
+
+# Loops with no more than a short pause between them are one phase; what is between two phases is one, too.
+def _intervals(loops: Loops) -> list[Interval]:
+    by_chain = loops.rows.groupby("chain", sort=False)
+    starts = np.sort(by_chain["enter_ns"].min().to_numpy())
+    ends = np.sort(by_chain["exit_ns"].max().to_numpy())
+    pause = _HEALTHY_PENALTIES * loops.penalty.longest_sleep_ns
+    cuts = np.flatnonzero(starts[1:] - ends[:-1] > pause) + 1
+    phases = [
+        (int(s[0]), int(e[-1])) for s, e in zip(np.split(starts, cuts), np.split(ends, cuts), strict=True)
+    ]
+    if len(phases) < 2:
+        return []
+    found = [_interval(loops.same, start, end, "loop") for start, end in phases]
+    between = [(one[1], other[0]) for one, other in pairwise(phases)]
+    found += [_interval(loops.same, end, start, "") for end, start in between]
+    return sorted(found, key=lambda interval: interval.start_ns)
+
+
+def _interval(same: pd.DataFrame, start: int, end: int, verdict: str) -> Interval:
+    inside = same["enter_ns"].between(start, end, inclusive="both" if verdict else "neither")
+    released, early = (int(same.loc[inside, name].sum()) for name in ("released", "early"))
+    # Without a trap it did not run into a split lock; with one that was let go it got on.
+    verdict = verdict or (
+        "gets on" if released else "no split locks" if not early else "early returns, no loop"
+    )
+    return Interval(
+        start, end, verdict, {"traps": int(inside.sum()), "early_returns": early, "released": released}
+    )
+
+
+def what_ended_it(trace: Trace, numbers: dict[str, Any]) -> str:
+    """Who cut the sleeps short, to begin a sentence with."""
+    if numbers["signal"] is not None:
+        return signals.name(numbers["signal"])
+    if (SIGNAL_PROBE, "tracepoint") in trace.probes:
+        return "Something of which no signal was seen (task work, of io_uring for example, sends none)"
+    return "Something (signals could not be watched)"
+
+
+def assumed(penalty: Penalty) -> str:
+    """What is to be added where the length of the penalty is a guess."""
+    return (
+        "" if penalty.known else " (How long the sleep lasts is assumed: the kernel's version is not known.)"
+    )
+
+
+def punishment(penalty: Penalty) -> str:
+    """What the kernel does, as the first sentence of a cause."""
+    return (
+        "To punish a split lock the kernel puts the thread to sleep for "
+        f"{ms(penalty.shortest_sleep_ns)} to {ms(penalty.longest_sleep_ns)} ms and then lets it run."
+    )
+
+
+def times(count: int) -> str:
+    """`1 time`, `2,000 times`."""
+    return plural(count, "time")

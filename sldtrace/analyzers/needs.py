@@ -1,0 +1,84 @@
+"""What an analyzer needs of a recording, and what of it a recording does not have."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sldtrace import levels
+from sldtrace.recording import schema
+from sldtrace.trace import Trace
+
+_PROBES = {
+    "trap": ("handle_guest_split_lock",),
+    "detection": ("msr:write_msr",),
+    "exit": ("kvm:kvm_exit",),
+    "counts": ("kvm:kvm_exit",),
+    "migrate": ("sched:sched_migrate_task",),
+    "signal": ("signal:signal_generate",),
+}
+_WAITS = {"synchronize_srcu", "lock:contention_begin"}  # one of the two is enough
+_LATE = {"detection", "exit", "counts", "migrate", "stall"}
+_SIMULATED = {"trap", "detection", "signal", "migrate"}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """records: kinds of record; probes: functions or tracepoints; facts: paths of facts.
+
+    after_trap: what it looks for follows a trap, so that nothing is unknown where nobody trapped.
+    """
+
+    records: tuple[str, ...]
+    probes: tuple[str, ...] = ()
+    facts: tuple[tuple[str, ...], ...] = ()
+    after_trap: bool = True
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """A kind of finding that this recording cannot have, or not for all of its time, and why."""
+
+    kind: str
+    title: str
+    because: str
+
+
+def missing(trace: Trace, needs: Needs) -> str | None:
+    """Why these needs are not met, in a few words; None if they are."""
+    if needs.after_trap and not len(trace.traps):
+        return None
+    return next(_reasons(trace, needs), None)
+
+
+def _reasons(trace: Trace, needs: Needs) -> Iterator[str]:
+    refused = {name for name, backend in trace.probes if not backend}
+    probes = [*needs.probes, *(probe for kind in needs.records for probe in _PROBES.get(kind, ()))]
+    for probe in probes:
+        if probe in refused:
+            yield f"{probe} could not be probed"
+    if "stall" in needs.records and refused.issuperset(_WAITS):
+        yield "waits inside KVM could not be probed"
+    for kind in needs.records:
+        if kind not in schema.current().records or kind not in trace.recording.schema.records:
+            yield f"this recording has no records of the kind {kind}"
+        elif trace.simulated:
+            if kind not in _SIMULATED and not trace.recording.counts.get(kind):
+                yield f"no records of the kind {kind} were simulated"
+        elif kind in _LATE and not trace.recording.counts.get(kind):
+            yield from _not_watched(trace, kind)
+    for path in needs.facts:
+        if trace.number(*path) is None and not trace.text(*path):
+            yield f"the fact {'.'.join(path)} is missing"
+
+
+# Nothing of the kind was recorded: because nothing happened, or because nobody looked.
+def _not_watched(trace: Trace, kind: str) -> Iterator[str]:
+    if trace.text("exits") == "none":
+        yield "nothing but traps was to be recorded (record --exits none)"
+    elif kind == "exit" and levels.rank(levels.asked(trace)) < levels.rank(levels.EXITS):
+        yield "single VM exits were not to be recorded (record --exits counts)"
+    elif len(trace.detail) and not levels.watched(trace):
+        what = "VM exits were" if kind in ("exit", "counts") else f"records of the kind {kind} were"
+        if not len(trace.traps):
+            yield f"{what} not watched while nobody trapped (record --exits all watches from the start)"
+        else:
+            yield f"{what} not watched at any time"
