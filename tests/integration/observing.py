@@ -78,7 +78,12 @@ HISTOGRAMS = {
     "counter/traps": "hist:keys=common_pid",
     "msr/write_msr": "hist:keys=common_pid if msr == 0x33 && failed == 0",
 }
-TRACED = ("counter/traps", "signal/signal_generate", "sched/sched_migrate_task")
+TRACED = (
+    "counter/traps",
+    "signal/signal_generate",
+    "sched/sched_migrate_task",
+    "sched/sched_process_exit",
+)
 
 
 class Account:

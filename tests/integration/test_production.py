@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from sldtrace import frames
+from sldtrace.capture import filters
 from sldtrace.recording import schema
 from sldtrace.recording.reader import Recording, open_recording
 from tests.conftest import Scenario
@@ -22,7 +23,7 @@ EXIT_IO = 30
 USER_IO, USER_INTR = 2, 10  # include/uapi/linux/kvm.h
 SIGUSR1, SI_TIMER, EINTR = 10, -2, 4
 CAPABILITIES = {21: "CAP_SYS_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
-LINE = re.compile(r"-(\d+) .* (\d+\.\d+): (traps|signal_generate|sched_migrate_task): (.*)")
+LINE = re.compile(r"-(\d+) .* (\d+\.\d+): (traps|signal_generate|sched_\w+): (.*)")
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +64,23 @@ def skipped(recording: Recording, program: str) -> int:
 
 
 def traced(production: Scenario, event: str) -> list[dict[str, str]]:
-    """The kernel's own trace of the vCPU threads, of each from its first trap on: before, nobody knows it."""
+    """The kernel's own trace of the vCPU threads, of each while it is hot: for a second after a trap.
+
+    A timer may still send a signal to a thread that has ended; then nobody traps any more.
+    """
     assert production.protocol["counted"]["trace lost"] == 0
-    wanted, trapped, found = everybody(production), set(), []
+    wanted, found = everybody(production), []
+    trapped: dict[int, float] = {}
     for line in (production.folder / "flood.trace").read_text().splitlines():
         match = LINE.search(line)
         if match and match[3] == "traps":
-            trapped.add(int(match[1]))
+            trapped[int(match[1])] = float(match[2])
+        elif match and match[3] == "sched_process_exit":
+            trapped.pop(int(match[1]), None)
         elif match and match[3] == event:
             fields = dict(re.findall(r"(\w+)=(\S+)", match[4]))
-            if int(fields["pid"]) in trapped & wanted:
+            pid = int(fields["pid"])
+            if pid in wanted and float(match[2]) - trapped.get(pid, 0) < filters.HOT_NS / 1e9:
                 found.append(fields)
     return found
 
