@@ -82,8 +82,8 @@ def test_a_livelock_ends_the_recording(limits: Scenario, until: Recording) -> No
     assert until.closing is not None
     assert until.closing["ended_by"] == "finding"
     caught = limits.protocol["guests"]["caught"]
-    (finding,) = catalogue.run(load(limits.folder / "until.sld"))
-    assert finding.verdict == "livelock"
+    found = catalogue.run(load(limits.folder / "until.sld"))
+    (finding,) = [each for each in found if each.verdict == "livelock"]
     assert finding.subject.tid == caught["tid"]
     said = [line for line in protocol["stderr"] if "found: livelock" in line]
     assert len(said) == 1
