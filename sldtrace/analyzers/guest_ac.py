@@ -21,6 +21,7 @@ TITLE = "guests' own #AC"
 NEEDS = Needs(("counts",), after_trap=False)
 
 _LEAST = 3  # a trap under way at the begin or the end of a counter's time is counted on one side only
+_SURPLUS = 0.1  # of the thread's traps, where there are only counters: the end of a recording is no moment
 
 
 def find(trace: Trace) -> list[Finding]:
@@ -40,15 +41,19 @@ def find(trace: Trace) -> list[Finding]:
 def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, pd.DataFrame]:
     traps, exits = trace.traps, trace.exits
     mine = traps[(traps["tid"] == row["tid"]) & (traps["tgid"] == row["tgid"]) & traps["guest"]]
-    inside = mine["enter_ns"].between(row["since_ns"], row["ns"])
-    own = max(int(row["count"]) - int(inside.sum()), 0)
     single = exits[(exits["tid"] == row["tid"]) & (exits["tgid"] == row["tgid"]) & exits["split_lock"]]
+    if mine.empty:
+        return int(row["count"]), single
+    # Recording ends for traps a moment before it does for exits: behind the last trap nothing is known.
     enter = np.sort(mine["enter_ns"].to_numpy())
+    single = single[single["ns"].between(enter[0], enter[-1]) & (single["host_ns"] > 0)]
     begin = single["ns"].to_numpy()
     until = begin + single["host_ns"].to_numpy()
     trapped = np.searchsorted(enter, until, "right") > np.searchsorted(enter, begin, "left")
-    known = (single["host_ns"] > 0).to_numpy()
-    return own, single[known & ~trapped]
+    if len(single):
+        return int((~trapped).sum()), single[~trapped]
+    surplus = int(row["count"]) - int(mine["enter_ns"].between(row["since_ns"], row["ns"]).sum())
+    return (surplus if surplus >= _SURPLUS * len(mine) else 0), single
 
 
 def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: pd.DataFrame) -> Finding:
