@@ -56,13 +56,14 @@ def fit(runs: Sequence[tuple[Penalty, Measured]], kind: Kind) -> Curve:
     """The model for these runs, each with the penalty that was in force.
 
     Two numbers are taken from the measurement, of the monitor and of the guest and none of the penalty: the
-    time from a signal to the next KVM_RUN (median of what a KVM_RUN took beyond its timer) and the speed (the
-    median over the runs in which the guest progressed, and not by chance).
+    time from a signal to the next KVM_RUN (what a KVM_RUN took beyond its timer, in the run that has most of
+    them) and the speed (the median over the runs in which the guest progressed, and not by chance).
     """
     costs = Costs()
-    beyond = [run.ran_ns / run.kvm_runs - run.timeout_ns for _, run in runs if run.kvm_runs > 1]
-    if kind is Kind.REARMED and beyond:
-        costs = replace(costs, outside_ns=max(1_000, round(median(beyond)) - costs.wake_ns))
+    most = max((run for _, run in runs), key=lambda run: run.kvm_runs, default=None)
+    if kind is Kind.REARMED and most is not None and most.kvm_runs:
+        beyond = round(most.ran_ns / most.kvm_runs) - most.timeout_ns
+        costs = replace(costs, outside_ns=max(1_000, beyond - costs.wake_ns))
     curve = Curve(kind, costs, None)
     speeds = []
     for penalty, run in runs:

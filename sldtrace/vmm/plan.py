@@ -45,7 +45,7 @@ class Result:
     """What one process did."""
 
     tgid: int
-    ran_ns: int  # from before the first KVM_RUN until the vCPUs were told to stop
+    ran_ns: int  # from before the first KVM_RUN until the vCPUs had stopped
     interrupted: bool  # whether a signal ended it before the time was over
     locked: int  # address of the instruction under test: the guest's, or of a program the process's
     vcpus: tuple[VcpuResult, ...]

@@ -34,7 +34,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
                 if timeout == 40 * MS:
                     return False
                 loops = 0 if timeout < 9 * MS and value != 0 else 1000
-                tell(Point(1 if value is None else value, timeout, loops, 7, 6, 100 * MS))
+                runs = 100 * MS // timeout
+                tell(Point(1 if value is None else value, timeout, loops, runs, 6, 100 * MS))
         return True
 
     monkeypatch.setattr(sweep, "run", run)
@@ -53,8 +54,8 @@ def test_table_and_plot_show_where_progress_begins() -> None:
     assert result.exit_code == 0
     head, _rule, dead, fast, *rest = result.stdout.splitlines()
     assert head.split() == ["mitigate", "timer", "KVM_RUN", "loops", "loops/s", "model"]
-    assert dead.split() == ["1", "8ms", "7", "0", "none", "none"]
-    assert fast.split()[:5] == ["1", "20ms", "7", "1,000", "10,000"]
+    assert dead.split() == ["1", "8ms", "12", "0", "none", "none"]
+    assert fast.split()[:5] == ["1", "20ms", "5", "1,000", "10,000"]
     assert float(fast.split()[5].replace(",", "")) == pytest.approx(10_000, rel=0.2)
     assert "Linux 6.12.7-test: loops finished a second, by the period of the timer (ms)" in rest
     assert sum("○" in line for line in rest) == 2  # the point, and the legend
@@ -89,7 +90,7 @@ def test_forms_for_programs() -> None:
         "mitigate": "0",
         "timeout_ns": "20000000",
         "loops": "1000",
-        "kvm_runs": "7",
+        "kvm_runs": "5",
         "eintr": "6",
         "ran_ns": "100000000",
     }
