@@ -1,6 +1,7 @@
 """Runs in the emulated host: guests under every kick and stressor; one JSON object on stdout, by name.
 
-usage: guests_in_lab.py PART (warn: two CPUs, detection in the mode warn; fatal). Nothing is judged here.
+usage: guests_in_lab.py PART [LOOP] (warn: two CPUs, detection in the mode warn, and LOOP, the compiled
+examples/vmm/loop.c; fatal). Nothing is judged here.
 """
 
 import contextlib
@@ -56,6 +57,26 @@ def run(options):
     return {"status": status, "result": result, "said": said.getvalue().splitlines()[-1]}
 
 
+def sweep():
+    """The points on both sides of the penalty, with and without it."""
+    out = io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.suppress(SystemExit),
+    ):
+        cli.run(["guest", "sweep", "--timeouts", "1ms,7ms,13ms,25ms", "--mitigate", "both", "--json"])
+    return json.loads(out.getvalue())
+
+
+def loop(program, how):
+    """What the example VMM says of a run with a 1 ms tick."""
+    done = subprocess.run([program, how, "1"], capture_output=True, text=True)
+    return {"status": done.returncode, "said": done.stdout, "error": done.stderr}
+
+
 found = {name: run(options) for name, options in PARTS[sys.argv[1]].items()}
 log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
+if len(sys.argv) > 2:
+    found |= {how: loop(sys.argv[2], how) for how in ("naive", "defer", "cputime")} | {"sweep": sweep()}
 print(json.dumps({"runs": found, "log": [line for line in log.splitlines() if "split_lock trap" in line]}))

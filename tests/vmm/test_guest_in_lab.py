@@ -1,6 +1,7 @@
 """The guests where split locks trap: two machines, in the modes warn (two CPUs) and fatal."""
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ pytestmark = pytest.mark.lab
 JIFFY_NS = 4_000_000  # HZ=250
 
 
-def boot(part: str, **options: Any) -> dict[str, Any]:
-    job = Job(["python3", "tests/vmm/guests_in_lab.py", part], **options)
+def boot(part: str, *arguments: str, **options: Any) -> dict[str, Any]:
+    job = Job(["python3", "tests/vmm/guests_in_lab.py", part, *arguments], **options)
     result = machine.run(job, Progress(quiet=True))
     assert result.status == 0, result.output.decode()
     said: dict[str, Any] = json.loads(result.output)
@@ -23,11 +24,20 @@ def boot(part: str, **options: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def warn() -> dict[str, Any]:
-    """What the runs of the part `warn` gave, by name."""
-    found = boot("warn", cpus=2)["runs"]
-    assert {name: one["said"] for name, one in found.items() if one["status"]} == {}
-    return {name: one["result"] for name, one in found.items()}
+def machine_in_warn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the part `warn` gave, by name."""
+    program = tmp_path_factory.mktemp("vmm") / "loop"
+    subprocess.run(["cc", "-O2", "-o", program, "examples/vmm/loop.c"], check=True)
+    runs: dict[str, Any] = boot("warn", "/tmp/loop", cpus=2, put={"/tmp/loop": program})["runs"]
+    return runs
+
+
+@pytest.fixture(scope="module")
+def warn(machine_in_warn: dict[str, Any]) -> dict[str, Any]:
+    """The results of its runs of guests, all of which ended well."""
+    runs = {name: one for name, one in machine_in_warn.items() if "result" in one}
+    assert {name: one["said"] for name, one in runs.items() if one["status"]} == {}
+    return {name: one["result"] for name, one in runs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +94,27 @@ def test_a_memory_slot_waits_for_the_vcpu_that_is_punished(warn: dict[str, Any])
 def test_two_vms_share_the_penalty(warn: dict[str, Any]) -> None:
     assert len({vm["tgid"] for vm in warn["two VMs"]["vms"]}) == 2
     assert warn["two VMs"]["loops"] > 0
+
+
+def test_a_sweep_finds_where_progress_begins(machine_in_warn: dict[str, Any]) -> None:
+    found = machine_in_warn["sweep"]
+    loops = {
+        (point["mitigate"], point["timeout_ns"] // 1_000_000): point["loops"] for point in found["points"]
+    }
+    assert found["whole"] is True
+    assert (loops[1, 1], loops[1, 7]) == (0, 0)
+    assert all(loops[setting] > 0 for setting in [(1, 13), (1, 25), (0, 1), (0, 7), (0, 13), (0, 25)])
+
+
+@pytest.mark.parametrize("how", ["defer", "cputime"])
+def test_the_example_vmm_progresses_with_a_tick_of_1_millisecond(
+    machine_in_warn: dict[str, Any], how: str
+) -> None:
+    """And with the tick of everybody else it does not; examples/vmm/loop.c says why."""
+    naive, careful = machine_in_warn["naive"], machine_in_warn[how]
+    assert (naive["status"], naive["said"].split()[1]) == (1, "0")
+    assert careful["status"] == 0, careful
+    assert int(careful["said"].split()[1]) > 1_000_000
 
 
 @pytest.mark.parametrize("name", ["split", "rare", "program"])
