@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
 PACKAGES := binutils curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap python3 python3-venv xz-utils
 
-.PHONY: help setup demo test test-fast test-service lint format bench lab docs clean
+.PHONY: help setup demo figure test test-fast test-service lint format bench lab docs clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ $(VENV)/.ready: pyproject.toml $(VENV)/.packages
 
 demo: setup ## Freeze a guest on an emulated Intel host, record it, print the report
 	@$(BIN)/python -m examples.demo
+
+figure: setup ## Measure the picture of the README again, on emulated hosts (minutes)
+	@$(BIN)/python -m examples.figure
 
 test: setup lint ## Run all tests, those in the emulated host included
 	@$(BIN)/python -m pytest

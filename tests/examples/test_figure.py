@@ -1,0 +1,45 @@
+"""The README's picture: what it was drawn from keeps the project's promise, and it shows just that."""
+
+from pathlib import Path
+
+import pytest
+
+from sldtrace.reporters import axis
+from sldtrace.vmm import swept
+from sldtrace.vmm.swept import Sweep
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = REPOSITORY / "docs" / "figure"
+MS = 1_000_000
+# Up to which timer nothing, and from which on something, is finished on each kernel (ms).
+THRESHOLDS = {"6.1": (12, 17), "6.12": (7, 13)}
+
+
+def measured(kernel: str) -> Sweep:
+    return swept.load(FOLDER / f"{kernel}.json")
+
+
+@pytest.mark.parametrize(("kernel", "thresholds"), THRESHOLDS.items())
+def test_progress_begins_behind_the_penalty(kernel: str, thresholds: tuple[int, int]) -> None:
+    sweep = measured(kernel)
+    dead, alive = thresholds
+    assert (sweep.release.startswith(f"{kernel}."), sweep.whole, sweep.mode) == (True, True, "warn")
+    punished = {point.timeout_ns: point.loops for point in sweep.points if point.mitigate == 1}
+    assert {dead * MS, alive * MS} <= set(punished)
+    assert all(loops == 0 for timeout, loops in punished.items() if timeout <= dead * MS)
+    assert all(loops > 0 for timeout, loops in punished.items() if timeout >= alive * MS)
+    free = {point.timeout_ns: point.loops for point in sweep.points if point.mitigate == 0}
+    assert set(free) == set(punished)
+    assert all(free.values())
+
+
+def test_the_picture_shows_these_points_and_the_readme_their_kernels() -> None:
+    picture, readme = (FOLDER / "sweep.svg").read_text(), (REPOSITORY / "README.md").read_text()
+    for kernel in THRESHOLDS:
+        sweep = measured(kernel)
+        assert sweep.release in readme
+        assert f"Linux {sweep.release}" in picture
+        for point in sweep.points:
+            rate = axis.short(point.rate)
+            assert f"{point.timeout_ns / MS:g} ms: {point.loops:,} loops, {rate}/s" in picture
+    assert picture.count("<title>") == 1 + sum(len(measured(kernel).points) for kernel in THRESHOLDS)
