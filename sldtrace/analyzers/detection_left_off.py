@@ -7,8 +7,10 @@ gets detection back (mended in 6.15 by c929d08df8be, 0e1ff67d164b).
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from sldtrace.analyzers import cores as machine
 from sldtrace.analyzers import windows
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
@@ -61,7 +63,7 @@ def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataF
     }
     shared = penalty.shared_reenable and trace.number("split_lock", "mitigate") == 0
     detection = trace.detection
-    mine = detection["cpu"].map(trace.core).isin(cores)
+    mine = np.isin(machine.of(detection["cpu"], trace.core), cores)
     lost_sight = len(opened) == len(long)
     return Finding(
         kind=KIND,

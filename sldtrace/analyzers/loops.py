@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sldtrace.analyzers import progress, signal_owner
+from sldtrace.analyzers import cores, progress, signal_owner
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
 from sldtrace.analyzers.once import per_trace
 from sldtrace.host import signals
@@ -74,10 +74,10 @@ def chains(
     since = rows["exit_ns"].shift(fill_value=0).to_numpy()
     enter = rows["enter_ns"].to_numpy()
     opened = rule.Windows().opened(
-        rows["enter_cpu"].map(core).to_numpy(np.int64),
+        cores.of(rows["enter_cpu"], core),
         since,
         enter,
-        detection["cpu"].map(core).to_numpy(np.int64),
+        cores.of(detection["cpu"], core),
         detection["ns"].to_numpy(),
         (detection["value"].to_numpy() & rule.DETECT) != 0,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import remedies
+from sldtrace.analyzers import cores, remedies
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
 from sldtrace.analyzers.loops import as_before
 from sldtrace.analyzers.needs import Needs
@@ -49,9 +49,7 @@ def defeats(trace: Trace) -> pd.DataFrame:
     """
     penalty = kernel_penalty.of_facts(trace.facts)
     rows = trace.traps.sort_values(["tgid", "tid", "enter_ns"], kind="stable", ignore_index=True)
-    rows = rows.assign(
-        home=_released_on(trace, rows), away=rows["enter_cpu"].map(trace.core).to_numpy(np.int64)
-    )
+    rows = rows.assign(home=_released_on(trace, rows), away=cores.of(rows["enter_cpu"], trace.core))
     after = as_before(rows["tgid"]) & as_before(rows["tid"]) & as_before(rows["rip"])
     follows = np.concatenate([after[1:], [False]])[: len(rows)]
     gap = np.zeros(len(rows), np.int64)
@@ -75,7 +73,7 @@ def is_within(gap_ns: Times, penalty: Penalty) -> Bools:
 # The core whose detection a trap switched off: of the CPU that wrote the MSR, else of that where it
 # returned.
 def _released_on(trace: Trace, rows: pd.DataFrame) -> Times:
-    home: Times = rows["exit_cpu"].map(trace.core).to_numpy(np.int64, copy=True)
+    home: Times = cores.of(rows["exit_cpu"], trace.core)
     writes = trace.detection[(trace.detection["tid"] != 0)]
     if writes.empty or rows.empty:
         return home
@@ -84,7 +82,7 @@ def _released_on(trace: Trace, rows: pd.DataFrame) -> Times:
     right = writes[["ns", "tid", "cpu"]].assign(at=writes["ns"]).sort_values("ns")
     matched = pd.merge_asof(left, right, on="ns", by="tid")
     inside = (matched["at"] >= rows["enter_ns"].to_numpy()[order]).to_numpy()
-    written = matched["cpu"].fillna(0).astype("int64").map(trace.core).to_numpy(np.int64)
+    written = cores.of(matched["cpu"].fillna(0), trace.core)
     home[order] = np.where(inside, written, home[order])
     return home
 

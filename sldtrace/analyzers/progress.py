@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import windows
+from sldtrace.analyzers import cores, windows
 from sldtrace.analyzers.finding import Confidence, Fact
 from sldtrace.model.penalty import Penalty
 from sldtrace.phrases import length, percent, plural
@@ -64,7 +64,7 @@ def _elsewhere(trace: Trace, rows: pd.DataFrame) -> int:
     moves = trace.migrations
     start, end = rows["enter_ns"].min(), rows["exit_ns"].max()
     mine = moves[(moves["tid"] == rows["tid"].iloc[0]) & moves["ns"].between(start, end)]
-    core = mine["to_cpu"].map(trace.core).to_numpy(np.int64)
+    core = cores.of(mine["to_cpu"], trace.core)
     since = mine["ns"].to_numpy()
     until = np.concatenate([since[1:], [end]])[: len(since)]
     # Whether it ran there, or slept in the kernel all the time, its next trap tells: asleep it cannot get

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import windows
+from sldtrace.analyzers import cores, windows
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.model import penalty as kernel_penalty
@@ -51,7 +51,9 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
     short = rows[rows["short"]]
     start, end = int(short["start_ns"].min()), int(short["end_ns"].max())
     detection = trace.detection
-    evidence = detection[detection["cpu"].map(trace.core).eq(core) & detection["ns"].between(start, end)]
+    evidence = detection[
+        (cores.of(detection["cpu"], trace.core) == core) & detection["ns"].between(start, end)
+    ]
     writers, often = np.unique(evidence["tid"].to_numpy(), return_counts=True)
     order = np.argsort(-often, kind="stable")[:_SHOWN]
     numbers: dict[str, Any] = {

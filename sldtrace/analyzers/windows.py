@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sldtrace import levels
+from sldtrace.analyzers import cores
 from sldtrace.analyzers.once import per_trace
 from sldtrace.rules.early_returns import DETECT
 from sldtrace.trace import Trace
@@ -26,13 +27,13 @@ def off(trace: Trace) -> pd.DataFrame:
     writes, traps = trace.detection, trace.traps
     watched = watching(trace)
     stops = [end for _, end in watched] or [trace.span_ns[1]]
-    cores = np.unique(writes["cpu"].map(trace.core).to_numpy(np.int64))
+    every = np.unique(cores.of(writes["cpu"], trace.core))
     is_off = (writes["value"].to_numpy() & DETECT) == 0
     # In this order, for a trap comes before its own write even if the clock does not tell.
     parts = [
-        (traps["enter_cpu"].map(trace.core), traps["enter_ns"], np.full(len(traps), _TRAP)),
-        (writes["cpu"].map(trace.core), writes["ns"], np.where(is_off, _OFF, _ON)),
-        (np.tile(cores, len(stops)), np.repeat(stops, len(cores)), np.full(len(stops) * len(cores), _STOP)),
+        (cores.of(traps["enter_cpu"], trace.core), traps["enter_ns"], np.full(len(traps), _TRAP)),
+        (cores.of(writes["cpu"], trace.core), writes["ns"], np.where(is_off, _OFF, _ON)),
+        (np.tile(every, len(stops)), np.repeat(stops, len(every)), np.full(len(stops) * len(every), _STOP)),
     ]
     columns = [np.concatenate([np.asarray(part[n], np.int64) for part in parts]) for n in range(3)]
     events = pd.DataFrame(dict(zip(("core", "ns", "what"), columns, strict=True)))

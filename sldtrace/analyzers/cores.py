@@ -1,0 +1,14 @@
+"""The cores of many CPUs at once: MSR_TEST_CTRL is one for all CPUs of a core."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from sldtrace.rules.early_returns import Times
+
+
+def of(cpus: "pd.Series[int]", core: Callable[[int], int]) -> Times:
+    """The core of each CPU; core: of one (trace.Trace.core), asked once for each that occurs."""
+    distinct, codes = np.unique(cpus.to_numpy(np.int64), return_inverse=True)
+    return np.array([core(int(cpu)) for cpu in distinct], np.int64)[codes.reshape(-1)]
