@@ -84,7 +84,7 @@ def test_a_thread_that_does_not_exist_is_an_error_in_one_line() -> None:
 
 
 def test_an_interval_timer_sends_sigalrm_until_it_is_stopped() -> None:
-    """In a process of its own: the signal goes to any thread that has it open, and ends a process that has one."""
+    """In a process of its own: the signal goes to any thread that has it open, and would end the process."""
     code = f"""
 import signal, time
 from sldtrace.vmm.kicks import IntervalTimer, Pending
