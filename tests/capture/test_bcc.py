@@ -8,6 +8,7 @@ import pytest
 
 from sldtrace.capture import bcc
 from sldtrace.errors import SldtraceError
+from tests import leftovers
 
 
 def package(folder: Path, text: str) -> Path:
@@ -106,7 +107,7 @@ def test_bcc_that_cannot_be_imported_says_why(
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(leftovers.files())
 
 
 def test_what_is_written_to_descriptor_2_is_kept(capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,14 +11,15 @@ import pytest
 from sldtrace.errors import SldtraceError
 from sldtrace.vmm import guests, kvm, libc, machine
 from sldtrace.vmm.abi import Request
+from tests import leftovers
 
 
 def failure(monkeypatch: pytest.MonkeyPatch, device: str) -> str:
     monkeypatch.setattr(kvm, "DEVICE", device)
-    before = os.listdir("/proc/self/fd")
+    before = leftovers.files()
     with pytest.raises(SldtraceError) as caught:
         machine.Machine(guests.load("split-bts"))
-    assert os.listdir("/proc/self/fd") == before
+    assert leftovers.files() == before
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
