@@ -30,7 +30,8 @@ struct sld_group {
 	struct last_signal signal;
 };
 
-/* Who is being punished: a thread inside a run, at the place of its process. */
+/* Who is being punished: a thread inside a run, at the place of its process. Of two processes at one place, or two
+ * threads of a process, the newest: another one's waits may then go unrecorded. */
 struct punished {
 	u32 tgid;
 	u32 tid;		/* 0: nobody */
