@@ -16,7 +16,10 @@ def children() -> set[int]:
 
 
 def files() -> dict[str, str]:
-    """What is open, by descriptor, but for pipes."""
+    """What is open, by descriptor, but for pipes.
+
+    Compare with <=: what other tests left to the garbage collector may be closed meanwhile.
+    """
     found = {}
     for name in os.listdir(_SELF / "fd"):
         try:

@@ -150,7 +150,9 @@ def _tell(there: socket.socket, message: dict[str, Any], descriptors: list[int])
 
 
 def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
-    while not select.select([here], [], [], 0.1)[0]:
+    poll = select.poll()
+    poll.register(here, select.POLLIN)
+    while not poll.poll(100):
         if interrupted():
             raise KeyboardInterrupt
     _, descriptors, _, _ = socket.recv_fds(here, 1, _MOST_DESCRIPTORS)

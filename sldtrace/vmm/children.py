@@ -86,11 +86,14 @@ class Children:
         messages: dict[int, dict[str, Any]] = {pipe: {} for pipe in lines}
         left, absent = set(lines), set(lines)
         deadline = time.monotonic() + GRACE_S
+        poll = select.poll()  # select(2) takes no descriptor above 1023
+        for pipe in lines:
+            poll.register(pipe, select.POLLIN)
         while left:
-            ready, _, _ = select.select(list(left), [], [], max(0.0, deadline - time.monotonic()))
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             if not ready:
                 raise SldtraceError(f"the guest did not end {GRACE_S:.0f} s after its time", "it was killed")
-            for pipe in ready:
+            for pipe, _ in ready:
                 data = os.read(pipe, 65536)
                 *whole, lines[pipe] = (lines[pipe] + data).split(b"\n")
                 for line in whole:
@@ -105,6 +108,7 @@ class Children:
                             deadline = time.monotonic() + longest / 1e9 + GRACE_S
                 if not data:
                     left.remove(pipe)
+                    poll.unregister(pipe)
                     if pipe in absent:
                         # The others would wait for it for ever.
                         self._result(numbers[pipe], pipe, messages[pipe])

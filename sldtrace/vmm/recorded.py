@@ -17,7 +17,7 @@ from sldtrace.vmm import libc
 
 # It writes out what it has and takes its probes off within this time, or is killed.
 _END_S = 60.0
-_LOOK_S = 0.1
+_LOOK_MS = 100
 
 # Where this package is imported from: the child imports it from there, and nothing from the current folder.
 _ROOT = Path(__file__).resolve().parents[2]
@@ -51,9 +51,11 @@ class Beside:
         """
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
             told.bind("")  # a free abstract address, unix(7)
+            poll = select.poll()
+            poll.register(told, select.POLLIN)
             self._process = self._start(pids, told.getsockname())
             while not interrupted():
-                if select.select([told], [], [], _LOOK_S)[0] and b"READY=1" in told.recv(4096).split(b"\n"):
+                if poll.poll(_LOOK_MS) and b"READY=1" in told.recv(4096).split(b"\n"):
                     return
                 if (status := self._process.poll()) is not None:
                     sys.exit(status if status > 0 else 128 - status)
