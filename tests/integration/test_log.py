@@ -14,9 +14,10 @@ pytestmark = pytest.mark.lab
 ADDRESS = 0x4018  # of the split lock in split-bts
 
 
-def pids(scenario: Scenario, recording: str) -> dict[int, str]:
-    """The guests of a recording: in each one thread runs the vCPU, the process's first."""
-    return {guest["pid"]: name for name, guest in scenario.protocol[recording]["guests"].items()}
+def threads(scenario: Scenario, recording: str) -> dict[int, str]:
+    """The threads that ran the guests of a recording, by TID; each guest has one vCPU."""
+    guests = scenario.protocol[recording]["guests"]
+    return {vcpu["tid"]: name for name in guests for vm in guests[name]["vms"] for vcpu in vm["vcpus"]}
 
 
 def beside(scenario: Scenario, recording: str) -> dict[str, Any]:
@@ -28,12 +29,12 @@ def beside(scenario: Scenario, recording: str) -> dict[str, Any]:
 
 
 def test_one_line_for_each_thread_however_often_it_traps(scenario: Scenario) -> None:
-    threads = scenario.protocol["log"]["threads"]
-    expected = [*pids(scenario, "fentry"), *pids(scenario, "kprobe")]
-    assert [(thread["tid"], thread["kind"], thread["lines"]) for thread in threads] == [
-        (pid, "split-lock", 1) for pid in expected
+    logged = scenario.protocol["log"]["threads"]
+    expected = [*threads(scenario, "fentry"), *threads(scenario, "kprobe")]
+    assert [(thread["tid"], thread["kind"], thread["lines"]) for thread in logged] == [
+        (tid, "split-lock", 1) for tid in expected
     ]
-    assert {each["address"] for thread in threads for each in thread["addresses"]} == {f"{ADDRESS:#x}"}
+    assert {each["address"] for thread in logged for each in thread["addresses"]} == {f"{ADDRESS:#x}"}
 
 
 def test_what_the_kernel_said_at_boot(scenario: Scenario) -> None:
@@ -46,7 +47,7 @@ def test_what_the_kernel_said_at_boot(scenario: Scenario) -> None:
 @pytest.mark.parametrize("recording", ["fentry", "kprobe"])
 def test_lines_are_joined_with_the_threads_that_trapped(scenario: Scenario, recording: str) -> None:
     found = beside(scenario, recording)
-    guests = pids(scenario, recording)
+    guests = threads(scenario, recording)
     pairs = found["recording"]["pairs"]
     assert {pair["tid"] for pair in pairs} == set(guests)
     assert {(pair["when"], pair["same_name"], pair["same_address"]) for pair in pairs} == {
@@ -55,6 +56,6 @@ def test_lines_are_joined_with_the_threads_that_trapped(scenario: Scenario, reco
     assert found["recording"]["by_boot_clock"]
     assert found["recording"]["without_line"] == []
     others = {found["threads"][each["thread"]]["tid"] for each in found["recording"]["without_trap"]}
-    assert others == set(pids(scenario, {"fentry": "kprobe", "kprobe": "fentry"}[recording]))
+    assert others == set(threads(scenario, {"fentry": "kprobe", "kprobe": "fentry"}[recording]))
     frozen = next(pair for pair in pairs if guests[pair["tid"]] == "frozen")
     assert frozen["traps"] > 1000 * found["threads"][frozen["thread"]]["lines"]

@@ -134,7 +134,8 @@ def test_signals(production: Scenario, recording: Recording) -> None:
     ours = recording.records("signal")
     missed = skipped(recording, "tracepoint__signal__signal_generate")
     gone = lost(recording, "signal")
-    assert len(ours[ours["tid"] != 0]) + gone + missed == len(counted)
+    # A run that was skipped may have been of somebody else's signal.
+    assert 0 <= len(counted) - len(ours[ours["tid"] != 0]) - gone <= missed
     assert gone > 500
 
 
@@ -151,7 +152,8 @@ def test_migrations(production: Scenario, recording: Recording) -> None:
     counted = traced(production, "sched_migrate_task")
     gone = lost(recording, "migrate")
     missed = skipped(recording, "tracepoint__sched__sched_migrate_task")
-    assert len(recording.records("migrate")) + gone + missed == len(counted)
+    # A run that was skipped may have been of somebody who is not followed.
+    assert 0 <= len(counted) - len(recording.records("migrate")) - gone <= missed < 10
     assert gone > 100
 
 
