@@ -46,7 +46,8 @@ def late_and_chosen(folder):
                 enter(CGROUP.parent)
                 until.end()
                 during = late.process.poll()
-                counted = account.read(folder / "late.trace")
+            # Now the trace reaches beyond whatever the recorders have written.
+            counted = account.read(folder / "late.trace")
         finally:
             frozen.terminate()
             frozen.wait()
