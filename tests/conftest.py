@@ -1,4 +1,4 @@
-"""Boots the emulated hosts for the whole run: five machines, two at a time, beside the fast tests."""
+"""Boots the emulated hosts for the whole run, two at a time, beside the fast tests."""
 
 import json
 import os
@@ -14,16 +14,51 @@ import pytest
 
 from lab.kernel import KERNELS
 
-# What does not depend on the kernel is looked at on one only: machines of their own, and their CPUs.
-_PARTS = {"limits": 1, "production": 2, "by_hand": 2}
-_PARTS_KERNEL = "6.12"
+_SCENARIO = "tests/integration/scenario.py"
+_GUESTS = "tests/vmm/guests_in_lab.py"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One boot: `script FOLDER part` runs in it and leaves FOLDER/protocol.json. `options` are the lab's.
+
+    program: a C source; what it compiles to is put at /tmp/, without the suffix.
+    """
+
+    kernel: str
+    script: str
+    part: str
+    cpus: int = 1
+    options: tuple[str, ...] = ()
+    program: str = ""
+
+
+# By the name of the fixture that gives what it brought back; where each kernel has one: (fixture, kernel).
+# What does not depend on the kernel is looked at on one only.
+_ONE = "6.12"
+_MACHINES: dict[tuple[str, ...], Machine] = {
+    ("limits",): Machine(_ONE, _SCENARIO, "limits"),
+    ("production",): Machine(_ONE, _SCENARIO, "production", 2),
+    ("by_hand",): Machine(_ONE, _SCENARIO, "by_hand", 2),
+    ("guests_stress",): Machine(_ONE, _GUESTS, "stress", 2, program="examples/vmm/loop.c"),
+}
+for _kernel in sorted(KERNELS):
+    _MACHINES |= {
+        ("scenario", _kernel): Machine(_kernel, _SCENARIO, "verdicts"),
+        ("guests_sweep", _kernel): Machine(_kernel, _GUESTS, "sweep"),
+        ("guests_off", _kernel): Machine(_kernel, _GUESTS, "off", options=("--split-lock-detect", "off")),
+        ("guests_fatal", _kernel): Machine(
+            _kernel, _GUESTS, "fatal", options=("--split-lock-detect", "fatal")
+        ),
+    }
+
 _REPOSITORY = Path(__file__).resolve().parent.parent
-_MACHINES = pytest.StashKey["Machines"]()
+_RUNNING = pytest.StashKey["Machines"]()
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What one machine brought back: the protocol of scenario.py, and the folder with the recordings."""
+    """What one machine brought back: the protocol of its script, and the folder with its recordings."""
 
     kernel: str
     protocol: dict[str, Any]
@@ -31,7 +66,7 @@ class Scenario:
 
 
 class Machines:
-    """The runs of the scenario, by kernel, and one for each of the other parts.
+    """The runs of the machines, by name.
 
     Each is a process of its own, with the environment of the beginning: other tests change theirs.
     """
@@ -42,17 +77,18 @@ class Machines:
         self._environment = dict(os.environ)
         self._start = time.monotonic()
         self._pool = ThreadPoolExecutor(max_workers=2)
-        self._runs: dict[str, Future[Scenario]] = {}
+        self._runs: dict[tuple[str, ...], Future[Scenario]] = {}
 
-    def begin(self, names: set[str]) -> None:
+    def begin(self, names: set[tuple[str, ...]]) -> None:
         """Builds what is missing, then runs the machines."""
-        kernels = sorted({_PARTS_KERNEL if name in _PARTS else name for name in names})
+        kernels = sorted({_MACHINES[name].kernel for name in names})
         built = self._pool.submit(self._build, kernels)
         # The longest first.
-        for name in sorted(names, key=lambda name: (-_PARTS.get(name, 0), name)):
+        order = {name: (-one.cpus, one.script, name) for name, one in _MACHINES.items()}
+        for name in sorted(names, key=lambda name: order[name]):
             self._runs[name] = self._pool.submit(self._run, name, built)
 
-    def result(self, name: str) -> Scenario:
+    def result(self, *name: str) -> Scenario:
         """Waits for that machine; raises what made it fail."""
         return self._runs[name].result()
 
@@ -72,37 +108,49 @@ class Machines:
         if self._lab("build", *options, stderr=self._terminal).returncode:
             raise RuntimeError("the lab cannot be built; see above")
 
-    def _run(self, name: str, built: "Future[None]") -> Scenario:
-        kernel, part = (_PARTS_KERNEL, name) if name in _PARTS else (name, "verdicts")
+    def _run(self, name: tuple[str, ...], built: "Future[None]") -> Scenario:
+        one, out = _MACHINES[name], self._folder / "-".join(name)
         built.result()
-        self._say(f"the emulated host boots Linux {kernel} for the {part}")
+        put: tuple[str, ...] = ()
+        if one.program:
+            out.mkdir()
+            compiled = out / Path(one.program).stem
+            subprocess.run(["cc", "-O2", "-o", compiled, one.program], cwd=_REPOSITORY, check=True)
+            put = ("--put", str(compiled))
+        what = f"Linux {one.kernel} for {' '.join(name)}"
+        self._say(f"the emulated host boots {what}")
         begun = time.monotonic()
         done = self._lab(
-            *("run", "--quiet", "--kernel", kernel, "--timeout", "1500"),
-            *("--cpus", str(_PARTS.get(name, 1))),
-            *("--fetch", "/tmp/out", "--out", str(self._folder / name)),
-            *("--", "python3", "tests/integration/scenario.py", "/tmp/out", part),
+            *("run", "--quiet", "--kernel", one.kernel, "--timeout", "1500", "--cpus", str(one.cpus)),
+            *one.options,
+            *put,
+            *("--fetch", "/tmp/out", "--out", str(out)),
+            *("--", "python3", one.script, "/tmp/out", one.part),
             capture_output=True,
         )
-        self._say(f"Linux {kernel}, {part}: status {done.returncode} after {time.monotonic() - begun:.0f} s")
+        self._say(f"{what}: status {done.returncode} after {time.monotonic() - begun:.0f} s")
         assert done.returncode == 0, done.stdout + done.stderr
-        folder = self._folder / name / "out"
-        return Scenario(kernel, json.loads((folder / "protocol.json").read_text()), folder)
+        folder = out / "out"
+        return Scenario(one.kernel, json.loads((folder / "protocol.json").read_text()), folder)
 
 
-def _needed(items: list[pytest.Item]) -> set[str]:
+def _needed(items: list[pytest.Item]) -> set[tuple[str, ...]]:
     return {name for item in items if (name := _machine(item))}
 
 
-def _machine(item: pytest.Item) -> str:
+def _machine(item: pytest.Item) -> tuple[str, ...]:
+    """The name of the machine that this test waits for; empty: none."""
     names = getattr(item, "fixturenames", ())
-    if "scenario" in names and hasattr(item, "callspec"):
-        return str(item.callspec.params["scenario"])
-    return next((part for part in _PARTS if part in names and not _left_out(part)), "")
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    for name in _MACHINES:
+        fixture, *kernel = name
+        if fixture in names and kernel in ([], [params.get(fixture)]) and not _left_out(fixture):
+            return name
+    return ()
 
 
-def _left_out(part: str) -> bool:
-    return part == "by_hand" and "SLDTRACE_BY_HAND" not in os.environ
+def _left_out(fixture: str) -> bool:
+    return fixture == "by_hand" and "SLDTRACE_BY_HAND" not in os.environ
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -117,39 +165,72 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture.resume_global_capture()
     folder = session.config._tmp_path_factory.mktemp("machines")  # type: ignore[attr-defined]
     machines = Machines(folder, stream)
-    session.config.stash[_MACHINES] = machines
+    session.config.stash[_RUNNING] = machines
     machines.begin(names)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leaves no machine behind that has not begun."""
-    machines = session.config.stash.get(_MACHINES, None)
+    machines = session.config.stash.get(_RUNNING, None)
     if machines is not None:
         machines.end()
 
 
-@pytest.fixture(scope="session", params=sorted(KERNELS))
+def _brought(request: pytest.FixtureRequest) -> Scenario:
+    # What the machine of this fixture brought back, on its kernel if there is one for each.
+    kernel = [request.param] if hasattr(request, "param") else []
+    return request.config.stash[_RUNNING].result(str(request.fixturename), *kernel)
+
+
+each_kernel = pytest.fixture(scope="session", params=sorted(KERNELS))
+
+
+@each_kernel
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     """The scenario of one kernel; a test that uses it runs once for each kernel."""
-    return request.config.stash[_MACHINES].result(request.param)
+    return _brought(request)
 
 
 @pytest.fixture(scope="session")
 def limits(request: pytest.FixtureRequest) -> Scenario:
     """What was looked at on one kernel only."""
-    return request.config.stash[_MACHINES].result("limits")
+    return _brought(request)
 
 
 @pytest.fixture(scope="session")
 def production(request: pytest.FixtureRequest) -> Scenario:
     """One long recording on two CPUs."""
-    return request.config.stash[_MACHINES].result("production")
+    return _brought(request)
 
 
 @pytest.fixture(scope="session")
 def by_hand(request: pytest.FixtureRequest) -> Scenario:
     """What takes long and runs only when it is asked for; see integration/test_by_hand.py."""
-    return request.config.stash[_MACHINES].result("by_hand")
+    return _brought(request)
+
+
+@pytest.fixture(scope="session")
+def guests_stress(request: pytest.FixtureRequest) -> Scenario:
+    """Guests under every kick and stressor, on two CPUs."""
+    return _brought(request)
+
+
+@each_kernel
+def guests_sweep(request: pytest.FixtureRequest) -> Scenario:
+    """The timer swept on each kernel, with and without the penalty."""
+    return _brought(request)
+
+
+@each_kernel
+def guests_off(request: pytest.FixtureRequest) -> Scenario:
+    """Guests on each kernel, booted with split_lock_detect=off."""
+    return _brought(request)
+
+
+@each_kernel
+def guests_fatal(request: pytest.FixtureRequest) -> Scenario:
+    """Guests on each kernel, booted with split_lock_detect=fatal."""
+    return _brought(request)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

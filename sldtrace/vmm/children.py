@@ -1,22 +1,20 @@
 """The processes of a run, one for each VM and CPU load: they end with us, and when they die we say why."""
 
-import faulthandler
 import json
 import os
-import resource
 import select
 import signal
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from sldtrace.errors import EXIT_ERROR, EXIT_USAGE, SldtraceError, UsageError
-from sldtrace.vmm import libc, signals
+from sldtrace.vmm import signals
+from sldtrace.vmm.forked import fork
 from sldtrace.vmm.monitor import Monitor
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
 
@@ -54,7 +52,7 @@ class Children:
         with signals.handled(self._end, *signals.ENDING):
             try:
                 for _ in range(self._load):
-                    self._loads.append(_fork(partial(_spin, self._load_cpus)))
+                    self._loads.append(fork(partial(_spin, self._load_cpus), "the CPU load"))
                 for number, plan in enumerate(plans):
                     pipe = self._start(plan, theirs)
                     lines[pipe], numbers[pipe] = b"", number
@@ -74,7 +72,7 @@ class Children:
             os.close(ours)
             _work(plan, theirs, go)
 
-        pid = _fork(child)
+        pid = fork(child, "the guest")
         os.close(theirs)
         self._pids[ours] = pid
         return ours
@@ -156,38 +154,10 @@ def _killed_by_sigbus(plan: Plan) -> SldtraceError:
     )
 
 
-def _fork(work: Callable[[], None]) -> int:
-    parent = os.getpid()
-    try:
-        pid = os.fork()
-    except OSError as error:
-        raise SldtraceError(f"no process for the guest: {error.strerror}", "see ulimit -u") from error
-    if pid == 0:
-        _child(parent, work)
-    return pid
-
-
-def _child(parent: int, work: Callable[[], None]) -> NoReturn:
-    # Never returns into the caller's frames: whatever they would do at their end is the parent's to do.
-    status = 1
-    try:
-        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGBUS of the fatal mode is expected
-        faulthandler.disable()
-        if os.getppid() == parent:
-            work()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
 def _spin(cpus: Sequence[int]) -> None:
     if cpus:
         os.sched_setaffinity(0, cpus)
-    for number in signals.ENDING:
-        signal.signal(number, signal.SIG_DFL)
+    signals.install(signal.SIG_DFL, *signals.ENDING)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     while True:
         pass
@@ -214,3 +184,5 @@ def _work(plan: Plan, pipe: int, go: int) -> None:
     except OSError as error:
         # A CPU that has gone offline, above all.
         send({"error": f"the guest was ended: {error.strerror}", "hint": None, "status": EXIT_ERROR})
+    except MemoryError:
+        send({"error": "no memory for the guest", "hint": "see ulimit -v", "status": EXIT_ERROR})

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from sldtrace.vmm import abi, libc
+from sldtrace.vmm.threads import start_thread
 
 
 class Kind(enum.StrEnum):
@@ -142,7 +143,7 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="kicks", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        start_thread(self._thread)
 
     def stop(self) -> None:
         self._stop.set()

@@ -13,6 +13,7 @@ from sldtrace.vmm import loop, signals, stress
 from sldtrace.vmm.kicks import Flag, Kick, Kind, Pending, PosixTimer
 from sldtrace.vmm.machine import Machine
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
+from sldtrace.vmm.threads import start_thread
 
 # A vCPU thread that was told to stop is kicked anew as often as this.
 _KICK_AGAIN_S = 0.02
@@ -55,7 +56,7 @@ class Monitor:
             ]
             stack.callback(self._stop, machine, threads)
             for thread in threads:
-                thread.start()
+                start_thread(thread)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ENDING)
             for _ in threads:
                 self._ready.acquire()

@@ -13,6 +13,7 @@ from sldtrace.vmm import memory, signals, stress
 from sldtrace.vmm.kicks import Kind, PosixTimer
 from sldtrace.vmm.monitor import Started
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
+from sldtrace.vmm.threads import start_thread
 
 _kept: list[memory.GuestMemory] = []  # what threads run in until the process ends
 
@@ -46,8 +47,7 @@ def run(plan: Plan, started: Started) -> Result:
         failures.append(error)
         ended.set()
 
-    for number in signals.ENDING:
-        signal.signal(number, interrupt)
+    signals.install(interrupt, *signals.ENDING)
     signal.signal(plan.signo, signals.ignore)
     area = _memory()
     _kept.append(area)
@@ -69,7 +69,7 @@ def run(plan: Plan, started: Started) -> Result:
         for index in range(plan.vcpus)
     ]
     for thread in threads:
-        thread.start()
+        start_thread(thread)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ENDING)
     ready.wait()
     if plan.cpus:

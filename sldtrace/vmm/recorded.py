@@ -85,12 +85,19 @@ class Beside:
         # A watchdog of ours is not its own.
         environment.pop("WATCHDOG_USEC", None)
         only = [word for pid in pids for word in ("--pid", str(pid))]
-        options = ["--output", str(self._path), "--exits", self._exits, *only]
+        options = [f"--output={self._path}", "--exits", self._exits, *only]
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "sldtrace", "record", *options],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             env=environment,
             start_new_session=True,
-            preexec_fn=partial(libc.prctl, libc.PR_SET_PDEATHSIG, signal.SIGTERM),
+            preexec_fn=partial(_end_with, os.getpid()),
         )
+
+
+def _end_with(parent: int) -> None:
+    # In the child: the parent may have ended before it was asked for.
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 # Python's handlers: what signal.signal() takes and gives back.
 _Handler = Callable[[int, FrameType | None], None]
@@ -34,10 +35,20 @@ def ignore(signum: int, frame: FrameType | None) -> None:
     """A handler that does nothing: unlike SIG_IGN it lets the signal interrupt what the thread does."""
 
 
+def install(handler: _Handler | signal.Handlers, *numbers: int) -> list[tuple[int, Any]]:
+    """Calls `handler` for these signals from now on; gives (number, handler) of before.
+
+    An ignored SIGHUP stays ignored, which is what nohup(1) is for. Only in the main thread, as
+    signal.signal() says.
+    """
+    ours = [n for n in numbers if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    return [(number, signal.signal(number, handler)) for number in ours]
+
+
 @contextmanager
 def handled(handler: _Handler, *numbers: int) -> Iterator[None]:
-    """Calls `handler` for these signals meanwhile. Only in the main thread, as signal.signal() says."""
-    before = [(number, signal.signal(number, handler)) for number in numbers]
+    """Calls `handler` for these signals meanwhile, as install() does."""
+    before = install(handler, *numbers)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from sldtrace.vmm import abi, libc
 from sldtrace.vmm.kicks import IntervalTimer, Kind, Sender, Source
 from sldtrace.vmm.machine import Machine
 from sldtrace.vmm.plan import Plan
+from sldtrace.vmm.threads import start_thread
 
 
 def kicks(plan: Plan, threads: list[int], states: list[abi.Run]) -> list[Source]:
@@ -33,7 +34,7 @@ class Worker:
 
     def start(self) -> None:
         """The first step comes one period later."""
-        self._thread.start()
+        start_thread(self._thread)
 
     def stop(self) -> None:
         """Ends it after the step that it is in. May be called twice."""

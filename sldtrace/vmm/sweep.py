@@ -1,14 +1,11 @@
 """The same guest with one timeout after another, under each setting of the penalty that was asked for."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 
-from sldtrace.errors import SldtraceError
 from sldtrace.host import splitlock
-from sldtrace.vmm import signals
+from sldtrace.vmm import mitigate, signals
 from sldtrace.vmm.children import Children
 from sldtrace.vmm.plan import Plan
 from sldtrace.vmm.swept import Point
@@ -19,7 +16,7 @@ def run(
 ) -> bool:
     """Runs `plan` with each timeout, under each value of the sysctl (None: as it is); tells each point.
 
-    The sysctl is put back at the end, also after Ctrl-C, SIGTERM and SIGHUP. False: one of these came, and
+    The sysctl is put back at the end, whatever that is. False: one of these came, and
     points are missing. Raises SldtraceError if a run fails or the sysctl cannot be set.
     """
     interrupted = False
@@ -30,7 +27,7 @@ def run(
 
     with signals.handled(interrupt, *signals.ENDING):
         for value in mitigates:
-            with _mitigate(value):
+            with mitigate.held(value):
                 for timeout_ns in timeouts_ns:
                     if interrupted:
                         return False
@@ -48,27 +45,3 @@ def run(
                         )
                     )
     return True
-
-
-@contextmanager
-def _mitigate(value: int | None, path: Path = splitlock.MITIGATE) -> Iterator[None]:
-    if value is None:
-        yield
-        return
-    try:
-        before = path.read_text()
-        path.write_text(f"{value}\n")
-    except FileNotFoundError as error:
-        raise SldtraceError(
-            "this kernel has no kernel.split_lock_mitigate (it came with Linux 6.2)",
-            "leave out --mitigate",
-        ) from error
-    except OSError as error:
-        raise SldtraceError(
-            f"kernel.split_lock_mitigate cannot be set: {error.strerror}",
-            "run as root, or leave out --mitigate",
-        ) from error
-    try:
-        yield
-    finally:
-        path.write_text(before)

@@ -1,82 +1,127 @@
-"""Runs in the emulated host: guests under every kick and stressor; one JSON object on stdout, by name.
+"""Runs in the emulated host: guests under every kick and stressor, sweeps, a recording; judged by the tests.
 
-usage: guests_in_lab.py PART [LOOP] (warn: two CPUs, detection in the mode warn, and LOOP, the compiled
-examples/vmm/loop.c; fatal). Nothing is judged here.
+usage: guests_in_lab.py FOLDER PART (PART: stress, which needs two CPUs and /tmp/loop, the compiled
+examples/vmm/loop.c; sweep, off and fatal, each on a machine booted for it). Leaves FOLDER/protocol.json.
 """
 
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from sldtrace import cli
+from sldtrace.host import splitlock
 
-PARTS = {
-    "warn": {
-        "timer": "--timeout 1ms --kick timer",
-        "itimer": "--timeout 1ms --kick itimer",
-        "tgkill": "--timeout 1ms --kick tgkill",
-        "immediate-exit": "--timeout 1ms --kick immediate-exit",
-        "slow timer": "--timeout 25ms --cpus 0",
-        "slow tgkill": "--timeout 25ms --kick tgkill",
-        "xchg": "split-xchg --timeout 1ms",
-        "every offset": "split-cmpxchg --timeout 1ms --offset 57",
-        "rare": "rare-split --every 1000 --timeout 1ms",
-        "own #AC": "own-ac --timeout 1ms",
-        "report": "report-split --timeout 25ms --every 100",
-        "one operand": "split-xadd --vcpus 2 --operands shared --timeout 25ms",
-        "frozen vCPUs": "--vcpus 2 --timeout 1ms",
-        "moved": "--timeout 25ms --migrate 2ms --cpus 0,1",
-        "slots": "--timeout 25ms --memory-slots 5ms",
-        "slots, aligned": "aligned-bts --timeout 25ms --memory-slots 5ms",
-        "two VMs": "--vms 2 --timeout 25ms --cpus 0,1",
-        "program": "split-xchg --program --kick itimer --timeout 1ms",
-        "slow program": "split-xchg --program --kick itimer --timeout 25ms",
-    },
-    "fatal": {
-        "split": "",
-        "rare": "rare-split --every 1000",
-        "own #AC": "own-ac",
-        "aligned": "aligned-bts",
-        "program": "split-xchg --program",
-    },
+LOOP = "/tmp/loop"
+
+STRESS = {
+    "timer": "--timeout 1ms --kick timer",
+    "itimer": "--timeout 1ms --kick itimer",
+    "tgkill": "--timeout 1ms --kick tgkill",
+    "immediate-exit": "--timeout 1ms --kick immediate-exit",
+    "slow timer": "--timeout 25ms --cpus 0",
+    "slow tgkill": "--timeout 25ms --kick tgkill",
+    "xchg": "split-xchg --timeout 1ms",
+    "every offset": "split-cmpxchg --timeout 1ms --offset 57",
+    "rare": "rare-split --every 1000 --timeout 1ms",
+    "own #AC": "own-ac --timeout 1ms",
+    "report": "report-split --timeout 25ms --every 100",
+    "one operand": "split-xadd --vcpus 2 --operands shared --timeout 25ms",
+    "frozen vCPUs": "--vcpus 2 --timeout 1ms",
+    "moved": "--timeout 25ms --migrate 2ms --cpus 0,1",
+    "slots": "--timeout 25ms --memory-slots 5ms",
+    "slots, aligned": "aligned-bts --timeout 25ms --memory-slots 5ms",
+    "two VMs": "--vms 2 --timeout 25ms --cpus 0,1",
+    "program": "split-xchg --program --kick itimer --timeout 1ms",
+    "slow program": "split-xchg --program --kick itimer --timeout 25ms",
 }
+FATAL = {
+    "split": "",
+    "rare": "rare-split --every 1000",
+    "own #AC": "own-ac",
+    "aligned": "aligned-bts",
+    "program": "split-xchg --program",
+}
+OFF = {"split": "", "two VMs": "--vms 2", "program": "split-xchg --program"}
+
+# Milliseconds: below, at and above the penalties of all kernels (12 to 16 ms before 6.12, then 8 to 12).
+TIMERS = (1, 4, 7, 12, 13, 17, 25)
 
 
-def run(options):
-    """Exit status, the result if there is one, and the last line on stderr."""
+def sldtrace(*arguments):
+    """Exit status, what it printed as JSON if anything, and its lines on stderr."""
     # In this process: starting another one takes the emulated machine longer than the run.
     out, said, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
         try:
-            cli.run(["guest", "run", "--duration", "300ms", "--json", *options.split()])
+            cli.run(list(arguments))
         except SystemExit as end:
             status = end.code
     result = json.loads(out.getvalue()) if out.getvalue() else None
-    return {"status": status, "result": result, "said": said.getvalue().splitlines()[-1]}
+    return {"status": status, "result": result, "said": said.getvalue().splitlines()}
 
 
-def sweep():
-    """The points on both sides of the penalty, with and without it."""
-    out = io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.suppress(SystemExit),
-    ):
-        cli.run(["guest", "sweep", "--timeouts", "1ms,7ms,13ms,25ms", "--mitigate", "both", "--json"])
-    return json.loads(out.getvalue())
+def run(options):
+    """One short run of a guest."""
+    return sldtrace("guest", "run", "--duration", "300ms", "--json", *options.split())
 
 
-def loop(program, how):
+def sweep(*options, timers=TIMERS):
+    """A short run with each timer."""
+    timeouts = ",".join(f"{ms}ms" for ms in timers)
+    return sldtrace("guest", "sweep", "--timeouts", timeouts, "--duration", "300ms", "--json", *options)
+
+
+def loop(how):
     """What the example VMM says of a run with a 1 ms tick."""
-    done = subprocess.run([program, how, "1"], capture_output=True, text=True)
+    done = subprocess.run([LOOP, how, "1"], capture_output=True, text=True)
     return {"status": done.returncode, "said": done.stdout, "error": done.stderr}
 
 
-found = {name: run(options) for name, options in PARTS[sys.argv[1]].items()}
-log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
-if len(sys.argv) > 2:
-    found |= {how: loop(sys.argv[2], how) for how in ("naive", "defer", "cputime")} | {"sweep": sweep()}
-print(json.dumps({"runs": found, "log": [line for line in log.splitlines() if "split_lock trap" in line]}))
+def recorded(folder):
+    """Guest and recorder in one command; here is no pandas, so the report is made outside."""
+    path = str(folder / "recorded.sld")
+    # A process of its own: what stands on its standard output and error is from two processes.
+    command = ["guest", "run", "--duration", "1s", "--record", path]
+    done = subprocess.run([sys.executable, "-m", "sldtrace", *command], capture_output=True, text=True)
+    return {"status": done.returncode, "said": done.stdout, "error": done.stderr}
+
+
+def stress(folder):
+    """Every kick and stressor, the example VMM, and a run with its recorder."""
+    return {
+        "runs": {name: run(options) for name, options in STRESS.items()},
+        "loop": {how: loop(how) for how in ("naive", "defer", "cputime")},
+        "recorded": recorded(folder),
+    }
+
+
+def swept(folder):
+    """With and without the penalty."""
+    before = splitlock.read().mitigate
+    found = sweep("--mitigate", "both")
+    return {"sweep": found, "mitigate": {"before": before, "after": splitlock.read().mitigate}}
+
+
+def off(folder):
+    """Where split locks do not trap, although the CPU could."""
+    return {"runs": {name: run(options) for name, options in OFF.items()}, "sweep": sweep(timers=(1, 7, 25))}
+
+
+def fatal(folder):
+    """Where the first split lock kills, and what the log has of it."""
+    runs = {name: run(options) for name, options in FATAL.items()}
+    found = {"runs": runs, "sweep": sweep(timers=(1, 25))}
+    log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
+    return found | {"log": [line for line in log.splitlines() if "split_lock trap" in line]}
+
+
+PARTS = {"stress": stress, "sweep": swept, "off": off, "fatal": fatal}
+
+where = Path(sys.argv[1])
+where.mkdir(parents=True, exist_ok=True)
+protocol = PARTS[sys.argv[2]](where) | {"release": os.uname().release}
+(where / "protocol.json").write_text(json.dumps(protocol, indent=1))

@@ -19,7 +19,7 @@ FAKE = """
 import json, os, signal, socket, sys, time
 from pathlib import Path
 
-path = Path(sys.argv[sys.argv.index("--output") + 1])
+path = Path(next(word for word in sys.argv if word.startswith("--output=")).split("=", 1)[1])
 seen = {"arguments": sys.argv[1:], "sid": os.getsid(0), "pid": os.getpid()}
 seen["watchdog"] = "WATCHDOG_USEC" in os.environ
 if "refuse" in path.name:
@@ -62,7 +62,7 @@ def test_it_records_these_processes_when_the_run_begins_and_is_whole_when_it_has
     with Beside(path, True) as recorder:
         recorder.begin([12, 34])
         found = said(path)
-        options = ["--output", str(path), "--exits", "all", "--pid", "12", "--pid", "34"]
+        options = [f"--output={path}", "--exits", "all", "--pid", "12", "--pid", "34"]
         assert found["arguments"] == ["record", *options]
         assert found["sid"] == found["pid"]  # Ctrl-C does not reach it
         assert not found["watchdog"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.vmm import guests, sweep
+from sldtrace.vmm import guests, mitigate, sweep
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
 
 PLAN = Plan(guests.load("split-bts"), 1000)
@@ -21,8 +21,8 @@ def sysctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A file that stands for kernel.split_lock_mitigate."""
     path = tmp_path / "split_lock_mitigate"
     path.write_text("1\n")
-    real = sweep._mitigate
-    monkeypatch.setattr(sweep, "_mitigate", lambda value: real(value, path))
+    real = mitigate.held
+    monkeypatch.setattr(mitigate, "held", lambda value: real(value, path))
     return path
 
 

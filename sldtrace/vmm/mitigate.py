@@ -1,0 +1,77 @@
+"""kernel.split_lock_mitigate set to a value meanwhile, and put back whatever becomes of this process."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sldtrace.errors import SldtraceError
+from sldtrace.host import splitlock
+from sldtrace.vmm.forked import fork
+
+
+@contextmanager
+def held(value: int | None, path: Path = splitlock.MITIGATE) -> Iterator[None]:
+    """The sysctl has this value meanwhile; None: it is left alone.
+
+    A process of its own puts it back as soon as this process lets go of a pipe, and so also when it is
+    killed; it waits for those that were forked meanwhile. Raises SldtraceError if the value cannot be set
+    or put back.
+    """
+    if value is None:
+        yield
+        return
+    before = _read(path)
+    theirs, ours = os.pipe()
+    keeper = -1
+    try:
+        keeper = fork(lambda: _put_back(theirs, ours, path, before), "the sysctl", outlives=True)
+        _set(path, f"{value}\n")
+        yield
+    finally:
+        os.close(ours)
+        os.close(theirs)
+        failed = keeper > 0 and os.waitpid(keeper, 0)[1] != 0
+    if failed:
+        raise SldtraceError(
+            "kernel.split_lock_mitigate could not be put back",
+            f"do it: sysctl kernel.split_lock_mitigate={before.strip()}",
+        )
+
+
+def _put_back(theirs: int, ours: int, path: Path, before: str) -> None:
+    # Nothing but SIGKILL ends it early: no Ctrl-C, no lost terminal, nobody's pipe that it would keep open.
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    os.close(ours)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    os.read(theirs, 1)
+    if path.read_text() != before:
+        path.write_text(before)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError as error:
+        raise SldtraceError(
+            "this kernel has no kernel.split_lock_mitigate (it came with Linux 6.2)", "leave out --mitigate"
+        ) from error
+    except OSError as error:
+        raise _refused(error) from error
+
+
+def _set(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: OSError) -> SldtraceError:
+    return SldtraceError(
+        f"kernel.split_lock_mitigate cannot be set: {error.strerror}", "run as root, or leave out --mitigate"
+    )
