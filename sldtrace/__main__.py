@@ -1,6 +1,14 @@
-"""Lets `python -m sldtrace` do what `sldtrace` does."""
+"""What `sldtrace` and `python -m sldtrace` begin with."""
 
-from sldtrace.cli import run
+from sldtrace import interrupt
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    with interrupt.deadly():
+        from sldtrace.cli import run
+    run()
+
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sldtrace import __version__
+from sldtrace import __version__, interrupt
 from sldtrace.errors import EXIT_ERROR, SldtraceError
 
 COMMANDS = {
@@ -31,7 +31,8 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        with interrupt.deadly():
+            command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
 

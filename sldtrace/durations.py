@@ -59,3 +59,12 @@ class Duration(IntParamType):
         if not self._least <= ns <= self._most:
             self.fail(f"'{value}' is not between {render(self._least)} and {render(self._most)}", param, ctx)
         return ns
+
+
+class Period(Duration):
+    """A Duration, or the word none, which is 0."""
+
+    name = "duration|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if value == "none" else super().convert(value, param, ctx)

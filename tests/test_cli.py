@@ -1,6 +1,7 @@
 """The command line as a whole: what it imports, how it fails, how it ends."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,31 @@ def test_a_closed_descriptor_is_no_reason_to_fail(descriptor: int) -> None:
     assert run.returncode == 0
     assert run.stderr == ""
     assert ("split-bts" in run.stdout) == (descriptor != 1)
+
+
+@pytest.mark.parametrize("module", ["sldtrace.cli", "click", "sldtrace.commands.guest", "sldtrace.vmm.plan"])
+def test_ctrl_c_while_modules_are_imported_ends_it_at_once_and_silently(module: str) -> None:
+    code = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["sldtrace", "guest", "list"]
+from sldtrace.__main__ import main
+main()
+"""
+    run = python(code)
+    assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_is_pythons_own_again_when_a_command_runs() -> None:
+    code = (
+        "import click, signal; from sldtrace import cli\n"
+        "@click.command()\n"
+        "def look(): print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+        "cli.LazyGroup.get_command = lambda self, ctx, name: look\n"
+        "from sldtrace.__main__ import main; import sys; sys.argv = ['sldtrace', 'guest']; main()"
+    )
+    assert python(code).stdout == "True\n"

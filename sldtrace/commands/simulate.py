@@ -7,21 +7,12 @@ from typing import Any
 
 import click
 
-from sldtrace.durations import Duration, render
+from sldtrace.durations import Duration, Period, render
 from sldtrace.errors import UsageError
 from sldtrace.escape import escape
 
 _MODE = re.compile(r"off|warn|fatal|ratelimit:(?:[1-9][0-9]{0,2}|1000)")
 _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
-
-
-class _Timer(Duration):
-    """A duration, or `none`, which is 0."""
-
-    name = "timer"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return 0 if value == "none" else super().convert(value, param, ctx)
 
 
 @click.command()
@@ -48,7 +39,7 @@ class _Timer(Duration):
 @click.option("--siblings", type=click.IntRange(1, 8), default=1, show_default=True, help="CPUs of a core.")
 @click.option(
     "--timer",
-    type=_Timer("10us", "1h"),
+    type=Period("10us", "1h"),
     default="1ms",
     show_default=True,
     help="When a signal comes; none: no signals.",
@@ -62,7 +53,7 @@ class _Timer(Duration):
 )
 @click.option(
     "--jitter",
-    type=_Timer("1ns", "1s"),
+    type=Period("1ns", "1s"),
     default="3us",
     show_default=True,
     help="Standard deviation of a signal's time; or none.",

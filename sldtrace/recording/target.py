@@ -1,5 +1,6 @@
 """Creates the file that a recording is written to, without ever overwriting something silently."""
 
+import errno
 import os
 import secrets
 import stat
@@ -27,6 +28,7 @@ def check(path: Path, force: bool) -> None:
         mode = path.lstat().st_mode
     except FileNotFoundError as error:
         if path.parent.exists():
+            _check_folder(path)
             return
         raise _impossible(path, error) from error
     except OSError as error:
@@ -39,6 +41,14 @@ def check(path: Path, force: bool) -> None:
         raise SldtraceError(f"{shown(path)} is not a regular file", "a recording can only be written to one")
     if not force:
         raise SldtraceError(f"{shown(path)} exists", "use --force to overwrite it")
+
+
+def _check_folder(path: Path) -> None:
+    # May a file be made in its folder? access(2) knows rights and read-only file systems.
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise _impossible(path, OSError(number, os.strerror(number)))
 
 
 def create(path: Path, force: bool, opening: bytes) -> int:

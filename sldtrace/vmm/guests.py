@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sldtrace import resources
 from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.escape import escape
 from sldtrace.vmm import memory
 
 CACHE_LINE = 64
@@ -68,7 +69,7 @@ def load(name: str) -> Guest:
     Raises UsageError if there is none, SldtraceError if its files cannot be read or are not a guest's.
     """
     if name not in names():
-        raise UsageError(f"there is no guest '{name}'", f"there are: {', '.join(names())}")
+        raise UsageError(f"there is no guest '{escape(name)}'", f"there are: {', '.join(names())}")
     source = resources.guests() / f"{name}.S"
     try:
         text = source.read_text(encoding="utf-8")

@@ -21,6 +21,11 @@ class Kind(enum.StrEnum):
     TGKILL = "tgkill"  # tgkill(2) by another thread, periodic
     IMMEDIATE_EXIT = "immediate-exit"  # kvm_run.immediate_exit = 1, then tgkill; the signal is never blocked
 
+    @property
+    def signo(self) -> int:
+        """The signal that it sends unless another one is asked for; setitimer(2) can send no other."""
+        return int(signal.SIGALRM if self is Kind.ITIMER else signal.SIGUSR1)
+
 
 class Kick(Protocol):
     """What the run loop of a vCPU does for its kicks.

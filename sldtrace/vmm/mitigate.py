@@ -24,15 +24,20 @@ def held(value: int | None, path: Path = splitlock.MITIGATE) -> Iterator[None]:
         return
     before = _read(path)
     theirs, ours = os.pipe()
-    keeper = -1
+    keeper = 0
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        keeper = fork(lambda: _put_back(theirs, ours, path, before), "the sysctl", outlives=True)
+        try:
+            keeper = fork(lambda: _put_back(theirs, ours, path, before), "the sysctl", outlives=True)
+            os.setpgid(keeper, keeper)  # out of reach of kill(2) by process group
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         _set(path, f"{value}\n")
         yield
     finally:
         os.close(ours)
         os.close(theirs)
-        failed = keeper > 0 and os.waitpid(keeper, 0)[1] != 0
+        failed = keeper and os.waitpid(keeper, 0)[1] != 0
     if failed:
         raise SldtraceError(
             "kernel.split_lock_mitigate could not be put back",
@@ -41,9 +46,7 @@ def held(value: int | None, path: Path = splitlock.MITIGATE) -> Iterator[None]:
 
 
 def _put_back(theirs: int, ours: int, path: Path, before: str) -> None:
-    # Nothing but SIGKILL ends it early: no Ctrl-C, no lost terminal, nobody's pipe that it would keep open.
-    os.setsid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    # All signals are blocked: no Ctrl-C ends it early, no lost terminal. It keeps nobody's pipe open.
     os.close(ours)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):

@@ -143,6 +143,7 @@ def test_vms_take_the_cpus_in_turn(fake: type[Fake]) -> None:
         ("--load -1", "-1 is not in the range"),
         ("--cpus 1,,2", "'1,,2' is not a list of CPUs"),
         ("--cpus 3-1", "'3-1' runs backwards"),
+        ("--cpus 0-3000,0-3000", "more than 4,096 CPUs"),
     ],
 )
 def test_usage(arguments: str, words: str, fake: type[Fake]) -> None:
@@ -156,6 +157,7 @@ def test_usage(arguments: str, words: str, fake: type[Fake]) -> None:
     ("arguments", "words"),
     [
         ("nobody", "there is no guest 'nobody'"),
+        ("no\x1bbody", r"there is no guest 'no\x1bbody'"),
         ("--kick itimer --signal SIGUSR1", "setitimer sends SIGALRM"),
         ("--cpus 0,7", "CPU 7 is offline, missing, or not allowed"),
         ("--cpus 1,1 --migrate 1ms", "moving threads needs two CPUs"),
@@ -267,7 +269,20 @@ def test_a_file_that_exists_and_a_guest_for_a_file_are_refused(recorder: list[st
         result = CliRunner().invoke(guest, ["run", "--record", value])
         assert isinstance(result.exception, UsageError)
         assert words in str(result.exception)
+    (tmp_path / "to-nowhere").symlink_to(tmp_path / "nowhere")
+    for path, words in (
+        (
+            tmp_path / "gone" / "a.sld",
+            "cannot create .*: No such file or directory; write the recording some",
+        ),
+        (tmp_path / "a.sld" / "b.sld", "cannot create .*: Not a directory"),
+        (tmp_path / ("a" * 300), "cannot create .*: File name too long"),
+        (tmp_path / "to-nowhere", "exists"),
+    ):
+        result = CliRunner().invoke(guest, ["run", "--record", str(path)])
+        assert re.search(words, str(result.exception))
     assert recorder == []
+    assert Fake.made == []
 
 
 def test_a_host_without_kvm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,31 @@ def test_pictures_are_whole_files(kept: Path, tmp_path: Path, monkeypatch: pytes
     )
 
 
+def test_what_cannot_be_written_is_said_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)  # not installed
+    taken = tmp_path / "a-file"
+    taken.touch()
+    for path, words in (
+        (tmp_path / "gone" / "a.svg", "a.svg cannot be written: No such file"),
+        (taken / "a.svg", "a.svg cannot be written: Not a directory"),
+        (tmp_path / "a.png", "a PNG needs the Python module resvg_py"),
+    ):
+        result = invoke("sweep", "--timeouts", "1ms", "--figure", str(path))
+        assert words in str(result.exception)
+    assert ORDERS == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a-file"]
+
+
+def test_a_sweep_of_days_is_refused() -> None:
+    timeouts = ",".join(["1ms"] * 13)
+    result = invoke("sweep", "--timeouts", timeouts, "--duration", "1h", "--mitigate", "both")
+    assert isinstance(result.exception, UsageError)
+    assert "26 runs would take longer than 24 h" in str(result.exception)
+    assert ORDERS == []
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -180,7 +206,7 @@ def test_a_point_with_a_wrong_value_is_refused(name: str, value: object, kept: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("sweep --timeouts 1ms,0", "'0ns' is not between"),
+        ("sweep --timeouts 1ms,0", "'0' is not between"),
         ("sweep --timeouts 1ms,,2ms", "'' is not a length of time"),
         ("sweep --timeouts 2h", "is not between"),
         ("sweep --mitigate 2", "'2' is not one of"),

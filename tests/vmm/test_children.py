@@ -245,6 +245,41 @@ def test_a_signal_ends_it_early_with_the_results_so_far(number: int) -> None:
     assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
+@nothing_traps
+def test_with_nohup_a_lost_terminal_does_not_end_it() -> None:
+    def hang_up(number: int, pid: int, tids: list[int]) -> None:
+        for one in (pid, os.getpid()):
+            os.kill(one, signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        plans = [plan(duration_ns=50 * MS, program=True)]
+        (result,) = Children(plans, load=1).run(hang_up)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not result.interrupted
+    assert result.ran_ns >= 50 * MS
+
+
+@pytest.mark.parametrize("changes", [{"program": True}, {"vcpus": 2, "kick": Kind.TGKILL}])
+def test_a_host_that_allows_no_more_threads_is_one_line(
+    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not changes.get("program") and not os.access(DEVICE, os.R_OK | os.W_OK):
+        pytest.skip(f"{DEVICE} is missing or may not be opened")
+    real = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        if self.name in ("program 0", "kicks"):
+            raise RuntimeError("can't start new thread")
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(SldtraceError, match=r"no thread '.*' for the guest; see ulimit -u, and pids.max"):
+        run(plan(duration_ns=HOUR, **changes))
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [

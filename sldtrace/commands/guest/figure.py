@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,17 @@ def show(figure: "Figure") -> None:
     click.echo(sweep_plot.as_plot(figure, Style.of_stdout(), unicode))
 
 
+def check(pictures: Sequence[Path]) -> None:
+    """Raises SldtraceError if `write` could not write them: to be known before anything is measured."""
+    from sldtrace.reporters import sweep_png
+
+    for path in pictures:
+        if path.suffix.lower() == ".png":
+            sweep_png.require()
+        with _beside(path) as beside:
+            beside.touch()
+
+
 def write(figures: Sequence["Figure"], pictures: Sequence[Path]) -> None:
     """One picture of all of them into each file, whole or not at all. Raises SldtraceError."""
     from sldtrace.reporters import sweep_png, sweep_svg
@@ -51,12 +63,23 @@ def write(figures: Sequence["Figure"], pictures: Sequence[Path]) -> None:
     svg = sweep_svg.render(figures)
     for path in pictures:
         content = svg.encode() if path.suffix.lower() == ".svg" else sweep_png.render(svg)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with _beside(path) as beside:
             beside.write_bytes(content)
             beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            where = escape(str(path), 4096)
-            raise SldtraceError(f"{where} cannot be written: {error.strerror}") from error
         click.echo(f"sldtrace: written: {escape(str(path), 4096)}", err=True)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    # A name beside it, of which nothing is left.
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+    except OSError as error:
+        where = escape(str(path), 4096)
+        raise SldtraceError(
+            f"{where} cannot be written: {error.strerror}", "take another place for --figure"
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()

@@ -1,7 +1,8 @@
-"""Types of the options of `sldtrace guest`: a period or none, a signal, a list of CPUs."""
+"""The options of `sldtrace guest` that several commands have, and types that others need."""
 
 import re
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -10,18 +11,33 @@ from click.types import IntParamType
 from sldtrace.durations import Duration
 from sldtrace.host import signals as names
 from sldtrace.vmm import signals
+from sldtrace.vmm.kicks import Kind
 
 _CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*", re.ASCII)
+_MOST_CPUS = 4096  # in a list; more threads there cannot be
 _REAL_TIME = re.compile(r"(?:SIG)?RTMIN(?:\+([0-9]{1,2}))?", re.ASCII)
 
+# What click.option() and click.argument() give.
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-class Period(Duration):
-    """Nanoseconds as in Duration, or the word none, which is 0."""
+name: _Decorator = click.argument("name", metavar="[GUEST]", default="split-bts")
 
-    name = "duration|none"
+kick: _Decorator = click.option(
+    "--kick",
+    type=click.Choice([kind.value for kind in Kind]),
+    default=Kind.TIMER.value,
+    callback=lambda ctx, param, value: Kind(value),
+    show_default=True,
+    help="timer: timer_create, to the vCPU's thread, anew for each KVM_RUN. itimer: setitimer, SIGALRM to the"
+    " process. tgkill: from another thread. immediate-exit: the same without a signal mask.",
+)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return 0 if value == "none" else super().convert(value, param, ctx)
+
+def duration(default: str, most: str, text: str) -> _Decorator:
+    """--duration, from 1ms to `most`; `text` is its help."""
+    return click.option(
+        "--duration", type=Duration("1ms", most), default=default, show_default=True, help=text
+    )
 
 
 class Signal(IntParamType):
@@ -65,4 +81,6 @@ def parse_cpus(ctx: click.Context, param: click.Parameter, value: str | None) ->
         if int(last or first) < int(first):
             raise click.BadParameter(f"'{part}' runs backwards", ctx, param)
         cpus += range(int(first), int(last or first) + 1)
+        if len(cpus) > _MOST_CPUS:
+            raise click.BadParameter(f"more than {_MOST_CPUS:,} CPUs", ctx, param)
     return tuple(cpus)

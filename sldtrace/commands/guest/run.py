@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
-from sldtrace.commands.guest import outcome
+from sldtrace import interrupt
+from sldtrace.commands.guest import options, outcome
 from sldtrace.commands.guest.listing import instruction
-from sldtrace.commands.guest.options import Period, Signal, parse_cpus
-from sldtrace.durations import Duration, render
+from sldtrace.commands.guest.options import Signal, parse_cpus
+from sldtrace.durations import Period, render
 from sldtrace.errors import UsageError
-from sldtrace.escape import escape
 from sldtrace.host import access, splitlock
+from sldtrace.recording import target
 from sldtrace.vmm import guests, memory
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
@@ -23,11 +24,9 @@ from sldtrace.vmm.plan import Plan
 _MOST_VMS = 8
 _MOST_LOAD = 64
 
-_SIGALRM, _SIGUSR1 = 14, 10
-
 
 @click.command("run")
-@click.argument("name", metavar="[GUEST]", default="split-bts")
+@options.name
 @click.option(
     "--timeout",
     type=Period("1us", "1h"),
@@ -35,27 +34,14 @@ _SIGALRM, _SIGUSR1 = 14, 10
     show_default=True,
     help="Kick the guest out of KVM_RUN after this time (500us, 1ms, 0.02), or none: never.",
 )
-@click.option(
-    "--kick",
-    type=click.Choice([kind.value for kind in Kind]),
-    default=Kind.TIMER.value,
-    show_default=True,
-    help="timer: timer_create, to the vCPU's thread, anew for each KVM_RUN. itimer: setitimer, SIGALRM to the"
-    " process. tgkill: from another thread. immediate-exit: the same without a signal mask.",
-)
+@options.kick
 @click.option(
     "--signal",
     "signo",
     type=Signal(),
     help="The signal of the kick, by name or number.  [default: SIGUSR1; with --kick itimer SIGALRM]",
 )
-@click.option(
-    "--duration",
-    type=Duration("1ms", "24h"),
-    default="2s",
-    show_default=True,
-    help="Stop after this time (500ms, 2s, 10m).",
-)
+@options.duration("2s", "24h", "Stop after this time (500ms, 2s, 10m).")
 @click.option(
     "--vcpus",
     type=click.IntRange(1, memory.MAX_VCPUS),
@@ -116,7 +102,7 @@ _SIGALRM, _SIGUSR1 = 14, 10
 def run_guest(
     name: str,
     timeout: int,
-    kick: str,
+    kick: Kind,
     signo: int | None,
     duration: int,
     vcpus: int,
@@ -142,7 +128,7 @@ def run_guest(
 
     Exit status: 0 also without progress, 1 if the guest could not be run.
     """
-    if kick == Kind.ITIMER and signo not in (None, _SIGALRM):
+    if kick is Kind.ITIMER and signo not in (None, kick.signo):
         raise UsageError(
             "setitimer sends SIGALRM and nothing else", "leave out --signal, or use --kick tgkill"
         )
@@ -150,8 +136,8 @@ def run_guest(
         guest=guests.load(name).adjusted(offset, every),
         duration_ns=duration,
         timeout_ns=timeout,
-        kick=Kind(kick),
-        signo=signo or (_SIGALRM if kick == Kind.ITIMER else _SIGUSR1),
+        kick=kick,
+        signo=signo or kick.signo,
         vcpus=vcpus,
         shared=operands == "shared",
         cpus=_cpus(cpus, bool(migrate)),
@@ -167,8 +153,9 @@ def run_guest(
         access.require()
 
     # Only now: list and --help need none of it.
-    from sldtrace.vmm.children import Children
-    from sldtrace.vmm.recorded import Beside
+    with interrupt.deadly():
+        from sldtrace.vmm.children import Children
+        from sldtrace.vmm.recorded import Beside
 
     def announce(number: int, pid: int, tids: Sequence[int]) -> None:
         what = "as a program" if program else f"as VM {number}" if vms > 1 else "as a VM"
@@ -214,8 +201,9 @@ def _recording(given: str, plan: Plan) -> Path:
         )
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = Path(given or f"{plan.guest.name}-{stamp}.sld")
-    if path.exists():
-        raise UsageError(f"{escape(str(path), 4096)} exists", "take another name for --record")
+    if os.path.lexists(path):
+        raise UsageError(f"{target.shown(path)} exists", "take another name for --record")
+    target.check(path, force=False)
     return path
 
 
@@ -226,7 +214,7 @@ def _report(path: Path, *, as_json: bool) -> str | None:
     try:
         return report.text(path, as_json)[0]
     except ModuleNotFoundError as error:
-        where = escape(str(path), 4096)
+        where = target.shown(path)
         click.echo(
             f"sldtrace: no report here: {error.name} is missing; install it, or take the file to another"
             f" machine: sldtrace report {where}",

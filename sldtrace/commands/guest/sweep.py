@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sldtrace.commands.guest import figure, outcome
-from sldtrace.durations import Duration, parse, render
+from sldtrace import interrupt
+from sldtrace.commands.guest import figure, options, outcome
+from sldtrace.durations import Duration, parse
 from sldtrace.errors import UsageError
 from sldtrace.host import splitlock
 from sldtrace.vmm import guests
@@ -23,23 +24,16 @@ if TYPE_CHECKING:
 
 # Dense where the kernels differ: the penalty is 8 to 20 ms, by HZ and version.
 _TIMEOUTS = ",".join(f"{ms}ms" for ms in (1, 2, 4, 6, *range(7, 19), 20, 25, 30, 40))
-_LEAST, _MOST = parse("10us"), parse("1h")
+_EACH = Duration("10us", "1h")
+_MOST_HOURS = 24
 
 
 def _parse_timeouts(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        timeouts = tuple(parse(text) for text in value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-    if bad := [timeout for timeout in timeouts if not _LEAST <= timeout <= _MOST]:
-        raise click.BadParameter(
-            f"'{render(bad[0])}' is not between {render(_LEAST)} and {render(_MOST)}", ctx, param
-        )
-    return timeouts
+    return tuple(_EACH.convert(text, param, ctx) for text in value.split(","))
 
 
 @click.command("sweep")
-@click.argument("name", metavar="[GUEST]", default="split-bts")
+@options.name
 @click.option(
     "--timeouts",
     callback=_parse_timeouts,
@@ -47,20 +41,8 @@ def _parse_timeouts(ctx: click.Context, param: click.Parameter, value: str) -> t
     show_default=True,
     help="The periods of the timer, with commas between them.",
 )
-@click.option(
-    "--duration",
-    type=Duration("1ms", "1h"),
-    default="400ms",
-    show_default=True,
-    help="How long to run with each.",
-)
-@click.option(
-    "--kick",
-    type=click.Choice([kind.value for kind in Kind]),
-    default=Kind.TIMER.value,
-    show_default=True,
-    help="As of guest run.",
-)
+@options.duration("400ms", "1h", "How long to run with each.")
+@options.kick
 @click.option(
     "--mitigate",
     type=click.Choice(["0", "1", "both"]),
@@ -73,7 +55,7 @@ def sweep_guest(
     name: str,
     timeouts: tuple[int, ...],
     duration: int,
-    kick: str,
+    kick: Kind,
     mitigate: str | None,
     pictures: tuple[Path, ...],
     as_json: bool,
@@ -90,17 +72,23 @@ def sweep_guest(
     if as_json and as_csv:
         raise UsageError("--json and --csv: one form at a time")
     values: list[int | None] = [1, 0] if mitigate == "both" else [int(mitigate) if mitigate else None]
-    kind = Kind(kick)
-    plan = Plan(guests.load(name), duration, kick=kind, signo=14 if kind is Kind.ITIMER else 10)
+    plan = Plan(guests.load(name), duration, kick=kick, signo=kick.signo)
+    total = len(timeouts) * len(values)
+    if total * duration > _MOST_HOURS * parse("1h"):
+        raise UsageError(
+            f"{total:,} runs would take longer than {_MOST_HOURS} h",
+            "take fewer of them, or shorter ones",
+        )
+    figure.check(pictures)
     host = splitlock.read()
 
     # Only now: --help needs none of it.
-    from sldtrace.reporters import sweep_data, sweep_plot
-    from sldtrace.vmm import sweep
-    from sldtrace.vmm.swept import Point, Sweep
+    with interrupt.deadly():
+        from sldtrace.reporters import sweep_data, sweep_plot
+        from sldtrace.vmm import sweep
+        from sldtrace.vmm.swept import Point, Sweep
 
     points: list[Point] = []
-    total = len(timeouts) * len(values)
     bar = click.progressbar(length=total, label="guest sweep", file=sys.stderr, show_pos=True)
 
     def tell(point: Point) -> None:
