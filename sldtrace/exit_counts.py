@@ -1,12 +1,18 @@
 """VM exits as analyzers and reports want them: named, summed by thread and reason, percentiles as bounds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from sldtrace import frames
 from sldtrace.host import exits
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.layout import Records
+from sldtrace.recording.reader import Recording
+from sldtrace.rows import BATCH, Array, Labels
 
 OTHER_REASONS = 0xFFFFFFFF
 """In `reason` of a `counts` record: all reasons for which there was no counter left."""
@@ -19,12 +25,40 @@ _SVM_EXCEPTION = 0x40
 _OPEN_BIN = 31  # the last one has no upper end
 
 
-def vectors(isa: "pd.Series[Any]", reason: "pd.Series[int]", intr_info: "pd.Series[int]") -> "pd.Series[int]":
-    """The vector of each exit by an exception, as in `counts` records; -1 for all others."""
-    intel = (isa == exits.VMX) & (reason == 0)
-    amd = (isa == exits.SVM) & reason.between(_SVM_EXCEPTION, _SVM_EXCEPTION + 31)
-    values = np.select([intel, amd], [intr_info & 0xFF, reason - _SVM_EXCEPTION], -1)
-    return pd.Series(values, index=reason.index, dtype="int64")
+def vectors(isa: Array, reason: Array, intr_info: Array) -> Array:
+    """The vector of each exit by an exception, as in `counts` records; -1 for all others.
+
+    isa: as in the records (enum sld_isa).
+    """
+    numbers = schemas.current().enums["isa"].values
+    intel = (isa == numbers["VMX"]) & (reason == 0)
+    amd = (isa == numbers["SVM"]) & (reason >= _SVM_EXCEPTION) & (reason <= _SVM_EXCEPTION + 31)
+    given = (intr_info & 0xFF).astype(np.int64)
+    return np.where(intel, given, np.where(amd, reason.astype(np.int64) - _SVM_EXCEPTION, -1))
+
+
+def derived(labels: Mapping[str, Labels], records: Records) -> dict[str, Array]:
+    """`vector`, `name` (a number, see rows.Labels) and `split_lock` of host.exits for records of VM exits."""
+    isa, reason = records["isa"], records["reason"]
+    vector = vectors(isa, reason, records["intr_info"])
+    isas = schemas.current().enums["isa"]
+    # One look-up for each different exit.
+    key = (isa.astype(np.int64) << 48) + (reason.astype(np.int64) << 9) + vector + 1
+    codes, _ = pd.factorize(key)
+    first = np.unique(codes, return_index=True)[1]
+    exits_ = [(isas.name_of(int(isa[n])), int(reason[n]), int(vector[n])) for n in first]
+    numbers = np.array([labels["name"].number(exits.name(*each)) for each in exits_], np.uint64)
+    trapped = np.array([exits.is_split_lock(*each) for each in exits_], bool)
+    return {"vector": vector, "name": numbers[codes], "split_lock": trapped[codes]}
+
+
+def returned(labels: Mapping[str, Labels], records: Records) -> dict[str, Array]:
+    """`name` (a number, see rows.Labels) of host.exits for records of returns to the VMM."""
+    reason, error = records["reason"], records["error"]
+    codes, _ = pd.factorize((reason.astype(np.int64) << 32) + error)
+    first = np.unique(codes, return_index=True)[1]
+    numbers = [labels["name"].number(exits.user_name(int(reason[n]), int(error[n]))) for n in first]
+    return {"name": np.array(numbers, np.uint64)[codes]}
 
 
 def named(rows: pd.DataFrame) -> pd.DataFrame:
@@ -45,19 +79,18 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def summed(counts: pd.DataFrame) -> pd.DataFrame:
-    """One row for each thread and reason of `counts` records, most exits first.
+def summed(recording: Recording) -> pd.DataFrame:
+    """One row for each thread and reason of the `counts` records, most exits first.
 
     Columns: tgid, tid, vcpu, isa, reason, vector, name, split_lock, since_ns and ns (first and last reading),
     count, guest_ns, host_ns, and for each of QUANTILES the bounds of the host time, for example median_low_ns
     and median_high_ns (Int64; <NA>: no entry was seen, or there is no upper bound).
     """
-    sums = [name for name in counts.columns if name in ("count", "guest_ns", "host_ns") or _is_bin(name)]
-    how: dict[str, Any] = {"vcpu": "last", "since_ns": "min", "ns": "max"} | dict.fromkeys(sums, "sum")
-    by = ["tgid", "tid", *_REASON]
-    rows = counts.assign(isa=counts["isa"].astype(object), vector=counts["vector"].fillna(-1).astype("int64"))
-    table = rows.groupby(by, sort=False).agg(how).reset_index()
-    bins = [name for name in sums if _is_bin(name)]
+    batches = recording.batches("counts", BATCH)
+    parts = [_together(frames.of(recording, "counts", records)) for records in batches]
+    parts = parts or [_together(frames.frame(recording, "counts"))]
+    table = _together(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
+    bins = [name for name in table.columns if _is_bin(name)]
     for name, share in QUANTILES.items():
         low, high = bounds(table[bins].to_numpy(np.int64), share)
         table[f"{name}_low_ns"], table[f"{name}_high_ns"] = low, high
@@ -67,6 +100,14 @@ def summed(counts: pd.DataFrame) -> pd.DataFrame:
     first = ["tgid", "tid", "vcpu", *_REASON, "name", "split_lock"]
     table = table[[*first, *(name for name in table.columns if name not in first)]]
     return table.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+
+
+def _together(counts: pd.DataFrame) -> pd.DataFrame:
+    sums = [name for name in counts.columns if name in ("count", "guest_ns", "host_ns") or _is_bin(name)]
+    how: dict[str, Any] = {"vcpu": "last", "since_ns": "min", "ns": "max"} | dict.fromkeys(sums, "sum")
+    by = ["tgid", "tid", *_REASON]
+    rows = counts.assign(isa=counts["isa"].astype(object), vector=counts["vector"].fillna(-1).astype("int64"))
+    return rows.groupby(by, sort=False).agg(how).reset_index()
 
 
 def bounds(histograms: npt.NDArray[np.int64], share: float) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 from sldtrace.errors import SldtraceError
 from sldtrace.escape import comm
 from sldtrace.recording import schema as schemas
-from sldtrace.recording.layout import Enumeration, Field, Schema
+from sldtrace.recording.layout import Enumeration, Field, Records, Schema
 from sldtrace.recording.reader import Recording
 
 _CLOCK_END = 1 << 62  # ns: the year 2116; a sum of two still fits into 64 bits
@@ -36,6 +36,50 @@ def _dtype(field: Field) -> str:
     return "int64" if field.not_known is None else "Int64"
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a record's field a column holds: all of it, one element of an array, or one bit of flags."""
+
+    field: Field
+    element: int | None = None
+    bit: int | None = None
+
+    @property
+    def dtype(self) -> str:
+        """The pandas type of the column, by name."""
+        return "bool" if self.bit is not None else _dtype(self.field)
+
+    @property
+    def is_whole(self) -> bool:
+        """Is it all of the field?"""
+        return self.element is None and self.bit is None
+
+    def of(self, values: np.ndarray[Any, Any], enums: Mapping[str, Enumeration]) -> Any:
+        """The column, of its documented type, from the field's values; those may be of a narrower type."""
+        if self.bit is not None:
+            if self.bit > np.iinfo(values.dtype).max:
+                return np.zeros(len(values), bool)
+            return (values & values.dtype.type(self.bit)) != 0
+        return _column(values if self.element is None else values[:, self.element], self.field, enums)
+
+
+def parts(kind: str, schema: Schema | None = None) -> dict[str, Part]:
+    """Where each column of `columns` comes from; raises SldtraceError for an unknown kind."""
+    schema = schema or schemas.current()
+    if kind not in schema.records:
+        raise SldtraceError(f"there is no record kind {kind}", f"the kinds are: {', '.join(schema.records)}")
+    result: dict[str, Part] = {}
+    for field in schema.records[kind].fields:
+        if field.is_array:
+            result |= {f"{field.name}_{n}": Part(field, element=n) for n in range(field.dtype.shape[0])}
+        else:
+            result[field.name] = Part(field)
+        if field.enum is not None and schema.enums[field.enum].is_flags:
+            flags = schema.enums[field.enum].values
+            result |= {name.lower(): Part(field, bit=bit) for name, bit in flags.items()}
+    return result
+
+
 def columns(kind: str, schema: Schema | None = None) -> dict[str, Column]:
     """What `frame` gives for that kind, in order; raises SldtraceError for an unknown kind.
 
@@ -51,29 +95,14 @@ def columns(kind: str, schema: Schema | None = None) -> dict[str, Column]:
     After a field of flags comes one `bool` column for each flag, in lower case (guest, slept, ...).
     """
     schema = schema or schemas.current()
-    if kind not in schema.records:
-        raise SldtraceError(f"there is no record kind {kind}", f"the kinds are: {', '.join(schema.records)}")
     result: dict[str, Column] = {}
-    for field in schema.records[kind].fields:
-        for name, _ in _elements(field):
-            result[name] = Column(_dtype(field), field.unit, field.meaning)
-        for name, _ in _flags(field, schema):
-            meaning = schema.enums[str(field.enum)].meanings[name]
-            result[name.lower()] = Column("bool", "flag", meaning)
+    for name, part in parts(kind, schema).items():
+        if part.bit is not None:
+            flag = schema.enums[str(part.field.enum)].meanings[name.upper()]
+            result[name] = Column(part.dtype, "flag", flag)
+        else:
+            result[name] = Column(part.dtype, part.field.unit, part.field.meaning)
     return result
-
-
-def _elements(field: Field) -> list[tuple[str, Any]]:
-    # The columns of a field: name, and what picks the values out of the records' field.
-    if not field.is_array:
-        return [(field.name, ...)]
-    return [(f"{field.name}_{n}", (slice(None), n)) for n in range(field.dtype.shape[0])]
-
-
-def _flags(field: Field, schema: Schema) -> list[tuple[str, int]]:
-    if field.enum is None or not schema.enums[field.enum].is_flags:
-        return []
-    return list(schema.enums[field.enum].values.items())
 
 
 def _names(values: np.ndarray[Any, Any], enum: Enumeration) -> Any:
@@ -102,24 +131,30 @@ def _column(values: np.ndarray[Any, Any], field: Field, enums: Mapping[str, Enum
     return values.astype(dtype)
 
 
+def enumerations(recording: Recording, schema: Schema) -> dict[str, Enumeration]:
+    """What names the values in a recording: the enumerations of its own schema, and those of this version."""
+    return {**schema.enums, **recording.schema.enums}
+
+
 def frame(recording: Recording, kind: str) -> pd.DataFrame:
     """All records of one kind in order of time, one row each, with the columns that `columns` documents.
 
     A field that only the file has (a newer version wrote it) follows as it is. Raises SldtraceError for
-    an unknown kind; nothing recorded gives an empty frame with the same columns.
+    an unknown kind; nothing recorded gives an empty frame with the same columns. All of them are in memory
+    at once: see sldtrace.rows for kinds of which there may be millions.
     """
+    return of(recording, kind, recording.records(kind))
+
+
+def of(recording: Recording, kind: str, records: Records) -> pd.DataFrame:
+    """The same of these records of that kind only, in their order."""
     schema = schemas.current() if kind in schemas.current().records else recording.schema
-    records = recording.records(kind)
-    known = [field.name for field in schema.records[kind].fields]
-    data: dict[str, Any] = {}
-    for field in schema.records[kind].fields:
-        for name, element in _elements(field):
-            enums = {**schema.enums, **recording.schema.enums}
-            data[name] = _column(records[field.name][element], field, enums)
-        for name, bit in _flags(field, schema):
-            data[name.lower()] = (records[field.name] & np.uint64(bit)) != 0
+    enums = enumerations(recording, schema)
+    known = parts(kind, schema)
+    data: dict[str, Any] = {name: part.of(records[part.field.name], enums) for name, part in known.items()}
+    fields = {part.field.name for part in known.values()}
     for name in records.dtype.names or ():
-        if name not in known:
+        if name not in fields:
             data[name] = list(records[name]) if records[name].ndim > 1 else records[name].copy()
     return pd.DataFrame(data)
 

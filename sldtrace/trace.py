@@ -1,20 +1,23 @@
 """A recording as the analyzers see it: typed frames, the facts of the host, and who is who."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sldtrace import escape, exit_counts, frames
+from sldtrace import escape, exit_counts, frames, rows
 from sldtrace.errors import SldtraceError
-from sldtrace.host.exits import user_name
 from sldtrace.host.vms.names import KEYS, called
 from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.recording import reader
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.layout import Records
 from sldtrace.recording.merging import merge
+from sldtrace.rows import Array, Labels, Rows
 from sldtrace.rules import early_returns
 
 
@@ -100,6 +103,24 @@ class Trace:
             return None
         return int(moments.iloc[0].value)
 
+    def rows(self, kind: str) -> Rows:
+        """All records of one kind in few bytes each, for analyzers: there may be millions.
+
+        Columns as in docs/recording-format.md, and those that the DataFrames below have besides. Raises
+        SldtraceError for an unknown kind.
+        """
+        if kind not in self._rows:
+            labels = {"name": Labels()} if kind in _NAMED else {}
+            derive = _DERIVED.get(kind)
+            self._rows[kind] = rows.read(
+                self.recording, kind, partial(derive, labels) if derive else None, labels
+            )
+        return self._rows[kind]
+
+    @cached_property
+    def _rows(self) -> dict[str, Rows]:
+        return {}
+
     @cached_property
     def traps(self) -> pd.DataFrame:
         """One row a trap, by `enter_ns`; columns as in docs/recording-format.md, flags as booleans, and:
@@ -108,12 +129,7 @@ class Trace:
         released: detection was switched off, so the instruction could be executed;
         fatal: the kernel sent SIGBUS instead. None of the three: it is not known what happened.
         """
-        rows = frames.frame(self.recording, "trap")
-        cut = early_returns.cut_short(rows["sleep_left_ms"], rows["semaphore_result"])
-        flags = (rows[name] for name in ("return_missed", "msr_watched", "warned", "detection_off"))
-        early = early_returns.early(cut, *flags)
-        went_through = rows["handled"] & ~cut & ~rows["return_missed"] & ~rows["msr_watched"]
-        return rows.assign(early=early, released=rows["detection_off"] | went_through, fatal=~rows["handled"])
+        return self.rows("trap").frame()
 
     def core(self, cpu: int) -> int:
         """The core of a CPU, as the number of its first CPU: MSR_TEST_CTRL is one for all of them."""
@@ -123,53 +139,45 @@ class Trace:
     @cached_property
     def detection(self) -> pd.DataFrame:
         """One row a write of MSR_TEST_CTRL; columns as in docs/recording-format.md."""
-        return frames.frame(self.recording, "detection")
+        return self.rows("detection").frame()
 
     @cached_property
     def exits(self) -> pd.DataFrame:
         """One row a VM exit that was recorded by itself; columns as in docs/recording-format.md, and:
 
-        vector: of the exception, -1 for other exits; name, split_lock: see host.exits.
+        vector: of the exception, -1 for other exits; name (a category), split_lock: see host.exits.
         """
-        rows = frames.frame(self.recording, "exit")
-        vector = exit_counts.vectors(rows["isa"], rows["reason"], rows["intr_info"])
-        return exit_counts.named(rows.assign(vector=vector))
+        return self.rows("exit").frame()
 
     @cached_property
     def exit_counts(self) -> pd.DataFrame:
         """One row for each thread and reason: see exit_counts.summed."""
-        return exit_counts.summed(frames.frame(self.recording, "counts"))
+        return exit_counts.summed(self.recording)
 
     @cached_property
     def user_exits(self) -> pd.DataFrame:
         """One row a return to the VMM; columns as in docs/recording-format.md, and name (a category)."""
-        rows = frames.frame(self.recording, "user_exit")
-        keys = rows[["reason", "error"]]
-        distinct = keys.drop_duplicates().itertuples(index=False, name=None)
-        labels = pd.Series([user_name(*pair) for pair in distinct], dtype=str)
-        codes = keys.groupby(["reason", "error"], sort=False).ngroup()
-        return rows.assign(name=pd.Categorical(labels.take(codes.to_numpy())))
+        return self.rows("user_exit").frame()
 
     @cached_property
     def signals(self) -> pd.DataFrame:
         """One row a signal to a thread that had trapped lately; columns as in docs/recording-format.md."""
-        return frames.frame(self.recording, "signal")
+        return self.rows("signal").frame()
 
     @cached_property
     def migrations(self) -> pd.DataFrame:
         """One row a move of such a thread to another CPU; columns as in docs/recording-format.md."""
-        return frames.frame(self.recording, "migrate")
+        return self.rows("migrate").frame()
 
     @cached_property
     def stalls(self) -> pd.DataFrame:
         """One row a wait for a punished vCPU; columns as in docs/recording-format.md, and waited_ns."""
-        rows = frames.frame(self.recording, "stall")
-        return rows.assign(waited_ns=rows["end_ns"] - rows["ns"])
+        return self.rows("stall").frame()
 
     @cached_property
     def detail(self) -> pd.DataFrame:
         """One row a change of the level of detail; columns as in docs/recording-format.md."""
-        return frames.frame(self.recording, "detail")
+        return self.rows("detail").frame()
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -192,6 +200,32 @@ class Trace:
             vm_uuid=names["uuid"],
             vmm=escape.escape(self.text(*told, "vmm")),
         )
+
+
+def _outcome(_: Mapping[str, Labels], traps: Records) -> dict[str, Array]:
+    flags = schemas.current().enums["trap_flags"].values
+    has = {name.lower(): (traps["flags"] & np.uint32(bit)) != 0 for name, bit in flags.items()}
+    cut = early_returns.cut_short(traps["sleep_left_ms"], traps["semaphore_result"])
+    told = (has[name] for name in ("return_missed", "msr_watched", "warned", "detection_off"))
+    went_through = has["handled"] & ~cut & ~has["return_missed"] & ~has["msr_watched"]
+    return {
+        "early": early_returns.early(cut, *told),
+        "released": has["detection_off"] | went_through,
+        "fatal": ~has["handled"],
+    }
+
+
+def _waited(_: Mapping[str, Labels], stalls: Records) -> dict[str, Array]:
+    return {"waited_ns": stalls["end_ns"].astype(np.int64) - stalls["ns"].astype(np.int64)}
+
+
+_DERIVED: dict[str, Callable[[Mapping[str, Labels], Records], Mapping[str, Array]]] = {
+    "trap": _outcome,
+    "exit": exit_counts.derived,
+    "user_exit": exit_counts.returned,
+    "stall": _waited,
+}
+_NAMED = {"exit", "user_exit"}
 
 
 def _look_up(tree: Any, path: Sequence[str]) -> Any:

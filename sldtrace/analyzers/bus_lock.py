@@ -33,8 +33,8 @@ def find(trace: Trace) -> list[Finding]:
 
 def _finding(trace: Trace, row: dict[Any, Any]) -> Finding:
     tgid, tid = int(row["tgid"]), int(row["tid"])
-    exits = trace.exits
-    evidence = exits[(exits["tid"] == tid) & (exits["tgid"] == tgid) & (exits["reason"] == row["reason"])]
+    exits = trace.rows("exit").thread(tgid, tid)
+    evidence = exits[exits["reason"] == row["reason"]]
     start, end = int(row["since_ns"]), int(row["ns"])
     numbers: dict[str, Any] = {
         "exits": int(row["count"]),

@@ -10,5 +10,5 @@ from sldtrace.rules.early_returns import Times
 
 def of(cpus: "pd.Series[int]", core: Callable[[int], int]) -> Times:
     """The core of each CPU; core: of one (trace.Trace.core), asked once for each that occurs."""
-    distinct, codes = np.unique(cpus.to_numpy(np.int64), return_inverse=True)
-    return np.array([core(int(cpu)) for cpu in distinct], np.int64)[codes.reshape(-1)]
+    codes, distinct = pd.factorize(cpus.to_numpy(np.int64))
+    return np.array([core(int(cpu)) for cpu in distinct], np.int64)[codes]

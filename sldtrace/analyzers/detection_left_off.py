@@ -62,7 +62,7 @@ def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataF
         "usual_ns": WINDOW_JIFFIES * penalty.tick_ns,
     }
     shared = penalty.shared_reenable and trace.number("split_lock", "mitigate") == 0
-    detection = trace.detection
+    detection = trace.rows("detection")
     mine = np.isin(machine.of(detection["cpu"], trace.core), cores)
     lost_sight = len(opened) == len(long)
     return Finding(

@@ -18,12 +18,14 @@ NEEDS = Needs(("trap",))
 def find(trace: Trace) -> list[Finding]:
     """One finding for each vCPU and address with loops, the longest first."""
     return [
-        loops.finding(each, _cause(each), _remedies(each)) for each in loops.of(trace) if each.kind == KIND
+        loops.finding(trace, each, _cause(trace, each), _remedies(trace, each))
+        for each in loops.of(trace)
+        if each.kind == KIND
     ]
 
 
-def _cause(each: loops.Loops) -> str:
-    what = loops.what_ended_it(each.trace, each.numbers)
+def _cause(trace: Trace, each: loops.Loops) -> str:
+    what = loops.what_ended_it(trace, each.numbers)
     return (
         f"{loops.punishment(each.penalty)} {what} cut the sleep short, after a median of "
         f"{ms(each.numbers['slept_median_ns'])} ms. The kernel then returns with detection still on, "
@@ -31,10 +33,10 @@ def _cause(each: loops.Loops) -> str:
     )
 
 
-def _remedies(each: loops.Loops) -> list[Remedy]:
+def _remedies(trace: Trace, each: loops.Loops) -> list[Remedy]:
     return [
         remedies.longer_period(each.penalty, each.numbers, "VMM"),
-        *remedies.no_penalty(each.trace, each.penalty),
+        *remedies.no_penalty(trace, each.penalty),
         remedies.align(guest=True),
         remedies.no_detection(),
     ]

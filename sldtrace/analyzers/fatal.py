@@ -4,12 +4,11 @@ In the mode fatal handle_guest_split_lock returns false without a warning (arch/
 d7e94dbdac1a), and KVM leaves with SIGBUS on its way. The first split lock is enough: there is no threshold.
 """
 
-import pandas as pd
-
 from sldtrace.analyzers import remedies
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.phrases import plural
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 KIND = "fatal"
@@ -21,11 +20,11 @@ _FATAL = "fatal"  # split_lock_detect=
 
 def find(trace: Trace) -> list[Finding]:
     """One finding for each process, in order of time."""
-    rows = trace.traps[trace.traps["fatal"]]
-    return [_finding(trace, part) for _, part in rows.groupby("tgid", sort=False)]
+    traps = trace.rows("trap")
+    return [_finding(trace, part) for _, part in traps[traps["fatal"]].split("tgid")]
 
 
-def _finding(trace: Trace, rows: pd.DataFrame) -> Finding:
+def _finding(trace: Trace, rows: Rows) -> Finding:
     tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
     known = rows["vcpu"].dropna()
     mode = trace.text("split_lock", "mode")

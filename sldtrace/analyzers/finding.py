@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-import pandas as pd
-
+from sldtrace.rows import Rows
 from sldtrace.trace import Subject
 
 
@@ -84,6 +83,6 @@ class Finding:
     facts: Sequence[Fact]
     numbers: dict[str, Any]
     remedies: Sequence[Remedy]
-    evidence: pd.DataFrame = field(compare=False)
+    evidence: Rows = field(compare=False)
     evidence_kind: str = "trap"
     intervals: Sequence[Interval] = ()

@@ -14,6 +14,7 @@ import pandas as pd
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.phrases import plural, rate
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 KIND = "guest-ac"
@@ -38,10 +39,9 @@ def find(trace: Trace) -> list[Finding]:
 
 
 # How many of the exits by #AC had no trap, and those among the single records.
-def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, pd.DataFrame]:
-    traps, exits = trace.traps, trace.exits
-    mine = traps[(traps["tid"] == row["tid"]) & (traps["tgid"] == row["tgid"]) & traps["guest"]]
-    single = exits[(exits["tid"] == row["tid"]) & (exits["tgid"] == row["tgid"]) & exits["split_lock"]]
+def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, Rows]:
+    traps, exits = (trace.rows(kind).thread(int(row["tgid"]), int(row["tid"])) for kind in ("trap", "exit"))
+    mine, single = traps[traps["guest"]], exits[exits["split_lock"]]
     if mine.empty:
         return int(row["count"]), single
     # Recording ends for traps a moment before it does for exits: behind the last trap nothing is known.
@@ -56,7 +56,7 @@ def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, pd.DataFrame]:
     return (surplus if surplus >= _SURPLUS * len(mine) else 0), single
 
 
-def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: pd.DataFrame) -> Finding:
+def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Finding:
     start, end = int(row["since_ns"]), int(row["ns"])
     numbers = {
         "own": own,

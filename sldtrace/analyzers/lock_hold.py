@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sldtrace.analyzers import remedies
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
@@ -19,6 +18,7 @@ from sldtrace.escape import escape
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import Penalty
 from sldtrace.phrases import length, percent, plural
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 KIND = "lock-hold"
@@ -31,17 +31,15 @@ _LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
 def find(trace: Trace) -> list[Finding]:
     """One finding for each punished vCPU and lock, the longest wait in all first."""
     penalty = kernel_penalty.of_facts(trace.facts)
-    rows = trace.stalls
+    rows = trace.rows("stall")
     rows = rows[rows["waited_ns"] >= penalty.tick_ns]
-    by = ["tgid", "punished_tid", "what"]
-    parts = rows.groupby(by, sort=False, observed=True)
-    found = [_finding(trace, penalty, part) for _, part in parts]
+    found = [_finding(trace, penalty, part) for _, part in rows.split("tgid", "punished_tid", "what")]
     return sorted(found, key=lambda finding: finding.numbers["waited_ns"], reverse=True)
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
+def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     tgid, punished = int(rows["tgid"].iloc[0]), int(rows["punished_tid"].iloc[0])
-    traps = trace.traps[trace.traps["tid"] == punished]
+    traps = trace.rows("trap").tid(punished)
     known = traps["vcpu"].dropna()
     lock = _LOCKS.get(str(rows["what"].iloc[0]), "a lock")
     waited, longest = int(rows["waited_ns"].sum()), int(rows["waited_ns"].max())
@@ -99,7 +97,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
 
 
 # How much of each wait the thread spent in traps.
-def _punished_ns(rows: pd.DataFrame, traps: pd.DataFrame) -> npt.NDArray[np.int64]:
+def _punished_ns(rows: Rows, traps: Rows) -> npt.NDArray[np.int64]:
     begin, end = traps["enter_ns"].to_numpy(), traps["exit_ns"].to_numpy()
     if not len(begin):
         return np.zeros(len(rows), np.int64)
@@ -114,7 +112,7 @@ def _punished_ns(rows: pd.DataFrame, traps: pd.DataFrame) -> npt.NDArray[np.int6
     return until(rows["end_ns"].to_numpy()) - until(rows["ns"].to_numpy())
 
 
-def _callers(trace: Trace, rows: pd.DataFrame) -> dict[str, int]:
+def _callers(trace: Trace, rows: Rows) -> dict[str, int]:
     counts = rows["caller"].value_counts(sort=True)
     names = [trace.text("kvm", "functions", str(each), otherwise=f"kvm+{each:#x}") for each in counts.index]
     return {escape(name, 64): int(count) for name, count in zip(names, counts, strict=True)}

@@ -5,22 +5,20 @@ here: guests' loops in the sleep, those in the semaphore behind it, and those of
 apart because what is to be changed differs.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
-from sldtrace.analyzers import cores, progress, signal_owner
+from sldtrace.analyzers import chains, progress, signal_owner
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
 from sldtrace.analyzers.once import per_trace
 from sldtrace.host import signals
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, ms, plural
+from sldtrace.rows import Rows
 from sldtrace.rules import early_returns as rule
 from sldtrace.trace import Trace
 
@@ -36,11 +34,10 @@ _HEALTHY_PENALTIES = 8  # so long without a loop is a phase of its own
 class Loops:
     """All loops of one thread at one address: rows, of `in_loops`; same: all its traps meanwhile."""
 
-    trace: Trace
     penalty: Penalty
     kind: str
-    rows: pd.DataFrame
-    same: pd.DataFrame
+    rows: Rows
+    same: Rows
     numbers: dict[str, Any]
 
 
@@ -48,78 +45,36 @@ class Loops:
 def of(trace: Trace) -> list[Loops]:
     """The loops of each thread and address, those with the longest first."""
     penalty = kernel_penalty.of_facts(trace.facts)
-    rows = in_loops(chains(trace.traps, trace.detection, trace.core, penalty), penalty)
-    threads = dict(list(trace.traps.groupby(["tgid", "tid"], sort=False))) if len(rows) else {}
+    traps = trace.rows("trap")
+    rows = chains.in_loops(chains.of(traps, trace.rows("detection"), trace.core, penalty), penalty)
     found = []
-    for (tgid, tid, _), group in rows.groupby(["tgid", "tid", "rip"], sort=False):
-        traps = threads[tgid, tid]
-        same = traps[traps["enter_ns"].between(group["enter_ns"].min(), group["exit_ns"].max())]
+    for (tgid, tid, _), group in rows.split("tgid", "tid", "rip"):
+        same = traps.thread(tgid, tid)
+        same = same[same["enter_ns"].between(group["enter_ns"].min(), group["exit_ns"].max())]
         kind, numbers = _kind(group), _numbers(trace, penalty, group, same)
         if kind == SEMAPHORE:
             numbers |= _at_semaphore(trace, penalty, group)
-        found.append(Loops(trace, penalty, kind, group, same, numbers))
+        found.append(Loops(penalty, kind, group, same, numbers))
+    # Of equally long ones, that of the first thread by number, and in it the earliest.
+    found.sort(key=lambda loops: (*_who(loops.rows), int(loops.rows["enter_ns"].iloc[0])))
     return sorted(found, key=lambda loops: loops.numbers["longest_ns"], reverse=True)
 
 
-def chains(
-    traps: pd.DataFrame, detection: pd.DataFrame, core: Callable[[int], int], penalty: Penalty
-) -> pd.DataFrame:
-    """The early traps, by thread and time, with the number of their chain in `chain`.
-
-    detection: writes of MSR_TEST_CTRL; core: of a CPU, which shares that MSR with its sibling. Where the
-    MSR was not watched, less than a penalty may have passed since the thread's last trap.
-    """
-    rows = traps.sort_values(["tgid", "tid", "enter_ns"], kind="stable", ignore_index=True)
-    same = as_before(rows["tgid"]) & as_before(rows["tid"])
-    since = rows["exit_ns"].shift(fill_value=0).to_numpy()
-    enter = rows["enter_ns"].to_numpy()
-    opened = rule.Windows().opened(
-        cores.of(rows["enter_cpu"], core),
-        since,
-        enter,
-        cores.of(detection["cpu"], core),
-        detection["ns"].to_numpy(),
-        (detection["value"].to_numpy() & rule.DETECT) != 0,
-    )
-    watched = rows["msr_watched"].to_numpy()
-    known = watched & np.concatenate([watched[:1], watched[:-1]])
-    is_early = rows["early"].to_numpy()
-    stretch = rule.breaks(penalty, same, is_early, known, since, enter, opened).cumsum()
-    early = rows.assign(stretch=stretch)[is_early]
-    number = early.groupby(["stretch", "rip"], sort=False).ngroup()
-    early = early.assign(chain=number).drop(columns="stretch")
-    return early.sort_values(["chain", "enter_ns"], kind="stable", ignore_index=True)
-
-
-def as_before(column: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
-    """For each value: is it that of the row before?
-
-    Not by `shift`, which makes floats of integers: two addresses in the kernel's half may then look alike.
-    """
-    values = column.to_numpy()
-    same: npt.NDArray[np.bool_] = np.zeros(len(values), bool)
-    same[1:] = values[1:] == values[:-1]
-    return same
-
-
-def in_loops(rows: pd.DataFrame, penalty: Penalty) -> pd.DataFrame:
-    """Those rows of `chains` whose chain has outlasted a whole penalty; `lasted_ns` is the chain's length."""
-    by_chain = rows.groupby("chain")
-    lasted = by_chain["exit_ns"].transform("max") - by_chain["enter_ns"].transform("min")
-    count = by_chain["enter_ns"].transform("size")
-    return rows.assign(lasted_ns=lasted)[rule.is_loop(count, lasted, penalty)]
+def _who(rows: Rows) -> tuple[int, int]:
+    return int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
 
 
 # Most of its early returns decide: where signals come in time to end the wait, some end the sleep as well.
-def _kind(rows: pd.DataFrame) -> str:
+def _kind(rows: Rows) -> str:
     if not rows["guest"].iloc[0]:
         return PROGRAM
     waited = int((rows["semaphore_result"] < 0).sum())
     return SEMAPHORE if 2 * waited > len(rows) else SLEEP
 
 
-def _numbers(trace: Trace, penalty: Penalty, rows: pd.DataFrame, same: pd.DataFrame) -> dict[str, Any]:
-    loops = rows.drop_duplicates("chain")["lasted_ns"]
+def _numbers(trace: Trace, penalty: Penalty, rows: Rows, same: Rows) -> dict[str, Any]:
+    _, starts, ends = chains.spans(rows)
+    loops = ends - starts
     return {
         "guest": bool(rows["guest"].iloc[0]),
         "loops": len(loops),
@@ -133,24 +88,25 @@ def _numbers(trace: Trace, penalty: Penalty, rows: pd.DataFrame, same: pd.DataFr
         "alive_ns": penalty.alive_ns,
         "sleep_shortest_ns": penalty.shortest_sleep_ns,
         "sleep_longest_ns": penalty.longest_sleep_ns,
-        **progress.numbers(trace, penalty, rows, same),
+        **progress.numbers(trace, rows, same),
         **signal_owner.numbers(trace, penalty, same),
     }
 
 
-def _at_semaphore(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> dict[str, Any]:
+def _at_semaphore(trace: Trace, penalty: Penalty, rows: Rows) -> dict[str, Any]:
     # Who waits behind all the others waits for each of them once: the semaphore is handed over in turn.
-    traps = trace.traps
-    meanwhile = traps["enter_ns"].between(rows["enter_ns"].min(), rows["exit_ns"].max())
-    others = meanwhile & (traps["tid"] != rows["tid"].iloc[0]) & (traps["slept"] | traps["waited"])
-    count = len(traps.loc[others, ["tgid", "tid"]].drop_duplicates())
+    start, end = rows["enter_ns"].min(), rows["exit_ns"].max()
+    count = 0
+    for (_, tid), traps in trace.rows("trap").threads.items():
+        meanwhile = traps["enter_ns"].between(start, end) & (traps["slept"] | traps["waited"])
+        count += int(tid != rows["tid"].iloc[0] and meanwhile.any())
     longest = penalty.longest_sleep_ns + count * (WINDOW_JIFFIES + 1) * penalty.tick_ns
     return {"others": count, "least_period_ns": longest}
 
 
-def finding(loops: Loops, cause: str, remedies: list[Remedy]) -> Finding:
+def finding(trace: Trace, loops: Loops, cause: str, remedies: list[Remedy]) -> Finding:
     """The finding of these loops."""
-    trace, rows, numbers = loops.trace, loops.rows, loops.numbers
+    rows, numbers = loops.rows, loops.numbers
     known = rows["vcpu"].dropna()
     tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
     livelock = rule.is_livelock(
@@ -177,7 +133,7 @@ def finding(loops: Loops, cause: str, remedies: list[Remedy]) -> Finding:
         facts=_facts(trace, numbers),
         numbers=numbers,
         remedies=remedies,
-        evidence=rows.drop(columns=["chain", "lasted_ns"]),
+        evidence=rows.without("chain"),
         intervals=_intervals(loops),
     )
 
@@ -211,9 +167,7 @@ def _facts(trace: Trace, n: dict[str, Any]) -> list[Fact]:
 
 # Loops with no more than a short pause between them are one phase; what is between two phases is one, too.
 def _intervals(loops: Loops) -> list[Interval]:
-    by_chain = loops.rows.groupby("chain", sort=False)
-    starts = np.sort(by_chain["enter_ns"].min().to_numpy())
-    ends = np.sort(by_chain["exit_ns"].max().to_numpy())
+    starts, ends = (np.sort(each) for each in chains.spans(loops.rows)[1:])
     pause = _HEALTHY_PENALTIES * loops.penalty.longest_sleep_ns
     cuts = np.flatnonzero(starts[1:] - ends[:-1] > pause) + 1
     phases = [
@@ -227,9 +181,9 @@ def _intervals(loops: Loops) -> list[Interval]:
     return sorted(found, key=lambda interval: interval.start_ns)
 
 
-def _interval(same: pd.DataFrame, start: int, end: int, verdict: str) -> Interval:
+def _interval(same: Rows, start: int, end: int, verdict: str) -> Interval:
     inside = same["enter_ns"].between(start, end, inclusive="both" if verdict else "neither")
-    released, early = (int(same.loc[inside, name].sum()) for name in ("released", "early"))
+    released, early = (int((same[name] & inside).sum()) for name in ("released", "early"))
     # Without a trap it did not run into a split lock; with one that was let go it got on.
     verdict = verdict or (
         "gets on" if released else "no split locks" if not early else "early returns, no loop"

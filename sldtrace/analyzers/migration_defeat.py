@@ -6,19 +6,20 @@ there and traps on the same instruction. So such a trap comes sooner than two ji
 another core.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from sldtrace.analyzers import cores, remedies
+from sldtrace.analyzers.chains import as_before
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
-from sldtrace.analyzers.loops import as_before
 from sldtrace.analyzers.needs import Needs
 from sldtrace.analyzers.once import per_trace
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, ms, percent, plural, thread
+from sldtrace.rows import Rows
 from sldtrace.rules.early_returns import Bools, Times
 from sldtrace.trace import Trace
 
@@ -33,35 +34,40 @@ _SHARE = 0.5  # of the penalties served
 def find(trace: Trace) -> list[Finding]:
     """One finding for each thread and address, that with the most defeated penalties first."""
     penalty = kernel_penalty.of_facts(trace.facts)
-    found = [
-        _finding(trace, penalty, rows)
-        for _, rows in defeats(trace).groupby(["tgid", "tid", "rip"], sort=False)
-    ]
+    found = [_finding(trace, penalty, rows) for rows in defeats(trace)]
     return sorted(found, key=lambda finding: finding.numbers["defeated"], reverse=True)
 
 
 @per_trace
-def defeats(trace: Trace) -> pd.DataFrame:
-    """The served traps of the threads with a finding: columns of the trap, and
+def defeats(trace: Trace) -> list[Rows]:
+    """The served traps of each thread and address with a finding: columns of the trap, and
 
     defeated: the next trap was one on another core within the window; gap_ns: until then; used_ns: guest
-    time until then (Int64, <NA>: not watched); home, away: the two cores.
+    time until then (-1: not watched); home, away: the two cores. By TGID, TID and time.
     """
     penalty = kernel_penalty.of_facts(trace.facts)
-    rows = trace.traps.sort_values(["tgid", "tid", "enter_ns"], kind="stable", ignore_index=True)
-    rows = rows.assign(home=_released_on(trace, rows), away=cores.of(rows["enter_cpu"], trace.core))
-    after = as_before(rows["tgid"]) & as_before(rows["tid"]) & as_before(rows["rip"])
-    follows = np.concatenate([after[1:], [False]])[: len(rows)]
+    threads = trace.rows("trap").threads
+    return [part for who in sorted(threads) for part in _of_thread(trace, penalty, threads[who])]
+
+
+def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
+    if int((rows["released"] & rows["slept"]).sum()) < _LEAST:
+        return
+    home, cpu = _released_on(trace, rows), cores.of(rows["enter_cpu"], trace.core)
+    follows = np.append(as_before(rows["rip"])[1:], False)
     gap = np.zeros(len(rows), np.int64)
     gap[:-1] = rows["enter_ns"].to_numpy()[1:] - rows["exit_ns"].to_numpy()[:-1]
-    away = np.roll(rows["away"].to_numpy(), -1)
-    used = rows["guest_ns"].astype("Int64").where(rows["exits_watched"]).shift(-1)
-    defeated = follows & (away != rows["home"].to_numpy()) & is_within(gap, penalty)
-    rows = rows.assign(defeated=defeated, gap_ns=gap, used_ns=used, away=away)
-    served = rows[rows["released"] & rows["slept"]]
-    by_thread = served.groupby(["tgid", "tid", "rip"], sort=False)["defeated"]
-    count = by_thread.transform("sum")
-    return served[(count >= _LEAST) & (count >= _SHARE * by_thread.transform("size"))]
+    away = np.roll(cpu, -1)
+    defeated = follows & (away != home) & is_within(gap, penalty)
+    if not defeated.any():
+        return
+    used = np.roll(np.where(rows["exits_watched"], rows["guest_ns"], -1), -1)
+    used[-1] = -1
+    rows = rows.assign(home=home, away=away, defeated=defeated, gap_ns=gap, used_ns=used)
+    for _, part in rows[rows["released"] & rows["slept"]].split("rip"):
+        count = int(part["defeated"].sum())
+        if count >= _LEAST and count >= _SHARE * len(part):
+            yield part
 
 
 def is_within(gap_ns: Times, penalty: Penalty) -> Bools:
@@ -72,28 +78,26 @@ def is_within(gap_ns: Times, penalty: Penalty) -> Bools:
 
 # The core whose detection a trap switched off: of the CPU that wrote the MSR, else of that where it
 # returned.
-def _released_on(trace: Trace, rows: pd.DataFrame) -> Times:
+def _released_on(trace: Trace, rows: Rows) -> Times:
     home: Times = cores.of(rows["exit_cpu"], trace.core)
-    writes = trace.detection[(trace.detection["tid"] != 0)]
-    if writes.empty or rows.empty:
+    writes = trace.rows("detection").tid(int(rows["tid"].iloc[0])) if rows["tid"].iloc[0] else None
+    if writes is None or writes.empty:
         return home
-    order = np.argsort(rows["exit_ns"].to_numpy(), kind="stable")
-    left = pd.DataFrame({"ns": rows["exit_ns"].to_numpy()[order], "tid": rows["tid"].to_numpy()[order]})
-    right = writes[["ns", "tid", "cpu"]].assign(at=writes["ns"]).sort_values("ns")
-    matched = pd.merge_asof(left, right, on="ns", by="tid")
-    inside = (matched["at"] >= rows["enter_ns"].to_numpy()[order]).to_numpy()
-    written = cores.of(matched["cpu"].fillna(0), trace.core)
-    home[order] = np.where(inside, written, home[order])
-    return home
+    at, written = writes["ns"].to_numpy(), cores.of(writes["cpu"], trace.core)
+    # The last one before the return.
+    last = np.searchsorted(at, rows["exit_ns"].to_numpy(), "right") - 1
+    inside = (last >= 0) & (at[np.maximum(last, 0)] >= rows["enter_ns"].to_numpy())
+    return np.where(inside, written[np.maximum(last, 0)], home)
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
+def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     lost = rows[rows["defeated"]]
     tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
     known = rows["vcpu"].dropna()
     start, end = int(rows["enter_ns"].min()), int((lost["exit_ns"] + lost["gap_ns"]).max())
-    used = lost["used_ns"].dropna()
-    moves = trace.migrations[(trace.migrations["tid"] == tid) & trace.migrations["ns"].between(start, end)]
+    used = lost["used_ns"][lost["used_ns"] >= 0]
+    moves = trace.rows("migrate").tid(tid)
+    moves = moves[moves["ns"].between(start, end)]
     window = WINDOW_JIFFIES * penalty.tick_ns
     numbers: dict[str, Any] = {
         "served": len(rows),
@@ -139,12 +143,11 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
     )
 
 
-def _mover(moves: pd.DataFrame) -> dict[str, int | None]:
+def _mover(moves: Rows) -> dict[str, int | None]:
     if moves.empty:
         return {"moved_by_tgid": None, "moved_by_tid": None, "moved_by_count": 0}
-    ranked = moves.groupby(["by_tgid", "by_tid"]).size().sort_values(ascending=False, kind="stable")
-    tgid, tid = ranked.index[0]
-    return {"moved_by_tgid": int(tgid), "moved_by_tid": int(tid), "moved_by_count": int(ranked.iloc[0])}
+    tgid, tid, count = moves.most("by_tgid", "by_tid")
+    return {"moved_by_tgid": tgid, "moved_by_tid": tid, "moved_by_count": count}
 
 
 def _facts(trace: Trace, n: dict[str, Any]) -> list[Fact]:

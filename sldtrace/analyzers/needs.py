@@ -44,7 +44,7 @@ class Unjudged:
 
 def missing(trace: Trace, needs: Needs) -> str | None:
     """Why these needs are not met, in a few words; None if they are."""
-    if needs.after_trap and not len(trace.traps):
+    if needs.after_trap and trace.rows("trap").empty:
         return None
     return next(_reasons(trace, needs), None)
 
@@ -78,7 +78,7 @@ def _not_watched(trace: Trace, kind: str) -> Iterator[str]:
         yield "single VM exits were not to be recorded (record --exits counts)"
     elif len(trace.detail) and not levels.watched(trace):
         what = "VM exits were" if kind in ("exit", "counts") else f"records of the kind {kind} were"
-        if not len(trace.traps):
+        if trace.rows("trap").empty:
             yield f"{what} not watched while nobody trapped (record --exits all watches from the start)"
         else:
             yield f"{what} not watched at any time"

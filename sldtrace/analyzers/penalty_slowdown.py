@@ -7,16 +7,13 @@ Threads of which another finding says more (loops, queue, migrations) are left t
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from sldtrace.analyzers import loops, migration_defeat, remedies, semaphore_queue
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, ms, percent, plural
-from sldtrace.rules.early_returns import Bools
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 KIND = "penalty-slowdown"
@@ -31,14 +28,20 @@ _WARNING = 0.2
 def find(trace: Trace) -> list[Finding]:
     """One finding for each thread, the one that is punished most first."""
     penalty = kernel_penalty.of_facts(trace.facts)
-    traps = trace.traps
-    punished = traps[~_explained(trace) & (traps["slept"] | traps["waited"]) & ~traps["fatal"]]
+    explained = _explained(trace)
     found = []
-    for _, rows in punished.groupby(["tgid", "tid"], sort=False):
+    for (_, tid), traps in trace.rows("trap").threads.items():
+        if tid in explained:
+            continue
+        rows = traps[(traps["slept"] | traps["waited"]) & ~traps["fatal"]]
+        if rows.empty:
+            continue
         span = int(rows["exit_ns"].max() - rows["enter_ns"].min())
         lost = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
         if is_slowed(len(rows), lost, span):
             found.append(_finding(trace, penalty, rows))
+    # Equally punished: who was so first comes first.
+    found.sort(key=lambda finding: finding.start_ns)
     return sorted(found, key=lambda finding: finding.numbers["punished"], reverse=True)
 
 
@@ -47,21 +50,19 @@ def is_slowed(penalties: int, lost_ns: int, span_ns: int) -> bool:
     return penalties >= LEAST and lost_ns >= SHARE * span_ns
 
 
-# Traps of threads of which another finding says more.
-def _explained(trace: Trace) -> Bools:
-    others = [int(each.rows["tid"].iloc[0]) for each in loops.of(trace)]
-    others += [*semaphore_queue.victims(trace)["tid"], *migration_defeat.defeats(trace)["tid"].unique()]
-    found: Bools = np.isin(trace.traps["tid"].to_numpy(), np.array(others, np.int64))
-    return found
+# TIDs of threads of which another finding says more.
+def _explained(trace: Trace) -> set[int]:
+    parts = [*(each.rows for each in loops.of(trace)), *migration_defeat.defeats(trace)]
+    return {*(int(rows["tid"].iloc[0]) for rows in parts), *map(int, semaphore_queue.victims(trace)["tid"])}
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
+def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     tgid, tid = int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
     start, end = int(rows["enter_ns"].min()), int(rows["exit_ns"].max())
     known = rows["vcpu"].dropna()
     guest = bool(rows["guest"].any())
     whole = ~rows["early"]
-    watched = rows[rows["exits_watched"]].iloc[1:]
+    watched = rows["guest_ns"][rows["exits_watched"]].iloc[1:]
     slept, waited = int(rows["sleep_ns"].sum()), int(rows["semaphore_ns"].sum())
     numbers: dict[str, Any] = {
         "traps": len(rows),
@@ -71,7 +72,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
         "waited_ns": waited,
         "punished": round((slept + waited) / max(end - start, 1), 4),
         "longest_ns": int((rows["sleep_ns"] + rows["semaphore_ns"]).max()),
-        "guest_ns": int(watched["guest_ns"].sum()) if guest and len(watched) else None,
+        "guest_ns": int(watched.sum()) if guest and len(watched) else None,
         "span_ns": end - start,
         "addresses": int(rows["rip"].nunique()),
     }

@@ -3,17 +3,17 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from sldtrace.analyzers import cores, windows
+from sldtrace.analyzers import chains, cores, windows
 from sldtrace.analyzers.finding import Confidence, Fact
 from sldtrace.model.penalty import Penalty
 from sldtrace.phrases import length, percent, plural
+from sldtrace.rows import Rows
 from sldtrace.rules import early_returns as rule
 from sldtrace.trace import Trace
 
 
-def numbers(trace: Trace, penalty: Penalty, rows: pd.DataFrame, same: pd.DataFrame) -> dict[str, Any]:
+def numbers(trace: Trace, rows: Rows, same: Rows) -> dict[str, Any]:
     """rows: the traps in loops; same: all of the thread from the first to the last of them.
 
     released: traps after which detection was off; exits, guest_ns: between the traps of each loop, as far
@@ -24,28 +24,24 @@ def numbers(trace: Trace, penalty: Penalty, rows: pd.DataFrame, same: pd.DataFra
     was off meanwhile. None: not watched.
     """
     # The first trap of a chain is counted from before the chain, so its guest time is not part of it.
-    inner = rows[rows["chain"] == rows["chain"].shift()]
-    watched = inner[inner["exits_watched"]]
-    seen = rows[rows["msr_watched"]].groupby("chain")
+    watched = rows[chains.as_before(rows["chain"]) & rows["exits_watched"]]
+    _, starts, ends = chains.spans(rows[rows["msr_watched"]])
     return {
         "released": int(same["released"].sum()),
         "exits": int(watched["exits"].sum()) if len(watched) else None,
         "guest_ns": int(watched["guest_ns"].sum()) if len(watched) else None,
         "watched_traps": len(watched),
         "unwatched_traps": int((~rows["msr_watched"]).sum()),
-        "watched_ns": int((seen["exit_ns"].max() - seen["enter_ns"].min()).sum()),
+        "watched_ns": int((ends - starts).sum()),
         "missed_returns": int(rows["return_missed"].sum()),
         **_exits(trace, rows),
         "elsewhere": _elsewhere(trace, rows),
     }
 
 
-def _exits(trace: Trace, rows: pd.DataFrame) -> dict[str, Any]:
-    by_chain = rows.groupby("chain", sort=False)
-    starts = np.sort(by_chain["enter_ns"].min().to_numpy())
-    ends = np.sort(by_chain["exit_ns"].max().to_numpy())
-    exits = trace.exits
-    mine = exits[(exits["tid"] == rows["tid"].iloc[0]) & (exits["tgid"] == rows["tgid"].iloc[0])]
+def _exits(trace: Trace, rows: Rows) -> dict[str, Any]:
+    starts, ends = (np.sort(each) for each in chains.spans(rows)[1:])
+    mine = trace.rows("exit").thread(int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
     place = np.searchsorted(starts, mine["ns"].to_numpy(), "right") - 1
     mine = mine[(place >= 0) & (mine["ns"].to_numpy() <= ends[np.maximum(place, 0)])]
     if mine.empty:
@@ -54,25 +50,26 @@ def _exits(trace: Trace, rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "exit_records": len(mine),
         "other_exits": int((~mine["split_lock"]).sum()),
-        "other_addresses": int(mine.loc[elsewhere, "rip"].nunique()),
+        "other_addresses": int(mine["rip"][elsewhere].nunique()),
     }
 
 
 # A thread that was moved to a core with detection off, and back before it trapped again, may have got on
 # there.
-def _elsewhere(trace: Trace, rows: pd.DataFrame) -> int:
-    moves = trace.migrations
+def _elsewhere(trace: Trace, rows: Rows) -> int:
+    moves = trace.rows("migrate").tid(int(rows["tid"].iloc[0]))
     start, end = rows["enter_ns"].min(), rows["exit_ns"].max()
-    mine = moves[(moves["tid"] == rows["tid"].iloc[0]) & moves["ns"].between(start, end)]
+    mine = moves[moves["ns"].between(start, end)]
+    if mine.empty:
+        return 0
     core = cores.of(mine["to_cpu"], trace.core)
     since = mine["ns"].to_numpy()
     until = np.concatenate([since[1:], [end]])[: len(since)]
     # Whether it ran there, or slept in the kernel all the time, its next trap tells: asleep it cannot get
     # on.
     enters, exits = rows["enter_ns"].to_numpy(), rows["exit_ns"].to_numpy()
-    order = np.argsort(enters)
-    trap = np.searchsorted(enters[order], since, "right") - 1
-    asleep = (trap >= 0) & (exits[order][np.maximum(trap, 0)] >= until)
+    trap = np.searchsorted(enters, since, "right") - 1
+    asleep = (trap >= 0) & (exits[np.maximum(trap, 0)] >= until)
     return int((windows.overlapping(windows.off(trace), core, since, until) & ~asleep).sum())
 
 

@@ -20,12 +20,14 @@ NEEDS = Needs(("trap",), probes=("down_interruptible",))
 def find(trace: Trace) -> list[Finding]:
     """One finding for each vCPU and address with loops, the longest first."""
     return [
-        loops.finding(each, _cause(each), _remedies(each)) for each in loops.of(trace) if each.kind == KIND
+        loops.finding(trace, each, _cause(trace, each), _remedies(trace, each))
+        for each in loops.of(trace)
+        if each.kind == KIND
     ]
 
 
-def _cause(each: loops.Loops) -> str:
-    what = loops.what_ended_it(each.trace, each.numbers)
+def _cause(trace: Trace, each: loops.Loops) -> str:
+    what = loops.what_ended_it(trace, each.numbers)
     tick = each.penalty.tick_ns
     held = f"{ms(WINDOW_JIFFIES * tick)} to {ms((WINDOW_JIFFIES + 1) * tick)} ms"
     return (
@@ -37,9 +39,9 @@ def _cause(each: loops.Loops) -> str:
     )
 
 
-def _remedies(each: loops.Loops) -> list[Remedy]:
+def _remedies(trace: Trace, each: loops.Loops) -> list[Remedy]:
     return [
-        *remedies.no_penalty(each.trace, each.penalty),
+        *remedies.no_penalty(trace, each.penalty),
         remedies.fewer_at_once(),
         remedies.period_of(each.numbers),
         remedies.align(guest=True),

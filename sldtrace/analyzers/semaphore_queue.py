@@ -17,6 +17,7 @@ from sldtrace.analyzers.once import per_trace
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES
 from sldtrace.phrases import length, percent, plural, rate, thread
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 KIND = "semaphore-queue"
@@ -39,39 +40,46 @@ def victims(trace: Trace) -> pd.DataFrame:
     """One row a thread that waits, the longest wait first; none if the others' penalties were not seen.
 
     Columns: tgid, tid, vcpu, waits, waited_ns, longest_ns, slept_ns, span_ns (from first trap to last),
-    share.
+    holds (is it seen to have held the semaphore?), share.
     """
     tick = kernel_penalty.of_facts(trace.facts).tick_ns
-    traps = trace.traps
-    # A wait that a signal ended is no place in the queue: see semaphore_early_return.
-    queued = traps["waited"] & (traps["semaphore_result"] == 0) & (traps["semaphore_ns"] >= tick)
-    rows = traps.assign(queued=queued, wait=traps["semaphore_ns"].where(queued, 0))
-    by_thread = rows.groupby(["tgid", "tid"], sort=False)
-    table = pd.DataFrame(
-        {
-            "vcpu": by_thread["vcpu"].last(),
-            "waits": by_thread["queued"].sum(),
-            "waited_ns": by_thread["wait"].sum(),
-            "longest_ns": by_thread["wait"].max(),
-            "slept_ns": by_thread["sleep_ns"].sum(),
-            "span_ns": by_thread["exit_ns"].max() - by_thread["enter_ns"].min(),
-        }
-    ).reset_index()
+    threads = trace.rows("trap").threads
+    found = [{"tgid": tgid, "tid": tid} | _waits(rows, tick) for (tgid, tid), rows in threads.items()]
+    columns = ["tgid", "tid", "vcpu", "waits", "waited_ns", "longest_ns", "slept_ns", "span_ns", "holds"]
+    types = dict.fromkeys(columns, "int64") | {"vcpu": "Int64", "holds": "bool"}
+    table = pd.DataFrame(found, columns=columns).astype(types)
     table["share"] = (table["waited_ns"] / table["span_ns"].clip(lower=1)).round(4)
-    held = traps.loc[traps["released"] & traps["waited"], ["tgid", "tid"]].drop_duplicates()
-    if len(held) < 2:
+    if table["holds"].sum() < 2:
         return table.head(0)
     chosen = (table["waits"] >= _LEAST) & (table["share"] >= _SHARE)
     return table[chosen].sort_values("waited_ns", ascending=False, kind="stable", ignore_index=True)
 
 
+# A wait that a signal ended is no place in the queue: see semaphore_early_return.
+def _waits(rows: Rows, tick_ns: int) -> dict[str, Any]:
+    known = rows["vcpu"].dropna()
+    wait = rows["semaphore_ns"][_served(rows) & (rows["semaphore_ns"] >= tick_ns)]
+    return {
+        "vcpu": int(known.iloc[-1]) if len(known) else None,
+        "waits": len(wait),
+        "waited_ns": int(wait.sum()),
+        "longest_ns": int(wait.max()) if len(wait) else 0,
+        "slept_ns": int(rows["sleep_ns"].sum()),
+        "span_ns": int(rows["exit_ns"].max() - rows["enter_ns"].min()),
+        "holds": bool((rows["released"] & rows["waited"]).any()),
+    }
+
+
+def _served(rows: Rows) -> "pd.Series[bool]":
+    return rows["waited"] & (rows["semaphore_result"] == 0)
+
+
 def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
     penalty = kernel_penalty.of_facts(trace.facts)
-    traps = trace.traps
-    key = traps.set_index(["tgid", "tid"]).index
-    mine = traps[key.isin(table.set_index(["tgid", "tid"]).index)]
-    served = mine["waited"] & (mine["semaphore_result"] == 0)
-    evidence = mine[served & (mine["semaphore_ns"] >= penalty.tick_ns)]
+    traps = trace.rows("trap")
+    who = table[["tgid", "tid"]].itertuples(index=False, name=None)
+    mine = traps[traps.isin([traps.thread(int(tgid), int(tid)) for tgid, tid in who])]
+    evidence = mine[_served(mine) & (mine["semaphore_ns"] >= penalty.tick_ns)]
     start, end = int(evidence["enter_ns"].min()), int(evidence["exit_ns"].max())
     inside = traps[traps["released"] & traps["waited"] & traps["exit_ns"].between(start, end)]
     processes = int(table["tgid"].nunique())
@@ -79,7 +87,7 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
     numbers: dict[str, Any] = {
         "threads": len(table),
         "processes": processes,
-        "holders": len(inside[["tgid", "tid"]].drop_duplicates()),
+        "holders": len(inside.counted("tgid", "tid")),
         "waits": int(table["waits"].sum()),
         "waited_ns": int(table["waited_ns"].sum()),
         "longest_ns": int(table["longest_ns"].max()),

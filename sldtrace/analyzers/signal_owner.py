@@ -8,7 +8,7 @@ import signal
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from sldtrace.analyzers.finding import Fact
 from sldtrace.host import signals
@@ -17,6 +17,7 @@ from sldtrace.model import profile, threshold
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.sources import Kind
 from sldtrace.phrases import length
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 _WHAT = ["signal", "signal_code", "signal_tgid", "signal_tid", "signal_group"]
@@ -30,7 +31,7 @@ _MADE_BY = {
 }
 
 
-def numbers(trace: Trace, penalty: Penalty, same: pd.DataFrame) -> dict[str, Any]:
+def numbers(trace: Trace, penalty: Penalty, same: Rows) -> dict[str, Any]:
     """Of the signal that ended most of the early returns in these traps of one thread.
 
     signal, signal_code, signal_tgid, signal_tid, signal_group: as in the trap record; signal_made_by:
@@ -43,33 +44,35 @@ def numbers(trace: Trace, penalty: Penalty, same: pd.DataFrame) -> dict[str, Any
     if seen.empty:
         unknown = [*_WHAT, "signal_made_by", "period_ns", "period_spread_ns", "least_period_ns"]
         return dict.fromkeys(unknown) | {"signal_seen": 0, "signal_records": 0}
-    ranked = seen.groupby(_WHAT, sort=False).size().sort_values(ascending=False, kind="stable")
-    most = dict(zip(_WHAT, ranked.index[0], strict=True))
-    matching = (same[_WHAT] == pd.Series(most)).all(axis=1)
+    ranked = seen.counted(*_WHAT)
+    most = {name: int(ranked[name].iloc[0]) for name in _WHAT}
+    matching = np.ones(len(same), bool)
+    for name in _WHAT:
+        matching &= (same[name] == most[name]).to_numpy()
     records = _records(trace, same, most)
-    gaps = records["ns"].diff().dropna()
-    if gaps.empty:
-        gaps = same["signal_ns"].diff()[matching & matching.shift(fill_value=False)]
-    quartiles = gaps.quantile([0.25, 0.5, 0.75]) if len(gaps) else None
+    gaps = np.diff(records["ns"].to_numpy())
+    if not len(gaps):
+        gaps = np.diff(same["signal_ns"].to_numpy())[matching[1:] & matching[:-1]]
+    quartiles = np.quantile(gaps, [0.25, 0.5, 0.75]) if len(gaps) else None
     return {
-        **{key: int(value) for key, value in most.items()},
-        "signal_made_by": _made_by(int(most["signal"]), int(most["signal_code"])),
+        **most,
+        "signal_made_by": _made_by(most["signal"], most["signal_code"]),
         "signal_seen": int(matching.sum()),
         "signal_records": len(records),
-        "period_ns": int(quartiles[0.5]) if quartiles is not None else None,
-        "period_spread_ns": int(quartiles[0.75] - quartiles[0.25]) if quartiles is not None else None,
+        "period_ns": int(quartiles[1]) if quartiles is not None else None,
+        "period_spread_ns": int(quartiles[2] - quartiles[0]) if quartiles is not None else None,
         "least_period_ns": _least_period(trace, penalty, same) if quartiles is not None else None,
     }
 
 
 # The records of that signal to this thread, from the first of these traps to the last.
-def _records(trace: Trace, same: pd.DataFrame, most: dict[str, Any]) -> pd.DataFrame:
-    rows = trace.signals
+def _records(trace: Trace, same: Rows, most: dict[str, int]) -> Rows:
     tgid, tid = (int(same[name].iloc[0]) for name in ("tgid", "tid"))
-    mine = (rows["tid"] == 0) & (rows["tgid"] == tgid) if most["signal_group"] else rows["tid"] == tid
+    rows = trace.rows("signal").thread(tgid, 0) if most["signal_group"] else trace.rows("signal").tid(tid)
+    mine = rows["ns"].between(same["enter_ns"].min(), same["exit_ns"].max())
     for name, wanted in zip(_RECORDED, _WHAT, strict=False):
         mine &= rows[name] == most[wanted]
-    return rows[mine & rows["ns"].between(same["enter_ns"].min(), same["exit_ns"].max())]
+    return rows[mine]
 
 
 def _made_by(number: int, code: int) -> str:
@@ -80,7 +83,7 @@ def _made_by(number: int, code: int) -> str:
 
 # As the model sees it: from the trap to the signal some of the period has passed already, and signals
 # jitter.
-def _least_period(trace: Trace, penalty: Penalty, same: pd.DataFrame) -> int:
+def _least_period(trace: Trace, penalty: Penalty, same: Rows) -> int:
     found = profile.of_thread(trace, same)
     source = replace(found.source, kind=Kind.REARMED) if found.source.kind is Kind.NONE else found.source
     return threshold.least_period_ns(penalty, source, found.costs)

@@ -1,10 +1,12 @@
 """Sums up each thread that trapped: what was watched, also when nothing is wrong."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from sldtrace.analyzers.finding import Finding
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 BYSTANDER = "bystander"
@@ -20,26 +22,12 @@ def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataF
     none of the four was not seen to the end. Then vm, vm_uuid and vmm, which like vcpu are those of its
     trace.Subject. With findings also verdict: that of the worst finding of the thread, or BYSTANDER.
     """
-    traps = trace.traps
-    whole = traps["handled"] & ~traps["early"] & ~traps["return_missed"]
-    rows = traps.assign(served=whole & traps["slept"], unpunished=whole & ~traps["slept"])
-    by_thread = rows.groupby(["tgid", "tid"], sort=False)
-    table = pd.DataFrame(
-        {
-            "vcpu": by_thread["vcpu"].last(),
-            "guest": by_thread["guest"].any(),
-            "traps": by_thread.size(),
-            "early_returns": by_thread["early"].sum(),
-            "served": by_thread["served"].sum(),
-            "unpunished": by_thread["unpunished"].sum(),
-            "fatal": by_thread["fatal"].sum(),
-            "slept_ns": by_thread["sleep_ns"].sum(),
-        }
-    )
-    span = by_thread["exit_ns"].max() - by_thread["enter_ns"].min()
-    share = (table["slept_ns"] + by_thread["semaphore_ns"].sum()) / span.clip(lower=1)
-    table["punished"] = share.astype("float64").round(4)
-    table = table.reset_index()
+    columns = ["tgid", "tid", "vcpu", "guest", "traps", "early_returns", "served", "unpunished", "fatal"]
+    threads = trace.rows("trap").threads
+    sums = [{"tgid": tgid, "tid": tid} | _sums(rows) for (tgid, tid), rows in threads.items()]
+    table = pd.DataFrame(sums, columns=[*columns, "slept_ns", "punished"])
+    types = dict.fromkeys(table.columns, "int64") | {"vcpu": "Int64", "guest": "bool", "punished": "float64"}
+    table = table.astype(types)
     subjects = [
         trace.subject(int(tgid), int(tid), None if pd.isna(vcpu) else int(vcpu))
         for tgid, tid, vcpu in table[["tgid", "tid", "vcpu"]].itertuples(index=False)
@@ -56,3 +44,21 @@ def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataF
         keys = table[["tgid", "tid"]].itertuples(index=False, name=None)
         table["verdict"] = pd.Series([worst.get(key, BYSTANDER) for key in keys], dtype=str)
     return table.sort_values("traps", ascending=False, kind="stable", ignore_index=True)
+
+
+def _sums(rows: Rows) -> dict[str, Any]:
+    whole = rows["handled"] & ~rows["early"] & ~rows["return_missed"]
+    known = rows["vcpu"].dropna()
+    slept = int(rows["sleep_ns"].sum())
+    span = max(int(rows["exit_ns"].max() - rows["enter_ns"].min()), 1)
+    return {
+        "vcpu": int(known.iloc[-1]) if len(known) else None,
+        "guest": bool(rows["guest"].any()),
+        "traps": len(rows),
+        "early_returns": int(rows["early"].sum()),
+        "served": int((whole & rows["slept"]).sum()),
+        "unpunished": int((whole & ~rows["slept"]).sum()),
+        "fatal": int(rows["fatal"].sum()),
+        "slept_ns": slept,
+        "punished": round((slept + int(rows["semaphore_ns"].sum())) / span, 4),
+    }

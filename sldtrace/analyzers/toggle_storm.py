@@ -50,7 +50,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
     core = int(rows["core"].iloc[0])
     short = rows[rows["short"]]
     start, end = int(short["start_ns"].min()), int(short["end_ns"].max())
-    detection = trace.detection
+    detection = trace.rows("detection")
     evidence = detection[
         (cores.of(detection["cpu"], trace.core) == core) & detection["ns"].between(start, end)
     ]

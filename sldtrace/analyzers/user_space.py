@@ -19,12 +19,14 @@ NEEDS = Needs(("trap",), probes=("split_lock_warn",))
 def find(trace: Trace) -> list[Finding]:
     """One finding for each thread and address with loops, the longest first."""
     return [
-        loops.finding(each, _cause(each), _remedies(each)) for each in loops.of(trace) if each.kind == KIND
+        loops.finding(trace, each, _cause(trace, each), _remedies(trace, each))
+        for each in loops.of(trace)
+        if each.kind == KIND
     ]
 
 
-def _cause(each: loops.Loops) -> str:
-    what = loops.what_ended_it(each.trace, each.numbers)
+def _cause(trace: Trace, each: loops.Loops) -> str:
+    what = loops.what_ended_it(trace, each.numbers)
     return (
         f"{loops.punishment(each.penalty)} {what} cut the sleep short, after a median of "
         f"{ms(each.numbers['slept_median_ns'])} ms. The kernel runs the program's signal handler, and then "
@@ -33,10 +35,10 @@ def _cause(each: loops.Loops) -> str:
     )
 
 
-def _remedies(each: loops.Loops) -> list[Remedy]:
+def _remedies(trace: Trace, each: loops.Loops) -> list[Remedy]:
     return [
         remedies.align(guest=False),
         remedies.longer_period(each.penalty, each.numbers, "program"),
-        *remedies.no_penalty(each.trace, each.penalty),
+        *remedies.no_penalty(trace, each.penalty),
         remedies.no_detection(),
     ]

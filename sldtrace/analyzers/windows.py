@@ -24,22 +24,41 @@ def off(trace: Trace) -> pd.DataFrame:
     was on again; writes, how many; end_ns; ended, one of WRITTEN, TRAPPED and OPEN (then end_ns is when
     nobody looked any more).
     """
-    writes, traps = trace.detection, trace.traps
-    watched = watching(trace)
-    stops = [end for _, end in watched] or [trace.span_ns[1]]
-    every = np.unique(cores.of(writes["cpu"], trace.core))
-    is_off = (writes["value"].to_numpy() & DETECT) == 0
+    writes = trace.rows("detection")
+    stops = [end for _, end in watching(trace)] or [trace.span_ns[1]]
+    core, ns = cores.of(writes["cpu"], trace.core), writes["ns"].to_numpy()
+    what = np.where((writes["value"].to_numpy() & DETECT) == 0, _OFF, _ON)
+    every = np.unique(core)
+    trapped, enter = _trapped(trace, core, ns, what == _OFF)
     # In this order, for a trap comes before its own write even if the clock does not tell.
     parts = [
-        (cores.of(traps["enter_cpu"], trace.core), traps["enter_ns"], np.full(len(traps), _TRAP)),
-        (cores.of(writes["cpu"], trace.core), writes["ns"], np.where(is_off, _OFF, _ON)),
+        (trapped, enter, np.full(len(enter), _TRAP)),
+        (core, ns, what),
         (np.tile(every, len(stops)), np.repeat(stops, len(every)), np.full(len(stops) * len(every), _STOP)),
     ]
-    columns = [np.concatenate([np.asarray(part[n], np.int64) for part in parts]) for n in range(3)]
-    events = pd.DataFrame(dict(zip(("core", "ns", "what"), columns, strict=True)))
-    events = events.sort_values(["core", "ns"], kind="stable", ignore_index=True)
-    core, ns, what = (events[name].to_numpy() for name in ("core", "ns", "what"))
-    return _windows(core, ns, what)
+    core, ns, what = (np.concatenate([np.asarray(part[n], np.int64) for part in parts]) for n in range(3))
+    order = np.lexsort((ns, core))
+    return _windows(core[order], ns[order], what[order])
+
+
+# Of the traps those that may end a window: the first one behind each write that switched detection off, if it
+# comes before the next write there. Their cores and times.
+def _trapped(
+    trace: Trace, core: npt.NDArray[np.int64], ns: npt.NDArray[np.int64], off: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    traps = trace.rows("trap")
+    on, enter = cores.of(traps["enter_cpu"], trace.core), traps["enter_ns"].to_numpy()
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for each in np.unique(core):
+        here, entered = ns[core == each], enter[on == each]
+        until = np.append(here[1:], np.iinfo(np.int64).max)
+        since = off[core == each]
+        first = np.searchsorted(entered, here[since], "right")
+        there = first < len(entered)
+        times = entered[first[there]]
+        times = np.unique(times[times <= until[since][there]])
+        found.append((np.full(len(times), each), times))
+    return np.concatenate([each for each, _ in found]), np.concatenate([times for _, times in found])
 
 
 def _windows(
@@ -65,7 +84,7 @@ def _windows(
 
 def watching(trace: Trace) -> list[tuple[int, int]]:
     """When writes of MSR_TEST_CTRL were watched; all the time where nothing says so (simulated)."""
-    return levels.watched(trace) or ([trace.span_ns] if len(trace.detection) else [])
+    return levels.watched(trace) or ([] if trace.rows("detection").empty else [trace.span_ns])
 
 
 def overlapping(

@@ -77,7 +77,7 @@ def join(survey: Survey, trace: Trace) -> Join:
 def _trapping(trace: Trace) -> dict[int, Trapping]:
     found = {}
     # Of a TID that was used twice in one recording the later thread gives the name.
-    for _, rows in trace.traps.groupby("tid", sort=False):
+    for _, rows in trace.rows("trap").split("tid"):
         known = rows["vcpu"].dropna()
         vcpu = int(known.iloc[-1]) if len(known) else None
         who = trace.subject(int(rows["tgid"].iloc[-1]), int(rows["tid"].iloc[-1]), vcpu)

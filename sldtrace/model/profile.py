@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sldtrace.model import signals
 from sldtrace.model.simulator import Vcpu
 from sldtrace.model.sources import Source
 from sldtrace.model.thread import Costs
-from sldtrace.recording.layout import Records
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 _PAIR_NS = 50_000_000  # traps further apart did not follow upon each other
@@ -50,38 +49,28 @@ class Profile:
 
 def of(trace: Trace, most: int) -> list[Profile]:
     """The threads that trapped, most traps first, and no more than `most` of them."""
-    traps, sent = trace.traps, trace.recording.records("signal")
-    threads = traps.groupby(["tgid", "tid"], sort=False)
-    ranked = threads.size().sort_values(ascending=False, kind="stable").index.to_frame().head(most)
-    found = []
-    for tgid, tid in ranked.itertuples(index=False):
-        rows = threads.get_group((tgid, tid)).sort_values("enter_ns", kind="stable")
-        found.append(_profile(rows, _to(sent, int(tgid), int(tid))))
-    return found
+    threads = sorted(trace.rows("trap").threads.items(), key=lambda item: len(item[1]), reverse=True)
+    return [_profile(rows, _to(trace, tgid, tid)) for (tgid, tid), rows in threads[:most]]
 
 
-def of_thread(trace: Trace, rows: pd.DataFrame) -> Profile:
+def of_thread(trace: Trace, rows: Rows) -> Profile:
     """The profile of one thread by these of its traps, in order of time and at least one."""
-    sent = _to(trace.recording.records("signal"), int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
-    first, last = rows["enter_ns"].min(), rows["exit_ns"].max()
-    return _profile(rows, sent[(sent["ns"] >= first) & (sent["ns"] <= last)])
+    sent = _to(trace, int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
+    return _profile(rows, sent[sent["ns"].between(rows["enter_ns"].min(), rows["exit_ns"].max())])
 
 
-def _to(sent: Records, tgid: int, tid: int) -> Records:
-    found: Records = sent[(sent["tid"] == tid) | ((sent["tid"] == 0) & (sent["tgid"] == tgid))]
-    return found
+# The signals to the thread and those to its process.
+def _to(trace: Trace, tgid: int, tid: int) -> Rows:
+    sent = trace.rows("signal")
+    return sent[sent.isin([sent.tid(tid), sent.thread(tgid, 0)])]
 
 
-def _profile(rows: pd.DataFrame, sent: Records) -> Profile:
+def _profile(rows: Rows, sent: Rows) -> Profile:
     span = int(rows["exit_ns"].max() - rows["enter_ns"].min())
     known = rows["vcpu"].dropna()
     asleep = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
-    # Pairs: a trap that a signal ended, and the next one of the same instruction right behind it.
-    enter, leave = rows["enter_ns"].to_numpy(), rows["exit_ns"].to_numpy()
-    early, rip = rows["early"].to_numpy(), rows["rip"].to_numpy()
-    after = np.zeros(len(rows), bool)
-    after[1:] = early[:-1] & (rip[1:] == rip[:-1]) & (enter[1:] - leave[:-1] < _PAIR_NS)
-    cpus = rows["enter_cpu"].to_numpy()
+    after = _after(rows)
+    cpus = rows.raw("enter_cpu")
     costs = _costs(rows, after)
     source, seen = signals.of(rows, after, sent, costs.wake_ns + costs.outside_ns)
     return Profile(
@@ -91,7 +80,7 @@ def _profile(rows: pd.DataFrame, sent: Records) -> Profile:
         guest=bool(rows["guest"].any()),
         span_ns=span,
         traps=len(rows),
-        early=int(early.sum()),
+        early=int(rows["early"].sum()),
         released=int(rows["released"].sum()),
         punished=asleep / span if span else 0.0,
         source=source,
@@ -102,18 +91,33 @@ def _profile(rows: pd.DataFrame, sent: Records) -> Profile:
     )
 
 
-def _costs(rows: pd.DataFrame, after: npt.NDArray[np.bool_]) -> Costs:
+# Right behind a trap that a signal ended: the next one of the same instruction.
+def _after(rows: Rows) -> npt.NDArray[np.bool_]:
+    early, rip = rows["early"].to_numpy(), rows.raw("rip")
+    after = np.zeros(len(rows), bool)
+    after[1:] = early[:-1] & (rip[1:] == rip[:-1]) & (_gaps(rows) < _PAIR_NS)
+    return after
+
+
+# From each return to the next entry.
+def _gaps(rows: Rows) -> npt.NDArray[np.int64]:
+    gaps: npt.NDArray[np.int64] = rows["enter_ns"].to_numpy()[1:] - rows["exit_ns"].to_numpy()[:-1]
+    return gaps
+
+
+# A column at a time: a thread may have millions of traps.
+def _costs(rows: Rows, after: npt.NDArray[np.bool_]) -> Costs:
     default = Costs()
-    before = np.concatenate([after[1:], [False]])
-    watched = after & rows["exits_watched"].to_numpy() & (rows["exits"] == 1).to_numpy()
-    enter, leave = rows["enter_ns"].to_numpy(), rows["exit_ns"].to_numpy()
-    signalled = before & (rows["signal_ns"] > 0).to_numpy()
-    inside = (leave - enter - rows["sleep_ns"].to_numpy() - rows["semaphore_ns"].to_numpy())[
-        rows["slept"].to_numpy()
-    ]
-    entry = _median(rows["guest_ns"].to_numpy()[watched], default.entry_ns)
-    wake = _median((leave - rows["signal_ns"].to_numpy())[signalled], default.wake_ns)
-    gap = _median((enter[1:] - leave[:-1])[after[1:]], default.outside_ns + default.entry_ns)
+    before = np.append(after[1:], False)
+    alone = rows[after & rows["exits_watched"] & (rows["exits"] == 1)]
+    entry = _median(alone["guest_ns"].to_numpy(), default.entry_ns)
+    signalled = rows[before & (rows["signal_ns"] > 0)]
+    wake = _median((signalled["exit_ns"] - signalled["signal_ns"]).to_numpy(), default.wake_ns)
+    slept = rows[rows["slept"]]
+    inside = slept["exit_ns"].to_numpy() - slept["enter_ns"].to_numpy()
+    for name in ("sleep_ns", "semaphore_ns"):
+        inside -= slept[name].to_numpy()
+    gap = _median(_gaps(rows)[after[1:]], default.outside_ns + default.entry_ns)
     return Costs(
         entry_ns=max(entry, 1),
         trap_ns=max(_median(inside, default.trap_ns), 0),
@@ -124,7 +128,7 @@ def _costs(rows: pd.DataFrame, after: npt.NDArray[np.bool_]) -> Costs:
 
 
 # Guest time between two split locks: what it ran beyond the two or three jiffies in which none traps.
-def _spacing(rows: pd.DataFrame) -> int:
+def _spacing(rows: Rows) -> int:
     released = rows["released"].to_numpy()[:-1] & rows["exits_watched"].to_numpy()[1:]
     if not released.any():
         return Costs().spacing_ns

@@ -18,13 +18,13 @@ def penalty(trace: Trace) -> Penalty:
     And how long the sleep is was seen where signals came soon after its begin: they leave all jiffies
     that were asked for, unless a tick has come. A distribution may have 4381b895f544 (one jiffy less) or not.
     """
-    traps = trace.traps
+    traps = trace.rows("trap")
     found = penalties.of_facts(trace.facts, slept=bool(traps["slept"].any()))
     usual = (
         traps["slept"] & (traps["sleep_requested_ms"] == penalties.SLEEP_MS) & (traps["sleep_left_ms"] > 0)
     )
-    left = traps.loc[usual, "sleep_left_ms"].to_numpy()
-    short = (traps.loc[usual, "sleep_ns"] < found.tick_ns // 2).to_numpy()
+    left = traps["sleep_left_ms"].to_numpy()[usual]
+    short = traps["sleep_ns"].to_numpy()[usual] < found.tick_ns // 2
     for jiffies in penalties.sleep_jiffies(found.tick_ns):
         whole = jiffies_to_msecs(jiffies, found.tick_ns)
         if np.count_nonzero(short) >= _ENOUGH and left.max() == whole:

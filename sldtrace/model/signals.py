@@ -2,21 +2,19 @@
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sldtrace.model.sources import SHORTEST_NS, Kind, Source
 from sldtrace.model.thread import Times
-from sldtrace.recording.layout import Records
+from sldtrace.rows import Rows
 
 _QUARTILES = 1.349  # distance of the quartiles of a normal distribution, in standard deviations
 _DRIFT_GAPS = 32  # fewer tell nothing of a drift
+_DRIFT_GAPS_MOST = 1 << 18  # more than enough
 _DRIFT = 1.5  # by which the errors of a clock grow that is set anew each time; of a regular one they do not
 _MISSED = 1.5  # a gap of so many periods has a signal in it that was not recorded
 
 
-def of(
-    rows: pd.DataFrame, after: npt.NDArray[np.bool_], records: Records, turn_ns: int
-) -> tuple[Source, int]:
+def of(rows: Rows, after: npt.NDArray[np.bool_], records: Rows, turn_ns: int) -> tuple[Source, int]:
     """The source, and from how many gaps it was worked out.
 
     rows: the thread's traps by time; after: those that come right behind a trap which a signal ended;
@@ -24,17 +22,19 @@ def of(
     signal until the thread is back in KVM_RUN. Kind.NONE where no signal was seen.
     """
     ended = rows["signal"].to_numpy() > 0
-    kinds = rows.loc[ended, ["signal", "signal_code", "signal_group"]].astype("int64").to_numpy()
-    if not len(kinds) and after.any():
+    kinds = rows[ended].counted("signal", "signal_code", "signal_group")
+    if kinds.empty and after.any():
         # Something cut them short all the same.
         gaps = np.diff(rows["enter_ns"].to_numpy())[after[1:]]
         return _timed(Kind.PERIODIC, gaps, 0, 0, False), 0
-    if not len(kinds):
-        kinds = np.stack([records["signal"], records["code"], records["tid"] == 0], axis=1).astype(np.int64)
-    if not len(kinds):
+    if kinds.empty:
+        to_process = records.assign(signal_group=records["tid"] == 0)
+        kinds = to_process.counted("signal", "code", "signal_group").rename(columns={"code": "signal_code"})
+    if kinds.empty:
         return Source(), 0
-    distinct, counts = np.unique(kinds, axis=0, return_counts=True)
-    signo, code, group = (int(value) for value in distinct[np.argmax(counts)])
+    what = ["signal", "signal_code", "signal_group"]
+    most = kinds[kinds["count"] == kinds["count"].max()].sort_values(what).iloc[0]
+    signo, code, group = (int(most[name]) for name in what)
     times, adjacent = _recorded(records, signo, code, bool(group))
     if not adjacent.any():
         mine = ended & (rows["signal"] == signo).to_numpy() & (rows["signal_code"] == code).to_numpy()
@@ -56,9 +56,9 @@ def _timed(kind: Kind, gaps: Times, signo: int, code: int, group: bool) -> Sourc
     return Source(kind, max(SHORTEST_NS, int(middle)), int((high - low) / _QUARTILES), group, signo, code)
 
 
-def _recorded(records: Records, signo: int, code: int, group: bool) -> tuple[Times, npt.NDArray[np.bool_]]:
+def _recorded(records: Rows, signo: int, code: int, group: bool) -> tuple[Times, npt.NDArray[np.bool_]]:
     mine = (records["signal"] == signo) & (records["code"] == code) & ((records["tid"] == 0) == group)
-    times: Times = records["ns"][mine].astype(np.int64)
+    times: Times = records["ns"].to_numpy()[mine]
     gaps = np.diff(times)
     return times, gaps < _MISSED * np.median(gaps) if len(gaps) else np.zeros(0, bool)
 
@@ -68,7 +68,8 @@ def _is_regular(times: Times, adjacent: npt.NDArray[np.bool_]) -> bool:
     edges = np.flatnonzero(~adjacent)
     starts, ends = np.concatenate([[0], edges + 1]), np.concatenate([edges, [len(adjacent)]])
     longest = int(np.argmax(ends - starts))
-    first, last = int(starts[longest]), int(ends[longest])
+    first = int(starts[longest])
+    last = min(int(ends[longest]), first + _DRIFT_GAPS_MOST)
     if last - first < _DRIFT_GAPS:
         return False
     run = (times[first : last + 1] - times[first]).astype(np.float64)

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,21 +134,40 @@ class Recording:
             if self._load(chunk, records):
                 yield name, self.upgrade(name).apply(records)
 
+    def batches(self, kind: str, most: int) -> Iterator[Records]:
+        """The records of that kind in file order, in the current schema (see `Upgrade`), some at a time.
+
+        A batch has at most `most` records, or those of one chunk if they are more; it is valid until the
+        next one. Within a kind the records are nearly, not strictly, in order of time. Raises SldtraceError
+        for an unknown kind.
+        """
+        upgrade = self.upgrade(kind)
+        chunks = [chunk for chunk in self._readable() if self._name(chunk) == kind]
+        largest = max((chunk.header.count for chunk in chunks), default=0)
+        total = sum(chunk.header.count for chunk in chunks)
+        room = np.empty(min(max(most, largest), total), upgrade.written.dtype)
+        end = 0
+        for chunk in chunks:
+            count = chunk.header.count
+            if end and end + count > len(room):
+                yield upgrade.apply(room[:end])
+                end = 0
+            # What cannot be loaded is overwritten by the next chunk.
+            if self._load(chunk, room[end : end + count]):
+                end += count
+        if end:
+            yield upgrade.apply(room[:end])
+
     def records(self, kind: str) -> Records:
         """All records of that kind in order of time, in the current schema (see `Upgrade`).
 
         Raises SldtraceError for an unknown kind; a kind of which nothing was recorded is an empty array.
         """
         upgrade = self.upgrade(kind)
-        written = upgrade.written
-        chunks = [chunk for chunk in self._readable() if self._name(chunk) == kind]
-        records = np.empty(sum(chunk.header.count for chunk in chunks), written.dtype)
-        end = 0
-        for chunk in chunks:
-            # What cannot be loaded is overwritten by the next chunk.
-            if self._load(chunk, records[end : end + chunk.header.count]):
-                end += chunk.header.count
-        return _in_order(upgrade.apply(records[:end]), written)
+        whole = next(self.batches(kind, sys.maxsize), None)
+        if whole is None:
+            whole = np.empty(0, upgrade.dtype)
+        return _in_order(whole, upgrade.written)
 
     @cached_property
     def losses(self) -> list[Loss]:

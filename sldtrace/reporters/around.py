@@ -8,6 +8,7 @@ from sldtrace.escape import escape
 from sldtrace.host.exits import user_name
 from sldtrace.reporters import wording
 from sldtrace.reporters.style import Style
+from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
 _WAITS = 3  # the longest ones
@@ -23,12 +24,12 @@ def render(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
 
 
 def _stalls(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
-    stalls = trace.stalls
-    if not len(stalls):
+    stalls = trace.rows("stall")
+    if stalls.empty:
         return
     total = wording.length(int(stalls["waited_ns"].sum()))
     yield f"Who waited for a punished vCPU: {wording.plural(len(stalls), 'wait')}, {total} in all"
-    longest = stalls.sort_values("waited_ns", ascending=False, kind="stable").head(_WAITS)
+    longest = stalls.largest("waited_ns", _WAITS)
     for row in longest.to_dict("records"):
         who = trace.subject(row["tgid"], row["tid"], None)
         vcpu = _vcpu(threads, row["tgid"], row["punished_tid"])
@@ -46,32 +47,30 @@ def _stalls(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
 
 
 def _migrations(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
-    moves = trace.migrations
-    if not len(moves):
+    moves = trace.rows("migrate")
+    if moves.empty:
         return
-    by_thread = moves.groupby(["tgid", "tid"], sort=False).size().rename("moves").reset_index()
-    by_thread = by_thread.sort_values("moves", ascending=False, kind="stable")
+    by_thread = moves.counted("tgid", "tid")
     yield f"Moved to another CPU within a second of a trap: {wording.plural(len(by_thread), 'thread')}"
     for row in by_thread.head(_MOVED).to_dict("records"):
         tgid, tid = int(row["tgid"]), int(row["tid"])
-        mine = moves[(moves["tgid"] == tgid) & (moves["tid"] == tid)]
+        mine = moves.thread(tgid, tid)
         who = trace.subject(tgid, tid, _vcpu(threads, tgid, tid))
         name = wording.thread(who) if who.vcpu is None else f"vCPU {who.vcpu} of {wording.thread(who)}"
-        cpus = pd.unique(mine[["from_cpu", "to_cpu"]].to_numpy().ravel())
-        often = wording.plural(int(row["moves"]), "time")
+        cpus = {*mine["from_cpu"].unique(), *mine["to_cpu"].unique()}
+        often = wording.plural(int(row["count"]), "time")
         yield wording.fill(f"{name}: {often}, between {len(cpus)} CPUs; {_mover(trace, mine)}", style)
 
 
 # Whoever was running when the scheduler moved the thread: its mover, if anybody was.
-def _mover(trace: Trace, mine: pd.DataFrame) -> str:
-    runners = mine.groupby(["by_tgid", "by_tid"]).size().rename("moves").reset_index()
-    most = runners.sort_values("moves", ascending=False, kind="stable").to_dict("records")[0]
-    times = f"{most['moves']:,} of them while"
-    if most["by_tid"] == mine["tid"].iloc[0]:
+def _mover(trace: Trace, mine: Rows) -> str:
+    tgid, tid, moves = mine.most("by_tgid", "by_tid")
+    times = f"{moves:,} of them while"
+    if tid == mine["tid"].iloc[0]:
         return f"{times} it was running itself"
-    if not most["by_tid"]:
+    if not tid:
         return f"{times} the CPU was idle"
-    return f"{times} {wording.thread(trace.subject(most['by_tgid'], most['by_tid'], None))} was running"
+    return f"{times} {wording.thread(trace.subject(tgid, tid, None))} was running"
 
 
 def _vcpu(threads: pd.DataFrame, tgid: int, tid: int) -> int | None:

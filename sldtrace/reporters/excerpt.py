@@ -6,22 +6,16 @@ import pandas as pd
 
 from sldtrace.host import signals
 from sldtrace.reporters import wording
+from sldtrace.rows import Rows
 from sldtrace.rules.early_returns import DETECT
 from sldtrace.trace import Trace
 
 FIRST, LAST = 4, 3
 
 
-def chosen(evidence: pd.DataFrame) -> pd.DataFrame:
-    """The first and the last records, as they are."""
-    if len(evidence) <= FIRST + LAST:
-        return evidence
-    return pd.concat([evidence.head(FIRST), evidence.tail(LAST)])
-
-
-def rows(trace: Trace, evidence: pd.DataFrame, kind: str = "trap") -> pd.DataFrame:
+def rows(trace: Trace, evidence: Rows, kind: str = "trap") -> pd.DataFrame:
     """The first and the last records of that kind as text; a row of dots between them for those left out."""
-    shown = chosen(evidence)
+    shown = evidence.excerpt(FIRST, LAST)
     table = pd.DataFrame(_COLUMNS[kind](trace, shown))
     if len(shown) < len(evidence):
         dots = pd.DataFrame([dict.fromkeys(table.columns, "...")])

@@ -73,8 +73,7 @@ def _thread(trace: Trace, counts: pd.DataFrame, style: Style) -> Iterator[str]:
     if len(rest):
         exits = wording.plural(int(rest["count"].sum()), "exit")
         yield f"  and {wording.plural(len(rest), 'more reason')}: {exits}"
-    returns = trace.user_exits
-    returns = returns[(returns["tgid"] == who.tgid) & (returns["tid"] == who.tid)]
+    returns = trace.rows("user_exit").thread(who.tgid, who.tid)
     if len(returns):
         names = returns["name"].value_counts()
         told = ", ".join(f"{name} {count:,}" for name, count in names[names > 0].head(_REASONS).items())

@@ -51,21 +51,15 @@ def render(
         "limits": limits.of(trace),
         "threads": _records(threads),
         "exits": _records(trace.exit_counts),
-        "user_exits": _records(_together(trace.user_exits, ["tgid", "tid", "name"])),
-        "stalls": _records(trace.stalls.nlargest(LONGEST, "waited_ns")),
-        "migrations": _records(_together(trace.migrations, ["tgid", "tid", "by_tgid", "by_tid"])),
+        "user_exits": _records(trace.rows("user_exit").counted("tgid", "tid", "name")),
+        "stalls": _records(trace.rows("stall").largest("waited_ns", LONGEST)),
+        "migrations": _records(trace.rows("migrate").counted("tgid", "tid", "by_tgid", "by_tid")),
     }
     return json.dumps(content, indent=2)
 
 
 def _records(rows: pd.DataFrame) -> Any:
     return json.loads(rows.to_json(orient="records"))
-
-
-# How many rows there are of each combination, most first.
-def _together(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    counts = rows.groupby(by, observed=True, sort=False).size().rename("count").reset_index()
-    return counts.sort_values("count", ascending=False, kind="stable")
 
 
 def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
@@ -89,5 +83,5 @@ def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
         "cause": finding.cause,
         "remedies": [vars(remedy) for remedy in finding.remedies],
         "evidence_kind": finding.evidence_kind,
-        "evidence": _records(excerpt.chosen(finding.evidence)),
+        "evidence": _records(finding.evidence.excerpt(excerpt.FIRST, excerpt.LAST)),
     }

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sldtrace.analyzers import loops
+from sldtrace.analyzers import chains
 from sldtrace.model import penalty
+from sldtrace.rows import Rows, Table
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one
 from tests.analyzers.synthetic import (
     BLIND,
@@ -42,7 +43,7 @@ KERNEL = penalty.of("6.12", TICK)
 def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
     """How many traps each chain has, in order of their beginning."""
     made = trace(folder, rows, **rest)
-    table = loops.chains(made.traps, made.detection, made.core, KERNEL)
+    table = chains.of(made.rows("trap"), made.rows("detection"), made.core, KERNEL).frame()
     assert set(table.columns) == {*made.traps.columns, "chain"}
     by_chain = table.groupby("chain")["enter_ns"]
     return [int(size) for _, size in sorted(zip(by_chain.min(), by_chain.size(), strict=True))]
@@ -379,16 +380,20 @@ def test_any_sequence_agrees_with_a_plain_walk(
         now = enter + trap["length"] * STEP
         rows.append(trap | {"enter_ns": enter, "exit_ns": now})
     moments = [(step * STEP, cpu, on) for step, cpu, on in given_writes]
-    columns = ["tgid", "tid", "rip", "early", "msr_watched", "enter_cpu", "enter_ns", "exit_ns"]
-    table = pd.DataFrame(rows, columns=columns)
-    table = table.astype(dict.fromkeys(columns, "int64") | {"early": "bool", "msr_watched": "bool"})
-    detection = pd.DataFrame(sorted(moments), columns=["ns", "cpu", "on"])
-    detection["value"] = (detection["on"].astype("uint64") * DETECT).astype("uint64")
-    found = loops.in_loops(loops.chains(table, detection, lambda cpu: cpu, KERNEL), KERNEL)
+    names = ["tgid", "tid", "rip", "enter_cpu", "enter_ns", "exit_ns"]
+    held = {name: np.array([row[name] for row in rows], np.int64) for name in names}
+    held["early"] = np.array([row["early"] for row in rows], bool)
+    held["flags"] = np.array([row["msr_watched"] * FLAGS["MSR_WATCHED"] for row in rows], np.int64)
+    written = sorted(moments)
+    msr = {"ns": np.array([ns for ns, _, _ in written], np.int64)}
+    msr["cpu"] = np.array([cpu for _, cpu, _ in written], np.int64)
+    msr["value"] = np.array([on * DETECT for _, _, on in written], np.uint64)
+    detection = Rows(Table("detection", msr, {}, {}), len(written))
+    table = chains.of(Rows(Table("trap", held, {}, {}), len(rows)), detection, lambda cpu: cpu, KERNEL)
     lengths: dict[Any, list[int]] = {}
-    for (tgid, tid, rip, _), group in found.groupby(["tgid", "tid", "rip", "chain"]):
-        assert group["lasted_ns"].nunique() == 1
-        lengths.setdefault((tgid, tid, rip), []).append(int(group["lasted_ns"].iloc[0]))
+    for (tgid, tid, rip, _), group in chains.in_loops(table, KERNEL).split("tgid", "tid", "rip", "chain"):
+        lasted = int(group["exit_ns"].max() - group["enter_ns"].min())
+        lengths.setdefault((tgid, tid, rip), []).append(lasted)
     assert {who: sorted(each) for who, each in lengths.items()} == {
         who: sorted(each) for who, each in oracle(rows, moments).items()
     }

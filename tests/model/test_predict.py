@@ -143,10 +143,10 @@ def test_a_simulated_thread_is_predicted_as_it_was(tmp_path: Path) -> None:
 
 def test_signals_that_were_not_recorded_do_not_make_a_clock_drift(tmp_path: Path) -> None:
     recorded = simulated(tmp_path, Vcpu(timer(7 * MS, Kind.PERIODIC, 50 * US)))
-    sent = recorded.recording.records("signal")
-    holed = np.concatenate([sent[:200], sent[240:]])
-    after = np.ones(len(recorded.traps), bool)
-    source, seen = signals.of(recorded.traps, after, holed, 0)
+    sent, traps = recorded.rows("signal"), recorded.rows("trap")
+    number = np.arange(len(sent))
+    holed = sent[(number < 200) | (number >= 240)]
+    source, seen = signals.of(traps, np.ones(len(traps), bool), holed, 0)
     assert source.kind is Kind.PERIODIC
     assert source.period_ns == pytest.approx(7 * MS, rel=0.01)
     assert seen == len(holed) - 2
@@ -168,8 +168,8 @@ def test_threads_whose_signals_were_not_seen(tmp_path: Path) -> None:
 
 
 def test_a_timer_of_which_no_signal_ends_a_sleep(tmp_path: Path) -> None:
-    sent = simulated(tmp_path, Vcpu(timer(28 * MS, Kind.PERIODIC))).recording.records("signal")
-    rows = synthetic.trace(tmp_path, [served(index * 40 * MS) for index in range(10)]).traps
+    sent = simulated(tmp_path, Vcpu(timer(28 * MS, Kind.PERIODIC))).rows("signal")
+    rows = synthetic.trace(tmp_path, [served(index * 40 * MS) for index in range(10)]).rows("trap")
     source, seen = signals.of(rows, np.zeros(len(rows), bool), sent, 0)
     assert (source.kind, source.period_ns, source.signo) == (Kind.PERIODIC, 28 * MS, 10)
     assert seen == len(sent) - 1

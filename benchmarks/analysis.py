@@ -1,0 +1,189 @@
+"""How fast and in how much memory a recording is analysed, beside a pandas groupby and numpy.fromfile of it.
+
+Each line is a process of its own, all in one run. The recording is simulated for some seconds and then
+repeated, with its times moved on, until it has so many records.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from sldtrace.model import penalty as penalties
+from sldtrace.model import records, simulation
+from sldtrace.model.records import Cast
+from sldtrace.model.simulation import START_NS, Order
+from sldtrace.model.simulator import Scene, Simulator, Vcpu
+from sldtrace.model.sources import Kind, Source
+from sldtrace.model.thread import Costs
+from sldtrace.recording import schema
+from sldtrace.recording.layout import Records
+from sldtrace.recording.reader import open_recording
+from sldtrace.recording.writer import Writer
+
+MS = 1_000_000
+_SIMULATED_NS = 5_000 * MS
+_CHUNK = 50_000  # records that are written at a time
+
+
+def recording(path: Path, kind: str, count: int, vcpus: int) -> None:
+    """Writes at least `count` records, all of them livelocks of a 1 ms timer.
+
+    kind: "trap": nearly all of them are traps; "exit": VM exits, with 50 exits to each trap; "mix": traps,
+    exits, returns to the VMM, signals and moves to other CPUs.
+    """
+    source, costs = Source(Kind.REARMED, MS, 3_000), Costs()
+    moves = 40 * MS if kind == "mix" else 0
+    scene = Scene(
+        penalties.of("6.12", 4 * MS),
+        [Vcpu(source, costs, index, moves) for index in range(vcpus)],
+        list(range(vcpus)),
+        start_ns=START_NS,
+    )
+    cast = Cast(exits=kind != "trap")
+    order = Order(path, scene, cast, "6.12", _SIMULATED_NS, {"benchmark": kind})
+    played = [records.of(batch, scene, cast) for batch in Simulator(scene).run(_SIMULATED_NS, _SIMULATED_NS)]
+    whole = {name: np.concatenate([each[name] for each in played]) for name in played[0]}
+    if kind == "exit":
+        whole["exit"] = _more(whole["exit"], 50)
+    if kind != "mix":
+        whole.pop("signal")
+    with Writer(path, simulation.facts(order), recording_id=1) as writer:
+        writer.append("task", records.tasks(vcpus, cast, START_NS))
+        turn = 0
+        while sum(writer.written.values()) < count:
+            for name, rows in _slices(whole, turn * _SIMULATED_NS):
+                writer.append(name, rows)
+            turn += 1
+        writer.flush()
+        clock = {"monotonic_ns": START_NS + turn * _SIMULATED_NS, "realtime_ns": simulation.REALTIME_NS}
+        writer.close({"ended_by": "duration", "clock": clock, "seen": dict(writer.written)})
+
+
+def _slices(whole: dict[str, Records], moved_ns: int) -> Iterator[tuple[str, Records]]:
+    for name, rows in whole.items():
+        times = [each.name for each in schema.current().records[name].fields if each.unit == "ns"]
+        times = [each for each in times if each.endswith("_ns") or each == "ns"]
+        later = rows.copy()
+        for each in times:
+            if each in ("ns", "enter_ns", "exit_ns", "signal_ns"):
+                later[each] += np.where(rows[each] > 0, np.uint64(moved_ns), np.uint64(0))
+        for start in range(0, len(later), _CHUNK):
+            yield name, later[start : start + _CHUNK]
+
+
+def _more(exits: Records, times: int) -> Records:
+    more = np.repeat(exits, times)
+    more["ns"] += np.tile(np.arange(times, dtype=np.uint64), len(exits))
+    reasons = np.tile(np.arange(times) % 7, len(exits))
+    first = np.tile(np.arange(times) == 0, len(exits))
+    more["reason"] = np.where(first, more["reason"], np.array([1, 7, 10, 12, 28, 30, 48])[reasons])
+    more["intr_info"] = np.where(first, more["intr_info"], 0)
+    more["rip"] = np.where(first, more["rip"], 0xFFFF_FFFF_8100_0000 + 16 * reasons.astype(np.uint64))
+    return more
+
+
+# What is measured: each in a process of its own.
+
+
+def _analysis(path: Path) -> None:
+    from sldtrace.commands.report import text
+
+    for as_json in (False, True):
+        text(path, as_json)
+
+
+def _groupby(path: Path) -> None:
+    import pandas as pd
+
+    with open_recording(path) as opened:
+        kind = max(opened.counts, key=lambda name: opened.counts[name])
+        rows = opened.records(kind)
+    length = {"trap": "sleep_ns", "exit": "host_ns"}.get(kind, "ns")
+    columns = ["tgid", "tid", "rip", length]
+    frame = pd.DataFrame({name: rows[name] for name in columns})
+    frame.groupby(columns[:3])[length].agg(["size", "sum", "median", "max"])
+
+
+def _fromfile(path: Path) -> None:
+    np.fromfile(path.with_suffix(".raw"), np.uint64).sum()
+
+
+_ACTIONS: dict[str, Callable[[Path], None]] = {
+    "sldtrace report, text and JSON": _analysis,
+    "pandas: groupby of four columns": _groupby,
+    "numpy.fromfile, sum": _fromfile,
+    "(imports alone)": lambda path: None,
+}
+
+
+def measured(name: str, path: Path) -> dict[str, float]:
+    """Seconds of CPU and peak resident MiB of a process that does this to the recording."""
+    command = [sys.executable, __file__, "--child", name, str(path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _child(name: str, path: Path) -> None:
+    _ACTIONS[name](path)
+    used = os.times()
+    # Not ru_maxrss: what this process was before execve counts there as well.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak
+    print(json.dumps({"cpu_s": used.user + used.system, "mib": int(peak[1]) / 1024}))
+
+
+def main() -> None:
+    """Prints a table for each kind of recording."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--records", type=int, default=10_000_000)
+    parser.add_argument("--vcpus", type=int, default=4)
+    parser.add_argument("--kind", choices=["trap", "exit", "mix"], action="append")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        _child(options.child[0], Path(options.child[1]))
+        return
+    for kind in options.kind or ["trap", "exit", "mix"]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.sld"
+            recording(path, kind, options.records, options.vcpus)
+            _print(kind, path)
+
+
+def _print(kind: str, path: Path) -> None:
+    with open_recording(path) as opened:
+        counts = {name: count for name, count in opened.counts.items() if count}
+        with path.with_suffix(".raw").open("wb") as raw:
+            for _, rows in opened.chunks():
+                raw.write(rows.tobytes())
+    total = sum(counts.values())
+    size = path.stat().st_size
+    print(f"{kind}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}; {size >> 20:,} MiB")
+    found = {name: measured(name, path) for name in _ACTIONS}
+    start = found["(imports alone)"]["cpu_s"]
+    floor = found["numpy.fromfile, sum"]["cpu_s"] - start
+    print(f"{'':34}{'records/s':>12}{'CPU':>9}{'x fromfile':>12}{'peak':>12}")
+    for name, each in found.items():
+        cpu = each["cpu_s"]
+        if name == "(imports alone)":
+            print(f"{name:34}{'':12}{cpu:7.2f} s{'':12}{each['mib']:8,.0f} MiB")
+            continue
+        rate = total / (cpu - start)
+        print(f"{name:34}{rate:12,.0f}{cpu:7.2f} s{(cpu - start) / floor:12.1f}{each['mib']:8,.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
