@@ -1,3 +1,36 @@
 """sldtrace: why a virtual machine is slowed or frozen by x86 split-lock detection, and the proof."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from sldtrace.api import Analysis, Fleet
+
+__all__ = ["__version__", "open", "open_many"]
+
 __version__ = "0.1.0"
+
+
+# What these need (numpy, pandas) is imported when they are called: the recorder starts without.
+def open(path: "str | os.PathLike[str]") -> "Analysis":
+    """Opens a recording: its records as DataFrames, its findings. See sldtrace.api.Analysis and docs/api.md.
+
+    What is damaged is left out, and named in `warnings`. Raises sldtrace.errors.SldtraceError when nothing
+    can be read.
+    """
+    from sldtrace import api
+
+    return api.Analysis(path)
+
+
+def open_many(paths: "Iterable[str | os.PathLike[str]]", *, skip_unreadable: bool = False) -> "Fleet":
+    """Analyses recordings, of one host or many, one after the other. See sldtrace.api.Fleet and docs/api.md.
+
+    Raises sldtrace.errors.SldtraceError for the first that cannot be read; with `skip_unreadable` they are
+    in `Fleet.unreadable` instead.
+    """
+    from sldtrace import api
+
+    return api.Fleet(paths, skip_unreadable)

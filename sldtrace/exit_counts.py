@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sldtrace import frames
+from sldtrace.frames import Column
 from sldtrace.host import exits
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
@@ -19,6 +20,24 @@ OTHER_REASONS = 0xFFFFFFFF
 
 QUANTILES = {"median": 0.5, "p99": 0.99}
 """The quantiles that `summed` gives bounds of, by the name in its columns."""
+
+_OF_COUNTS, _OF_EXITS = frames.columns("counts"), frames.DERIVED["exit"]
+_BOUNDS = {
+    f"{name}_{side}_ns": Column("Int64", "ns", f"{100 * share:g} % of the exits took the host {text}")
+    for name, share in QUANTILES.items()
+    for side, text in (("low", "at least this; <NA>: no entry was seen"), ("high", "less; <NA>: not known"))
+}
+COLUMNS: Mapping[str, Column] = {
+    **{name: _OF_COUNTS[name] for name in ("tgid", "tid", "vcpu")},
+    "isa": Column("text", "isa", "vmx (Intel) or svm (AMD)"),
+    "reason": _OF_COUNTS["reason"],
+    **_OF_EXITS,
+    "since_ns": Column("int64", "ns", "when the counters were read for the first time"),
+    "ns": Column("int64", "ns", "and for the last time"),
+    **{name: _OF_COUNTS[name] for name in ("count", "guest_ns", "host_ns")},
+    **_BOUNDS,
+}
+"""The columns of `summed`."""
 
 _REASON = ["isa", "reason", "vector"]
 _SVM_EXCEPTION = 0x40
@@ -80,12 +99,7 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summed(recording: Recording) -> pd.DataFrame:
-    """One row for each thread and reason of the `counts` records, most exits first.
-
-    Columns: tgid, tid, vcpu, isa, reason, vector, name, split_lock, since_ns and ns (first and last reading),
-    count, guest_ns, host_ns, and for each of QUANTILES the bounds of the host time, for example median_low_ns
-    and median_high_ns (Int64; <NA>: no entry was seen, or there is no upper bound).
-    """
+    """One row for each thread and reason of the `counts` records, most exits first; columns: COLUMNS."""
     batches = recording.batches("counts", BATCH)
     parts = [_together(frames.of(recording, "counts", records)) for records in batches]
     parts = parts or [_together(frames.frame(recording, "counts"))]
@@ -98,6 +112,7 @@ def summed(recording: Recording) -> pd.DataFrame:
     other = table["reason"] == OTHER_REASONS
     table["name"] = table["name"].cat.add_categories("other reasons").where(~other, "other reasons")
     first = ["tgid", "tid", "vcpu", *_REASON, "name", "split_lock"]
+    table["isa"] = table["isa"].astype(str)
     table = table[[*first, *(name for name in table.columns if name not in first)]]
     return table.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 

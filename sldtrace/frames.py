@@ -36,6 +36,23 @@ def _dtype(field: Field) -> str:
     return "int64" if field.not_known is None else "Int64"
 
 
+DERIVED: Mapping[str, Mapping[str, Column]] = {
+    "trap": {
+        "early": Column("bool", "flag", "split_lock_warn returned with detection still on"),
+        "released": Column("bool", "flag", "detection was switched off: the instruction could be executed"),
+        "fatal": Column("bool", "flag", "ended by SIGBUS. None of the three: it is not known what happened"),
+    },
+    "exit": {
+        "vector": Column("int64", "vector", "of the exception; -1: not an exit by one"),
+        "name": Column("category", "name", "of the reason"),
+        "split_lock": Column("bool", "flag", "by #AC: what a split lock looks like"),
+    },
+    "user_exit": {"name": Column("category", "name", "KVM_EXIT_..., or the error that KVM_RUN returned")},
+    "stall": {"waited_ns": Column("int64", "ns", "how long: end_ns - ns")},
+}
+"""Columns that are not in the records but follow from them, by kind; they come behind the records' own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What of a record's field a column holds: all of it, one element of an array, or one bit of flags."""
@@ -101,8 +118,14 @@ def columns(kind: str, schema: Schema | None = None) -> dict[str, Column]:
             flag = schema.enums[str(part.field.enum)].meanings[name.upper()]
             result[name] = Column(part.dtype, "flag", flag)
         else:
-            result[name] = Column(part.dtype, part.field.unit, part.field.meaning)
+            meaning = part.field.meaning.replace(f"{part.field.not_known}: not known", "<NA>: not known")
+            result[name] = Column(part.dtype, part.field.unit, meaning)
     return result
+
+
+def described(kind: str) -> dict[str, Column]:
+    """`columns`, and those of DERIVED; raises SldtraceError for an unknown kind."""
+    return columns(kind) | dict(DERIVED.get(kind, {}))
 
 
 def _names(values: np.ndarray[Any, Any], enum: Enumeration) -> Any:

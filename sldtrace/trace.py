@@ -106,12 +106,11 @@ class Trace:
     def rows(self, kind: str) -> Rows:
         """All records of one kind in few bytes each, for analyzers: there may be millions.
 
-        Columns as in docs/recording-format.md, and those that the DataFrames below have besides. Raises
-        SldtraceError for an unknown kind.
+        Columns: frames.described. Raises SldtraceError for an unknown kind.
         """
         if kind not in self._rows:
             labels = {"name": Labels()} if kind in _NAMED else {}
-            derive = _DERIVED.get(kind)
+            derive = _COMPUTED.get(kind)
             self._rows[kind] = rows.read(
                 self.recording, kind, partial(derive, labels) if derive else None, labels
             )
@@ -123,12 +122,7 @@ class Trace:
 
     @cached_property
     def traps(self) -> pd.DataFrame:
-        """One row a trap, by `enter_ns`; columns as in docs/recording-format.md, flags as booleans, and:
-
-        early: the penalty was cut short (split_lock_warn returned with detection still on);
-        released: detection was switched off, so the instruction could be executed;
-        fatal: the kernel sent SIGBUS instead. None of the three: it is not known what happened.
-        """
+        """One row a trap, by `enter_ns`; columns: frames.described("trap")."""
         return self.rows("trap").frame()
 
     def core(self, cpu: int) -> int:
@@ -138,45 +132,42 @@ class Trace:
 
     @cached_property
     def detection(self) -> pd.DataFrame:
-        """One row a write of MSR_TEST_CTRL; columns as in docs/recording-format.md."""
+        """One row a write of MSR_TEST_CTRL; columns: frames.described("detection")."""
         return self.rows("detection").frame()
 
     @cached_property
     def exits(self) -> pd.DataFrame:
-        """One row a VM exit that was recorded by itself; columns as in docs/recording-format.md, and:
-
-        vector: of the exception, -1 for other exits; name (a category), split_lock: see host.exits.
-        """
+        """One row a VM exit that was recorded by itself; columns: frames.described("exit")."""
         return self.rows("exit").frame()
 
     @cached_property
     def exit_counts(self) -> pd.DataFrame:
-        """One row for each thread and reason: see exit_counts.summed."""
+        """One row for each thread and reason; columns: exit_counts.COLUMNS."""
         return exit_counts.summed(self.recording)
 
     @cached_property
     def user_exits(self) -> pd.DataFrame:
-        """One row a return to the VMM; columns as in docs/recording-format.md, and name (a category)."""
+        """One row a return to the VMM; columns: frames.described("user_exit")."""
         return self.rows("user_exit").frame()
 
     @cached_property
     def signals(self) -> pd.DataFrame:
-        """One row a signal to a thread that had trapped lately; columns as in docs/recording-format.md."""
+        """One row a signal to a thread that had trapped lately; columns: frames.described("signal")."""
         return self.rows("signal").frame()
 
     @cached_property
     def migrations(self) -> pd.DataFrame:
-        """One row a move of such a thread to another CPU; columns as in docs/recording-format.md."""
+        """One row a move of such a thread to another CPU; columns: frames.described("migrate")."""
         return self.rows("migrate").frame()
 
     @cached_property
     def stalls(self) -> pd.DataFrame:
-        """One row a wait for a punished vCPU; columns as in docs/recording-format.md, and waited_ns."""
+        """One row a wait for a punished vCPU; columns: frames.described("stall")."""
         return self.rows("stall").frame()
 
     @cached_property
     def detail(self) -> pd.DataFrame:
-        """One row a change of the level of detail; columns as in docs/recording-format.md."""
+        """One row a change of the level of detail; columns: frames.described("detail")."""
         return self.rows("detail").frame()
 
     @cached_property
@@ -219,7 +210,7 @@ def _waited(_: Mapping[str, Labels], stalls: Records) -> dict[str, Array]:
     return {"waited_ns": stalls["end_ns"].astype(np.int64) - stalls["ns"].astype(np.int64)}
 
 
-_DERIVED: dict[str, Callable[[Mapping[str, Labels], Records], Mapping[str, Array]]] = {
+_COMPUTED: dict[str, Callable[[Mapping[str, Labels], Records], Mapping[str, Array]]] = {
     "trap": _outcome,
     "exit": exit_counts.derived,
     "user_exit": exit_counts.returned,

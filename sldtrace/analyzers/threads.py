@@ -1,11 +1,13 @@
 """Sums up each thread that trapped: what was watched, also when nothing is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from sldtrace import frames
 from sldtrace.analyzers.finding import Finding
+from sldtrace.frames import Column
 from sldtrace.rows import Rows
 from sldtrace.trace import Trace
 
@@ -13,28 +15,38 @@ BYSTANDER = "bystander"
 """A thread that traps, and of which there is nothing to say."""
 
 
-def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataFrame:
-    """One row a thread, most traps first.
+_TRAP = frames.columns("trap")
+COLUMNS: Mapping[str, Column] = {
+    **{name: _TRAP[name] for name in ("tgid", "tid", "vcpu")},
+    "guest": Column("bool", "flag", "a vCPU: false for a program's own split locks"),
+    "traps": Column("int64", "count", "traps"),
+    "early_returns": Column("int64", "count", "penalties that were cut short"),
+    "served": Column("int64", "count", "penalties that were slept through"),
+    "unpunished": Column("int64", "count", "traps that were let go at once"),
+    "fatal": Column("int64", "count", "ended by SIGBUS. What is in none of the four was not seen to the end"),
+    "slept_ns": Column("int64", "ns", "time in the penalties' sleep"),
+    "punished": Column("float64", "share", "of its time from first to last trap that it slept or waited"),
+    "vm": Column("text", "name", "name of the VM, or its id; empty: not known"),
+    "vm_uuid": Column("text", "name", "its UUID; empty: not known"),
+    "vmm": Column("text", "name", "the program that runs it; empty: not known"),
+    "verdict": Column("text", "name", "that of the worst finding about it, or bystander"),
+}
+"""The columns of `summary`; vcpu and the names are those of its trace.Subject."""
 
-    Columns: tgid, tid, vcpu (nullable), guest (bool: False for a program's own split locks), traps,
-    early_returns, served (penalties slept through), unpunished (let go at once), fatal (ended by SIGBUS),
-    slept_ns, and punished: the share of its time from first to last trap that it slept or waited. What is in
-    none of the four was not seen to the end. Then vm, vm_uuid and vmm, which like vcpu are those of its
-    trace.Subject. With findings also verdict: that of the worst finding of the thread, or BYSTANDER.
-    """
-    columns = ["tgid", "tid", "vcpu", "guest", "traps", "early_returns", "served", "unpunished", "fatal"]
+
+def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataFrame:
+    """One row a thread, most traps first; columns: COLUMNS, the last of them only with findings."""
+    types = {name: column.dtype for name, column in COLUMNS.items() if column.dtype != "text"}
     threads = trace.rows("trap").threads
     sums = [{"tgid": tgid, "tid": tid} | _sums(rows) for (tgid, tid), rows in threads.items()]
-    table = pd.DataFrame(sums, columns=[*columns, "slept_ns", "punished"])
-    types = dict.fromkeys(table.columns, "int64") | {"vcpu": "Int64", "guest": "bool", "punished": "float64"}
-    table = table.astype(types)
+    table = pd.DataFrame(sums, columns=list(types)).astype(types)
     subjects = [
         trace.subject(int(tgid), int(tid), None if pd.isna(vcpu) else int(vcpu))
         for tgid, tid, vcpu in table[["tgid", "tid", "vcpu"]].itertuples(index=False)
     ]
     table["vcpu"] = pd.Series([who.vcpu for who in subjects], dtype="Int64")
     for name in ("vm", "vm_uuid", "vmm"):
-        table[name] = [getattr(who, name) for who in subjects]
+        table[name] = pd.Series([getattr(who, name) for who in subjects], dtype=str)
     if findings is not None:
         worst = {
             (each.subject.tgid, each.subject.tid): each.verdict

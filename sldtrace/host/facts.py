@@ -19,8 +19,8 @@ def clock() -> dict[str, int]:
 def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]:
     """Facts as plain JSON values; every reader of recordings relies on these names.
 
-    tool (name, version), clock (see `clock`), kernel (release, version, tick_ns, lockdown), cpu (vendor,
-    model, online: how many, cores: for each CPU the first CPU of its core), split_lock (see
+    tool (name, version), clock (see `clock`), host (name), kernel (release, version, tick_ns, lockdown),
+    cpu (vendor, model, online: how many, cores: for each CPU the first CPU of its core), split_lock (see
     host.splitlock.SplitLock), kvm (module: see host.kvm.module).
     """
     lock = splitlock.read(proc)
@@ -28,6 +28,7 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
     return {
         "tool": {"name": "sldtrace", "version": __version__},
         "clock": clock(),
+        "host": {"name": os.uname().nodename},
         "kernel": {
             "release": kernel.release(),
             "version": os.uname().version,

@@ -1,6 +1,7 @@
 """Makes the tables of docs/recording-format.md from bpf/events.h: python -m sldtrace.recording.document."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from sldtrace.errors import EXIT_ERROR, SldtraceError
@@ -12,7 +13,8 @@ BEGIN = "<!-- made by python -m sldtrace.recording.document from bpf/events.h: d
 END = "<!-- end of what is made -->"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
@@ -23,12 +25,12 @@ def _record(record: Record) -> list[str]:
         for field in record.fields
     ]
     title = f"### `{record.name}`: kind {record.number}, {record.size} bytes"
-    return [title, "", *_table(["offset", "field", "type", "unit", "meaning", "if missing"], rows), ""]
+    return [title, "", *table(["offset", "field", "type", "unit", "meaning", "if missing"], rows), ""]
 
 
 def _enumeration(each: Enumeration) -> list[str]:
     rows = [[str(value), f"`{name.lower()}`", each.meanings[name]] for name, value in each.values.items()]
-    return [f"### `enum {each.name}`", "", *_table(["value", "name", "meaning"], rows), ""]
+    return [f"### `enum {each.name}`", "", *table(["value", "name", "meaning"], rows), ""]
 
 
 def tables(schema: Schema) -> str:
@@ -43,21 +45,26 @@ def tables(schema: Schema) -> str:
 
 def updated(page: str, schema: Schema) -> str:
     """The page with fresh tables; raises SldtraceError when it lacks the markers."""
-    before, begin, rest = page.partition(BEGIN)
+    return filled(page, BEGIN, tables(schema))
+
+
+def filled(page: str, mark: str, made: str) -> str:
+    """A page with what is made between the line `mark` and END; raises SldtraceError when it lacks those."""
+    before, begin, rest = page.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SldtraceError(f"{PAGE} has lost its markers", f"put back the lines {BEGIN} and {END}")
-    return f"{before}{begin}\n\n{tables(schema)}\n{end}{after}"
+        raise SldtraceError("the page has lost its markers", f"put back the lines {mark} and {END}")
+    return f"{before}{begin}\n\n{made}\n{end}{after}"
 
 
-def main() -> None:
-    """Writes the page."""
+def write(path: Path, update: Callable[[str], str]) -> None:
+    """Writes a page anew; ends the program with one line if that cannot be done."""
     try:
-        PAGE.write_text(updated(PAGE.read_text(encoding="utf-8"), schemas.current()), encoding="utf-8")
+        path.write_text(update(path.read_text(encoding="utf-8")), encoding="utf-8")
     except (OSError, SldtraceError) as error:
         print(f"sldtrace: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
 
 
 if __name__ == "__main__":
-    main()
+    write(PAGE, lambda page: updated(page, schemas.current()))

@@ -1,6 +1,7 @@
 """The facts that open a recording, from a fake /proc."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from tests.host.fakeproc import proc
 def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
     found = facts.read(proc(tmp_path, mitigate="0\n", cmdline="split_lock_detect=warn"), tmp_path)
     assert json.loads(json.dumps(found)) == found
-    assert list(found) == ["tool", "clock", "kernel", "cpu", "split_lock", "kvm"]
+    assert list(found) == ["tool", "clock", "host", "kernel", "cpu", "split_lock", "kvm"]
+    assert found["host"] == {"name": os.uname().nodename}
     assert found["tool"] == {"name": "sldtrace", "version": __version__}
     assert found["cpu"]["model"] == "A CPU: with a colon"
     assert found["cpu"]["vendor"] == "GenuineIntel"

@@ -1,0 +1,95 @@
+# %% [markdown]
+# # What happened in this recording?
+#
+# Cell by cell in Jupyter, VS Code or Spyder, or as a program: `python examples/notebook.py [FILE.sld ...]`.
+# Without a file it makes recordings up: a vCPU that a 1 ms timer freezes, and four that wait for each other.
+
+# %%
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import sldtrace
+
+SIMULATE = [sys.executable, "-m", "sldtrace", "simulate", "--force"]
+
+
+def made_up(folder: Path) -> list[Path]:
+    frozen, queue = folder / "frozen.sld", folder / "queue.sld"
+    subprocess.run([*SIMULATE, "-o", frozen, "--timer", "1ms", "--exits", "-d", "3s"], check=True)
+    subprocess.run([*SIMULATE, "-o", queue, "--timer", "none", "--vcpus", "4", "--cpus", "4"], check=True)
+    return [frozen, queue]
+
+
+given = [Path(name) for name in sys.argv[1:] if name.endswith(".sld")]
+folder = tempfile.TemporaryDirectory(prefix="sldtrace-")  # removed at the end
+paths = given or made_up(Path(folder.name))
+
+# %% [markdown]
+# ## The verdict
+
+# %%
+recorded = sldtrace.open(paths[0])
+for finding in recorded.findings:
+    who = finding.subject
+    name = f"vCPU {who.vcpu} of {who.vm or who.process}, TID {who.tid}" if who else "the host"
+    print(f"{finding.severity.name}: {name} {finding.headline}")
+    print(f"  {finding.confidence.name.lower()}: {finding.because}")
+    for remedy in finding.remedies:
+        print(f"  - {remedy.what} Price: {remedy.price}.")
+print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "served", "punished", "verdict"]])
+
+# %% [markdown]
+# ## The traps of the thread that is worst off
+#
+# How long was it held, and how long was it in its guest between two traps?
+
+# %%
+tid = int(recorded.threads["tid"].iloc[0])
+traps = recorded.traps[recorded.traps["tid"] == tid]
+traps = traps.assign(time=recorded.wall(traps["enter_ns"]), held_ns=traps["exit_ns"] - traps["enter_ns"])
+print(traps[["time", "rip", "held_ns", "guest_ns", "sleep_left_ms", "early"]].head())
+print(traps.groupby("early")[["held_ns", "guest_ns"]].describe(percentiles=[0.5, 0.99]).T)
+
+# %% [markdown]
+# ## Second by second: traps, early returns, the share of the time in penalties
+
+# %%
+by_second = traps.set_index("time").resample("1s").agg({"early": ["size", "sum"], "sleep_ns": "sum"})
+by_second.columns = ["traps", "early", "slept_ns"]
+by_second["punished"] = by_second["slept_ns"] / 1e9
+print(by_second)
+
+# %% [markdown]
+# ## What the signals are, and how regular
+
+# %%
+ended = traps[traps["signal"] > 0]
+print(ended.groupby(["signal", "signal_code"]).size())
+print(ended["signal_ns"].diff().div(1e6).describe().rename("ms between signals"))
+
+# %% [markdown]
+# ## A picture: how long each penalty lasted
+
+# %%
+try:
+    import matplotlib.pyplot as plt
+except ImportError:
+    print("(no picture without matplotlib)")
+else:
+    axes = traps.plot.scatter(x="time", y="held_ns", s=2, c=traps["early"].map({True: "C3", False: "C0"}))
+    axes.set(title=f"TID {tid}: red were cut short by a signal", ylabel="held (ns)", xlabel="")
+    plt.show()
+
+# %% [markdown]
+# ## Several recordings: which hosts, which VMs
+
+# %%
+fleet = sldtrace.open_many(paths, skip_unreadable=True)
+print(fleet.hosts[["host", "kernel", "mode", "mitigate", "traps", "findings", "worst"]])
+print(fleet.findings.groupby(["kind", "severity"], observed=True).size())
+worst = fleet.threads.sort_values("punished", ascending=False)
+print(worst[["path", "tid", "vcpu", "punished", "verdict"]].head())
+for path, error in fleet.unreadable.items():
+    print(f"{path.name}: {error}")
