@@ -149,6 +149,8 @@ class Rows:
 
     def take(self, positions: Array) -> "Rows":
         """The rows at these positions, in their order."""
+        if len(positions) == self._size and bool((positions[1:] > positions[:-1]).all()):
+            return self  # all of them
         places = positions.astype(np.uint32) if self._places is None else self._places[positions]
         made = {name: each[positions] for name, each in self._made.items()}
         return Rows(self._table, len(positions), places, made)
@@ -184,7 +186,7 @@ class Rows:
             return
         codes, count = self._codes(names)
         if count == 1:
-            yield self._key(names, 0), self
+            yield self._key(names, 0), self.assign()  # not itself: `threads` keeps it
             return
         order = np.argsort(codes, kind="stable")
         ends = np.cumsum(np.bincount(codes, minlength=count))

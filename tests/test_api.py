@@ -148,10 +148,10 @@ def test_an_analysis_that_is_not_used_any_more_is_not_kept(tmp_path: Path) -> No
     """Nor are its millions of rows: nothing that the analyzers remember refers to it."""
     recorded: Any = sldtrace.open(write(tmp_path / "a.sld", loop(300)))
     assert recorded.findings
-    gone = weakref.ref(recorded.trace)
+    gone = [weakref.ref(recorded.trace), weakref.ref(recorded.trace.rows("trap"))]
     recorded.close()
     del recorded
-    assert gone() is None
+    assert [each() for each in gone] == [None, None]
 
 
 def test_types_are_there_for_users() -> None:

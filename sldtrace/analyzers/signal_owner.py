@@ -54,6 +54,7 @@ def numbers(trace: Trace, penalty: Penalty, same: Rows) -> dict[str, Any]:
     if not len(gaps):
         gaps = np.diff(same["signal_ns"].to_numpy())[matching[1:] & matching[:-1]]
     quartiles = np.quantile(gaps, [0.25, 0.5, 0.75]) if len(gaps) else None
+    del gaps  # there may be millions
     return {
         **most,
         "signal_made_by": _made_by(most["signal"], most["signal_code"]),

@@ -67,7 +67,6 @@ def _to(trace: Trace, tgid: int, tid: int) -> Rows:
 
 def _profile(rows: Rows, sent: Rows) -> Profile:
     span = int(rows["exit_ns"].max() - rows["enter_ns"].min())
-    known = rows["vcpu"].dropna()
     asleep = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
     after = _after(rows)
     cpus = rows.raw("enter_cpu")
@@ -76,7 +75,7 @@ def _profile(rows: Rows, sent: Rows) -> Profile:
     return Profile(
         tgid=int(rows["tgid"].iloc[0]),
         tid=int(rows["tid"].iloc[0]),
-        vcpu=int(known.iloc[0]) if len(known) else None,
+        vcpu=_vcpu(rows),
         guest=bool(rows["guest"].any()),
         span_ns=span,
         traps=len(rows),
@@ -89,6 +88,11 @@ def _profile(rows: Rows, sent: Rows) -> Profile:
         cpu=int(np.bincount(cpus).argmax()),
         moves=int((cpus[1:] != cpus[:-1]).sum()),
     )
+
+
+def _vcpu(rows: Rows) -> int | None:
+    known = rows["vcpu"].dropna()
+    return int(known.iloc[0]) if len(known) else None
 
 
 # Right behind a trap that a signal ended: the next one of the same instruction.
