@@ -102,7 +102,8 @@ def sweep_guest(
     found = Sweep.here(plan, points, whole)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
-    if not points:
+    # The model's line takes seconds on a slow machine: only where it is shown.
+    if not points or (as_json and not pictures):
         return
     drawn = sweep_data.figure(found)
     if as_csv:
