@@ -20,6 +20,7 @@ struct sld_thread {
 	u64 phase_ns;		/* when the sleep or wait under way began; 0: neither */
 	u64 idle_ns;		/* end of the last run; 0: this is the first */
 	u64 last_ns;		/* start of the newest run */
+	u64 since_ns;		/* the VM entry before it, or its start: the signal that ends its sleep is younger */
 	u64 exits;		/* what its vCPU had counted when the last run began */
 	u64 guest_ns;
 	struct last_signal signal;
@@ -37,14 +38,27 @@ struct punished {
 	u32 tid;		/* 0: nobody */
 };
 
+/* The exits of a thread for one reason. */
+struct sld_cell {
+	u64 count;
+	u64 guest_ns;
+	u64 host_ns;
+	u32 reason;
+	s32 vector;
+	u32 isa;
+	u16 kind;		/* what kind_of said, plus one; 0: free */
+	u16 log2;		/* of the last host time */
+	u32 host_log2[SLD_LOG2S];
+};
+
 /* A thread that runs a vCPU and whose exits are followed; sldtrace/capture/counters.py reads it. */
 struct sld_vcpu {
 	u32 tid;		/* 0: free; 4294967295: the thread has ended */
 	u32 owner;		/* its TID, also afterwards */
 	u32 tgid;
 	s32 vcpu;
-	u32 slot;		/* index of this entry */
 	u32 cell;		/* index of the last exit's cell; 4294967295: its entry has been seen */
+	u32 reserved;
 	u64 entry_ns;		/* last VM entry; 0: none seen */
 	u64 exit_ns;		/* last VM exit; 0: none seen */
 	u64 hot_ns;		/* until when its exits are recorded one by one */
@@ -52,6 +66,7 @@ struct sld_vcpu {
 	u64 guest_ns;
 	u64 since_ns;		/* when it was met */
 	struct sld_exit pending;	/* the exit that waits for its entry; ns is 0: none does */
+	struct sld_cell cells[SLD_CELLS];	/* by SLD_CELL of vcpu.bpf.c */
 };
 
 /* See thread_of: an array is looked up in a tenth of the time that a hash takes, and a trap needs it seven times. */

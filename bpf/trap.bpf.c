@@ -21,12 +21,6 @@ static __always_inline void forget_run(struct sld_thread *t)
 	t->phase_ns = 0;
 }
 
-/* The thread's last VM entry; in the far future where none is known. */
-static __always_inline u64 entered(struct sld_vcpu *v)
-{
-	return v && v->entry_ns ? v->entry_ns : -1ULL;
-}
-
 static __always_inline void trap_begin(u64 rip, u32 flags)
 {
 	u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), exits;
@@ -69,8 +63,7 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 		v->hot_ns = now + SLD_HOT_NS;
 	}
 	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
-	if (t->signal.ns < entered(v))
-		t->signal.ns = 0;
+	t->since_ns = v && v->entry_ns ? v->entry_ns : now;
 	punish(tgid, tid);
 	t->trap.enter_ns = now;
 	t->trap.rip = rip;
@@ -87,13 +80,10 @@ static __always_inline void take_signal(struct sld_thread *t)
 	u32 tgid = t->trap.tgid;
 	struct last_signal *s = &t->signal;
 	struct sld_group *group;
-	u64 since = entered(vcpu_of(t->trap.tid));
 
-	if (since > t->trap.enter_ns)
-		since = t->trap.enter_ns;
-	if (s->ns < since) {
+	if (s->ns < t->since_ns) {
 		group = groups.lookup(&tgid);
-		if (!group || group->signal.ns < since)
+		if (!group || group->signal.ns < t->since_ns)
 			return;
 		s = &group->signal;
 		t->trap.flags |= SLD_TRAP_SIGNAL_GROUP;
@@ -161,12 +151,12 @@ static __always_inline int warn_enter(u64 rip)
 	return 0;
 }
 
-static __always_inline int warn_return(void)
+static __always_inline int user_return(bool handled)
 {
 	struct sld_thread *t = inside();
 
 	if (t && !(t->trap.flags & SLD_TRAP_GUEST))
-		trap_end(t, true);
+		trap_end(t, handled);
 	return 0;
 }
 
@@ -229,12 +219,21 @@ int kprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_enter(PT
 int kretprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_return((u8)PT_REGS_RC(ctx)); }
 #endif
 
+/* Its return is not hooked: a guest would pay for that in each trap, and its caller's return says the same. */
 #ifndef SLD_KPROBE_split_lock_warn
 KFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_enter(ip); }
-KRETFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_return(); }
 #else
 int kprobe__split_lock_warn(struct pt_regs *ctx) { return warn_enter(PT_REGS_PARM1(ctx)); }
-int kretprobe__split_lock_warn(struct pt_regs *ctx) { return warn_return(); }
+#endif
+
+/* The caller for user space; it returns false without a run when the mode is fatal. */
+#ifndef SLD_KPROBE_handle_user_split_lock
+KRETFUNC_PROBE(handle_user_split_lock, void *regs, long error_code, unsigned long ret)
+{
+	return user_return((u8)ret);
+}
+#else
+int kretprobe__handle_user_split_lock(struct pt_regs *ctx) { return user_return((u8)PT_REGS_RC(ctx)); }
 #endif
 
 #ifndef SLD_KPROBE_msleep_interruptible

@@ -7,18 +7,6 @@
  * recorder clears.
  */
 
-struct cell {
-	u64 count;
-	u64 guest_ns;
-	u64 host_ns;
-	u32 reason;
-	s32 vector;
-	u32 isa;
-	u16 kind;		/* what kind_of said, plus one; 0: free */
-	u16 log2;		/* of the last host time */
-	u32 host_log2[SLD_LOG2S];
-};
-
 #define SLD_PASSED 4096
 #define SLD_NO_ROOM 1
 
@@ -29,7 +17,6 @@ struct passed {
 	u16 why;		/* SLD_NO_ROOM, or 0: not wanted */
 };
 
-BPF_F_TABLE("array", u32, struct cell, cells, SLD_VCPUS * SLD_CELLS, BPF_F_MMAPABLE);
 BPF_HASH(claims, u32, u32, SLD_VCPUS);	/* by index into vcpus: the TID; whoever inserts it has the entry */
 BPF_ARRAY(passed, struct passed, SLD_PASSED);
 BPF_RINGBUF_OUTPUT(exits, SLD_EXIT_PAGES);
@@ -91,7 +78,6 @@ static __always_inline struct sld_vcpu *meet_vcpu(u64 id)
 		v->owner = tid;
 		v->tgid = tgid;
 		v->vcpu = -1;
-		v->slot = slot;
 		v->cell = -1;
 		v->since_ns = bpf_ktime_get_ns();
 		v->tid = tid;
@@ -114,34 +100,35 @@ static __always_inline u32 kind_of(u32 isa, u32 reason, u32 info)
 	return reason < 0xf0 ? reason : reason >= 0x400 && reason < 0x404 ? 0xf0 | (reason & 3) : 0xff;
 }
 
-/* The slow path of the first exit of its kind. The multiplier keeps the common kinds apart. */
+/* Where the cell of a kind of exit is looked for. The multiplier keeps the common kinds apart. */
 #define SLD_CELL(kind, i) ((((kind) * 41 >> 3) + (i)) & (SLD_CELLS - 1))
 
-static __always_inline struct cell *find_cell(u32 base, u32 isa, u32 reason, u32 vector, u32 kind, u32 *index)
+/* The slow path of the first exit of its kind; the index of its cell. */
+static __always_inline u32 find_cell(struct sld_vcpu *v, u32 isa, u32 reason, u32 vector, u32 kind)
 {
 	bool is_exception = isa == SLD_ISA_VMX ? !reason : reason >= 0x40 && reason < 0x60;
-	struct cell *cell = 0;
+	struct sld_cell *cell;
+	u32 index;
 
 #pragma nounroll
 	for (u32 i = 0; i < SLD_CELLS; i++) {
-		*index = base + SLD_CELL(kind, i);
-		cell = cells.lookup(index);
-		if (!cell || cell->kind == kind + 1)
-			return cell;
+		index = SLD_CELL(kind, i);
+		cell = &v->cells[index];
+		if (cell->kind == kind + 1)
+			return index;
 		if (!cell->kind) {
 			cell->isa = isa;
 			cell->reason = reason;
 			cell->vector = !is_exception ? -1 : isa == SLD_ISA_VMX ? vector : reason & 0x1f;
 			cell->kind = kind + 1;
-			return cell;
+			return index;
 		}
 	}
 	/* All taken: the last one that was looked at counts the rest as well, and says so. */
-	if (cell) {
-		cell->reason = -1;
-		cell->vector = -1;
-	}
-	return cell;
+	index = SLD_CELL(kind, SLD_CELLS - 1);
+	v->cells[index].reason = -1;
+	v->cells[index].vector = -1;
+	return index;
 }
 
 TRACEPOINT_PROBE(kvm, kvm_exit)
@@ -150,7 +137,7 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	u32 tid = id, slot = tid & (SLD_VCPUS - 1), isa = SLD_ISA(args), reason = args->exit_reason, info = 0;
 	u32 kind, index;
 	struct sld_vcpu *v = vcpus.lookup(&slot);
-	struct cell *cell;
+	struct sld_cell *cell;
 
 	if (!v || v->tid != tid) {
 		struct passed *p = passes(tid);
@@ -166,7 +153,6 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 			if (!v)
 				return 0;
 		}
-		slot = v->slot;
 	}
 	now = bpf_ktime_get_ns();
 	/* Two exits without an entry between: the kernel went back at once without tracing it (fast path). */
@@ -185,15 +171,13 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	if (isa == SLD_ISA_VMX)
 		reason &= 0xffff;
 	kind = kind_of(isa, reason, info);
-	index = slot * SLD_CELLS + SLD_CELL(kind, 0);
-	cell = cells.lookup(&index);
-	if (!cell || cell->kind != kind + 1)
-		cell = find_cell(slot * SLD_CELLS, isa, reason, info & 0xff, kind, &index);
-	if (cell) {
-		cell->count++;
-		cell->guest_ns += guest_ns;
-		v->cell = index;
-	}
+	index = SLD_CELL(kind, 0);
+	if (v->cells[index].kind != kind + 1)
+		index = find_cell(v, isa, reason, info & 0xff, kind);
+	v->cell = index;
+	cell = &v->cells[index & (SLD_CELLS - 1)];
+	cell->count++;
+	cell->guest_ns += guest_ns;
 
 	if (v->pending.ns)
 		exit_abandon(v);
@@ -223,9 +207,8 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 /* A raw tracepoint hands over the arguments of the tracepoint without copying fields first: a third of the price. */
 RAW_TRACEPOINT_PROBE(kvm_entry)
 {
-	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (SLD_VCPUS - 1), index;
+	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (SLD_VCPUS - 1);
 	struct sld_vcpu *v = vcpus.lookup(&slot);
-	struct cell *cell;
 	u64 now;
 
 	if (!v || v->tid != tid) {
@@ -237,9 +220,8 @@ RAW_TRACEPOINT_PROBE(kvm_entry)
 	}
 	now = bpf_ktime_get_ns();
 	v->entry_ns = now;
-	index = v->cell;
-	cell = cells.lookup(&index);
-	if (cell) {
+	if (v->cell < SLD_CELLS) {
+		struct sld_cell *cell = &v->cells[v->cell & (SLD_CELLS - 1)];
 		u64 host_ns = now - v->exit_ns;
 		u32 log2 = cell->log2 & (SLD_LOG2S - 1);
 

@@ -37,17 +37,22 @@ class Cost:
         self._run_ns = self._exits = self._measured_exits = 0
         self._measured_run_ns = self._measured_ns = 0
 
+    @property
+    def times(self) -> bool:
+        """Does the kernel time the probes now?"""
+        return self._always or self._stats is not None
+
     def second(self, runs: Mapping[str, Runs], exits: int, armed: bool) -> float:
         """Per cent of one CPU since the last call, recorder and probes; to be called once a second.
 
-        runs: Program.runs; exits: VM exits counted since the beginning; armed: whether the probes of VM
-        exits were attached meanwhile.
+        runs: Program.runs, all of them while it `times`; exits: VM exits counted since the beginning;
+        armed: whether the probes of VM exits were attached meanwhile.
         """
         now, cpu, run = time.monotonic_ns(), time.process_time_ns(), sum(each.ns for each in runs.values())
         passed, spent = max(now - self._then_ns, 1), cpu - self._cpu_ns
         grown, more = run - self._run_ns, max(exits - self._exits, 0)
         self._then_ns, self._cpu_ns, self._run_ns, self._exits = now, cpu, run, exits
-        if self._always or self._stats is not None:
+        if self.times:
             probes = float(grown)
             self._measured_ns += passed
             if armed:

@@ -15,24 +15,7 @@ from sldtrace.recording import schema
 _SIZES = schema.enumeration("counters").values
 _VCPUS, _CELLS, _LOG2S = _SIZES["VCPUS"], _SIZES["CELLS"], _SIZES["LOG2S"]
 
-# struct sld_vcpu of thread.bpf.c and struct cell of vcpu.bpf.c.
-VCPU = np.dtype(
-    [
-        ("tid", "<u4"),
-        ("owner", "<u4"),
-        ("tgid", "<u4"),
-        ("vcpu", "<i4"),
-        ("slot", "<u4"),
-        ("cell", "<u4"),
-        ("entry_ns", "<u8"),
-        ("exit_ns", "<u8"),
-        ("hot_ns", "<u8"),
-        ("exits", "<u8"),
-        ("guest_ns", "<u8"),
-        ("since_ns", "<u8"),
-        ("pending", schema.current().records["exit"].dtype),
-    ]
-)
+# struct sld_cell and struct sld_vcpu of thread.bpf.c.
 CELL = np.dtype(
     [
         ("count", "<u8"),
@@ -44,6 +27,24 @@ CELL = np.dtype(
         ("kind", "<u2"),
         ("log2", "<u2"),
         ("host_log2", "<u4", (_LOG2S,)),
+    ]
+)
+VCPU = np.dtype(
+    [
+        ("tid", "<u4"),
+        ("owner", "<u4"),
+        ("tgid", "<u4"),
+        ("vcpu", "<i4"),
+        ("cell", "<u4"),
+        ("reserved", "<u4"),
+        ("entry_ns", "<u8"),
+        ("exit_ns", "<u8"),
+        ("hot_ns", "<u8"),
+        ("exits", "<u8"),
+        ("guest_ns", "<u8"),
+        ("since_ns", "<u8"),
+        ("pending", schema.current().records["exit"].dtype),
+        ("cells", CELL, (_CELLS,)),
     ]
 )
 _ENDED = 0xFFFFFFFF
@@ -58,7 +59,6 @@ class Counters:
     def __init__(self, maps: Mapping[str, int]) -> None:
         self._claims = maps["claims"]
         self._vcpus = _view(maps["vcpus"], VCPU, _VCPUS)
-        self._cells = _view(maps["cells"], CELL, _VCPUS * _CELLS).reshape(_VCPUS, _CELLS)
         # What the cells of each entry said at the last reading.
         self._before: dict[int, Records] = {}
         self._read_ns = time.monotonic_ns()
@@ -73,8 +73,10 @@ class Counters:
         ended = []
         for slot in np.flatnonzero(self._vcpus["tid"]):
             index = int(slot)
-            who = self._vcpus[index].copy()  # first, so that an ended thread's cells are final
-            cells = self._cells[index].copy()
+            # The TID first: once it says that the thread has ended, its cells are final.
+            tid = int(self._vcpus["tid"][index])
+            who = self._vcpus[index].copy()
+            cells = who["cells"]
             before = self._before.get(index)
             if before is None:
                 before = np.zeros(_CELLS, CELL)
@@ -85,7 +87,7 @@ class Counters:
             if len(used):
                 parts.append(self._records(who, cells[used], before[used], now))
             self._before[index] = cells
-            if who["tid"] == _ENDED:
+            if tid == _ENDED:
                 ended.append(index)
         for index in ended:
             self._free(index)
@@ -125,7 +127,6 @@ class Counters:
 
     def _free(self, index: int) -> None:
         del self._before[index]
-        self._cells[index] = np.zeros(_CELLS, CELL)
         self._vcpus[index] = np.zeros((), VCPU)
         # Last: from now on another thread may take the entry.
         with contextlib.suppress(OSError):

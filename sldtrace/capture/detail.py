@@ -30,6 +30,11 @@ class Detail:
         """The level, as in the record `detail`."""
         return self._levels.name_of(self._governor.level)
 
+    @property
+    def compress(self) -> bool:
+        """Whether there is time to compress what is written; see Governor."""
+        return self._governor.compress
+
     def start(self) -> None:
         """To be called before recording begins."""
         self._apply(self._governor.start())

@@ -20,7 +20,8 @@ Where one thread's trap lasts longer than this, other threads may be judged with
 
 MOST_THREADS = 16_384
 MOST_LOOPS = 4096
-_MOST_WAITING = 1 << 18  # records; in a flood they are judged sooner
+_MOST_WAITING = 1 << 16  # records; in a flood they are judged sooner
+_LONGEST_PAUSE_NS = 4_000_000_000  # between two judgements when those before have told nothing new
 
 _ROW = np.dtype(
     [
@@ -102,8 +103,10 @@ class Detector:
         for cpu, core in cores.items():
             self._core[cpu] = core
         self._flags = schema.current().enums["trap_flags"].values
-        self._waiting: list[Array] = []
+        self._traps: list[Array] = []  # as they came
+        self._waiting = np.zeros(0, _ROW)
         self._writes: list[Array] = []
+        self._pause = lag_ns
         self._count = 0
         self._next_ns = 0
         self._windows = rule.Windows()
@@ -118,11 +121,11 @@ class Detector:
         return list(self._found.values())
 
     def take(self, kind: str, records: Array) -> None:
-        """Records of that kind, as drained; only `trap` and `detection` matter. They are copied."""
+        """Records of that kind, as drained; only `trap` and `detection` matter. They are kept."""
         if not len(records):
             return
         if kind == "trap":
-            self._waiting.append(self._rows(records))
+            self._traps.append(records)
         elif kind == "detection":
             rows = np.zeros(len(records), _WRITE)
             rows["ns"], rows["cpu"] = records["ns"], records["cpu"]
@@ -135,15 +138,19 @@ class Detector:
     def advance(self, now_ns: int) -> list[Loop]:
         """Judges what is older than the lag; the findings that are new, or have become a livelock.
 
-        now_ns: CLOCK_MONOTONIC. Does nothing when it did something less than the lag ago: a batch
-        costs the same whether it is large or small.
+        now_ns: CLOCK_MONOTONIC. A batch costs about the same whether it is large or small, so it does nothing
+        when it did something less than the lag ago; and while all that was found are livelocks and nothing
+        is new, the pauses grow to _LONGEST_PAUSE_NS.
         """
         if self._count > _MOST_WAITING:
             return self.finish()
         if now_ns < self._next_ns or not self._count:
             return []
-        self._next_ns = now_ns + self._lag
-        return self._judge(now_ns - self._lag)
+        news = self._judge(now_ns - self._lag)
+        settled = bool(self._found) and not news and all(loop.livelock for loop in self._found.values())
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if settled else self._lag
+        self._next_ns = now_ns + self._pause
+        return news
 
     def finish(self) -> list[Loop]:
         """Judges all that has come; the findings that are new, or have become a livelock."""
@@ -169,11 +176,14 @@ class Detector:
         return cores
 
     def _judge(self, until: int) -> list[Loop]:
-        waiting = np.concatenate([np.zeros(0, _ROW), *self._waiting])
+        waiting = self._waiting
+        if self._traps:
+            waiting = np.concatenate([waiting, self._rows(np.concatenate(self._traps))])
+            self._traps.clear()
         writes = np.concatenate([np.zeros(0, _WRITE), *self._writes])
         due, due_writes = waiting["enter"] < until, writes["ns"] < until
-        self._waiting, self._writes = [waiting[~due]], [writes[~due_writes]]
-        self._count = len(self._waiting[0]) + len(self._writes[0])
+        self._waiting, self._writes = waiting[~due], [writes[~due_writes]]
+        self._count = len(self._waiting) + len(self._writes[0])
         rows, writes = waiting[due], writes[due_writes]
         rows = rows[np.lexsort((rows["enter"], rows["thread"]))]
         if not len(rows):

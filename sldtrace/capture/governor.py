@@ -45,7 +45,8 @@ class Governor:
     """The level of one recording.
 
     exits: one of sources.EXITS. With `all` and `counts` the user asked for exits from the start: they are not
-    taken off when it is calm, only when they cost too much.
+    taken off when it is calm, only when they cost too much. compress: whether what is written is compressed:
+    not when the load is above half of the limit, and again when it is below a quarter.
     """
 
     exits: str
@@ -60,6 +61,7 @@ class Governor:
         self._hold_ns = _HOLD_NS
         self._lowered_ns: int | None = None
         self._seconds_above = 0
+        self.compress = True
 
     def start(self) -> Step:
         """The level that the recording begins with."""
@@ -72,6 +74,7 @@ class Governor:
 
     def second(self, now_ns: int, events: float, cpu: float) -> Step | None:
         """To be told once a second: records a second, and per cent of one CPU, since the last time."""
+        self.compress = cpu < self.limits.cpu / (2 if self.compress else 4)
         too_many, too_dear = events > self.limits.events, cpu > self.limits.cpu
         self._seconds_above = self._seconds_above + 1 if too_many or too_dear else 0
         # A flood is not waited for: it would be over the rings by then.

@@ -23,8 +23,8 @@ class Losses:
     def update(self, tallies: Tallies, runs: Mapping[str, Runs]) -> npt.NDArray[Any]:
         """`lost` records for what was lost since the last call; an empty array when nothing was.
 
-        runs: see Program.runs. A guest's run whose entry probe was skipped is a lost trap that was
-        not even seen; with any other function something is missing in a record.
+        runs: see Program.runs; those of begins_run are enough. A guest's run whose entry probe was skipped
+        is a lost trap that was not even seen; with any other function something is missing in a record.
         """
         before = self._previous if self._previous is not None else np.zeros_like(tallies)
         self._previous = tallies.copy()
@@ -37,7 +37,7 @@ class Losses:
         records["cpu"] = cpu
         records["kind"] = kind
         records["cause"] = cause
-        missed = sum(one.skipped for function, one in runs.items() if _begins_run(function))
+        missed = sum(one.skipped for function, one in runs.items() if begins_run(function))
         if missed > self._skipped:
             unseen = np.zeros(1, records.dtype)
             unseen["ns"] = time.monotonic_ns()
@@ -66,5 +66,6 @@ class Losses:
         return causes
 
 
-def _begins_run(function: str) -> bool:
+def begins_run(function: str) -> bool:
+    """Does a guest's run begin with this function of the probes? No skipped run of another is a lost trap."""
     return function.startswith(("kfunc__", "kprobe__")) and function.endswith("__handle_guest_split_lock")

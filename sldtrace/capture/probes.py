@@ -17,8 +17,14 @@ KPROBE = "kprobe"
 TRACEPOINT = "tracepoint"
 RAW_TRACEPOINT = "raw_tracepoint"
 
-# Inner functions first: when a run is seen to begin, all that happens in it is seen.
-_FUNCTIONS = ("down_interruptible", "msleep_interruptible", "split_lock_warn", "handle_guest_split_lock")
+# Inner functions first: when a run is seen to begin, all that happens in it is seen, and its end.
+_FUNCTIONS = (
+    *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
+    "handle_guest_split_lock",
+)
+# Of the others both ends are hooked.
+_ENDS = {"split_lock_warn": ("",), "handle_user_split_lock": ("ret",)}
+_BOTH = ("ret", "")
 _REQUIRED = frozenset({"handle_guest_split_lock", "msleep_interruptible"})
 _TRACEPOINTS = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
 
@@ -187,18 +193,18 @@ class Probes:
         finally:
             self.program.close()
 
-    # Both ends of a function by one backend, the end first, so that a run seen to begin is seen to end.
+    # The ends of a function by one backend, the return first, so that a run seen to begin is seen to end.
     def _function(self, name: str, links: list[int]) -> Probe:
         if name in self._why or name in _KPROBED:
             reason = self._try(
                 name,
                 links,
-                (f"kretprobe__{name}", f"kprobe__{name}"),
+                tuple(f"k{end}probe__{name}" for end in _ENDS.get(name, _BOTH)),
                 lambda one, function: syscalls.attach_kprobe(one, name, function.startswith("kret")),
             )
             why = self._why.get(name, "")
             return Probe(name, KPROBE, why) if reason is None else Probe(name, "", reason)
-        ends = (self._fentry_name("kretfunc__", name), self._fentry_name("kfunc__", name))
+        ends = tuple(self._fentry_name(f"k{end}func__", name) for end in _ENDS.get(name, _BOTH))
         reason = self._try(name, links, ends, lambda one, _: syscalls.attach_traced(one))
         if reason is not None:
             raise _FentryRefusedError(name, reason)

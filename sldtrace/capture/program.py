@@ -2,6 +2,7 @@
 
 import contextlib
 import mmap
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ class Program:
             if table in loaded.maps
         }
         """By kind of record; a kind whose probes were left out has none."""
-        self.counters = Counters(loaded.maps) if "cells" in loaded.maps else None
+        self.counters = Counters(loaded.maps) if "claims" in loaded.maps else None
 
     @property
     def functions(self) -> dict[str, int]:
@@ -68,14 +69,14 @@ class Program:
         """The probes' counters, shape (kinds, causes, CPUs): events seen at cause 0, lost at the others."""
         return self._tallies.transpose(1, 2, 0).copy()
 
-    def runs(self) -> dict[str, syscalls.Runs]:
-        """What the kernel has counted of each function's runs.
+    def runs(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, syscalls.Runs]:
+        """What the kernel has counted of the runs of each function, or of those that are wanted.
 
         It skips a program that would run inside itself (fentry and raw tracepoints; counted since 5.12,
         9ed9e9ba2337), and any kprobe or tracepoint program inside another or inside the bpf system call
         (since 6.7, dd8657894c11).
         """
-        return {name: syscalls.program_runs(one) for name, one in self.functions.items()}
+        return {name: syscalls.program_runs(one) for name, one in self.functions.items() if wanted(name)}
 
     def leave_out(self, tgid: int) -> None:
         """Tells the probes that this process is none of those wanted (Filters.vm)."""

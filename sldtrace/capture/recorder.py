@@ -16,7 +16,7 @@ from sldtrace.capture.cost import Cost
 from sldtrace.capture.detail import Detail
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Governor, Limits
-from sldtrace.capture.losses import Losses
+from sldtrace.capture.losses import Losses, begins_run
 from sldtrace.capture.moments import Moments
 from sldtrace.capture.probes import Probes, load
 from sldtrace.capture.program import Program
@@ -233,12 +233,13 @@ class Recorder:
                 sink.flush()
                 flushed = now
             if now - then >= _ACCOUNT_NS:
-                runs = self._account(program, sink)
+                runs = self._account(program, sink, cost.times)
                 exits = program.counters.exits() if program.counters else 0
                 status.cpu = cost.second(runs, exits, detail.armed)
                 events = (status.records + status.lost - before) * _SECOND_NS / (now - then)
                 then, before = now, status.records + status.lost
                 detail.second(now, events, status.cpu)
+                sink.compress = detail.compress
                 status.level = detail.level
                 self._tell(status)
             if came:
@@ -259,7 +260,7 @@ class Recorder:
         deadline = time.monotonic_ns() + _SETTLE_NS
         while True:
             # Counters first, rings second: a record counted is a record read.
-            self._account(program, sink)
+            self._account(program, sink, False)
             self._drain(program, sink, alarm)
             seen = self._losses.seen("trap") - self._losses.lost("trap")
             self._status.unfinished = seen - self._status.traps - self._left_out["trap"]
@@ -267,7 +268,7 @@ class Recorder:
                 break
             time.sleep(kernel.tick_ns() / 1e9)
         detail.end()
-        self._account(program, sink)
+        self._account(program, sink, False)
         self._drain(program, sink, alarm)
         alarm.close(time.monotonic_ns(), target.shown(sink.path))
 
@@ -313,8 +314,8 @@ class Recorder:
         }
         sink.facts_update({"processes": known})
 
-    def _account(self, program: Program, sink: Sink) -> Mapping[str, Runs]:
-        runs = program.runs()
+    def _account(self, program: Program, sink: Sink, every_run: bool) -> Mapping[str, Runs]:
+        runs = program.runs() if every_run else program.runs(begins_run)
         lost = self._losses.update(program.tallies(), runs)
         if len(lost):
             sink.append("lost", lost)

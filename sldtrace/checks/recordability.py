@@ -18,7 +18,10 @@ from sldtrace.host.distribution import Distribution
 _MEMORY_MB = 256
 # Some 22 bytes a trap; a thousand traps a second for an hour are 80 MB.
 _DISK_MB = 100
-_FUNCTIONS = (kernel.HANDLER, "msleep_interruptible", "split_lock_warn", "down_interruptible")
+_FUNCTIONS = (
+    *(kernel.HANDLER, "msleep_interruptible", "split_lock_warn", "handle_user_split_lock"),
+    "down_interruptible",
+)
 _TRACEPOINTS = ("signal:signal_generate", "kvm:kvm_exit", "kvm:kvm_entry", "msr:write_msr")
 
 

@@ -94,6 +94,15 @@ class Rotation:
         self._writer.__exit__(*details)
 
     @property
+    def compress(self) -> bool:
+        """Whether chunks are compressed; may be changed at any time."""
+        return self._compress
+
+    @compress.setter
+    def compress(self, compress: bool) -> None:
+        self._compress = self._writer.compress = compress
+
+    @property
     def path(self) -> Path:
         """The file that is being written."""
         return self._writer.path

@@ -11,6 +11,7 @@ class Sink(Protocol):
     """See Writer for what the methods do; note: a line about what could not be done, or None."""
 
     note: str | None
+    compress: bool
 
     @property
     def path(self) -> Path:

@@ -25,7 +25,11 @@ from sldtrace.capture.syscalls import Runs
 from sldtrace.recording import schema
 from tests.capture.memory import RingFile, table
 
-FUNCTIONS = ("down_interruptible", "msleep_interruptible", "split_lock_warn", "handle_guest_split_lock")
+FUNCTIONS = (
+    *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
+    "handle_guest_split_lock",
+)
+ENDS = {"split_lock_warn": [""], "handle_user_split_lock": ["ret"]}
 KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
 EARLY = (
     *("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate"),
@@ -54,8 +58,8 @@ def programs(name: str, kprobe: bool = False, prefix: str = "vmlinux__") -> list
     if colon:
         return [f"tracepoint__{category}__{event}"]
     if kprobe or name in KPROBED:
-        return [f"kretprobe__{name}", f"kprobe__{name}"]
-    return [f"kretfunc__{prefix}{name}", f"kfunc__{prefix}{name}"]
+        return [f"k{end}probe__{name}" for end in ENDS.get(name, ["ret", ""])]
+    return [f"k{end}func__{prefix}{name}" for end in ENDS.get(name, ["ret", ""])]
 
 
 class Host:
@@ -82,7 +86,6 @@ class Host:
         self.stats_allowed = True
         self.control: np.ndarray
         self.vcpus: np.ndarray
-        self.cells: np.ndarray
         self._tallies: np.ndarray | None = None
         self._counted: dict[tuple[int, int], int] = {}
         self._batches: dict[str, list[Batch]] = {}
@@ -166,8 +169,6 @@ class Host:
         maps["control"], self.control = table("<u8", len(control))
         maps["vcpus"], self.vcpus = table(counters.VCPU, limits["VCPUS"])
         if "kvm:kvm_exit" not in self.lacks:
-            maps["cells"], memory = table(counters.CELL, limits["VCPUS"] * limits["CELLS"])
-            self.cells = memory.reshape(limits["VCPUS"], limits["CELLS"])
             maps["claims"] = os.memfd_create("claims")
         maps["unwanted"] = os.memfd_create("unwanted")
         for kind, name in RINGS.items():

@@ -75,7 +75,7 @@ def test_both_of_bccs_names_for_fentry(host: Host, prefix: str) -> None:
     host.prefix = prefix
     load()
     assert [name for name in host.done("attach") if name.startswith("kfunc")] == [
-        f"kfunc__{prefix}{name}" for name in FUNCTIONS
+        f"kfunc__{prefix}{name}" for name in FUNCTIONS if name != "handle_user_split_lock"
     ]
 
 
@@ -95,7 +95,7 @@ def test_an_interruption_while_compiling_is_passed_on(host: Host) -> None:
 
 
 @pytest.mark.parametrize("refused", FUNCTIONS)
-@pytest.mark.parametrize("end", [0, 1])
+@pytest.mark.parametrize("end", [0, -1])
 def test_a_function_that_refuses_fentry_gets_a_kprobe_and_no_other_does(
     host: Host, refused: str, end: int
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_program_that_the_kernel_does_not_load_is_a_refusal_with_its_reason(ho
 
 def test_each_refusal_costs_one_more_compilation(host: Host) -> None:
     for name in ("split_lock_warn", "down_interruptible"):
-        host.refusals[programs(name)[1]] = errno.EBUSY
+        host.refusals[programs(name)[-1]] = errno.EBUSY
     loaded = load()
     assert host.done("compile") == ["", "down_interruptible", "down_interruptible split_lock_warn"]
     assert found(loaded)["msleep_interruptible"].backend == "fentry"
@@ -177,14 +177,13 @@ def test_what_nothing_can_do_without(host: Host, missing: str, end: int) -> None
 
 @pytest.mark.parametrize("missing", ["down_interruptible", "split_lock_warn"])
 def test_what_can_be_done_without_is_told(host: Host, missing: str) -> None:
-    entry = programs(missing, kprobe=True)
-    host.refusals[entry[1]] = errno.EINVAL
+    *others, entry = programs(missing, kprobe=True)
+    host.refusals[entry] = errno.EINVAL
     loaded = load("kprobe")
     assert probes.Probe(missing, "", "Invalid argument") in loaded.attached
-    # Its return was attached first, and is taken off again.
-    assert entry[0] in host.done("attach")
-    assert entry[0] in host.done("detach")
-    assert not set(entry) & host.attached()
+    # A return is attached first, and taken off again.
+    assert set(others) <= set(host.done("attach")) & set(host.done("detach"))
+    assert not {*others, entry} & host.attached()
     loaded.close()
     assert host.attached() == set()
 

@@ -72,7 +72,7 @@ def test_the_facts_name_the_probes_and_what_was_asked_for(session: Session) -> N
         assert recording.facts["limits"] == {"events": 5_000, "cpu": 2.5}
         assert recording.facts["kernel"] == FACTS["kernel"]
         backends = {probe["name"]: probe["backend"] for probe in recording.facts["probes"]}
-    assert [backends[name] for name in FUNCTIONS] == ["fentry"] * 4
+    assert [backends[name] for name in FUNCTIONS] == ["fentry"] * len(FUNCTIONS)
 
 
 def test_processes_are_described_when_they_first_trap(
@@ -104,8 +104,8 @@ def exits_of(session: Session, slot: int, tgid: int, tid: int, count: int) -> Ca
         host = session.host
         for name, value in (("owner", tid), ("tgid", tgid), ("tid", tid), ("exits", count)):
             host.vcpus[name][slot] = value
-        host.cells["count"][slot, 0] = count
-        host.cells["reason"][slot, 0] = 12
+        host.vcpus["cells"]["count"][slot, 0] = count
+        host.vcpus["cells"]["reason"][slot, 0] = 12
 
     return counted
 
@@ -268,7 +268,7 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
     session.host.count(trap_NOTHING=3)
     session.host.runs = {
         "kprobe__handle_guest_split_lock": Runs(10, 2),
-        "kretprobe__split_lock_warn": Runs(10, 1),
+        "kprobe__split_lock_warn": Runs(10, 1),
         "kprobe__down_interruptible": Runs(10, 0),
     }
     status = session.run(backend="kprobe")
@@ -278,7 +278,7 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
         assert recording.closing is not None
         assert recording.closing["skipped"] == {
             "kprobe__handle_guest_split_lock": 2,
-            "kretprobe__split_lock_warn": 1,
+            "kprobe__split_lock_warn": 1,
         }
     assert (status.lost, status.unfinished) == (2, 0)
 
