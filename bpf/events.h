@@ -39,10 +39,11 @@ enum sld_trap_flags {
 	SLD_TRAP_RETURN_MISSED = 512,	/* the return from the sleep or the wait was not seen: its result and time are not known */
 };
 
-/* One run of handle_guest_split_lock (guest), or of split_lock_warn outside it (user space). */
+/* One run of split_lock_warn, from its start to the return of its caller, which is handle_guest_split_lock or, for a
+ * program on the host, handle_user_split_lock. In the mode fatal, of handle_guest_split_lock alone. */
 struct sld_trap {
-	__u64 enter_ns;			/* ns: when the function was entered */
-	__u64 exit_ns;			/* ns: when it returned */
+	__u64 enter_ns;			/* ns: when the run began */
+	__u64 exit_ns;			/* ns: when it ended */
 	__u64 rip;			/* address: the instruction with the split lock, as the guest (or the program) numbers it */
 	__u64 sleep_ns;			/* ns: time spent in msleep_interruptible */
 	__u64 semaphore_ns;		/* ns: time spent in down_interruptible */

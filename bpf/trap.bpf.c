@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Assembles one record for each run of the kernel's split-lock handler.
  *
+ * A run begins where split_lock_warn is entered, and ends where its caller returns: handle_guest_split_lock or
+ * handle_user_split_lock. Each hook costs a guest some 200 instructions in each trap, so their entries and its
+ * return, which would tell nothing more, are not hooked.
+ *
  * Each function is hooked by fentry/fexit (KFUNC), or by kprobe/kretprobe where the recorder defines
  * SLD_KPROBE_function. The hooks read arguments and results only, no structure of the kernel.
  */
@@ -31,13 +35,17 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	/* While the probes are attached one by one, the outer one may be missing still. */
 	if (!told(SLD_CONTROL_OPEN) || !SLD_WANTED_RIP(rip) || !wanted(id))
 		return;
-	tally(SLD_KIND_TRAP, SLD_LOST_NOTHING);
 	t = thread_of(tid);
+	if (t && t->trap.enter_ns && flags & ~t->trap.flags & SLD_TRAP_WARNED) {
+		/* The run was begun by guest_enter. */
+		t->trap.flags |= SLD_TRAP_WARNED;
+		return;
+	}
+	tally(SLD_KIND_TRAP, SLD_LOST_NOTHING);
 	if (!t) {
 		t = meet(id, now);
 		if (!t) {
-			/* A guest's run comes by here twice (split_lock_warn finds no state): rather
-			 * report too many losses than too few. */
+			/* With guest_enter a run comes by here twice: rather report too many losses than too few. */
 			tally(SLD_KIND_TRAP, SLD_LOST_TABLE_FULL);
 			return;
 		}
@@ -120,6 +128,7 @@ static __always_inline void trap_end(struct sld_thread *t, bool handled)
 	forget_run(t);
 }
 
+/* Attached only where split_lock_warn does not begin all runs: it cannot be hooked, or the mode may be fatal. */
 static __always_inline int guest_enter(u64 rip)
 {
 	trap_begin(rip, SLD_TRAP_GUEST);
@@ -130,24 +139,16 @@ static __always_inline int guest_return(bool handled)
 {
 	struct sld_thread *t = inside();
 
-	if (t)
+	if (t) {
+		t->trap.flags |= SLD_TRAP_GUEST;
 		trap_end(t, handled);
+	}
 	return 0;
 }
 
 static __always_inline int warn_enter(u64 rip)
 {
-	struct sld_thread *t = inside();
-	u32 tid = bpf_get_current_pid_tgid();
-
-	if (t) {
-		t->trap.flags |= SLD_TRAP_WARNED;
-		return 0;
-	}
-	/* A program's own split lock; or a guest's whose outer probe the kernel skipped (recursion on a preemptible
-	 * kernel), if the thread is known to run a vCPU. */
-	t = thread_of(tid);
-	trap_begin(rip, SLD_TRAP_WARNED | (t && t->trap.vcpu >= 0 ? SLD_TRAP_GUEST : 0));
+	trap_begin(rip, SLD_TRAP_WARNED);
 	return 0;
 }
 
@@ -155,7 +156,7 @@ static __always_inline int user_return(bool handled)
 {
 	struct sld_thread *t = inside();
 
-	if (t && !(t->trap.flags & SLD_TRAP_GUEST))
+	if (t)
 		trap_end(t, handled);
 	return 0;
 }

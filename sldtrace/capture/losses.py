@@ -68,4 +68,5 @@ class Losses:
 
 def begins_run(function: str) -> bool:
     """Does a guest's run begin with this function of the probes? No skipped run of another is a lost trap."""
-    return function.startswith(("kfunc__", "kprobe__")) and function.endswith("__handle_guest_split_lock")
+    ends = ("__split_lock_warn", "__handle_guest_split_lock")
+    return function.startswith(("kfunc__", "kprobe__")) and function.endswith(ends)

@@ -10,20 +10,20 @@ from sldtrace.capture.filters import Filters
 from sldtrace.capture.program import Program
 from sldtrace.capture.sources import Sizes
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kernel, tracepoints
+from sldtrace.host import kernel, splitlock, tracepoints
 
 FENTRY = "fentry"
 KPROBE = "kprobe"
 TRACEPOINT = "tracepoint"
 RAW_TRACEPOINT = "raw_tracepoint"
 
-# Inner functions first: when a run is seen to begin, all that happens in it is seen, and its end.
+# Inner functions first: when a run is seen to begin, all that happens in it is seen.
 _FUNCTIONS = (
     *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
     "handle_guest_split_lock",
 )
-# Of the others both ends are hooked.
-_ENDS = {"split_lock_warn": ("",), "handle_user_split_lock": ("ret",)}
+# Which ends are hooked; of the others both. A run begins in split_lock_warn and ends in one of its callers.
+_ENDS = {"split_lock_warn": ("",), "handle_user_split_lock": ("ret",), "handle_guest_split_lock": ("ret",)}
 _BOTH = ("ret", "")
 _REQUIRED = frozenset({"handle_guest_split_lock", "msleep_interruptible"})
 _TRACEPOINTS = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
@@ -158,9 +158,11 @@ class Probes:
     def attach(self) -> None:
         """Attaches what runs from the start; use `load`."""
         self._early += [self._tracepoint(name, self._links) for name in _TRACEPOINTS]
-        self._early += [self._function(name, self._links) for name in _KPROBED]
+        self._early += [self._function(name, self._links, _BOTH) for name in _KPROBED]
         for name in _FUNCTIONS:
-            probe = self._function(name, self._links)
+            probe = self._function(name, self._links, _ENDS.get(name, _BOTH))
+            if probe.backend and name == "handle_guest_split_lock" and not self._warn_begins_runs():
+                probe = self._function(name, self._links, ("",))
             self._early.append(probe)
             if not probe.backend and name in _REQUIRED:
                 raise SldtraceError(f"{name} cannot be probed: {probe.detail}", _advice())
@@ -193,19 +195,24 @@ class Probes:
         finally:
             self.program.close()
 
+    # In the mode fatal a guest's run does not come by split_lock_warn; and a compiler may have inlined it.
+    def _warn_begins_runs(self) -> bool:
+        hooked = any(probe.name == "split_lock_warn" and probe.backend for probe in self._early)
+        return hooked and splitlock.read().mode == "warn"
+
     # The ends of a function by one backend, the return first, so that a run seen to begin is seen to end.
-    def _function(self, name: str, links: list[int]) -> Probe:
+    def _function(self, name: str, links: list[int], ends: tuple[str, ...]) -> Probe:
         if name in self._why or name in _KPROBED:
             reason = self._try(
                 name,
                 links,
-                tuple(f"k{end}probe__{name}" for end in _ENDS.get(name, _BOTH)),
+                tuple(f"k{end}probe__{name}" for end in ends),
                 lambda one, function: syscalls.attach_kprobe(one, name, function.startswith("kret")),
             )
             why = self._why.get(name, "")
             return Probe(name, KPROBE, why) if reason is None else Probe(name, "", reason)
-        ends = tuple(self._fentry_name(f"k{end}func__", name) for end in _ENDS.get(name, _BOTH))
-        reason = self._try(name, links, ends, lambda one, _: syscalls.attach_traced(one))
+        functions = tuple(self._fentry_name(f"k{end}func__", name) for end in ends)
+        reason = self._try(name, links, functions, lambda one, _: syscalls.attach_traced(one))
         if reason is not None:
             raise _FentryRefusedError(name, reason)
         return Probe(name, FENTRY)

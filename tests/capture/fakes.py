@@ -22,6 +22,7 @@ from sldtrace.capture.program import RINGS, Program
 from sldtrace.capture.ring import Ring
 from sldtrace.capture.sources import Sizes
 from sldtrace.capture.syscalls import Runs
+from sldtrace.host.splitlock import SplitLock
 from sldtrace.recording import schema
 from tests.capture.memory import RingFile, table
 
@@ -29,7 +30,8 @@ FUNCTIONS = (
     *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
     "handle_guest_split_lock",
 )
-ENDS = {"split_lock_warn": [""], "handle_user_split_lock": ["ret"]}
+ENDS = {"split_lock_warn": [""], "handle_user_split_lock": ["ret"], "handle_guest_split_lock": ["ret"]}
+"""Where not both ends are hooked, in the mode `warn`."""
 KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
 EARLY = (
     *("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate"),
@@ -67,7 +69,8 @@ class Host:
 
     log: what was done, as (verb, target); refusals: the errno with which attaching a function fails; refused:
     functions that the kernel does not load, and why; lacks: probes whose source was left out, or tracepoints
-    that there are none of; runs: of each function; batches: see `feed`; leftovers: links that are open.
+    that there are none of; runs: of each function; batches: see `feed`; leftovers: links that are open;
+    mode: of split-lock detection.
     """
 
     def __init__(self) -> None:
@@ -84,6 +87,7 @@ class Host:
         self.unwanted: list[int] = []
         self.freed: list[int] = []
         self.stats_allowed = True
+        self.mode = "warn"
         self.control: np.ndarray
         self.vcpus: np.ndarray
         self._tallies: np.ndarray | None = None
@@ -151,6 +155,9 @@ class Host:
             if name not in self.lacks
             for function in programs(name, name in kprobes, self.prefix)
         ]
+        # Loaded, and attached where split_lock_warn does not begin all runs.
+        guest = FUNCTIONS[-1]
+        functions.append(f"kprobe__{guest}" if guest in kprobes else f"kfunc__{self.prefix}{guest}")
         loaded = {name: os.memfd_create("program") for name in functions if name not in self.refused}
         self._names.update({descriptor: name for name, descriptor in loaded.items()})
         self._loaded.append(
@@ -292,6 +299,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(program, "Ring", FedRing)
     monkeypatch.setattr(program.kernel, "possible_cpus", lambda: CPUS)
     monkeypatch.setattr(loader, "load", host.load)
+    monkeypatch.setattr(probes.splitlock, "read", lambda: SplitLock(host.mode, True, False, 1))
     monkeypatch.setattr(probes, "os", SimpleNamespace(close=host.close, geteuid=os.geteuid))
     monkeypatch.setattr(probes.tracepoints, "identifier", host.identifier)
     monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set(names))

@@ -91,7 +91,7 @@ ENTRY = "kfunc__vmlinux__handle_guest_split_lock"
         ("kprobe__handle_guest_split_lock", True),
         ("kretfunc__vmlinux__handle_guest_split_lock", False),
         ("kretprobe__handle_guest_split_lock", False),
-        ("kfunc__vmlinux__split_lock_warn", False),
+        ("kfunc__vmlinux__split_lock_warn", True),
         ("kprobe__msleep_interruptible", False),
         ("tracepoint__kvm__kvm_exit", False),
     ],

@@ -9,7 +9,7 @@ from sldtrace.capture import probes, syscalls
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.sources import HOT, Sizes
 from sldtrace.errors import SldtraceError
-from tests.capture.fakes import EARLY, FUNCTIONS, KPROBED, LATE, RAW, Host, programs
+from tests.capture.fakes import EARLY, ENDS, FUNCTIONS, KPROBED, LATE, RAW, Host, programs
 
 SIZES = Sizes(*[1] * 8)
 
@@ -30,10 +30,6 @@ def test_inner_functions_first_and_the_return_before_the_entry(host: Host) -> No
     """A run that is seen to begin is seen whole: its inner probes and its return are there by then."""
     loaded = load()
     assert host.log == [("compile", "")] + [("attach", name) for name in functions(*EARLY, *FUNCTIONS)]
-    assert functions(*FUNCTIONS)[-2:] == [
-        "kretfunc__vmlinux__handle_guest_split_lock",
-        "kfunc__vmlinux__handle_guest_split_lock",
-    ]
     assert {name: probe.backend for name, probe in found(loaded).items()} == dict.fromkeys(
         EARLY, "tracepoint"
     ) | dict.fromkeys(KPROBED, "kprobe") | dict.fromkeys(FUNCTIONS, "fentry")
@@ -75,7 +71,7 @@ def test_both_of_bccs_names_for_fentry(host: Host, prefix: str) -> None:
     host.prefix = prefix
     load()
     assert [name for name in host.done("attach") if name.startswith("kfunc")] == [
-        f"kfunc__{prefix}{name}" for name in FUNCTIONS if name != "handle_user_split_lock"
+        f"kfunc__{prefix}{name}" for name in FUNCTIONS if "" in ENDS.get(name, [""])
     ]
 
 
@@ -164,15 +160,51 @@ def test_forced_fentry_does_not_fall_back(host: Host, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("missing", ["handle_guest_split_lock", "msleep_interruptible"])
-@pytest.mark.parametrize("end", [0, 1])
-def test_what_nothing_can_do_without(host: Host, missing: str, end: int) -> None:
-    host.refusals[programs(missing, kprobe=True)[end]] = errno.ENOENT
+@pytest.mark.parametrize("end", ["ret", ""])
+def test_what_nothing_can_do_without(host: Host, missing: str, end: str) -> None:
+    host.mode = "fatal"
+    host.refusals[f"k{end}probe__{missing}"] = errno.ENOENT
     with pytest.raises(SldtraceError) as caught:
         load("kprobe")
     assert str(caught.value).startswith(f"{missing} cannot be probed: No such file or directory; ")
     assert "\n" not in str(caught.value)
     assert host.attached() == set()
     assert host.log[-1] == ("close", "")
+
+
+GUEST = "handle_guest_split_lock"
+
+
+@pytest.mark.parametrize("kprobe", [False, True])
+def test_where_split_lock_warn_begins_all_runs_its_caller_only_ends_them(host: Host, kprobe: bool) -> None:
+    load("kprobe" if kprobe else None)
+    assert {name for name in host.attached() if GUEST in name} == set(programs(GUEST, kprobe))
+    assert len(programs(GUEST, kprobe)) == 1
+
+
+@pytest.mark.parametrize("mode", ["fatal", "off", "ratelimit:5"])
+def test_a_guests_run_that_may_not_come_by_split_lock_warn_begins_in_its_caller(
+    host: Host, mode: str
+) -> None:
+    host.mode = mode
+    loaded = load()
+    assert host.done("attach")[-2:] == [f"kretfunc__vmlinux__{GUEST}", f"kfunc__vmlinux__{GUEST}"]
+    assert [probe.name for probe in loaded.attached].count(GUEST) == 1
+
+
+def test_nor_does_it_where_split_lock_warn_is_inlined(host: Host) -> None:
+    host.refusals["kfunc__vmlinux__split_lock_warn"] = errno.ENOENT
+    host.refusals["kprobe__split_lock_warn"] = errno.ENOENT
+    loaded = load()
+    assert found(loaded)["split_lock_warn"].backend == ""
+    assert host.done("attach")[-2:] == [f"kretfunc__vmlinux__{GUEST}", f"kfunc__vmlinux__{GUEST}"]
+
+
+def test_a_beginning_that_is_refused_fentry_gets_a_kprobe(host: Host) -> None:
+    host.mode = "fatal"
+    host.refusals[f"kfunc__vmlinux__{GUEST}"] = errno.EINVAL
+    assert found(load())[GUEST].backend == "kprobe"
+    assert {f"kretprobe__{GUEST}", f"kprobe__{GUEST}"} <= host.attached()
 
 
 @pytest.mark.parametrize("missing", ["down_interruptible", "split_lock_warn"])
@@ -265,7 +297,7 @@ def test_an_interruption_while_attaching_leaves_nothing(host: Host, monkeypatch:
 def test_the_advice(mode: str, uid: int, advice: str, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes.kernel, "lockdown", lambda: mode)
     monkeypatch.setattr(probes.os, "geteuid", lambda: uid)
-    host.refusals["kprobe__handle_guest_split_lock"] = errno.EPERM
+    host.refusals["kretprobe__handle_guest_split_lock"] = errno.EPERM
     with pytest.raises(SldtraceError) as caught:
         load("kprobe")
     assert advice in str(caught.value.hint)

@@ -267,8 +267,8 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
     session.rings(trap=[then(stop, traps(3))])
     session.host.count(trap_NOTHING=3)
     session.host.runs = {
-        "kprobe__handle_guest_split_lock": Runs(10, 2),
-        "kprobe__split_lock_warn": Runs(10, 1),
+        "kprobe__split_lock_warn": Runs(10, 2),
+        "kretprobe__msleep_interruptible": Runs(10, 1),
         "kprobe__down_interruptible": Runs(10, 0),
     }
     status = session.run(backend="kprobe")
@@ -277,8 +277,8 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
         assert (loss.kind, loss.cause, loss.count) == ("trap", "skipped", 2)
         assert recording.closing is not None
         assert recording.closing["skipped"] == {
-            "kprobe__handle_guest_split_lock": 2,
-            "kprobe__split_lock_warn": 1,
+            "kprobe__split_lock_warn": 2,
+            "kretprobe__msleep_interruptible": 1,
         }
     assert (status.lost, status.unfinished) == (2, 0)
 

@@ -88,7 +88,7 @@ def test_a_target_that_appears_meanwhile_leaves_nothing_attached(
 
 
 def test_probes_that_cannot_be_attached_leave_no_file(session: Session) -> None:
-    session.host.refusals["kprobe__handle_guest_split_lock"] = errno.EPERM
+    session.host.refusals["kretprobe__handle_guest_split_lock"] = errno.EPERM
     with pytest.raises(SldtraceError, match="cannot be probed"):
         session.run(backend="kprobe")
     assert not session.path.exists()

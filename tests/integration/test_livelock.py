@@ -63,7 +63,8 @@ def test_the_backend_is_the_one_that_the_kernel_allows(scenario: Scenario, backe
         backend == "kprobe"
     )
     used = {probe["name"]: probe["backend"] for probe in of(scenario, backend).facts["probes"]}
-    functions = ["handle_guest_split_lock", "split_lock_warn", "msleep_interruptible", "down_interruptible"]
+    functions = ["handle_guest_split_lock", "handle_user_split_lock", "split_lock_warn"]
+    functions += ["msleep_interruptible", "down_interruptible"]
     assert [used[name] for name in functions] == [backend] * 4
     assert {used[name] for name in ("signal:signal_generate", "kvm:kvm_exit")} == {"tracepoint"}
     assert {used[name] for name in ("kvm:kvm_entry", "msr:write_msr")} == {"raw_tracepoint"}
