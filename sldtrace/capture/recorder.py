@@ -20,7 +20,7 @@ from sldtrace.capture.losses import Losses, begins_run
 from sldtrace.capture.moments import Moments
 from sldtrace.capture.probes import Probes, load
 from sldtrace.capture.program import Program
-from sldtrace.capture.scheduling import take_short_turns
+from sldtrace.capture.scheduling import give_way
 from sldtrace.capture.sources import HOT, Sizes
 from sldtrace.capture.syscalls import Runs
 from sldtrace.errors import SldtraceError
@@ -150,7 +150,7 @@ class Recorder:
         alarm = self._alarm()
         try:
             self._drop_rights()
-            take_short_turns()
+            give_way()
             # A run that began while its outer probe was missing has left its first microseconds by then.
             time.sleep(2 * kernel.tick_ns() / 1e9)
             start = time.monotonic_ns()

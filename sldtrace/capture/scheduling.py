@@ -1,8 +1,10 @@
-"""Asks the scheduler for short turns, so that a vCPU that wakes up does not wait for the recorder."""
+"""Makes the recorder give way to vCPUs: whoever wakes up on its CPU runs at once."""
 
+import contextlib
 import ctypes
 import os
 import struct
+from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -13,21 +15,35 @@ _SCHED_GETATTR = 315
 _ATTRIBUTES = struct.Struct("<IIQiIQQQ")
 
 TURN_NS = 100_000
-"""The shortest that the kernel takes (kernel/sched/syscalls.c); its own are 0.7 ms and more."""
+"""The shortest time slice that the kernel takes (kernel/sched/syscalls.c); its own are 0.7 ms and more."""
+
+NICE = 10
+"""The least niceness: a tenth of a CPU that somebody else wants wholly."""
+
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 
-def take_short_turns() -> None:
-    """Sets the time slice of this thread to TURN_NS; its priority stays.
+def give_way() -> None:
+    """Makes this process nice, and its time slices TURN_NS; what is nicer already, or not SCHED_OTHER, stays.
 
-    Until its slice is used up a running thread is not preempted (RUN_TO_PARITY, 63304558ba5d). A wake-up of
-    a punished vCPU that meets the recorder on its CPU would be late by that much, and a livelock look milder.
-    The slice can be asked for since 6.12 (857b158dc5e8); older kernels take no notice.
+    A punished vCPU that wakes up on the recorder's CPU and does not get it at once is late for its next trap,
+    and a livelock looks milder. Of the runnable the one with the earliest deadline is next, and a deadline is
+    the farther the nicer the task (EEVDF, 147f3efaa241); but until its slice is used up the running one stays
+    (RUN_TO_PARITY, 63304558ba5d), so slices must be short. They can be asked for since 6.12 (857b158dc5e8);
+    older kernels take no notice. Between sessions the niceness of the session counts (autogroup,
+    5091faa449ee): it is set where this process leads one, as a service does.
     """
     attributes = _get()
     if attributes is None:
         return
     size, policy, flags, nice, priority, _, deadline, period = attributes
-    request = _ATTRIBUTES.pack(size, policy, flags, nice, priority, TURN_NS, deadline, period)
+    if nice < NICE:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        if os.getsid(0) == os.getpid():
+            # Not there where the kernel was built without, or has it switched off.
+            with contextlib.suppress(OSError):
+                _AUTOGROUP.write_text(f"{NICE}")
+    request = _ATTRIBUTES.pack(size, policy, flags, max(nice, NICE), priority, TURN_NS, deadline, period)
     _libc.syscall(_SCHED_SETATTR, 0, request, 0)
 
 

@@ -1,26 +1,46 @@
-"""The recorder's time slice, in a child: the kernel of whoever runs the tests is asked."""
+"""What the recorder asks of the scheduler, in a child: the kernel of whoever runs the tests is asked."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sldtrace.capture import scheduling
 from sldtrace.host import kernel
 
+ASK = """
+import os
+from sldtrace.capture import scheduling as s
+os.setpriority(os.PRIO_PROCESS, 0, {nice})
+before = s._get()
+s.give_way()
+group = s._AUTOGROUP.read_text().split()[-1] if s._AUTOGROUP.exists() else "none"
+print(s.turn_ns(), os.getpriority(os.PRIO_PROCESS, 0), s._get()[1] - before[1], group)
+"""
 
-def test_the_slice_is_short_and_the_priority_stays() -> None:
-    code = (
-        "import os; from sldtrace.capture import scheduling as s; os.nice(3); before = s._get();"
-        " s.take_short_turns(); after = s._get();"
-        " print(s.turn_ns(), os.getpriority(os.PRIO_PROCESS, 0) - before[3], after[1] - before[1])"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    turn, nice, policy = map(int, told.split())
-    assert (nice, policy) == (0, 0)
+
+def told(nice: int, leads: bool) -> list[str]:
+    command = [sys.executable, "-c", ASK.format(nice=nice)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=leads)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, scheduling.NICE), (15, 15)])
+def test_it_is_nice_and_its_slices_are_short(before: int, after: int) -> None:
+    turn, nice, policy, _ = told(before, leads=False)
+    assert (int(nice), int(policy)) == (after, 0)
     if kernel.version(kernel.release()) < (6, 12):
         pytest.skip("this kernel knows no slices of one's own")
-    assert turn == scheduling.TURN_NS
+    assert int(turn) == scheduling.TURN_NS
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no autogroups")
+def test_the_session_is_nice_only_where_it_is_the_recorders_own() -> None:
+    before = scheduling._AUTOGROUP.read_text()
+    assert told(0, leads=True)[-1] == str(scheduling.NICE)
+    told(0, leads=False)
+    assert scheduling._AUTOGROUP.read_text() == before
 
 
 def test_other_policies_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +53,6 @@ def test_other_policies_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
             return -1
 
     monkeypatch.setattr(scheduling, "_libc", Kernel)
-    scheduling.take_short_turns()
+    scheduling.give_way()
     assert Kernel.calls == [315]
     assert scheduling.turn_ns() == 0
