@@ -16,6 +16,7 @@ from lab.kernel import KERNELS
 
 _SCENARIO = "tests/integration/scenario.py"
 _GUESTS = "tests/vmm/guests_in_lab.py"
+_COST = "tests/benchmarks/cost_in_lab.py"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ _ONE = "6.12"
 _MACHINES: dict[tuple[str, ...], Machine] = {
     ("limits",): Machine(_ONE, _SCENARIO, "limits"),
     ("production",): Machine(_ONE, _SCENARIO, "production", 2),
+    ("cost",): Machine(_ONE, _COST, "sldtrace"),
     ("by_hand",): Machine(_ONE, _SCENARIO, "by_hand", 2),
     ("guests_stress",): Machine(_ONE, _GUESTS, "stress", 2, program="examples/vmm/loop.c"),
 }
@@ -200,6 +202,12 @@ def limits(request: pytest.FixtureRequest) -> Scenario:
 @pytest.fixture(scope="session")
 def production(request: pytest.FixtureRequest) -> Scenario:
     """One long recording on two CPUs."""
+    return _brought(request)
+
+
+@pytest.fixture(scope="session")
+def cost(request: pytest.FixtureRequest) -> Scenario:
+    """What sldtrace costs guests: sldtrace's part of benchmarks/observer.py."""
     return _brought(request)
 
 

@@ -74,9 +74,8 @@ def observed(observer: Observer, runs: list[GuestRun]) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """The plan, in one boot."""
-    wanted = plan.read(Path(sys.argv[1]).read_text())
+def measure(wanted: plan.Plan) -> dict[str, Any]:
+    """The plan, in one boot; see outcome.of for what is in the result."""
     result: dict[str, Any] = {"kernel": os.uname().release, "observers": {}, "untraced": []}
 
     def untraced() -> None:
@@ -90,7 +89,13 @@ def main() -> None:
         result["observers"][observer.name] = observed(observer, wanted.runs_for(observer))
     print("untraced, again", flush=True)
     untraced()
-    Path(sys.argv[2]).write_text(json.dumps(result))
+    return result
+
+
+def main() -> None:
+    """From file to file."""
+    wanted = plan.read(Path(sys.argv[1]).read_text())
+    Path(sys.argv[2]).write_text(json.dumps(measure(wanted)))
 
 
 if __name__ == "__main__":
