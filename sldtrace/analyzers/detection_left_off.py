@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from sldtrace.analyzers import cores as machine
-from sldtrace.analyzers import windows
+from sldtrace.analyzers import recorded_penalty, windows
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, percent, plural
 from sldtrace.trace import Trace
@@ -40,7 +39,7 @@ def limit_ns(penalty: Penalty) -> int:
 
 def find(trace: Trace) -> list[Finding]:
     """One finding for the host, or none."""
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     if not penalty.traps:
         return []
     table = windows.off(trace)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from sldtrace.analyzers import recorded_penalty
 from sldtrace.escape import escape
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.trace import Trace
 
 
@@ -13,7 +13,7 @@ def of(trace: Trace) -> list[str]:
 
 
 def _limits(trace: Trace) -> Iterator[str]:
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     mode = penalty.mode
     if trace.text("cpu", "vendor") == "AuthenticAMD":
         # 408eb7417a92: bus_lock_detect, a #DB behind the instruction; AMD has no #AC for split locks.

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sldtrace.analyzers import remedies
+from sldtrace.analyzers import recorded_penalty, remedies
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.escape import escape
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import Penalty
 from sldtrace.phrases import length, percent, plural
 from sldtrace.rows import Rows
@@ -30,7 +29,7 @@ _LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
 
 def find(trace: Trace) -> list[Finding]:
     """One finding for each punished vCPU and lock, the longest wait in all first."""
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     rows = trace.rows("stall")
     rows = rows[rows["waited_ns"] >= penalty.tick_ns]
     found = [_finding(trace, penalty, part) for _, part in rows.split("tgid", "punished_tid", "what")]

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.analyzers import chains, progress, signal_owner
+from sldtrace.analyzers import chains, progress, recorded_penalty, signal_owner
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
 from sldtrace.analyzers.once import per_trace
 from sldtrace.host import signals
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, ms, plural
 from sldtrace.rows import Rows
@@ -44,7 +43,7 @@ class Loops:
 @per_trace
 def of(trace: Trace) -> list[Loops]:
     """The loops of each thread and address, those with the longest first."""
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     traps = trace.rows("trap")
     rows = chains.in_loops(chains.of(traps, trace.rows("detection"), trace.core, penalty), penalty)
     found = []

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.analyzers import cores, remedies
+from sldtrace.analyzers import cores, recorded_penalty, remedies
 from sldtrace.analyzers.chains import as_before
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.analyzers.once import per_trace
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, ms, percent, plural, thread
 from sldtrace.rows import Rows
@@ -33,7 +32,7 @@ _SHARE = 0.5  # of the penalties served
 
 def find(trace: Trace) -> list[Finding]:
     """One finding for each thread and address, that with the most defeated penalties first."""
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     found = [_finding(trace, penalty, rows) for rows in defeats(trace)]
     return sorted(found, key=lambda finding: finding.numbers["defeated"], reverse=True)
 
@@ -45,7 +44,7 @@ def defeats(trace: Trace) -> list[Rows]:
     defeated: the next trap was one on another core within the window; gap_ns: until then; used_ns: guest
     time until then (-1: not watched); home, away: the two cores. By TGID, TID and time.
     """
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     threads = trace.rows("trap").threads
     return [part for who in sorted(threads) for part in _of_thread(trace, penalty, threads[who])]
 

@@ -7,10 +7,9 @@ Threads of which another finding says more (loops, queue, migrations) are left t
 
 from typing import Any
 
-from sldtrace.analyzers import loops, migration_defeat, remedies, semaphore_queue
+from sldtrace.analyzers import loops, migration_defeat, recorded_penalty, remedies, semaphore_queue
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
 from sldtrace.analyzers.needs import Needs
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, ms, percent, plural
 from sldtrace.rows import Rows
@@ -27,7 +26,7 @@ _WARNING = 0.2
 
 def find(trace: Trace) -> list[Finding]:
     """One finding for each thread, the one that is punished most first."""
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     explained = _explained(trace)
     found = []
     for (_, tid), traps in trace.rows("trap").threads.items():

@@ -10,11 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace.analyzers import remedies
+from sldtrace.analyzers import recorded_penalty, remedies
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.analyzers.once import per_trace
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES
 from sldtrace.phrases import length, percent, plural, rate, thread
 from sldtrace.rows import Rows
@@ -42,7 +41,7 @@ def victims(trace: Trace) -> pd.DataFrame:
     Columns: tgid, tid, vcpu, waits, waited_ns, longest_ns, slept_ns, span_ns (from first trap to last),
     holds (is it seen to have held the semaphore?), share.
     """
-    tick = kernel_penalty.of_facts(trace.facts).tick_ns
+    tick = recorded_penalty.of(trace).tick_ns
     threads = trace.rows("trap").threads
     found = [{"tgid": tgid, "tid": tid} | _waits(rows, tick) for (tgid, tid), rows in threads.items()]
     columns = ["tgid", "tid", "vcpu", "waits", "waited_ns", "longest_ns", "slept_ns", "span_ns", "holds"]
@@ -75,7 +74,7 @@ def _served(rows: Rows) -> "pd.Series[bool]":
 
 
 def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     traps = trace.rows("trap")
     who = table[["tgid", "tid"]].itertuples(index=False, name=None)
     mine = traps[traps.isin([traps.thread(int(tgid), int(tid)) for tgid, tid in who])]

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import cores, windows
+from sldtrace.analyzers import cores, recorded_penalty, windows
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
-from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.phrases import length, percent, plural, rate
 from sldtrace.trace import Trace
@@ -35,7 +34,7 @@ def least_ns(penalty: Penalty) -> int:
 
 def find(trace: Trace) -> list[Finding]:
     """One finding for each core, the one with the most such windows first."""
-    penalty = kernel_penalty.of_facts(trace.facts)
+    penalty = recorded_penalty.of(trace)
     table = windows.off(trace)
     short = (table["ended"] == windows.WRITTEN) & (table["end_ns"] - table["last_ns"] < least_ns(penalty))
     found = [

@@ -26,7 +26,7 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
     """Say who took split locks according to the kernel's log: attribution and order, never rates.
 
     Reads FILEs as one log, oldest first: syslog, dmesg in all its time formats, journalctl as text or JSON,
-    /dev/kmsg, the function tracer; gzip or not. Without FILE it reads the log of the running system.
+    /dev/kmsg, the function tracer; gzip, xz or neither. Without FILE it reads the log of the running system.
 
     \b
     Examples:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import subprocess
 import zlib
@@ -15,7 +16,7 @@ from sldtrace.kernlog.stream import Readable
 from sldtrace.recording.format import FILE_HEADER_SIZE, unpack_file_header
 from sldtrace.recording.target import shown
 
-_GZIP = b"\x1f\x8b"
+_GZIP, _XZ, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"  # how such files begin
 _KMSG = Path("/dev/kmsg")
 _KMSG_RECORD = 1 << 13  # no record is longer (CONSOLE_EXT_LOG_MAX, kernel/printk/internal.h)
 _RING = "the kernel's ring buffer"
@@ -48,13 +49,13 @@ class _Checked:
     def read(self, size: int, /) -> bytes:
         try:
             return self._log.read(size)
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise _unreadable(self._name, error) from error
 
 
 @contextmanager
 def file(path: Path) -> Iterator[tuple[Source, Readable]]:
-    """A file, compressed by gzip or not, or standard input for `-`.
+    """A file, compressed by gzip or xz or not, or standard input for `-`.
 
     Raises SldtraceError if it cannot be read, also in the middle, or is not a log but a recording.
     """
@@ -71,16 +72,23 @@ def file(path: Path) -> Iterator[tuple[Source, Readable]]:
         if unpack_file_header(begin) is not None:
             hint = "read it with sldtrace report, or name it with --recording"
             raise SldtraceError(f"{name} is a recording, not a log", hint)
-        packed = begin.startswith(_GZIP)
-        yield Source(name), _Checked(gzip.GzipFile(fileobj=raw) if packed else raw, name)
+        if begin.startswith(_ZSTD):
+            raise SldtraceError(f"{name} is compressed by zstd", "zstdcat FILE | sldtrace log -")
+        yield Source(name), _Checked(_unpacked(raw, begin), name)
+
+
+def _unpacked(raw: io.BufferedReader, begin: bytes) -> Readable:
+    if begin.startswith(_GZIP):
+        return gzip.GzipFile(fileobj=raw)
+    return lzma.LZMAFile(raw) if begin.startswith(_XZ) else raw
 
 
 def _unreadable(name: str, error: Exception) -> SldtraceError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, PermissionError):
         hint = "run it as root, or as a member of the group adm"
-    elif isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
-        hint = "to read what can be unpacked: zcat FILE | sldtrace log -"
+    elif isinstance(error, EOFError | zlib.error | gzip.BadGzipFile | lzma.LZMAError):
+        hint = "to read what can be unpacked: zcat (or xzcat) FILE | sldtrace log -"
     else:
         hint = "name a file with lines of the kernel's log, or - for standard input"
     return SldtraceError(f"cannot read {name}: {reason}", hint)

@@ -158,3 +158,12 @@ def test_many_short_loops_are_no_livelock(tmp_path: Path) -> None:
 def test_the_longest_first(tmp_path: Path) -> None:
     rows = lasting(20 * MS, 10, tid=301) + lasting(40 * MS, 10, tid=302) + lasting(30 * MS, 10, tid=303)
     assert [finding.subject.tid for finding in find(tmp_path, rows)] == [302, 303, 301]
+
+
+def test_how_long_the_penalty_is_was_seen(tmp_path: Path) -> None:
+    """A kernel called 6.1 that has 4381b895f544 all the same: three jiffies are left of its sleeps, not four."""
+    opening = synthetic.facts(kernel={"release": "6.1.0-44-cloud-amd64"})
+    by_version = one(tmp_path, loop(100), opening=opening).numbers
+    seen = one(tmp_path, loop(100, left_ms=12), opening=opening).numbers
+    assert (by_version["alive_ns"], by_version["sleep_longest_ns"]) == (4 * TICK, 5 * TICK)
+    assert (seen["alive_ns"], seen["sleep_longest_ns"]) == (3 * TICK, LONGEST)

@@ -1,6 +1,7 @@
 """Where a log comes from: files of any kind, and a system that refuses this or that."""
 
 import gzip
+import lzma
 import os
 import stat
 from pathlib import Path
@@ -30,7 +31,7 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
 def test_files(tmp_path: Path, pack: object) -> None:
     assert callable(pack)
     (tmp_path / "log").write_bytes(pack(LINE * 3))
@@ -53,10 +54,17 @@ def test_a_pipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-9], lambda data: data[:20] + b"\xff" * 30 + data[50:]]
 )
-def test_a_damaged_gzip_file_is_one_line(tmp_path: Path, damage: object) -> None:
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_damaged_file_is_one_line(tmp_path: Path, damage: object, pack: object) -> None:
     assert callable(damage)
-    (tmp_path / "log.gz").write_bytes(damage(gzip.compress(os.urandom(200) + LINE * 50)))
-    assert "zcat" in refused(tmp_path / "log.gz")
+    assert callable(pack)
+    (tmp_path / "log").write_bytes(damage(pack(os.urandom(200) + LINE * 50)))
+    assert "xzcat" in refused(tmp_path / "log")
+
+
+def test_zstd_is_left_to_zstdcat(tmp_path: Path) -> None:
+    (tmp_path / "log.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20))
+    assert "is compressed by zstd; zstdcat FILE | sldtrace log -" in refused(tmp_path / "log.zst")
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
