@@ -161,7 +161,7 @@ def test_the_longest_first(tmp_path: Path) -> None:
 
 
 def test_how_long_the_penalty_is_was_seen(tmp_path: Path) -> None:
-    """A kernel called 6.1 that has 4381b895f544 all the same: three jiffies are left of its sleeps, not four."""
+    """A kernel called 6.1 that has 4381b895f544: three jiffies of its sleeps are left, not four."""
     opening = synthetic.facts(kernel={"release": "6.1.0-44-cloud-amd64"})
     by_version = one(tmp_path, loop(100), opening=opening).numbers
     seen = one(tmp_path, loop(100, left_ms=12), opening=opening).numbers
