@@ -1,0 +1,12 @@
+"""The walk-throughs: each kind of finding has one."""
+
+from pathlib import Path
+
+from sldtrace.analyzers import catalogue
+
+README = Path(__file__).parents[2] / "examples" / "README.md"
+
+
+def test_every_kind_of_finding_has_a_part() -> None:
+    text = README.read_text()
+    assert [one.KIND for one in catalogue.ANALYZERS if f"calls it `{one.KIND}`" not in text] == []
