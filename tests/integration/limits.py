@@ -1,4 +1,4 @@
-"""Attaching late, two recorders side by side, one of them killed; and everything that can be missing."""
+"""Attaching late, two recorders side by side, one of them killed; limits of time; all that can be missing."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.integration.observing import SLDTRACE, Account, Recorder, guest, hidden, start_guest
 
 CGROUP = Path("/sys/fs/cgroup/wanted")
+NAMED = CGROUP.parent / r"machine.slice/machine-qemu\x2d7\x2dweb\x2d1.scope"
 OTHER_NAME = Path("/tmp/unwanted")
 FREE = ("--max-cpu-percent", "100000")  # the lab's CPU is slow
 
@@ -65,6 +66,23 @@ def enter(cgroup):
     (cgroup / "cgroup.procs").write_text(str(os.getpid()))
 
 
+def kept_and_rotated(folder):
+    """A VM that libvirt has named, for eight seconds, and then another one.
+
+    One recorder keeps the last second of the VM of that name; the other begins a file every two seconds.
+    """
+    NAMED.mkdir(parents=True)
+    kept = Recorder(folder / "kept.sld", "--keep", "1s", "--vm", "web-1", *FREE)
+    rotated = Recorder(folder / "rotated.sld", "--rotate", "2s", "--rotate-keep", "3", *FREE)
+    with Account() as account, rotated, kept:
+        enter(NAMED)
+        guests = {"named": guest("1ms", "8s")}
+        enter(CGROUP.parent)
+        guests["nameless"] = guest("1ms", "300ms")
+        counted = account.read(folder / "limited.trace")
+    return {"guests": guests, "counted": counted, "kept": kept.protocol, "rotated": rotated.protocol}
+
+
 def refusals(folder):
     """What `record` and `guest run` say where they cannot work; each is (status, stderr)."""
     target = str(folder / "refused.sld")
@@ -92,4 +110,5 @@ def refusals(folder):
 
 def run(folder):
     """The protocol of this part."""
-    return late_and_chosen(folder) | {"refusals": refusals(folder)}
+    found = late_and_chosen(folder) | {"limited": kept_and_rotated(folder)}
+    return found | {"refusals": refusals(folder)}

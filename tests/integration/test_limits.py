@@ -1,5 +1,6 @@
 """Attaching late, two recorders at once, a killed one, a filter, an alarm; and all that can be missing."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -23,10 +24,10 @@ def until(limits: Scenario) -> Recording:
     return open_recording(limits.folder / "until.sld")
 
 
-def hits(limits: Scenario, pid: int) -> int:
+def hits(protocol: dict[str, Any], pid: int) -> int:
     """Traps of a guest with one vCPU, by the kernel's count."""
-    tids = {one["tid"] for one in limits.protocol["guests"].values() if one["pid"] == pid}
-    return sum(count for tid, count in limits.protocol["counted"]["counter/traps"]["rows"] if tid in tids)
+    tids = {one["tid"] for one in protocol["guests"].values() if one["pid"] == pid}
+    return sum(count for tid, count in protocol["counted"]["counter/traps"]["rows"] if tid in tids)
 
 
 def test_attached_late_and_to_one_process(limits: Scenario) -> None:
@@ -62,13 +63,13 @@ def test_two_recorders_both_see_everything(limits: Scenario, until: Recording) -
     assert [each for each in until.losses if each.kind == "trap"] == []
     traps = until.records("trap")
     survivor = limits.protocol["guests"]["survivor"]["pid"]
-    assert len(traps[traps["tgid"] == survivor]) == hits(limits, survivor) > 10
+    assert len(traps[traps["tgid"] == survivor]) == hits(limits.protocol, survivor) > 10
 
 
 def test_what_was_asked_for_is_recorded_and_nothing_else(limits: Scenario, until: Recording) -> None:
     """The others are of another cgroup, another address, or another name; each of them trapped."""
     guests = limits.protocol["guests"]
-    assert all(hits(limits, guests[name]["pid"]) > 5 for name in guests)
+    assert all(hits(limits.protocol, guests[name]["pid"]) > 5 for name in guests)
     wanted = {guests["survivor"]["pid"], guests["caught"]["pid"]}
     for kind in ("trap", "task", "exit", "counts", "user_exit", "migrate"):
         assert set(until.records(kind)["tgid"].tolist()) <= wanted, kind
@@ -133,6 +134,44 @@ def test_what_was_attached_again_works_again(limits: Scenario, until: Recording)
     flags = schema.current().enums["trap_flags"].values
     late = traps[traps["tgid"] == limits.protocol["guests"]["caught"]["pid"]]
     assert (late["flags"] & np.uint32(flags["EXITS_WATCHED"]) != 0).mean() > 0.5
+
+
+def span_ns(traps: Any) -> int:
+    return int(traps["exit_ns"].max() - traps["enter_ns"].min())
+
+
+def test_what_is_kept_and_what_was_let_go_is_all(limits: Scenario) -> None:
+    limited = limits.protocol["limited"]
+    named = limited["guests"]["named"]["pid"]
+    with open_recording(limits.folder / "kept.sld") as recording:
+        traps, released = recording.records("trap"), recording.released
+        assert recording.losses == []
+        assert recording.facts["filters"] == {"vm": "web-1"}
+    assert set(traps["tgid"].tolist()) == {named}  # and nothing of the VM that has no name
+    assert released is not None
+    assert released.limit_ns == 1_000_000_000
+    assert released.records["trap"] > 1000
+    assert len(traps) + released.records["trap"] == hits(limited, named) > 5000
+    # A little more than was asked for: chunks go together, 64 KiB at least.
+    assert 900_000_000 < span_ns(traps) < 4_000_000_000
+    (finding,) = catalogue.run(load(limits.folder / "kept.sld"))
+    assert (finding.verdict, finding.subject.vm) == ("livelock", "web-1")
+
+
+def test_rotated_files_go_on_from_each_other(limits: Scenario) -> None:
+    files = [open_recording(path) for path in sorted(limits.folder.glob("rotated.*.sld"))]
+    assert len(files) == 3
+    numbers = [each.facts["segment"]["number"] for each in files]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    assert numbers[0] > 1  # older ones have been deleted
+    for one, following in itertools.pairwise(files):
+        before = one.facts["segment"]["before"]["trap"] + len(one.records("trap"))
+        assert following.facts["segment"]["before"]["trap"] == before
+    spans = [span_ns(traps) for each in files if len(traps := each.records("trap"))]
+    assert 1_500_000_000 < max(spans) < 3_500_000_000
+    last = files[-1]
+    every = last.facts["segment"]["before"]["trap"] + len(last.records("trap"))
+    assert every == limits.protocol["limited"]["counted"]["counter/traps"]["hits"]
 
 
 def test_a_killed_recorder_says_so_in_the_report(limits: Scenario) -> None:
