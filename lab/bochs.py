@@ -43,7 +43,7 @@ optromimage1: file={settings.emulator}/bootrom.bin, address=0xd0000
 optramimage1: file=low.bin, address={SETUP_ADDRESS:#x}
 optramimage2: file={settings.kernel}, address={KERNEL_ADDRESS:#x}
 optramimage3: file=initrd.bin, address={INITRD_ADDRESS:#x}
-cpu: model=tigerlake, count={settings.cpus}, ips={INSTRUCTIONS_PER_SECOND}, quantum=16, \
+cpu: model=tigerlake, count=1:{settings.cpus}:1, ips={INSTRUCTIONS_PER_SECOND}, quantum=16, \
 reset_on_triple_fault=0, ignore_bad_msrs=1, msrs="msrs.def"
 clock: sync=none, time0=1700000000, rtc_sync=0
 pci: enabled=1, chipset=i440fx

@@ -219,6 +219,17 @@ BUGS_OF_BOCHS = (
         "after",
         "  handleInterruptMaskChange();\n",
     ),
+    # CPUID.0BH: one of something takes no bit of the APIC ID, and not one. Two cores of one thread each
+    # were two threads of one core otherwise, which share MSR_TEST_CTRL on real parts.
+    *(
+        Edit(
+            "cpu/cpuid.cc",
+            f"     leaf->eax = ilog2({count}-1)+1;\n     leaf->ebx = {ebx};\n",
+            "instead",
+            f"     leaf->eax = {count} > 1 ? ilog2({count}-1)+1 : 0;\n     leaf->ebx = {ebx};\n",
+        )
+        for count, ebx in (("nthreads", "nthreads"), ("ncores", "ncores * nthreads"))
+    ),
 )
 
 EDITS = SPLIT_LOCK_DETECTION + CLOCKS_AND_REPEATABILITY + SPEED + BUGS_OF_BOCHS
