@@ -180,7 +180,7 @@ class Recorder:
         opening["exits"] = order.exits
         opening["limits"] = {"events": order.limits.events, "cpu": order.limits.cpu}
         if order.rotate is not None:
-            return Rotation(order.path, opening, order.rotate, lambda: {"clock": facts.clock()})
+            return Rotation(order.path, opening, order.rotate, facts.moment)
         return Writer(order.path, opening, force=order.force, keep=order.keep)
 
     def _alarm(self) -> Alarm:

@@ -53,7 +53,7 @@ def read(places: Places) -> Facts:
     try:
         cpu = splitlock.cpu_fields((places.proc / "cpuinfo").read_text(errors="replace"))
         lock = splitlock.read(places.proc)
-        behaviour = generations.of_symbols(kernel.symbols(set(generations.SYMBOLS), places.proc / "kallsyms"))
+        behaviour = generations.of_symbols(kernel.generation_symbols(places.proc / "kallsyms"))
     except OSError as error:
         raise SldtraceError(f"{error.filename} cannot be read: {error.strerror}", "mount /proc") from None
     log = bootlog.read(places.dev / "kmsg")

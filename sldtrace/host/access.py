@@ -91,7 +91,7 @@ def tracefs() -> Lack | None:
 
 def handler() -> Lack | None:
     """The function that all is about."""
-    if kernel.HANDLER in kernel.symbols({kernel.HANDLER}):
+    if kernel.HANDLER in kernel.generation_symbols():
         return None
     return Lack(
         f"kernel {kernel.release()} has no function {kernel.HANDLER}",

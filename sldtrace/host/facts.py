@@ -16,14 +16,28 @@ def clock() -> dict[str, int]:
     return {"monotonic_ns": (before + time.monotonic_ns()) // 2, "realtime_ns": realtime}
 
 
+def moment() -> dict[str, Any]:
+    """Those facts that may change while a recording runs, as they are now: clock and split_lock."""
+    return {"clock": clock(), "split_lock": _split_lock(Path("/proc"))}
+
+
+def _split_lock(proc: Path) -> dict[str, Any]:
+    lock = splitlock.read(proc)
+    return {
+        "mode": lock.mode,
+        "detects_split_locks": lock.detects_split_locks,
+        "detects_bus_locks": lock.detects_bus_locks,
+        "mitigate": lock.mitigate,
+    }
+
+
 def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]:
     """Facts as plain JSON values; every reader of recordings relies on these names.
 
-    tool (name, version), clock (see `clock`), host (name), kernel (release, version, tick_ns, lockdown),
-    cpu (vendor, model, online: how many, cores: for each CPU the first CPU of its core), split_lock (see
-    host.splitlock.SplitLock), kvm (module: see host.kvm.module).
+    tool (name, version), clock (see `clock`), host (name), kernel (release, version, tick_ns, lockdown,
+    symbols: see kernel.generation_symbols), cpu (vendor, model, online: how many, cores: for each CPU the
+    first CPU of its core), split_lock (see host.splitlock.SplitLock), kvm (module: see host.kvm.module).
     """
-    lock = splitlock.read(proc)
     cpu = splitlock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
     return {
         "tool": {"name": "sldtrace", "version": __version__},
@@ -34,6 +48,7 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
             "version": os.uname().version,
             "tick_ns": kernel.tick_ns(),
             "lockdown": kernel.lockdown(),
+            "symbols": sorted(kernel.generation_symbols()),
         },
         "cpu": {
             "vendor": cpu.get("vendor_id", "unknown"),
@@ -41,11 +56,6 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
             "online": os.cpu_count(),
             "cores": {str(cpu): first for cpu, first in kernel.cores().items()},
         },
-        "split_lock": {
-            "mode": lock.mode,
-            "detects_split_locks": lock.detects_split_locks,
-            "detects_bus_locks": lock.detects_bus_locks,
-            "mitigate": lock.mitigate,
-        },
+        "split_lock": _split_lock(proc),
         "kvm": {"module": kvm.module(set(cpu.get("flags", "").split()), proc, sys)},
     }

@@ -4,10 +4,25 @@ import os
 import re
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 HANDLER = "handle_guest_split_lock"
 """What KVM calls when a guest took the #AC of a split lock (d7e94dbdac1a, 5.7)."""
+
+PER_CPU_WORK = "sl_reenable"
+"""The work item that switches detection on again; a per-CPU variable since c929d08df8be (6.15)."""
+GENERATION_SYMBOLS = frozenset(
+    {
+        HANDLER,
+        "__split_lock_reenable",
+        "__split_lock_reenable_unlock",
+        "setup_split_lock_delayed_work",
+        PER_CPU_WORK,
+    }
+)
+"""What tells the generations of the handler apart (see model.generation): functions that no compiler drops,
+because their address is taken, and PER_CPU_WORK where it is per CPU. Backports bring them with them."""
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 _CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; not named by the time module
@@ -50,6 +65,18 @@ def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str
     # All at once: line by line it takes a slow host seconds.
     lines = re.finditer(rb" [tTwW] (" + either + rb")(?=\s)", kallsyms.read_bytes())
     return {match[1].decode() for match in lines} if names else set()
+
+
+@cache
+def generation_symbols(kallsyms: Path = Path("/proc/kallsyms")) -> frozenset[str]:
+    """Which of GENERATION_SYMBOLS this kernel has; read once, for that is some hundred thousand lines.
+
+    A variable is listed with CONFIG_KALLSYMS_ALL only. One for each CPU is an offset there, so absolute (A);
+    since 6.15 it is an address like others, but then there is setup_split_lock_delayed_work (0e1ff67d164b).
+    """
+    name = PER_CPU_WORK.encode()
+    per_cpu = re.search(rb" [aA] " + name + rb"\s", kallsyms.read_bytes())
+    return frozenset(symbols(set(GENERATION_SYMBOLS), kallsyms)) | ({PER_CPU_WORK} if per_cpu else set())
 
 
 def has_btf(btf: Path = BTF) -> bool:

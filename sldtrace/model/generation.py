@@ -14,8 +14,8 @@ from sldtrace.host import kernel
 class Generation:
     """What split_lock_warn does in one range of kernels.
 
-    name: the range; since: its first version; commit: what began it; symbol: a function that came with it, a
-    work function or an initcall, so that no compiler drops it; sleeps: the penalty exists (10 ms of
+    name: the range; since: its first version; commit: what began it; symbols: what came with it, of
+    host.kernel.GENERATION_SYMBOLS, one of which is enough; sleeps: the penalty exists (10 ms of
     msleep_interruptible, then a semaphore, then detection off for two jiffies); switchable: by the sysctl
     kernel.split_lock_mitigate; shared_reenable: with the penalty switched off all CPUs share one work item
     that switches detection on again, so of CPUs that trap at the same time only one gets it back.
@@ -24,22 +24,22 @@ class Generation:
     name: str
     since: tuple[int, int]
     commit: str
-    symbol: str
+    symbols: tuple[str, ...]
     sleeps: bool
     switchable: bool
     shared_reenable: bool
 
 
 TASK_FLAG = Generation(
-    "before 5.19", (5, 7), "6650cdd9a8cc, d7e94dbdac1a", kernel.HANDLER, False, False, False
+    "before 5.19", (5, 7), "6650cdd9a8cc, d7e94dbdac1a", (kernel.HANDLER,), False, False, False
 )
 """Detection is off whenever the task that trapped runs (TIF_SLD): one trap a task, and no penalty."""
 
-PENALTY = Generation("5.19 to 6.1", (5, 19), "b041b525dab9", "__split_lock_reenable", True, False, False)
+PENALTY = Generation("5.19 to 6.1", (5, 19), "b041b525dab9", ("__split_lock_reenable",), True, False, False)
 """The penalty, which nothing switches off."""
 
 SWITCHABLE = Generation(
-    "6.2 to 6.14", (6, 2), "727209376f49", "__split_lock_reenable_unlock", True, True, True
+    "6.2 to 6.14", (6, 2), "727209376f49", ("__split_lock_reenable_unlock",), True, True, True
 )
 """kernel.split_lock_mitigate=0: no sleep and no semaphore."""
 
@@ -47,7 +47,7 @@ PER_CPU = Generation(
     "6.15 and later",
     (6, 15),
     "c929d08df8be, 0e1ff67d164b",
-    "setup_split_lock_delayed_work",
+    (kernel.PER_CPU_WORK, "setup_split_lock_delayed_work"),
     True,
     True,
     False,
@@ -56,18 +56,16 @@ PER_CPU = Generation(
 
 GENERATIONS = (TASK_FLAG, PENALTY, SWITCHABLE, PER_CPU)
 
-SYMBOLS = frozenset(each.symbol for each in GENERATIONS)
-"""What to look for in /proc/kallsyms."""
-
 
 def of_symbols(found: Collection[str]) -> Generation | None:
-    """The generation of a kernel that has these of SYMBOLS; None without a handler for guests' split locks.
+    """The generation of a kernel that has these symbols; None without a handler for guests' split locks.
 
-    On the running host this goes before any version: backports bring their symbols with them.
+    This goes before any version: backports bring their symbols with them (Debian's 6.1.176 has c929d08df8be,
+    its 6.12.107 has not).
     """
     if kernel.HANDLER not in found:
         return None
-    return [each for each in GENERATIONS if each.symbol in found][-1]
+    return [each for each in GENERATIONS if not set(found).isdisjoint(each.symbols)][-1]
 
 
 def of(release: str, has_sysctl: bool | None = None, slept: bool = False) -> Generation:

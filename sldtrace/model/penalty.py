@@ -1,6 +1,6 @@
 """The penalty of a given kernel: how long its sleep is, which timer periods get through, when it is on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,16 +93,20 @@ def of(
     mode: str = "warn",
     mitigate: int | None = BY_VERSION,
     slept: bool = False,
+    symbols: Collection[str] = (),
 ) -> Penalty:
     """The penalty of the kernel with this `uname -r` and tick.
 
     mode, mitigate: as `host.splitlock.SplitLock` has them (mitigate None: the sysctl does not exist;
-    BY_VERSION: nothing is known of it, and where it should exist it is 1); slept: see `generation.of`.
+    BY_VERSION: nothing is known of it, and where it should exist it is 1); slept: see `generation.of`;
+    symbols: those of host.kernel.GENERATION_SYMBOLS that it has, empty: not known.
     """
     version = kernel.version(release)
     jiffies = sleep_jiffies(tick_ns)[version < _WITHOUT_EXTRA_JIFFY]
     by_version = mitigate == BY_VERSION
-    generation = generations.of(release, None if by_version else mitigate is not None, slept)
+    generation = generations.of_symbols(symbols) or generations.of(
+        release, None if by_version else mitigate is not None, slept
+    )
     switch = None if not generation.switchable else 1 if by_version else mitigate
     return Penalty(tick_ns, jiffies, generation, mode, switch, known=version != (0, 0))
 
@@ -110,10 +114,12 @@ def of(
 def of_facts(facts: Mapping[str, Any], slept: bool = False) -> Penalty:
     """The penalty of the recorded host; where its facts are lost, that of the slowest kernel at HZ=250."""
     host, lock = facts.get("kernel"), facts.get("split_lock")
-    release, tick = (host.get("release"), host.get("tick_ns")) if isinstance(host, dict) else (None, None)
+    host = host if isinstance(host, dict) else {}
+    release, tick, symbols = (host.get(name) for name in ("release", "tick_ns", "symbols"))
     # HZ is 100 to 1000 (kernel/Kconfig.hz).
     if not isinstance(tick, int) or not 1_000_000 <= tick <= 10_000_000:
         tick = _USUAL_TICK_NS
+    symbols = symbols if isinstance(symbols, list) else []
     lock = lock if isinstance(lock, dict) else {}
     mode, mitigate = lock.get("mode"), lock.get("mitigate", BY_VERSION)
     return of(
@@ -122,4 +128,5 @@ def of_facts(facts: Mapping[str, Any], slept: bool = False) -> Penalty:
         mode=mode if isinstance(mode, str) else "warn",
         mitigate=mitigate if mitigate is None or isinstance(mitigate, int) else BY_VERSION,
         slept=slept,
+        symbols=[each for each in symbols if isinstance(each, str)],
     )

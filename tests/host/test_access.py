@@ -54,7 +54,7 @@ def fitting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "effective_capabilities", lambda: ADMIN)
     monkeypatch.setattr(kernel, "lockdown", lambda: "integrity")
     monkeypatch.setattr(kernel, "tracefs", lambda: Path("/sys/kernel/tracing"))
-    monkeypatch.setattr(kernel, "symbols", lambda names: names & {"handle_guest_split_lock"})
+    monkeypatch.setattr(kernel, "generation_symbols", lambda: {"handle_guest_split_lock"})
 
 
 def test_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,13 @@ def test_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         (access, "effective_capabilities", 0, "the right to trace", "run it as root"),
         (kernel, "lockdown", "confidentiality", "locked down", "boot with lockdown=integrity or less"),
         (kernel, "tracefs", None, "tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing"),
-        (kernel, "symbols", set(), "kernel 6.12.1-x has no function handle_guest_split_lock", "Linux 5.7"),
+        (
+            kernel,
+            "generation_symbols",
+            set(),
+            "kernel 6.12.1-x has no function handle_guest_split_lock",
+            "Linux 5.7",
+        ),
     ],
     ids=["machine", "capabilities", "lockdown", "tracefs", "symbol"],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sldtrace import __version__
-from sldtrace.host import facts
+from sldtrace.host import facts, kernel
 from tests.host.fakeproc import proc
 
 
@@ -28,6 +28,7 @@ def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
         "mitigate": 0,
     }
     assert found["kernel"]["tick_ns"] > 0
+    assert set(found["kernel"]["symbols"]) <= kernel.GENERATION_SYMBOLS
     assert found["kvm"] == {"module": "kvm_intel"}
 
 
@@ -63,3 +64,9 @@ def test_the_clocks_of_this_machine() -> None:
     before = time.monotonic_ns()
     found = facts.clock()
     assert before <= found["monotonic_ns"] <= time.monotonic_ns()
+
+
+def test_what_may_change_meanwhile_is_called_what_it_was_called_in_the_beginning() -> None:
+    now = facts.moment()
+    opening = facts.read()
+    assert {name: opening[name] for name in now if name != "clock"} == {"split_lock": now["split_lock"]}

@@ -48,6 +48,16 @@ def test_a_clone_of_a_function_is_not_the_function(tmp_path: Path) -> None:
     assert kernel.symbols({"split_lock_warn"}, kallsyms(tmp_path, text)) == set()
 
 
+@pytest.mark.parametrize(("kind", "per_cpu"), [("A", True), ("a", True), ("d", False), ("D", False)])
+def test_the_work_item_tells_a_generation_where_it_is_one_for_each_cpu(
+    kind: str, per_cpu: bool, tmp_path: Path
+) -> None:
+    """As 6.1.176 (A) and 6.12.107 (d) of Debian have it."""
+    text = f"1fba0 {kind} sl_reenable\n2 d sl_reenable_unlock\n3 t __split_lock_reenable\n3 A sl_reenable_x\n"
+    found = kernel.generation_symbols(kallsyms(tmp_path, text))
+    assert found == {"__split_lock_reenable"} | ({"sl_reenable"} if per_cpu else set())
+
+
 def test_symbols_survive_bytes_that_are_no_text(tmp_path: Path) -> None:
     text = "0 t \udcff\udcfe\n0 T msleep_interruptible\n"
     assert kernel.symbols({"msleep_interruptible"}, kallsyms(tmp_path, text)) == {"msleep_interruptible"}

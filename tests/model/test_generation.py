@@ -2,6 +2,7 @@
 
 import pytest
 
+from sldtrace.host import kernel
 from sldtrace.model import generation
 from sldtrace.model.generation import PENALTY, PER_CPU, SWITCHABLE, TASK_FLAG, Generation
 
@@ -41,6 +42,10 @@ def test_who_was_seen_to_sleep_has_the_penalty() -> None:
     assert generation.of("6.12.1", slept=True) is SWITCHABLE
 
 
+def test_the_symbols_that_tell_them_apart_are_those_that_are_looked_for() -> None:
+    assert {name for each in generation.GENERATIONS for name in each.symbols} == kernel.GENERATION_SYMBOLS
+
+
 def test_generations_are_in_order() -> None:
     begins = [each.since for each in generation.GENERATIONS]
     assert begins == sorted(begins)
@@ -58,6 +63,6 @@ def test_generations_are_in_order() -> None:
 )
 def test_by_symbols(found: int, expected: generation.Generation | None) -> None:
     """Each generation has the symbols of those before it."""
-    symbols = [each.symbol for each in generation.GENERATIONS]
+    symbols = [each.symbols[0] for each in generation.GENERATIONS]
     assert generation.of_symbols(symbols[:found]) is expected
     assert generation.of_symbols(symbols[1:]) is None

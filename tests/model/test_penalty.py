@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sldtrace.model import penalty
+from sldtrace.host import kernel
+from sldtrace.model import generation, penalty
 from tests.model.test_jiffies import tick_of
 
 OLD, NEW = "6.11.11-amd64", "6.12.107+deb13-cloud-amd64"
@@ -91,6 +92,16 @@ def test_the_sysctl_switches_the_penalty_off_where_it_exists() -> None:
     assert penalty.of("6.1.0", 4_000_000, mitigate=0).punishes is False
     assert penalty.of("6.1.0", 4_000_000).mitigate is None
     assert penalty.of(NEW, 4_000_000).mitigate == 1
+
+
+def test_symbols_go_before_the_version() -> None:
+    """Debian's 6.1.176 has the work item for each CPU that came with 6.15."""
+    others = kernel.GENERATION_SYMBOLS - {"setup_split_lock_delayed_work"}
+    backport = {**SWITCHED["kernel"], "symbols": sorted(others)}
+    assert penalty.of_facts({**SWITCHED, "kernel": backport}).generation is generation.PER_CPU
+    for unknown in (None, [], [7], "x", ["split_lock_warn"]):
+        facts = {**SWITCHED, "kernel": {**SWITCHED["kernel"], "symbols": unknown}}
+        assert penalty.of_facts(facts).generation is generation.SWITCHABLE
 
 
 @pytest.mark.parametrize(
