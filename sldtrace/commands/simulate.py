@@ -76,6 +76,11 @@ _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
 )
 @click.option("--program", is_flag=True, help="User-space programs instead of vCPUs.")
 @click.option("--exits", is_flag=True, help="Write VM exits and returns to the VMM, too.")
+@click.option(
+    "--bus-lock-exits",
+    is_flag=True,
+    help="The VMM asked KVM for an exit on each bus lock; with --mode off or ratelimit:N.",
+)
 @click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Of the jitter.")
 @click.option(
     "-d", "--duration", type=Duration("1ms", "8760h"), default="10s", show_default=True, help="How long."
@@ -91,6 +96,7 @@ def simulate(output: Path, force: bool, **options: Any) -> None:
       sldtrace simulate -o livelock.sld
       sldtrace simulate -o queue.sld --vcpus 8 --cpus 8 --timer none --duration 1m
       sldtrace simulate -o old.sld --kernel 6.1 --timer 15ms --mitigate none
+      sldtrace simulate -o told.sld --mode off --bus-lock-exits --spacing 1ms
     """
     from sldtrace.model import simulation
 
@@ -122,6 +128,10 @@ def _order(output: Path, force: bool, options: dict[str, Any]) -> Any:
         raise UsageError(f"'{escape(options['mode'])}' is not a mode", "off, warn, fatal or ratelimit:5")
     if options["to_process"] and options["source"] == "rearmed":
         raise UsageError("a timer that is armed anew belongs to its thread", "take --source periodic with it")
+    if options["bus_lock_exits"] and (options["program"] or options["mode"] in ("warn", "fatal")):
+        raise UsageError(
+            "bus-lock exits are simulated of guests whose split locks do not trap", "take --mode off with it"
+        )
     given = options["mitigate"]
     penalty = penalties.of(
         options["release"],
@@ -137,5 +147,5 @@ def _order(output: Path, force: bool, options: dict[str, Any]) -> Any:
     scene = Scene(
         penalty, vcpus, [cpu - cpu % siblings for cpu in range(cpus)], seed=options["seed"], start_ns=START_NS
     )
-    cast = Cast(guest=not options["program"], exits=options["exits"])
+    cast = Cast(guest=not options["program"], exits=options["exits"], bus_locks=options["bus_lock_exits"])
     return Order(output, scene, cast, options["release"], options["duration"], options, force)

@@ -17,18 +17,24 @@ TGID = 1000
 
 EINTR = 4
 _KVM_EXIT_INTR = 10  # include/uapi/linux/kvm.h
-_VMX, _EXCEPTION_NMI, _EXTERNAL_INTERRUPT = 1, 0, 1  # Intel SDM volume 3, appendix C
+_VMX, _EXCEPTION_NMI, _EXTERNAL_INTERRUPT, _BUS_LOCK = 1, 0, 1, 74  # Intel SDM volume 3, appendix C
 _AC = 0x8000_0311  # interruption information of #AC: valid, hardware exception, vector 17
+_SECOND_NS = 1_000_000_000
+_LAST_BIN = 31  # of host_log2
 _HOST_NS = 1_000  # of an exit that nobody waits for
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who the simulated threads are: vCPUs or programs; their split lock's address; are VM exits recorded?"""
+    """Who the simulated threads are: vCPUs or programs; their split lock's address; are VM exits recorded?
+
+    bus_locks: their VMM asked for a VM exit on each bus lock (KVM_CAP_X86_BUS_LOCK_EXIT).
+    """
 
     guest: bool = True
     rip: int = 0x4018
     exits: bool = False
+    bus_locks: bool = False
 
 
 def tasks(count: int, cast: Cast, ns: int) -> Records:
@@ -55,6 +61,27 @@ def of(batch: Batch, scene: Scene, cast: Cast) -> Mapping[str, Records]:
         tick = scene.penalty.tick_ns
         found["exit"] = _ordered([_exits(*each, cast, tick) for each in per_thread], "exit")
         found["user_exit"] = _ordered([_returns(*each) for each in per_thread], "user_exit")
+    return found
+
+
+def bus_locks(scene: Scene, duration_ns: int) -> Records:
+    """The counters of exits by bus locks, read each second, of guests whose split locks do not trap.
+
+    Such an exit follows each split lock, and the VMM takes as long for it as for a signal (Costs.outside_ns).
+    """
+    starts = np.arange(0, duration_ns, _SECOND_NS)
+    found = _new("counts", len(starts) * len(scene.vcpus))
+    rows = found.reshape(len(starts), len(scene.vcpus))
+    rows["since_ns"] = scene.start_ns + starts[:, None]
+    rows["ns"] = scene.start_ns + np.minimum(starts + _SECOND_NS, duration_ns)[:, None]
+    for index, vcpu in enumerate(scene.vcpus):
+        spacing, outside = vcpu.costs.spacing_ns, vcpu.costs.outside_ns
+        mine = rows[:, index]
+        mine["count"] = (mine["ns"] - mine["since_ns"]) // (spacing + outside)
+        mine["guest_ns"], mine["host_ns"] = mine["count"] * spacing, mine["count"] * outside
+        mine["host_log2"][:, min(outside.bit_length() - 1, _LAST_BIN)] = mine["count"]
+        mine["tid"], mine["vcpu"] = TGID + 1 + index, index
+    found["tgid"], found["reason"], found["vector"], found["isa"] = TGID, _BUS_LOCK, -1, _VMX
     return found
 
 

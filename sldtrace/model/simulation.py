@@ -60,7 +60,7 @@ def facts(order: Order) -> dict[str, Any]:
         "split_lock": {
             "mode": penalty.mode,
             "detects_split_locks": True,
-            "detects_bus_locks": penalty.mode.startswith("ratelimit"),
+            "detects_bus_locks": penalty.mode.startswith("ratelimit") or order.cast.bus_locks,
             "mitigate": penalty.mitigate,
         },
         "kvm": {"module": "kvm_intel" if order.cast.guest else None},
@@ -88,6 +88,8 @@ def write(order: Order) -> Result:
             early += int(
                 ((found["trap"]["sleep_left_ms"] > 0) | (found["trap"]["semaphore_result"] < 0)).sum()
             )
+        if order.cast.bus_locks:
+            writer.append("counts", records.bus_locks(scene, order.duration_ns))
         writer.flush()
         closing = {
             "ended_by": "duration",

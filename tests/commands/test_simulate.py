@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sldtrace import cli, trace
+from sldtrace.analyzers import catalogue
 from sldtrace.commands.report import report
 from sldtrace.commands.simulate import simulate
 from sldtrace.errors import UsageError
@@ -34,6 +35,23 @@ def refused(folder: Path, *options: str) -> str:
 
 def reported(folder: Path, *options: str) -> Result:
     return CliRunner().invoke(report, [str(folder / "made.sld"), *options], catch_exceptions=False)
+
+
+def test_exits_by_bus_locks(tmp_path: Path) -> None:
+    """Each takes its spacing in the guest and its time in the VMM; the last second is not a whole one."""
+    options = ("--mode", "off", "--bus-lock-exits", "--spacing", "1ms", "--outside", "250us")
+    recorded = run(tmp_path, *options, "--vcpus", "2", "-d", "2500ms")
+    (finding, other) = catalogue.run(recorded)
+    assert (finding.kind, other.kind) == ("bus-lock", "bus-lock")
+    assert finding.numbers["exits"] == 800 + 800 + 400
+    assert finding.numbers["share"] == pytest.approx(0.2)
+    assert recorded.exit_counts["guest_ns"].to_list() == [2_000_000_000] * 2
+    assert "bus lock" in json.loads(reported(tmp_path, "--json").output)["findings"][0]["headline"]
+
+
+@pytest.mark.parametrize("options", [["--mode", "warn"], ["--mode", "fatal"], ["--mode", "off", "--program"]])
+def test_bus_lock_exits_of_those_whose_split_locks_do_not_trap(options: list[str], tmp_path: Path) -> None:
+    assert "--mode off" in refused(tmp_path, "--bus-lock-exits", *options)
 
 
 @pytest.mark.parametrize("options", [("--timer", "1ms"), ("--timer", "none"), ("--mode", "off")])
