@@ -32,13 +32,14 @@ ANALYZERS: tuple[ModuleType, ...] = (
     fatal,
     migration_defeat,
     semaphore_queue,
-    penalty_slowdown,
     lock_hold,
     detection_left_off,
     toggle_storm,
+    penalty_slowdown,
     bus_lock,
     guest_ac,
 )
+"""Of equally severe findings the first here comes first: that a thread is slowed comes behind why."""
 
 
 def run(trace: Trace) -> list[Finding]:

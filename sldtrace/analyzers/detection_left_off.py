@@ -29,7 +29,10 @@ _SHARED = (
     "trap at the same time only one gets detection back. So the numbers of traps in this recording are too "
     "low, and uneven between CPUs."
 )
-_STUCK = "Here that did not happen, or late: the worker did not run, or the CPU went offline."
+_STUCK = (
+    "Here that did not happen, or late: something kept the worker from running (a real-time task, which a "
+    "vCPU may be, a stalled workqueue), the CPU went offline, or somebody else wrote the MSR."
+)
 
 
 def limit_ns(penalty: Penalty) -> int:
@@ -47,6 +50,16 @@ def find(trace: Trace) -> list[Finding]:
     return [_finding(trace, penalty, table, long)] if len(long) else []
 
 
+def any_refused(table: pd.DataFrame, long: pd.DataFrame) -> bool:
+    """Did a window of `long` begin while the work of another core's was pending, so that it got none?
+
+    table: all windows, as of windows.off.
+    """
+    start, end, core = (table[name].to_numpy() for name in ("start_ns", "end_ns", "core"))
+    begun = zip(long["core"].to_numpy(), long["last_ns"].to_numpy(), strict=True)
+    return any(bool(((core != own) & (start <= ns) & (ns <= end)).any()) for own, ns in begun)
+
+
 def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataFrame) -> Finding:
     lasted = long["end_ns"] - long["last_ns"]
     opened = long[long["ended"] == windows.OPEN]
@@ -60,7 +73,7 @@ def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataF
         "total_ns": int(lasted.sum()),
         "usual_ns": WINDOW_JIFFIES * penalty.tick_ns,
     }
-    shared = penalty.shared_reenable and trace.number("split_lock", "mitigate") == 0
+    shared = penalty.shared_reenable and penalty.mitigate == 0 and any_refused(table, long)
     detection = trace.rows("detection")
     mine = np.isin(machine.of(detection["cpu"], trace.core), cores)
     lost_sight = len(opened) == len(long)
@@ -91,6 +104,11 @@ def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataF
         ]
         if shared
         else [
+            Remedy(
+                "Look for real-time tasks on these cores, and leave the kernel's workers some time there.",
+                "they may be late",
+                "ps -eLo cls,rtprio,psr,pid,tid,comm",
+            ),
             Remedy("Look for stalled workqueues in the kernel's log (workqueue or soft lockup).", "none"),
         ],
         evidence=detection[mine],

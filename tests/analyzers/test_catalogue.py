@@ -8,7 +8,7 @@ import pytest
 from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Severity
 from sldtrace.analyzers.needs import Needs
-from tests.analyzers.synthetic import LONGEST, lasting, trace
+from tests.analyzers.synthetic import LONGEST, MS, START_NS, lasting, served, trace, window
 
 
 def test_every_analyzer_is_in_the_catalogue() -> None:
@@ -31,6 +31,17 @@ def test_the_worst_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     backwards.NEEDS = Needs(("trap",))  # type: ignore[attr-defined]
     monkeypatch.setattr(catalogue, "ANALYZERS", (backwards,))
     assert catalogue.run(recorded) == found
+
+
+def test_that_a_thread_is_slowed_comes_behind_why(tmp_path: Path) -> None:
+    """Both are warnings; detection comes back a millisecond after each penalty."""
+    rows = [served(index * 20 * MS) for index in range(20)]
+    ends = [row["exit_ns"] - START_NS for row in rows]
+    recorded = trace(tmp_path, rows, detection=[write for end in ends for write in window(end, end + MS)])
+    assert [(each.kind, each.severity) for each in catalogue.run(recorded)] == [
+        ("toggle-storm", Severity.WARNING),
+        ("penalty-slowdown", Severity.WARNING),
+    ]
 
 
 def test_severities_are_in_order() -> None:

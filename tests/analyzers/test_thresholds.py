@@ -262,6 +262,18 @@ def test_a_trap_shows_that_detection_is_on(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("begin_ns", "shared"), [(MS, True), (2 * TICK, True), (2 * TICK + 1, False)])
+def test_who_trapped_while_anothers_work_was_pending_got_none(
+    tmp_path: Path, begin_ns: int, shared: bool
+) -> None:
+    """With one work item for all CPUs; a window that began later has another cause."""
+    writes = sorted([*window(0, 2 * TICK), *window(begin_ns, cpu=1)], key=lambda write: write["ns"])
+    opening = facts(split_lock={"mitigate": 0})
+    (finding,) = detection_left_off.find(trace(tmp_path, detection=writes, opening=opening))
+    assert ("one work item" in finding.cause) == shared
+    assert ("real-time" in finding.cause) == (not shared)
+
+
 @pytest.mark.parametrize(("off_ns", "found"), [(TICK - 1, 1), (TICK, 0), (2 * TICK, 0)])
 def test_detection_that_is_back_too_soon(tmp_path: Path, off_ns: int, found: int) -> None:
     writes = [write for index in range(10) for write in window(index * 50 * MS, index * 50 * MS + off_ns)]
