@@ -13,46 +13,7 @@ from typing import Any, TextIO
 import pytest
 
 from lab.kernel import KERNELS
-
-_SCENARIO = "tests/integration/scenario.py"
-_GUESTS = "tests/vmm/guests_in_lab.py"
-_COST = "tests/benchmarks/cost_in_lab.py"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """One boot: `script FOLDER part` runs in it and leaves FOLDER/protocol.json. `options` are the lab's.
-
-    program: a C source; what it compiles to is put at /tmp/, without the suffix.
-    """
-
-    kernel: str
-    script: str
-    part: str
-    cpus: int = 1
-    options: tuple[str, ...] = ()
-    program: str = ""
-
-
-# By the name of the fixture that gives what it brought back; where each kernel has one: (fixture, kernel).
-# What does not depend on the kernel is looked at on one only.
-_ONE = "6.12"
-_MACHINES: dict[tuple[str, ...], Machine] = {
-    ("limits",): Machine(_ONE, _SCENARIO, "limits"),
-    ("production",): Machine(_ONE, _SCENARIO, "production", 2),
-    ("cost",): Machine(_ONE, _COST, "sldtrace"),
-    ("by_hand",): Machine(_ONE, _SCENARIO, "by_hand", 2),
-    ("guests_stress",): Machine(_ONE, _GUESTS, "stress", 2, program="examples/vmm/loop.c"),
-}
-for _kernel in sorted(KERNELS):
-    _MACHINES |= {
-        ("scenario", _kernel): Machine(_kernel, _SCENARIO, "verdicts"),
-        ("guests_sweep", _kernel): Machine(_kernel, _GUESTS, "sweep"),
-        ("guests_off", _kernel): Machine(_kernel, _GUESTS, "off", options=("--split-lock-detect", "off")),
-        ("guests_fatal", _kernel): Machine(
-            _kernel, _GUESTS, "fatal", options=("--split-lock-detect", "fatal")
-        ),
-    }
+from tests.machines import MACHINES
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _RUNNING = pytest.StashKey["Machines"]()
@@ -83,10 +44,10 @@ class Machines:
 
     def begin(self, names: set[tuple[str, ...]]) -> None:
         """Builds what is missing, then runs the machines."""
-        kernels = sorted({_MACHINES[name].kernel for name in names})
+        kernels = sorted({MACHINES[name].kernel for name in names})
         built = self._pool.submit(self._build, kernels)
         # The longest first.
-        order = {name: (-one.cpus, one.script, name) for name, one in _MACHINES.items()}
+        order = {name: (-one.cpus, one.script, name) for name, one in MACHINES.items()}
         for name in sorted(names, key=lambda name: order[name]):
             self._runs[name] = self._pool.submit(self._run, name, built)
 
@@ -111,7 +72,7 @@ class Machines:
             raise RuntimeError("the lab cannot be built; see above")
 
     def _run(self, name: tuple[str, ...], built: "Future[None]") -> Scenario:
-        one, out = _MACHINES[name], self._folder / "-".join(name)
+        one, out = MACHINES[name], self._folder / "-".join(name)
         built.result()
         put: tuple[str, ...] = ()
         if one.program:
@@ -122,14 +83,7 @@ class Machines:
         what = f"Linux {one.kernel} for {' '.join(name)}"
         self._say(f"the emulated host boots {what}")
         begun = time.monotonic()
-        done = self._lab(
-            *("run", "--quiet", "--kernel", one.kernel, "--timeout", "1500", "--cpus", str(one.cpus)),
-            *one.options,
-            *put,
-            *("--fetch", "/tmp/out", "--out", str(out)),
-            *("--", "python3", one.script, "/tmp/out", one.part),
-            capture_output=True,
-        )
+        done = self._lab(*one.arguments(out, *put), capture_output=True)
         self._say(f"{what}: status {done.returncode} after {time.monotonic() - begun:.0f} s")
         assert done.returncode == 0, done.stdout + done.stderr
         folder = out / "out"
@@ -144,7 +98,7 @@ def _machine(item: pytest.Item) -> tuple[str, ...]:
     """The name of the machine that this test waits for; empty: none."""
     names = getattr(item, "fixturenames", ())
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    for name in _MACHINES:
+    for name in MACHINES:
         fixture, *kernel = name
         if fixture in names and kernel in ([], [params.get(fixture)]) and not _left_out(fixture):
             return name
@@ -190,6 +144,24 @@ each_kernel = pytest.fixture(scope="session", params=sorted(KERNELS))
 @each_kernel
 def scenario(request: pytest.FixtureRequest) -> Scenario:
     """The scenario of one kernel; a test that uses it runs once for each kernel."""
+    return _brought(request)
+
+
+@each_kernel
+def findings(request: pytest.FixtureRequest) -> Scenario:
+    """What provokes each finding, on two CPUs."""
+    return _brought(request)
+
+
+@each_kernel
+def findings_fatal(request: pytest.FixtureRequest) -> Scenario:
+    """The same where split_lock_detect=fatal."""
+    return _brought(request)
+
+
+@pytest.fixture(scope="session")
+def findings_off(request: pytest.FixtureRequest) -> Scenario:
+    """The same where split_lock_detect=off."""
     return _brought(request)
 
 

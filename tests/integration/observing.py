@@ -4,13 +4,16 @@ Runs in the emulated host. What the kernel counts here has nothing to do with sl
 triggers and trace buffers of tracefs.
 """
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+
+from sldtrace import cli
 
 TRACEFS = Path("/sys/kernel/tracing")
 MITIGATE = Path("/proc/sys/kernel/split_lock_mitigate")
@@ -36,11 +39,26 @@ def guest(timeout, duration, *options, program=sys.executable):
     return {**result, "pid": result["tgid"], "status": process.returncode}
 
 
+def guest_here(*options):
+    """The same in this process: to start another one takes the emulated machine longer than the run.
+
+    Its VM is another process all the same. Of a run without a result there are status and `said`.
+    """
+    out, said, status = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(said):
+        try:
+            cli.run(["guest", "run", "--json", *options])
+        except SystemExit as end:
+            status = end.code
+    result = json.loads(out.getvalue()) if out.getvalue() else {}
+    return {**result, "status": status, "said": said.getvalue().splitlines()}
+
+
 def start_guest(*options):
     """A guest in the background: (process to terminate, PID of the VMM, TID of its vCPU)."""
     command = [*SLDTRACE, "guest", "run", "--duration", "10m", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    pid, tid = map(int, re.search(r"in process (\d+), thread (\d+) ", process.stderr.readline()).groups())
+    pid, tid = map(int, re.search(r"in process (\d+), threads? (\d+)", process.stderr.readline()).groups())
     return process, pid, tid
 
 

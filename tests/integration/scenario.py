@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.integration.observing import attached
 
-PARTS = ("verdicts", "limits", "production", "by_hand")
+PARTS = ("verdicts", "limits", "production", "findings", "by_hand")
 
 
 def main():

@@ -1,10 +1,13 @@
-"""The recordings whose reports are kept in data/, made anew for each run.
+"""The recordings whose reports are kept in data/: of the emulated host, of the model, and made up.
+
+Those of the emulated host are kept in recordings/ (from_lab.py makes them), the others made anew each time.
 
 usage: python -m tests.reporters.cases (in the root of the repository): writes the reports again. Read the
 difference before it is committed: it is what users will see.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,6 +47,7 @@ from tests.analyzers.synthetic import (
 )
 
 DATA = Path(__file__).parent / "data"
+RECORDINGS = Path(__file__).parent / "recordings"
 WIDTH = 80
 
 
@@ -156,8 +160,13 @@ def detail(folder: Path) -> Trace:
     return trace(folder, rows, opening=opening, tasks=tasks, lost=lost, ended=ended, more=more)
 
 
+def kept_file(name: str, folder: Path) -> Trace:
+    """A recording of the emulated host."""
+    return traces.load(RECORDINGS / f"{name}.sld")
+
+
 def model(*options: str) -> Callable[[Path], Trace]:
-    """A recording of the model: the lab's are large, or it cannot do that."""
+    """A recording of the model."""
     return lambda folder: simulated(folder, *options)
 
 
@@ -199,6 +208,25 @@ def amd(folder: Path) -> Trace:
     return trace(folder, opening=opening, more={"detail": [step(0, "TRAPS", "TRAPS", "START")]})
 
 
+FROM_LAB: dict[tuple[str, ...], dict[str, str]] = {
+    ("findings", "6.12"): {
+        "lab-early-return-loop": "loop",
+        "lab-semaphore-early-return": "semaphore",
+        "lab-user-space-split-lock": "program",
+        "lab-migration-defeat": "moved",
+        "lab-semaphore-queue": "queue",
+        "lab-penalty-slowdown": "slowed",
+        "lab-lock-hold": "slots",
+        "lab-detection-left-off": "two at once",
+        "lab-real-time": "real time",
+        "lab-toggle-storm": "guarded",
+        "lab-guest-ac": "own",
+        "lab-nothing": "overloaded",
+    },
+    ("findings_fatal", "6.12"): {"lab-fatal": "fatal"},
+}
+"""What is kept of which machine of tests/machines.py: the name here, and that in integration/findings.py."""
+
 _FOUR = ("--vcpus", "4", "--cpus", "4")
 
 CASES: dict[str, Callable[[Path], Trace]] = {
@@ -218,7 +246,9 @@ CASES: dict[str, Callable[[Path], Trace]] = {
     "queue": model("--timer", "none", *_FOUR, "-d", "1s"),
     "slowed": model("--timer", "20ms", "-d", "1s"),
     "left-off": model("--mitigate", "0", *_FOUR, "-d", "1s"),
-}
+    # The lab's CPU has no bus lock detection.
+    "bus-lock": model("--mode", "off", "--bus-lock-exits", "--spacing", "1ms", "-d", "3s"),
+} | {name: partial(kept_file, name) for names in FROM_LAB.values() for name in names}
 
 
 def reports(recorded: Trace) -> dict[str, str]:

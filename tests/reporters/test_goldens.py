@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sldtrace.analyzers import catalogue
 from tests.reporters import cases
 
 
@@ -15,7 +16,21 @@ def test_report_is_the_one_that_is_kept(name: str, tmp_path: Path) -> None:
         assert text == kept, f"{name}.{ending} has changed; is it as it should be?"
 
 
+def test_every_kind_of_finding_is_in_a_kept_recording_of_the_lab_or_marked_as_simulated() -> None:
+    kinds = {"lab": set(), "simulated": set()}
+    for path in cases.DATA.glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.name.startswith("lab-") or content["simulated"]:
+            origin = "simulated" if content["simulated"] else "lab"
+            kinds[origin] |= {finding["kind"] for finding in content["findings"]}
+    every = {analyzer.KIND for analyzer in catalogue.ANALYZERS}
+    assert kinds["lab"] == every - {"bus-lock"}
+    assert "bus-lock" in kinds["simulated"]
+
+
 def test_nothing_else_is_kept() -> None:
+    recorded = {f"{name}.sld" for names in cases.FROM_LAB.values() for name in names}
+    assert {path.name for path in cases.RECORDINGS.iterdir()} == recorded
     expected = {f"{name}.{ending}" for name in cases.CASES for ending in ("txt", "json")}
     assert {path.name for path in cases.DATA.iterdir()} == expected
 
@@ -36,6 +51,20 @@ def test_nothing_else_is_kept() -> None:
         ("queue", "SIMULATED: ", ["queue"]),
         ("slowed", "SIMULATED: ", ["slowed"]),
         ("left-off", "SIMULATED: ", ["detection left off"]),
+        ("bus-lock", "SIMULATED: ", ["bus locks"]),
+        ("lab-early-return-loop", "LIVELOCK: ", ["livelock"]),
+        ("lab-user-space-split-lock", "LIVELOCK: ", ["livelock"]),
+        ("lab-semaphore-early-return", "HELD UP: ", ["held up", "queue"]),
+        ("lab-migration-defeat", "PUNISHED FOR NOTHING: ", ["punished for nothing"]),
+        ("lab-semaphore-queue", "QUEUE: ", ["queue"]),
+        ("lab-penalty-slowdown", "SLOWED: ", ["slowed"]),
+        ("lab-lock-hold", "LOCK HELD: ", ["lock held"]),
+        ("lab-detection-left-off", "DETECTION LEFT OFF: ", ["detection left off"]),
+        ("lab-real-time", "DETECTION LEFT OFF: ", ["detection left off"]),
+        ("lab-toggle-storm", "TOGGLE STORM: ", ["toggle storm"]),
+        ("lab-guest-ac", "GUEST'S OWN #AC: ", ["guest's own #AC"]),
+        ("lab-fatal", "KILLED: ", ["killed"]),
+        ("lab-nothing", "NOTHING FOUND: ", []),
         ("losses", "HELD UP: a thread of a process (PID 200, TID 201) ", ["held up"]),
     ],
 )

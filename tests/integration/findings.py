@@ -1,0 +1,158 @@
+"""Provokes every finding that can happen in this mode of the kernel, one after the other, in one recording.
+
+The recording is in several files, and each provocation is in one of its own (`record --rotate`): compiling
+the probes anew for each would take most of the time. What the host has to be like is said in PROVOCATIONS.
+"""
+
+import os
+import struct
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from sldtrace.host import kernel, splitlock
+from sldtrace.model import penalty
+from sldtrace.recording.rotation import segments
+from tests.integration.observing import MITIGATE, Recorder, guest_here, start_guest
+
+_MSR_TEST_CTRL = 0x33
+_DETECT = 1 << 29
+_FILE_S = 5  # longer than any provocation takes
+
+
+@dataclass(frozen=True)
+class Provocation:
+    """A run of a guest and what is done meanwhile.
+
+    options: of `guest run`; {late}: a timer that is later than any penalty's sleep; meanwhile: makes a
+    context manager, which gives what is to be in the protocol, too, or None.
+    """
+
+    name: str
+    options: str
+    duration: str = "500ms"
+    mitigate: int = 1
+    meanwhile: object = nullcontext
+
+
+def read_msr(cpu):
+    """MSR_TEST_CTRL of a CPU."""
+    with open(f"/dev/cpu/{cpu}/msr", "rb", buffering=0) as file:
+        return struct.unpack("<Q", os.pread(file.fileno(), 8, _MSR_TEST_CTRL))[0]
+
+
+def write_msr(cpu, value):
+    """Sets MSR_TEST_CTRL of a CPU."""
+    with open(f"/dev/cpu/{cpu}/msr", "wb", buffering=0) as file:
+        os.pwrite(file.fileno(), struct.pack("<Q", value), _MSR_TEST_CTRL)
+
+
+@contextmanager
+def queue():
+    """A VM on CPU 1 whose vCPUs are never interrupted, and so many that one mostly holds the semaphore."""
+    process, pid, _ = start_guest("--timeout", "none", "--vcpus", "3", "--cpus", "1")
+    try:
+        yield {"beside": pid}
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@contextmanager
+def guardian():
+    """Somebody who sees to it that detection is on, on CPU 0, every millisecond."""
+    ended = threading.Event()
+
+    def guard():
+        while not ended.wait(0.001):
+            write_msr(0, _DETECT)
+
+    thread = threading.Thread(target=guard)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def real_time():
+    """What is started now has real-time priority, so that nothing else gets its CPU."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
+PROVOCATIONS = {
+    "warn": (
+        Provocation("loop", "--timeout 1ms"),
+        Provocation("semaphore", "--timeout {late} --cpus 0", "1s", meanwhile=queue),
+        Provocation("program", "split-xchg --program --kick itimer --timeout 1ms"),
+        Provocation("slowed", "--timeout none --cpus 0"),
+        Provocation("moved", "--timeout none --cpus 0,1 --migrate 2ms"),
+        Provocation("queue", "--timeout none --cpus 0,1 --vms 4"),
+        Provocation("slots", "rare-split --every 10000000 --timeout none --memory-slots 5ms --cpus 0", "1s"),
+        Provocation("own", "own-ac --timeout 1ms", "100ms"),
+        Provocation("aligned", "aligned-bts --timeout 1ms", "200ms"),
+        Provocation("exits", "cpuid-loop --timeout 1ms", "200ms"),
+        Provocation("rare", "rare-split --every 20000000 --timeout 100ms --cpus 0", "2300ms"),
+        Provocation("overloaded", "rare-split --every 5000000 --timeout 25ms --cpus 0 --load 4", "2200ms"),
+        Provocation("unpunished", "--timeout 1ms --cpus 0", mitigate=0),
+        Provocation("guarded", "--timeout none --cpus 0", mitigate=0, meanwhile=guardian),
+        Provocation("real time", "--timeout none --cpus 1", "1500ms", mitigate=0, meanwhile=real_time),
+        Provocation("two at once", "--timeout none --vcpus 2 --cpus 0,1", mitigate=0),
+    ),
+    "fatal": (Provocation("own", "own-ac --timeout 1ms", "100ms"), Provocation("fatal", "--timeout 1ms")),
+    "off": (Provocation("off", "--timeout 1ms"),),
+}
+
+
+def run(folder):
+    """The protocol of this part."""
+    host = splitlock.read()
+    penalties = penalty.of(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
+    late = f"{penalties.longest_sleep_ns // 1_000_000 + 1}ms"
+    recorder = Recorder(folder / "findings.sld", "--exits", "counts", "--rotate", f"{_FILE_S}s")
+    runs = {}
+    with recorder:
+        for each in PROVOCATIONS[host.mode]:
+            # A file says what the sysctl was when it began.
+            MITIGATE.write_text(str(each.mitigate))
+            file = next_file(recorder.path) if runs else newest(recorder.path)
+            with each.meanwhile() as more:
+                found = guest_here(*each.options.format(late=late).split(), "--duration", each.duration)
+            found |= {"file": file.name, "ended in": newest(recorder.path).name, "msr": detection_on()}
+            runs[each.name] = found | {"mitigate": each.mitigate} | (more or {})
+        time.sleep(1.2)  # written
+    MITIGATE.write_text("1")
+    return recorder.protocol | {"runs": runs}
+
+
+def newest(path):
+    """The file that is being written."""
+    return list(segments(path).values())[-1]
+
+
+def next_file(path):
+    """Waits for it."""
+    before, deadline = newest(path), time.monotonic() + 60
+    while newest(path) == before:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing follows {before}")
+        time.sleep(0.05)
+    return newest(path)
+
+
+def detection_on():
+    """MSR_TEST_CTRL of each CPU; where detection was left off, it is switched on again."""
+    time.sleep(0.05)
+    found = {cpu: read_msr(cpu) for cpu in sorted(os.sched_getaffinity(0))}
+    for cpu, value in found.items():
+        if not value & _DETECT and splitlock.read().mode == "warn":
+            write_msr(cpu, value | _DETECT)
+    return found
