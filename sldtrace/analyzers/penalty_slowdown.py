@@ -35,8 +35,10 @@ def find(trace: Trace) -> list[Finding]:
         rows = traps[(traps["slept"] | traps["waited"]) & ~traps["fatal"]]
         if rows.empty:
             continue
-        span = int(rows["exit_ns"].max() - rows["enter_ns"].min())
-        lost = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
+        # Up to the last one: how long the thread is left alone behind it is not known, and few rare penalties
+        # would look like many.
+        span = int(rows["enter_ns"].max() - rows["enter_ns"].min())
+        lost = int(rows["sleep_ns"].iloc[:-1].sum() + rows["semaphore_ns"].iloc[:-1].sum())
         if is_slowed(len(rows), lost, span):
             found.append(_finding(trace, penalty, rows))
     # Equally punished: who was so first comes first.
@@ -45,7 +47,7 @@ def find(trace: Trace) -> list[Finding]:
 
 
 def is_slowed(penalties: int, lost_ns: int, span_ns: int) -> bool:
-    """Is a thread slowed that spends so much of its time, from first trap to last, in penalties?"""
+    """Is a thread slowed that spends so much of its time, from first trap to last, in penalties before it?"""
     return penalties >= LEAST and lost_ns >= SHARE * span_ns
 
 

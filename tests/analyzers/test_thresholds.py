@@ -175,6 +175,13 @@ def test_a_twentieth_of_its_time_slows_a_thread(
     assert penalty_slowdown.is_slowed(penalties, lost_ns, span_ns) == slowed
 
 
+@pytest.mark.parametrize(("every_ms", "found"), [(250, 1), (350, 0)])
+def test_three_penalties_have_two_times_in_between(tmp_path: Path, every_ms: int, found: int) -> None:
+    """13 ms each; all three of them are more than a twentieth of the time at 350 ms, too."""
+    rows = [served(n * every_ms * MS) for n in range(3)]
+    assert len(penalty_slowdown.find(trace(tmp_path, rows))) == found
+
+
 @pytest.mark.parametrize(("every_ms", "severity"), [(64, Severity.WARNING), (68, Severity.NOTICE)])
 def test_a_fifth_of_its_time_is_a_warning(tmp_path: Path, every_ms: int, severity: Severity) -> None:
     (finding,) = penalty_slowdown.find(trace(tmp_path, [served(n * every_ms * MS) for n in range(100)]))

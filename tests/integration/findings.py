@@ -51,7 +51,7 @@ def write_msr(cpu, value):
 @contextmanager
 def queue():
     """A VM on CPU 1 whose vCPUs are never interrupted, and so many that one mostly holds the semaphore."""
-    process, pid, _ = start_guest("--timeout", "none", "--vcpus", "3", "--cpus", "1")
+    process, pid, _ = start_guest("--timeout", "none", "--vcpus", "12", "--cpus", "1")
     try:
         yield {"beside": pid}
     finally:
