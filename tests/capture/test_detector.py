@@ -201,6 +201,47 @@ def test_it_tells_of_a_loop_once_and_once_more_when_it_is_a_livelock() -> None:
     assert watching.loops[0].early_returns == 3000
 
 
+def judged(watching: Detector, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When it judged, in seconds after the first trap, with a look every 200 ms."""
+    times: list[float] = []
+    judge = watching._judge
+
+    def noted(until: int) -> list[detector.Loop]:
+        times.append((until + detector.LAG_NS - START_NS) / SECOND)
+        return judge(until)
+
+    monkeypatch.setattr(watching, "_judge", noted)
+    for look, batch in itertools.groupby(rows, lambda row: (row["exit_ns"] - START_NS) // (SECOND // 5)):
+        watching.take("trap", array("trap", batch))
+        watching.advance(START_NS + (look + 1) * SECOND // 5)
+    return times
+
+
+def test_while_all_is_a_livelock_and_nothing_is_new_it_looks_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watching = Detector(KERNEL, CORES)
+    times = judged(watching, loop(20_000), monkeypatch)
+    pauses = [round(later - before) for before, later in itertools.pairwise(times)]
+    assert pauses == sorted(pauses)
+    assert list(dict.fromkeys(pauses)) == [1, 2, 4]
+
+
+def test_another_thread_that_begins_to_loop_brings_the_pauses_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = Detector(KERNEL, CORES)
+    rows = loop(20_000) + loop(8_000, 12 * SECOND, tid=VCPU + 1)
+    times = judged(watching, sorted(rows, key=lambda row: row["exit_ns"]), monkeypatch)
+    late = [later - before for before, later in itertools.pairwise(times) if before > 12]
+    assert min(late) < 1.5
+    assert {each.tid for each in watching.loops if each.livelock} == {VCPU, VCPU + 1}
+
+
+def test_where_nothing_loops_it_looks_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [served(index * 25 * MS) for index in range(400)]
+    times = judged(Detector(KERNEL, CORES), rows, monkeypatch)
+    assert {round(later - before) for before, later in itertools.pairwise(times)} == {1}
+
+
 def test_a_trap_that_outlasts_the_lag_still_belongs_to_its_thread() -> None:
     rows = loop(100)
     rows.append(interrupted(100 * MS, exit_ns=START_NS + 5 * SECOND))

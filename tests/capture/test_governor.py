@@ -56,6 +56,16 @@ def test_where_each_mode_begins_and_what_a_trap_changes(exits: str, start: int, 
     assert governor.trapped(BOOT * SECOND + 1) is None
 
 
+def test_what_is_written_is_compressed_as_long_as_there_is_time() -> None:
+    made = run()
+    compressed = []
+    for cpu in (0.1, 4.9, 5.1, 4.9, 2.6, 2.4, 4.9):
+        made.pass_by(1, cpu=cpu)
+        compressed.append(made.governor.compress)
+    assert compressed == [True, True, False, False, False, True, True]
+    assert made.governor.level == EXIT  # no record less for it
+
+
 def test_every_mode_is_known() -> None:
     assert set(EXITS) == {"hot", "all", "counts", "none"}
 
