@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -107,6 +108,14 @@ def _machine(item: pytest.Item) -> tuple[str, ...]:
 
 def _left_out(fixture: str) -> bool:
     return fixture == "by_hand" and "SLDTRACE_BY_HAND" not in os.environ
+
+
+def pytest_configure() -> None:
+    """Signals that whoever started the tests ignores (nohup, a `&` in a script) are not ignored by them."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
