@@ -67,18 +67,19 @@ def enter(cgroup):
 
 
 def kept_and_rotated(folder):
-    """A VM that libvirt has named, for eight seconds, and then another one.
+    """A VM without a name, and then for eight seconds one that libvirt has named.
 
     One recorder keeps the last second of the VM of that name; the other begins a file every two seconds.
     """
     NAMED.mkdir(parents=True)
     kept = Recorder(folder / "kept.sld", "--keep", "1s", "--vm", "web-1", *FREE)
     rotated = Recorder(folder / "rotated.sld", "--rotate", "2s", "--rotate-keep", "3", *FREE)
-    with Account() as account, rotated, kept:
-        enter(NAMED)
-        guests = {"named": guest("1ms", "8s")}
-        enter(CGROUP.parent)
-        guests["nameless"] = guest("1ms", "300ms")
+    with Account() as account:
+        with rotated, kept:
+            guests = {"nameless": guest("1ms", "300ms")}
+            enter(NAMED)
+            guests["named"] = guest("1ms", "8s")
+            enter(CGROUP.parent)
         counted = account.read(folder / "limited.trace")
     return {"guests": guests, "counted": counted, "kept": kept.protocol, "rotated": rotated.protocol}
 
