@@ -29,7 +29,9 @@ COLUMNS: Mapping[str, Column] = {
     "vm": Column("text", "name", "name of the VM, or its id; empty: not known"),
     "vm_uuid": Column("text", "name", "its UUID; empty: not known"),
     "vmm": Column("text", "name", "the program that runs it; empty: not known"),
-    "verdict": Column("text", "name", "that of the worst finding about it, or bystander"),
+    "verdict": Column(
+        "text", "name", "of the worst finding about it or of whose victims it is one; or bystander"
+    ),
 }
 """The columns of `summary`; vcpu and the names are those of its trace.Subject."""
 
@@ -49,13 +51,20 @@ def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataF
         table[name] = pd.Series([getattr(who, name) for who in subjects], dtype=str)
     if findings is not None:
         worst = {
-            (each.subject.tgid, each.subject.tid): each.verdict
+            who: each.verdict
             for each in sorted(findings, key=lambda each: each.severity)
-            if each.subject
+            for who in _concerned(each)
         }
         keys = table[["tgid", "tid"]].itertuples(index=False, name=None)
         table["verdict"] = pd.Series([worst.get(key, BYSTANDER) for key in keys], dtype=str)
     return table.sort_values("traps", ascending=False, kind="stable", ignore_index=True)
+
+
+# Of a finding without a subject, those that it counts among its victims.
+def _concerned(finding: Finding) -> list[tuple[int, int]]:
+    if finding.subject:
+        return [(finding.subject.tgid, finding.subject.tid)]
+    return [(each["tgid"], each["tid"]) for each in finding.numbers.get("victims", [])]
 
 
 def _sums(rows: Rows) -> dict[str, Any]:

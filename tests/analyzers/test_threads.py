@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sldtrace.analyzers import catalogue, threads
+from sldtrace.trace import load
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
@@ -138,3 +139,14 @@ def test_the_verdict_of_each_thread(tmp_path: Path) -> None:
     table = threads.summary(recorded, catalogue.run(recorded)).set_index("tid")
     assert table["verdict"].to_dict() == {VCPU: "livelock", 301: "bystander"}
     assert "verdict" not in threads.summary(recorded).columns
+
+
+def test_the_victims_of_a_queue_are_no_bystanders() -> None:
+    path = Path(__file__).parents[1] / "reporters/recordings/lab-semaphore-queue.sld"
+    recorded = load(path)
+    (queue,) = catalogue.run(recorded)
+    assert queue.subject is None
+    table = threads.summary(recorded, [queue]).set_index("tid")
+    victims = {each["tid"] for each in queue.numbers["victims"]}
+    assert len(victims) == 4
+    assert {tid for tid, verdict in table["verdict"].items() if verdict == "queue"} == victims
