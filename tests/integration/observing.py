@@ -195,7 +195,7 @@ class Recorder:
             "memory": int(status["VmRSS"].split()[0]),
             "capabilities": {name: int(status[name], 16) for name in sorted(status) if name[:3] == "Cap"},
             "no new privileges": int(status["NoNewPrivs"]),
-            "compiler": re.findall(r"\S*(?:bcc|LLVM|clang)\S*", maps),
+            "compiler": re.findall(r"/\S*(?:bcc|LLVM|clang)\S*", maps),
             "mode": oct(self.path.stat().st_mode & 0o7777),
         }
 
