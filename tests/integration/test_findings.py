@@ -115,8 +115,11 @@ def test_a_frozen_thread_livelocks(findings: Scenario, name: str) -> None:
 
 def test_signals_end_the_wait_for_the_semaphore(findings: Scenario) -> None:
     """With a timer that ends no sleep, beside a VM that mostly holds the semaphore."""
-    stuck, queue = found(findings, "semaphore")
+    stuck, queue, *rest = found(findings, "semaphore")
     assert (stuck.kind, queue.kind) == ("semaphore-early-return", "semaphore-queue")
+    # A thread of the other VM that waits too little to be in the queue is slowed by its penalties.
+    beside = run(findings, "semaphore")["beside"]
+    assert all((one.kind, one.subject and one.subject.tgid) == ("penalty-slowdown", beside) for one in rest)
     assert stuck.subject is not None
     ((tgid, tid),) = threads(findings, "semaphore")
     assert (stuck.subject.tgid, stuck.subject.tid) == (tgid, tid)
@@ -127,7 +130,7 @@ def test_signals_end_the_wait_for_the_semaphore(findings: Scenario) -> None:
     assert (ended["semaphore_result"] == -4).all()  # EINTR
     assert (ended["sleep_left_ms"] == 0).all()
     assert not ended["released"].any()
-    assert {row["tgid"] for row in queue.numbers["victims"]} == {run(findings, "semaphore")["beside"]}
+    assert {row["tgid"] for row in queue.numbers["victims"]} == {beside}
 
 
 def test_four_vms_queue_up_for_the_semaphore(findings: Scenario) -> None:
