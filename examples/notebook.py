@@ -78,8 +78,10 @@ try:
 except ImportError:
     print("(no picture without matplotlib)")
 else:
-    axes = traps.plot.scatter(x="time", y="held_ns", s=2, c=traps["early"].map({True: "C3", False: "C0"}))
-    axes.set(title=f"TID {tid}: red were cut short by a signal", ylabel="held (ns)", xlabel="")
+    figure, axes = plt.subplots()
+    seconds = (traps["enter_ns"] - traps["enter_ns"].min()) / 1e9
+    axes.scatter(seconds, traps["held_ns"] / 1e6, s=4, c=traps["early"].map({True: "C3", False: "C0"}))
+    axes.set(title=f"TID {tid}: red were cut short by a signal", xlabel="s", ylabel="ms in the penalty")
     plt.show()
 
 # %% [markdown]
