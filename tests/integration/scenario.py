@@ -32,7 +32,7 @@ def main():
 
 
 def at_rest(before):
-    """What is attached when it is as before, or five seconds later: the kernel frees maps from a work queue."""
+    """What is attached once it is as before, or in five seconds: the kernel frees maps from a work queue."""
     deadline = time.monotonic() + 5
     while (after := attached()) != before and time.monotonic() < deadline:
         time.sleep(0.1)
