@@ -32,7 +32,7 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	struct sld_thread *t;
 	struct sld_vcpu *v;
 
-	/* While the probes are attached one by one, the outer one may be missing still. */
+	/* While the probes are attached one by one, that of the run's end may be missing still. */
 	if (!told(SLD_CONTROL_OPEN) || !SLD_WANTED_RIP(rip) || !wanted(id))
 		return;
 	t = thread_of(tid);

@@ -23,7 +23,7 @@ class Losses:
     def update(self, tallies: Tallies, runs: Mapping[str, Runs]) -> npt.NDArray[Any]:
         """`lost` records for what was lost since the last call; an empty array when nothing was.
 
-        runs: see Program.runs; those of begins_run are enough. A guest's run whose entry probe was skipped
+        runs: see Program.runs; those of begins_run are enough. A run whose first probe was skipped
         is a lost trap that was not even seen; with any other function something is missing in a record.
         """
         before = self._previous if self._previous is not None else np.zeros_like(tallies)
@@ -67,6 +67,6 @@ class Losses:
 
 
 def begins_run(function: str) -> bool:
-    """Does a guest's run begin with this function of the probes? No skipped run of another is a lost trap."""
+    """Does a trap's run begin with this function of the probes? No skipped run of another is a lost trap."""
     ends = ("__split_lock_warn", "__handle_guest_split_lock")
     return function.startswith(("kfunc__", "kprobe__")) and function.endswith(ends)

@@ -151,7 +151,7 @@ class Recorder:
         try:
             self._drop_rights()
             give_way()
-            # A run that began while its outer probe was missing has left its first microseconds by then.
+            # Whoever came into a caller of split_lock_warn before its return was hooked is past it by then.
             time.sleep(2 * kernel.tick_ns() / 1e9)
             start = time.monotonic_ns()
             detail.start()
