@@ -168,7 +168,7 @@ enum sld_stall_kind {
 	SLD_STALL_MUTEX = 2,		/* a contended mutex, vcpu->mutex if the caller is kvm_vcpu_ioctl */
 };
 
-/* A thread of a VMM with a vCPU that traps waited inside KVM for a lock that a punished vCPU may hold. */
+/* A thread of a VMM with a vCPU that traps waited inside KVM for a lock. A punished vCPU may have held it. */
 struct sld_stall {
 	__u64 ns;			/* ns: when the wait began */
 	__u64 end_ns;			/* ns: when it was over */
@@ -178,7 +178,7 @@ struct sld_stall {
 	__u32 lock;			/* hash: of the lock's address: equal for the same lock */
 	__u32 caller;			/* offset: of the return address in the module kvm; the fact kvm.functions names it */
 	__s32 result;			/* errno: 0, or -EINTR when a signal ended the wait */
-	__u32 punished_tid;		/* id: thread of the process that was in its penalty when the wait began; 0: none was */
+	__u32 punished_tid;		/* id: thread of the process that was in its penalty when the wait began, or ended; 0: none was */
 	__u32 cpu;			/* index: CPU at the end */
 };
 

@@ -3,31 +3,53 @@
 
 BPF_RINGBUF_OUTPUT(migrations, SLD_MIGRATE_PAGES);
 
-TRACEPOINT_PROBE(sched, sched_migrate_task)
+static __always_inline void moved(struct sld_thread *t, u32 from_cpu, u32 to_cpu)
 {
-	u64 current = bpf_get_current_pid_tgid(), now;
-	u32 tid = args->pid;
-	struct sld_thread *t = thread_of(tid);
+	u64 current = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns();
 	struct sld_migrate *record;
 
-	if (!t)
-		return 0;
-	now = bpf_ktime_get_ns();
 	if (!told(SLD_CONTROL_OPEN) || !hot(t, now))
-		return 0;
+		return;
 	tally(SLD_KIND_MIGRATE, SLD_LOST_NOTHING);
 	record = migrations.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		tally(SLD_KIND_MIGRATE, SLD_LOST_RING_FULL);
-		return 0;
+		return;
 	}
 	record->ns = now;
 	record->tgid = t->trap.tgid;
-	record->tid = tid;
-	record->from_cpu = args->orig_cpu;
-	record->to_cpu = args->dest_cpu;
+	record->tid = t->tid;
+	record->from_cpu = from_cpu;
+	record->to_cpu = to_cpu;
 	record->by_tgid = current >> 32;
 	record->by_tid = current;
 	migrations.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+#if defined(SLD_TASK_PID) && defined(SLD_TASK_CPU)
+
+/* TP_PROTO(struct task_struct *p, int dest_cpu), include/trace/events/sched.h since 0a16b6075843 (2.6.28). */
+RAW_TRACEPOINT_PROBE(sched_migrate_task)
+{
+	struct sld_thread *t = thread_of(id_of(ctx->args[0]));
+	u32 cpu = 0;
+
+	if (!t)
+		return 0;
+	bpf_probe_read_kernel(&cpu, sizeof(cpu), (void *)(ctx->args[0] + SLD_TASK_CPU));
+	moved(t, cpu, ctx->args[1]);
 	return 0;
 }
+
+#else
+
+TRACEPOINT_PROBE(sched, sched_migrate_task)
+{
+	struct sld_thread *t = thread_of(args->pid);
+
+	if (t)
+		moved(t, args->orig_cpu, args->dest_cpu);
+	return 0;
+}
+
+#endif

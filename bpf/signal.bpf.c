@@ -13,57 +13,98 @@
 
 BPF_RINGBUF_OUTPUT(signals, SLD_SIGNAL_PAGES);
 
-TRACEPOINT_PROBE(signal, signal_generate)
+static __always_inline bool leaves_one_pending(u32 result)
+{
+	return result == SLD_SIGNAL_DELIVERED || result == SLD_SIGNAL_LOSE_INFO;
+}
+
+/* id: whose signal it is, TGID << 32 | TID; of a process, of one of its threads. */
+static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, s32 number, s32 code, u32 result)
 {
 	u64 current = bpf_get_current_pid_tgid(), sender = 0, now;
-	u32 pid = args->pid, tgid;
-	s32 code = args->code;
+	u32 tid = id, tgid = id >> 32;
 	struct sld_signal *record;
 	struct last_signal *last;
-	struct sld_thread *t;
-	struct sld_group *group;
+	struct sld_group *process;
 
-	if (args->result != SLD_SIGNAL_DELIVERED && args->result != SLD_SIGNAL_LOSE_INFO)
-		return 0;
-	t = thread_of(pid);
-	/* To a process: the tracepoint names its first thread, whose TID is the TGID, or for a timer the running one
-	 * if that is of the process. */
-	tgid = t ? t->trap.tgid : pid == (u32)current ? current >> 32 : pid;
-	if (args->group) {
-		group = groups.lookup(&tgid);
-		if (!group)
-			return 0;
-		last = &group->signal;
+	if (group) {
+		process = groups.lookup(&tgid);
+		if (!process)
+			return;
+		last = &process->signal;
 	} else {
 		if (!t)
-			return 0;
+			return;
 		last = &t->signal;
 	}
 	now = bpf_ktime_get_ns();
 	if (code == SLD_SI_USER || code == SLD_SI_QUEUE || code == SLD_SI_TKILL)
 		sender = current;
-	last->number = args->sig;
+	last->number = number;
 	last->code = code;
 	last->sender = sender;
 	last->ns = now;
 
 	if (!told(SLD_CONTROL_OPEN) || (t && !hot(t, now)))
-		return 0;
+		return;
 	tally(SLD_KIND_SIGNAL, SLD_LOST_NOTHING);
 	record = signals.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		tally(SLD_KIND_SIGNAL, SLD_LOST_RING_FULL);
-		return 0;
+		return;
 	}
 	record->ns = now;
 	record->tgid = tgid;
-	record->tid = args->group ? 0 : pid;
-	record->signal = args->sig;
+	record->tid = group ? 0 : tid;
+	record->signal = number;
 	record->code = code;
 	record->sender_tgid = sender >> 32;
 	record->sender_tid = sender;
 	record->cpu = bpf_get_smp_processor_id();
-	record->result = args->result;
+	record->result = result;
 	signals.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+#ifdef SLD_TASK_PID
+
+#define SLD_SI_KERNEL 0x80
+#define SLD_SIGINFO_CODE 8	/* offset of si_code on x86-64 (include/uapi/asm-generic/siginfo.h) */
+/* In place of a siginfo (include/linux/sched/signal.h); what is generated is TP_STORE_SIGINFO's. */
+#define SLD_SEND_SIG_NOINFO 0
+#define SLD_SEND_SIG_PRIV 1
+
+/* TP_PROTO(int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result),
+ * include/trace/events/signal.h since 6c303d3ab39f (3.4). */
+RAW_TRACEPOINT_PROBE(signal_generate)
+{
+	u64 info = ctx->args[1], id;
+	s32 code = info == SLD_SEND_SIG_NOINFO ? SLD_SI_USER : SLD_SI_KERNEL;
+
+	if (!leaves_one_pending(ctx->args[4]))
+		return 0;
+	if (info > SLD_SEND_SIG_PRIV)
+		bpf_probe_read_kernel(&code, sizeof(code), (void *)(info + SLD_SIGINFO_CODE));
+	id = id_of(ctx->args[2]);
+	signalled(thread_of(id), id, (u32)ctx->args[3], ctx->args[0], code, ctx->args[4]);
 	return 0;
 }
+
+#else
+
+TRACEPOINT_PROBE(signal, signal_generate)
+{
+	u64 current = bpf_get_current_pid_tgid(), tgid;
+	u32 pid = args->pid;
+	struct sld_thread *t;
+
+	if (!leaves_one_pending(args->result))
+		return 0;
+	t = thread_of(pid);
+	/* To a process: the tracepoint names its first thread, whose TID is the TGID, or for a timer the running one
+	 * if that is of the process. */
+	tgid = t ? t->trap.tgid : pid == (u32)current ? current >> 32 : pid;
+	signalled(t, tgid << 32 | pid, args->group, args->sig, args->code, args->result);
+	return 0;
+}
+
+#endif

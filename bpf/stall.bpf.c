@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Records who waits inside KVM while a vCPU of the same VM is being punished. Attached on the first trap.
+/* Records who waits inside KVM in a VM of which a vCPU traps, and who was being punished then. Attached on the
+ * first trap. The waits while nobody is punished show what is usual.
  *
  * A vCPU sleeps its penalty inside KVM_RUN: it holds vcpu->mutex, and is a reader of kvm->srcu. The probes
  * know that a wait is KVM's by the stack: SLD_KVM_BEGIN and SLD_KVM_END are the bounds of the module's text.
@@ -64,8 +65,6 @@ static __always_inline int stall_end(u64 lock, u32 what, s32 result)
 		return 0;
 	if (!wait->punished)
 		wait->punished = punished_of(tgid);
-	if (!wait->punished)
-		goto out;
 	tally(SLD_KIND_STALL, SLD_LOST_NOTHING);
 	record = stalls.ringbuf_reserve(sizeof(*record));
 	if (!record) {

@@ -159,6 +159,18 @@ static __always_inline struct sld_thread *thread_of(u32 tid)
 	return 0;
 }
 
+#ifdef SLD_TASK_PID
+/* TGID << 32 | TID of a task_struct, whose layout the kernel's BTF tells (sldtrace/capture/sources.py). */
+static __always_inline u64 id_of(u64 task)
+{
+	u32 tid = 0, tgid = 0;
+
+	bpf_probe_read_kernel(&tid, sizeof(tid), (void *)(task + SLD_TASK_PID));
+	bpf_probe_read_kernel(&tgid, sizeof(tgid), (void *)(task + SLD_TASK_TGID));
+	return (u64)tgid << 32 | tid;
+}
+#endif
+
 static __always_inline void punish(u32 tgid, u32 tid)
 {
 	u32 slot = tgid & (SLD_THREADS - 1);

@@ -162,7 +162,7 @@ class Trace:
 
     @cached_property
     def stalls(self) -> pd.DataFrame:
-        """One row a wait for a punished vCPU; columns: frames.described("stall")."""
+        """One row a wait inside KVM; columns: frames.described("stall")."""
         return self.rows("stall").frame()
 
     @cached_property

@@ -180,7 +180,7 @@ def limits(request: pytest.FixtureRequest) -> Scenario:
     return _brought(request)
 
 
-@pytest.fixture(scope="session")
+@each_kernel
 def production(request: pytest.FixtureRequest) -> Scenario:
     """One long recording on two CPUs."""
     return _brought(request)

@@ -41,7 +41,6 @@ class Machine:
 _ONE = "6.12"
 MACHINES: dict[tuple[str, ...], Machine] = {
     ("limits",): Machine(_ONE, _SCENARIO, "limits"),
-    ("production",): Machine(_ONE, _SCENARIO, "production", 2),
     ("cost",): Machine(_ONE, _COST, "sldtrace"),
     ("by_hand",): Machine(_ONE, _SCENARIO, "by_hand", 2),
     ("guests_stress",): Machine(_ONE, _GUESTS, "stress", 2, program="examples/vmm/loop.c"),
@@ -50,6 +49,7 @@ MACHINES: dict[tuple[str, ...], Machine] = {
 for _kernel in sorted(KERNELS):
     MACHINES |= {
         ("scenario", _kernel): Machine(_kernel, _SCENARIO, "verdicts"),
+        ("production", _kernel): Machine(_kernel, _SCENARIO, "production", 2),
         ("findings", _kernel): Machine(_kernel, _SCENARIO, "findings", 2),
         ("findings_fatal", _kernel): Machine(_kernel, _SCENARIO, "findings", mode="fatal"),
         ("guests_sweep", _kernel): Machine(_kernel, _GUESTS, "sweep"),

@@ -31,12 +31,14 @@ def find(trace: Trace) -> list[Finding]:
     """One finding for each punished vCPU and lock, the longest wait in all first."""
     penalty = recorded_penalty.of(trace)
     rows = trace.rows("stall")
-    rows = rows[rows["waited_ns"] >= penalty.tick_ns]
-    found = [_finding(trace, penalty, part) for _, part in rows.split("tgid", "punished_tid", "what")]
+    usual = rows[rows["punished_tid"] == 0]
+    rows = rows[(rows["punished_tid"] != 0) & (rows["waited_ns"] >= penalty.tick_ns)]
+    found = [_finding(trace, penalty, part, usual) for _, part in rows.split("tgid", "punished_tid", "what")]
     return sorted(found, key=lambda finding: finding.numbers["waited_ns"], reverse=True)
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
+# usual: the waits while nobody was punished, of all processes.
+def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding:
     tgid, punished = int(rows["tgid"].iloc[0]), int(rows["punished_tid"].iloc[0])
     traps = trace.rows("trap").tid(punished)
     known = traps["vcpu"].dropna()
@@ -44,6 +46,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     waited, longest = int(rows["waited_ns"].sum()), int(rows["waited_ns"].max())
     meanwhile = int(_punished_ns(rows, traps).sum())
     callers = _callers(trace, rows)
+    usual = usual[(usual["tgid"] == tgid) & (usual["what"] == rows["what"].iloc[0])]
     numbers: dict[str, Any] = {
         "waits": len(rows),
         "threads": int(rows["tid"].nunique()),
@@ -83,6 +86,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
                 ", ".join(f"{name} ({count:,})" for name, count in callers.items()),
                 {"callers": callers},
             ),
+            *_usual(usual),
         ],
         numbers=numbers,
         remedies=[
@@ -93,6 +97,19 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
         evidence=rows,
         evidence_kind="stall",
     )
+
+
+def _usual(rows: Rows) -> list[Fact]:
+    if rows.empty:
+        return []
+    longest = int(rows["waited_ns"].max())
+    return [
+        Fact(
+            "otherwise",
+            f"{plural(len(rows), 'wait')} while nobody was punished, at most {length(longest)}",
+            {"usual_waits": len(rows), "usual_longest_ns": longest},
+        )
+    ]
 
 
 # How much of each wait the thread spent in traps.

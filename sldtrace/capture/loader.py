@@ -105,7 +105,7 @@ def _compile(source: Text) -> Loaded:
         def _trace_autoload(self) -> None:
             pass
 
-    # No kernel structure is read, so our stand-in for the headers does, and the host needs none.
+    # No declaration of the kernel's is needed, so our stand-in for the headers does, and the host needs none.
     os.environ["BCC_KERNEL_SOURCE"] = str(resources.bpf() / "stub")
     messages: list[str] = []
     try:

@@ -10,7 +10,7 @@ from sldtrace.capture.filters import Filters
 from sldtrace.capture.program import Program
 from sldtrace.capture.sources import Sizes
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kernel, splitlock, tracepoints
+from sldtrace.host import btf, kernel, splitlock, tracepoints
 
 FENTRY = "fentry"
 KPROBE = "kprobe"
@@ -38,6 +38,7 @@ _LATE = (
 )
 _BREATH_S = 0.002
 # A raw tracepoint costs a third, and is not skipped inside another program; but it has no fields.
+# Two more are raw where BTF tells the layout of a task (see sources.layout): then they have such a program.
 _RAW = frozenset(
     {
         "kvm:kvm_entry",
@@ -126,7 +127,7 @@ def _without_fentry(force: str | None) -> dict[str, str]:
         return {}
     if force == KPROBE:
         return dict.fromkeys(_FUNCTIONS, "asked for")
-    described = kernel.in_btf(_FUNCTIONS)
+    described = btf.names(_FUNCTIONS)
     return {name: "fentry: not in the kernel's BTF" for name in _FUNCTIONS if name not in described}
 
 
@@ -219,9 +220,9 @@ class Probes:
 
     def _tracepoint(self, name: str, links: list[int]) -> Probe:
         category, _, event = name.partition(":")
-        if name in _RAW:
-            functions = (f"raw_tracepoint__{event}",)
-            reason = self._try(name, links, functions, lambda one, _: syscalls.attach_traced(one, event))
+        raw = f"raw_tracepoint__{event}"
+        if name in _RAW or raw in self.program.functions or raw in self.program.refused:
+            reason = self._try(name, links, (raw,), lambda one, _: syscalls.attach_traced(one, event))
             return Probe(name, RAW_TRACEPOINT) if reason is None else Probe(name, "", reason)
         number = self._identifiers[name]
         if number is None:

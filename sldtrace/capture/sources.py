@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sldtrace import resources
 from sldtrace.capture.filters import Filters
-from sldtrace.host import kernel, tracepoints
+from sldtrace.host import btf, kernel, tracepoints
 from sldtrace.recording import schema
 
 
@@ -91,6 +91,7 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
     made.flags += [f"-DSLD_CPUS={kernel.possible_cpus()}", *filters.flags()]
     made.flags += [f"-DSLD_KPROBE_{function}" for function in kprobes]
     made.flags += {ALL: ["-DSLD_ALL_VCPUS", "-DSLD_ALL_EXITS"], COUNTS: ["-DSLD_ALL_VCPUS"]}.get(exits, [])
+    made.flags += [f"-DSLD_TASK_{name.upper()}={offset}" for name, offset in layout().items()]
     files = ["events.h"]
     for source in SOURCES:
         reason = _missing(source, made)
@@ -104,6 +105,22 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
         size = record.dtype.itemsize
         made.text += f'_Static_assert(sizeof(struct sld_{record.name}) == {size}, "{record.name}");\n'
     return made
+
+
+def layout() -> dict[str, int]:
+    """Where in a task_struct are `pid`, `tgid` and `cpu`, in bytes, as the kernel's BTF tells.
+
+    Empty if one of the first two is not to be found; without `cpu` where it is in neither of its places:
+    task_struct before bcf9033e5449 (5.16), then the thread_info at its beginning (CONFIG_THREAD_INFO_IN_TASK,
+    which x86 always has).
+    """
+    found = btf.offsets("task_struct", ("pid", "tgid", "cpu", "thread_info"))
+    if not {"pid", "tgid"} <= found.keys():
+        return {}
+    inside = btf.offsets("thread_info", ("cpu",)) if "thread_info" in found else {}
+    if "cpu" not in found and "cpu" in inside:
+        found["cpu"] = found["thread_info"] + inside["cpu"]
+    return {name: found[name] for name in ("pid", "tgid", "cpu") if name in found}
 
 
 # Why a file must be left out, or None; adds the flags that say what the kernel has, and KVM's functions.

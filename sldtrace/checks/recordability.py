@@ -10,7 +10,7 @@ from pathlib import Path
 from sldtrace.capture import bcc
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
-from sldtrace.host import access, bpf, kernel
+from sldtrace.host import access, bpf, btf, kernel
 from sldtrace.host.access import Lack
 from sldtrace.host.distribution import Distribution
 
@@ -100,14 +100,14 @@ def bpf_programs(privileged: bool, places: Places) -> Check:
 
 def probes(privileged: bool, places: Places) -> Check:
     """fentry or kprobe, function by function."""
-    described = kernel.in_btf(_FUNCTIONS)
+    described = btf.names(_FUNCTIONS)
     present = kernel.symbols(set(_FUNCTIONS), places.proc / "kallsyms")
     kprobes = _kprobes(places)
     fentry = sorted(described & present)
     by_kprobe = sorted(present - described)
     missing = [name for name in _FUNCTIONS if name not in present]
     data = {
-        "btf": kernel.has_btf(),
+        "btf": btf.exists(),
         "fentry": fentry,
         "kprobe": by_kprobe,
         "missing": missing,
@@ -126,7 +126,7 @@ def probes(privileged: bool, places: Places) -> Check:
     if _read(places.proc / "sys/kernel/ftrace_enabled") == "0" and fentry:
         text += "; but function tracing is switched off, so fentry may be refused"
         return Check("probes", State.LIMIT, text, (Fix("sysctl kernel.ftrace_enabled=1"),), data)
-    lack = access.btf()
+    lack = access.type_information()
     if lack is not None:
         return Check("probes", State.LIMIT, f"{text}: {lack.message}", (Fix(lack.hint),), data)
     if missing:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kernel
+from sldtrace.host import btf, kernel
 
 # include/uapi/linux/capability.h
 CAP_SYS_PTRACE = 19
@@ -120,9 +120,9 @@ def kvm() -> Lack | None:
     return Lack("KVM is not loaded: no VM exits and no vCPU ids will be recorded", "modprobe kvm_intel")
 
 
-def btf() -> Lack | None:
+def type_information() -> Lack | None:
     """BTF: without it there is no fentry."""
-    if kernel.has_btf():
+    if btf.exists():
         return None
     return Lack(
         "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes, which cost more",
@@ -141,4 +141,4 @@ def perf_events(paranoid: Path = PARANOID) -> Lack | None:
     )
 
 
-LIMITS = (kvm, btf, perf_events)
+LIMITS = (kvm, type_information, perf_events)

@@ -3,7 +3,6 @@
 import os
 import re
 import time
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +23,6 @@ GENERATION_SYMBOLS = frozenset(
 """What tells the generations of the handler apart (see model.generation): functions that no compiler drops,
 because their address is taken, and PER_CPU_WORK where it is per CPU. Backports bring them with them."""
 
-BTF = Path("/sys/kernel/btf/vmlinux")
 _CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; not named by the time module
 
 
@@ -77,20 +75,6 @@ def generation_symbols(kallsyms: Path = Path("/proc/kallsyms")) -> frozenset[str
     name = PER_CPU_WORK.encode()
     per_cpu = re.search(rb" [aA] " + name + rb"\s", kallsyms.read_bytes())
     return frozenset(symbols(set(GENERATION_SYMBOLS), kallsyms)) | ({PER_CPU_WORK} if per_cpu else set())
-
-
-def has_btf(btf: Path = BTF) -> bool:
-    """Is the kernel's own BTF there? Without it fentry cannot attach; kprobes can."""
-    return btf.exists()
-
-
-def in_btf(names: Iterable[str], btf: Path = BTF) -> set[str]:
-    """Those of the names that are in the kernel's BTF; it may lack static functions."""
-    try:
-        strings = btf.read_bytes()
-    except OSError:
-        return set()
-    return {name for name in names if f"\0{name}\0".encode() in strings}
 
 
 def tracefs() -> Path | None:

@@ -25,6 +25,7 @@ def render(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
 
 def _stalls(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
     stalls = trace.rows("stall")
+    stalls = stalls[stalls["punished_tid"] != 0]
     if stalls.empty:
         return
     total = wording.length(int(stalls["waited_ns"].sum()))

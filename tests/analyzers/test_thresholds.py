@@ -244,6 +244,20 @@ def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
     assert found[0].numbers["callers"] == {"kvm_swap_active_memslots": 2}
 
 
+def test_waits_while_nobody_was_punished_are_what_is_usual(tmp_path: Path) -> None:
+    """Of the same VM, for the same kind of lock; they make no finding by themselves."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    usual = [waited(ms * MS, ms * MS, punished_tid=0) for ms in (3, 40)]
+    others = [waited(0, 50 * MS, punished_tid=0, tgid=7), waited(0, 60 * MS, "MUTEX", punished_tid=0)]
+    assert lock_hold.find(trace(tmp_path / "a", [served(0)], more={"stall": [*usual, *others]})) == []
+    stalls = [*usual, *others, waited(0, 10 * MS)]
+    (finding,) = lock_hold.find(trace(tmp_path / "b", [served(0)], more={"stall": stalls}))
+    assert finding.numbers["waits"] == 1
+    (otherwise,) = [fact for fact in finding.facts if fact.label == "otherwise"]
+    assert otherwise.text == "2 waits while nobody was punished, at most 40 ms"
+
+
 # Detection
 
 LATE = 50 * TICK

@@ -42,9 +42,12 @@ LATE = (
     *("lock:contention_end", "lock:contention_begin"),
 )
 """Probes that wait for the first trap, in the order in which they are attached."""
+DESCRIBED = {"signal:signal_generate", "sched:sched_migrate_task"}
+"""Raw where BTF tells the layout of a task."""
 RAW = {
     *("kvm:kvm_entry", "kvm:kvm_userspace_exit", "msr:write_msr"),
     *("lock:contention_end", "lock:contention_begin"),
+    *DESCRIBED,
 }
 CPUS = 2
 
@@ -52,10 +55,10 @@ Log = list[tuple[str, str]]
 Batch = np.ndarray | Callable[[], np.ndarray | None]
 
 
-def programs(name: str, kprobe: bool = False, prefix: str = "vmlinux__") -> list[str]:
+def programs(name: str, kprobe: bool = False, prefix: str = "vmlinux__", described: bool = True) -> list[str]:
     """The BPF functions of a probe, as bcc's macros name them, in the order in which they are attached."""
     category, colon, event = name.partition(":")
-    if name in RAW:
+    if name in RAW and (described or name not in DESCRIBED):
         return [f"raw_tracepoint__{event}"]
     if colon:
         return [f"tracepoint__{category}__{event}"]
@@ -70,7 +73,7 @@ class Host:
     log: what was done, as (verb, target); refusals: the errno with which attaching a function fails; refused:
     functions that the kernel does not load, and why; lacks: probes whose source was left out, or tracepoints
     that there are none of; runs: of each function; batches: see `feed`; leftovers: links that are open;
-    mode: of split-lock detection.
+    mode: of split-lock detection; described: is there BTF.
     """
 
     def __init__(self) -> None:
@@ -88,6 +91,7 @@ class Host:
         self.freed: list[int] = []
         self.stats_allowed = True
         self.mode = "warn"
+        self.described = True
         self.control: np.ndarray
         self.vcpus: np.ndarray
         self._tallies: np.ndarray | None = None
@@ -153,7 +157,7 @@ class Host:
             function
             for name in (*EARLY, *FUNCTIONS, *LATE)
             if name not in self.lacks
-            for function in programs(name, name in kprobes, self.prefix)
+            for function in programs(name, name in kprobes, self.prefix, self.described)
         ]
         # Loaded, and attached where split_lock_warn does not begin all runs.
         guest = FUNCTIONS[-1]
@@ -222,7 +226,7 @@ class Host:
     def attach_tracepoint(self, descriptor: int, identifier: int) -> int:
         """Takes the place of the system call."""
         name = (*EARLY, *LATE)[identifier]
-        assert [self._names[descriptor]] == programs(name)
+        assert [self._names[descriptor]] == programs(name, described=self.described)
         return self._attach(descriptor, ("tracepoint__",))
 
     def attach_kprobe(self, descriptor: int, function: str, at_return: bool) -> int:
@@ -302,7 +306,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(probes.splitlock, "read", lambda: SplitLock(host.mode, True, False, 1))
     monkeypatch.setattr(probes, "os", SimpleNamespace(close=host.close, geteuid=os.geteuid))
     monkeypatch.setattr(probes.tracepoints, "identifier", host.identifier)
-    monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set(names))
+    monkeypatch.setattr(probes.btf, "names", lambda names: set(names))
     monkeypatch.setattr(probes.kernel, "lockdown", lambda: "none")
     monkeypatch.setattr(privileges, "drop", lambda *_: host.log.append(("drop", "")))
     calls = ("attach_traced", "attach_tracepoint", "attach_kprobe", "program_runs")

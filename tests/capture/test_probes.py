@@ -9,7 +9,7 @@ from sldtrace.capture import probes, syscalls
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.sources import HOT, Sizes
 from sldtrace.errors import SldtraceError
-from tests.capture.fakes import EARLY, ENDS, FUNCTIONS, KPROBED, LATE, RAW, Host, programs
+from tests.capture.fakes import DESCRIBED, EARLY, ENDS, FUNCTIONS, KPROBED, LATE, RAW, Host, programs
 
 SIZES = Sizes(*[1] * 8)
 
@@ -30,9 +30,10 @@ def test_inner_functions_first_and_the_return_before_the_entry(host: Host) -> No
     """A run that is seen to begin is seen whole: its inner probes and its return are there by then."""
     loaded = load()
     assert host.log == [("compile", "")] + [("attach", name) for name in functions(*EARLY, *FUNCTIONS)]
-    assert {name: probe.backend for name, probe in found(loaded).items()} == dict.fromkeys(
-        EARLY, "tracepoint"
-    ) | dict.fromkeys(KPROBED, "kprobe") | dict.fromkeys(FUNCTIONS, "fentry")
+    backends = {name: probe.backend for name, probe in found(loaded).items()}
+    assert backends == dict.fromkeys(EARLY, "tracepoint") | dict.fromkeys(KPROBED, "kprobe") | dict.fromkeys(
+        FUNCTIONS, "fentry"
+    ) | dict.fromkeys(RAW & {*EARLY}, "raw_tracepoint")
     assert loaded.count == len(functions(*EARLY, *FUNCTIONS))
 
 
@@ -44,7 +45,7 @@ def test_what_fires_often_is_attached_and_taken_off_as_often_as_one_likes(host: 
         assert host.log[before:] == [("attach", name) for name in functions(*LATE)]
         assert [probe.name for probe in added] == list(LATE)
         backends = {probe.name: probe.backend for probe in added}
-        assert {name for name, backend in backends.items() if backend == "raw_tracepoint"} == RAW
+        assert {name for name, backend in backends.items() if backend == "raw_tracepoint"} == RAW & {*LATE}
         assert "kprobe" not in backends.values()
         assert loaded.attached[-len(LATE) :] == added
         assert loaded.count == len(host.attached()) == len(early) + len(functions(*LATE))
@@ -127,7 +128,7 @@ def test_each_refusal_costs_one_more_compilation(host: Host) -> None:
 
 
 def test_a_function_that_btf_lacks_is_not_tried(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set(names) - {"split_lock_warn"})
+    monkeypatch.setattr(probes.btf, "names", lambda names: set(names) - {"split_lock_warn"})
     loaded = load()
     assert host.done("compile") == ["split_lock_warn"]
     assert found(loaded)["split_lock_warn"] == probes.Probe(
@@ -142,7 +143,7 @@ def test_forced_kprobes(host: Host) -> None:
 
 
 def test_forced_fentry_does_not_fall_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes.kernel, "in_btf", lambda names: set())
+    monkeypatch.setattr(probes.btf, "names", lambda names: set())
     first = load("fentry")
     assert found(first)["split_lock_warn"].backend == "fentry"
     first.close()
@@ -255,6 +256,23 @@ def test_tracepoints_that_the_kernel_lacks(host: Host, name: str) -> None:
     loaded.arm()
     assert found(loaded)[name] == probes.Probe(name, "", "this kernel does not have it now")
     assert len([probe for probe in loaded.attached if not probe.backend]) == 1
+
+
+def test_without_btf_what_reads_a_task_is_no_raw_tracepoint(host: Host) -> None:
+    host.described = False
+    loaded = load()
+    loaded.arm()
+    for name in DESCRIBED:
+        assert found(loaded)[name] == probes.Probe(name, "tracepoint")
+        assert set(programs(name, described=False)) <= host.attached()
+    assert found(loaded)["kvm:kvm_entry"].backend == "raw_tracepoint"
+
+
+def test_a_raw_tracepoint_that_does_not_load_where_btf_tells_the_layout(host: Host) -> None:
+    host.refused["raw_tracepoint__signal_generate"] = "invalid indirect read"
+    assert [probe for probe in load().attached if not probe.backend] == [
+        probes.Probe("signal:signal_generate", "", "invalid indirect read")
+    ]
 
 
 def test_a_tracepoint_that_refuses(host: Host) -> None:

@@ -10,13 +10,14 @@ from sldtrace.capture import sources
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.program import RINGS
 from sldtrace.capture.sources import EXITS, SOURCES, Sizes, Text, assemble
-from sldtrace.host import kernel, tracepoints
+from sldtrace.host import btf, kernel, tracepoints
 from sldtrace.recording import schema
 
 TRACEFS = Path(__file__).parent.parent / "host" / "data" / "tracefs"
 FIELDS = {source.tracepoint: source.fields | source.optional for source in SOURCES if source.tracepoint}
 FIELDS["lock:contention_begin"] = frozenset({"lock_addr", "flags"})
 KVM = [(0xFFFFFFFFC0A01000, "kvm_early"), (0xFFFFFFFFC0A02000, "kvm_late")]
+LAYOUT = {"task_struct": {"pid": 1264, "tgid": 1268, "thread_info": 16}, "thread_info": {"cpu": 20}}
 CPUS = 3
 
 
@@ -27,6 +28,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     monkeypatch.setattr(tracepoints, "fields", known.get)
     monkeypatch.setattr(tracepoints, "functions_of", lambda module: {"kvm": KVM}[module])
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
+    monkeypatch.setattr(btf, "offsets", lambda name, members: LAYOUT[name])
     return known
 
 
@@ -154,6 +156,28 @@ def test_sizes_cpus_and_kprobes_are_flags() -> None:
         f"-DSLD_CPUS={CPUS}",
     }
     assert len(made.flags) == len(set(made.flags))
+
+
+@pytest.mark.parametrize(
+    ("task", "info", "found"),
+    [
+        (LAYOUT["task_struct"], LAYOUT["thread_info"], {"pid": 1264, "tgid": 1268, "cpu": 36}),
+        ({"pid": 8, "tgid": 12, "cpu": 4, "thread_info": 0}, {}, {"pid": 8, "tgid": 12, "cpu": 4}),
+        ({"pid": 8, "tgid": 12, "thread_info": 0}, {}, {"pid": 8, "tgid": 12}),
+        ({"pid": 8, "tgid": 12}, {"cpu": 20}, {"pid": 8, "tgid": 12}),
+        ({"pid": 8, "cpu": 4}, {}, {}),
+        ({}, {}, {}),
+    ],
+    ids=["since 5.16", "before", "no CPU", "thread_info is elsewhere", "no TGID", "no BTF"],
+)
+def test_the_layout_of_a_task(
+    task: dict[str, int], info: dict[str, int], found: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(btf, "offsets", lambda name, _: {"task_struct": task, "thread_info": info}[name])
+    assert sources.layout() == found
+    assert {flag for flag in text().flags if flag.startswith("-DSLD_TASK_PID")} == {
+        f"-DSLD_TASK_PID={at}" for at in [found.get("pid")] if at
+    }
 
 
 def test_filters_are_flags() -> None:

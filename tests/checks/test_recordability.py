@@ -15,6 +15,7 @@ from sldtrace.checks import recordability
 from sldtrace.checks.result import Check, Places, State
 from sldtrace.errors import SldtraceError
 from sldtrace.host import access, bpf, kernel
+from sldtrace.host import btf as types
 from tests.checks.hosts import DEBIAN
 
 ALL = set(recordability._FUNCTIONS)
@@ -31,8 +32,8 @@ def host(folder: Path, kprobes: bool = True, symbols: set[str] = ALL) -> Places:
 
 
 def btf(monkeypatch: pytest.MonkeyPatch, names: set[str] | None) -> None:
-    monkeypatch.setattr(kernel, "has_btf", lambda: names is not None)
-    monkeypatch.setattr(kernel, "in_btf", lambda wanted: set(wanted) & (names or set()))
+    monkeypatch.setattr(types, "exists", lambda: names is not None)
+    monkeypatch.setattr(types, "names", lambda wanted: set(wanted) & (names or set()))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sldtrace.capture.recorder import Order, Status
 from sldtrace.capture.sources import EXITS, Sizes
 from sldtrace.commands import record as module
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.host import access, cgroup_filter, kernel, process, splitlock
+from sldtrace.host import access, btf, cgroup_filter, kernel, process, splitlock
 from sldtrace.host.splitlock import SplitLock
 
 DETECTS = SplitLock("warn", True, False, 1)
@@ -61,7 +61,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeRecorder]:
     monkeypatch.setattr(process, "exists", lambda tgid: tgid == 77)
     monkeypatch.setattr(splitlock, "read", lambda: DETECTS)
     monkeypatch.setattr(kernel, "has_tracepoint", lambda category, name: True)
-    monkeypatch.setattr(kernel, "has_btf", lambda: True)
+    monkeypatch.setattr(btf, "exists", lambda: True)
     monkeypatch.setattr(
         access, "effective_capabilities", lambda: 1 << access.CAP_BPF | 1 << access.CAP_PERFMON
     )
@@ -330,7 +330,7 @@ def test_a_host_with_everything_has_no_warning() -> None:
             "booted with split_lock_detect=ratelimit:5",
         ),
         (kernel, "has_tracepoint", False, "KVM is not loaded: no VM exits"),
-        (kernel, "has_btf", False, "no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes"),
+        (btf, "exists", False, "no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes"),
         (access, "perf_events_want_admin", True, "kernel.perf_event_paranoid is above 2"),
     ],
 )

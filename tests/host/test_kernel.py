@@ -63,18 +63,6 @@ def test_symbols_survive_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert kernel.symbols({"msleep_interruptible"}, kallsyms(tmp_path, text)) == {"msleep_interruptible"}
 
 
-def test_names_in_btf_are_whole_strings(tmp_path: Path) -> None:
-    btf = tmp_path / "vmlinux"
-    btf.write_bytes(b"\x9f\xeb\x01\0split_lock_warn_more\0my_split_lock_warn\0msleep_interruptible\0")
-    assert kernel.in_btf(["split_lock_warn", "msleep_interruptible"], btf) == {"msleep_interruptible"}
-    assert kernel.has_btf(btf)
-
-
-def test_no_btf(tmp_path: Path) -> None:
-    assert kernel.in_btf(["msleep_interruptible"], tmp_path / "none") == set()
-    assert not kernel.has_btf(tmp_path / "none")
-
-
 @pytest.mark.parametrize("hz", [100, 250, 300, 1000])
 def test_tick_is_the_resolution_of_the_coarse_clock(hz: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []

@@ -104,28 +104,57 @@ TRACED = (
 )
 
 
+# Who traps, who waits for the readers of an SRCU, and who for a mutex.
+WAITS = {
+    "counter/punished": "p split_lock_warn",
+    "counter/srcu": "p synchronize_srcu",
+    "counter/srcu_end": "r synchronize_srcu",
+    "counter/expedited": "p synchronize_srcu_expedited",
+    "counter/expedited_end": "r synchronize_srcu_expedited",
+    "lock/contention_begin": "",
+    "lock/contention_end": "",
+}
+MUTEX = 32  # include/trace/events/lock.h, LCB_F_MUTEX
+WHERE = {"lock/contention_begin": f"stacktrace if flags & {MUTEX}"}
+
+
 class Account:
-    """An instance of tracefs that counts by histogram and keeps a trace, on the clock of the records."""
+    """An instance of tracefs that counts by histogram and keeps a trace, on the clock of the records.
+
+    waits: WAITS are traced as well.
+    """
+
+    def __init__(self, waits=False):
+        self.kprobes = {"counter/traps": "p handle_guest_split_lock"}
+        self.traced = [*TRACED]
+        if waits:
+            self.kprobes |= {event: probe for event, probe in WAITS.items() if probe}
+            self.traced += WAITS
+        self.triggers = HISTOGRAMS | (WHERE if waits else {})
 
     def __enter__(self):
-        define("p:counter/traps handle_guest_split_lock\n")
+        for event, probe in self.kprobes.items():
+            kind, function = probe.split()
+            define(f"{kind}:{event} {function}\n")
         self.root = TRACEFS / "instances/account"
         self.root.mkdir()
         (self.root / "trace_clock").write_text("mono")
         (self.root / "buffer_size_kb").write_text("4096")
-        for event, histogram in HISTOGRAMS.items():
-            (self.root / "events" / event / "trigger").write_text(histogram)
-        for event in TRACED:
+        (self.root / "options/record-tgid").write_text("1")
+        for event, trigger in self.triggers.items():
+            (self.root / "events" / event / "trigger").write_text(trigger)
+        for event in self.traced:
             (self.root / "events" / event / "enable").write_text("1")
         return self
 
     def __exit__(self, *_):
-        for event in TRACED:
+        for event in self.traced:
             (self.root / "events" / event / "enable").write_text("0")
-        for event, histogram in HISTOGRAMS.items():
-            (self.root / "events" / event / "trigger").write_text("!" + histogram)
+        for event, trigger in self.triggers.items():
+            (self.root / "events" / event / "trigger").write_text("!" + trigger)
         self.root.rmdir()
-        define("-:counter/traps\n")
+        for event in self.kprobes:
+            define(f"-:{event}\n")
 
     def read(self, trace):
         """{event: rows of keys and hits}, and what the buffer lost; its text goes to the file `trace`."""

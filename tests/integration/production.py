@@ -74,7 +74,7 @@ def stopped(recorder):
 def run(folder):
     """The protocol of this part."""
     path = folder / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, Account() as account:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, Account(waits=True) as account:
         manager.bind(str(path))
         manager.settimeout(0.2)
         notify = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}

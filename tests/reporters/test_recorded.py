@@ -86,6 +86,11 @@ def test_a_mutex_wait_that_a_signal_ended(tmp_path: Path) -> None:
     assert "while vCPU 0, TID 201 was punished" in said
 
 
+def test_a_wait_while_nobody_was_punished_is_not_shown(tmp_path: Path) -> None:
+    stall = {"ns": START_NS, "end_ns": START_NS + 8 * MS, "tgid": VMM, "tid": 7, "what": 2, "caller": 16}
+    assert "Who waited" not in flowing(trace(tmp_path, [served(0)], more={"stall": [stall]}))
+
+
 @pytest.mark.parametrize(
     ("by", "said"),
     [({"by_tid": 201}, "it was running itself"), ({"by_tid": 0}, "the CPU was idle")],
