@@ -1,5 +1,6 @@
 """Finds early-return loops while they happen: the analyzer's rule, batch by batch, in bounded memory."""
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sldtrace.model.penalty import Penalty
+from sldtrace.model.sleeps import Sleeps
 from sldtrace.recording import schema
 from sldtrace.rules import early_returns as rule
 
@@ -93,11 +95,13 @@ class Detector:
     Memory is bounded by the traps of about a second (at most 262,144), MOST_THREADS threads and MOST_LOOPS
     findings; of more, those that trapped longest ago are forgotten.
 
-    penalty: of this kernel; cores: for each CPU the first CPU of its core (host.kernel.cores).
+    penalty: of this kernel by what it says; how long its sleep is, is seen (model.sleeps). cores: for each
+    CPU the first CPU of its core (host.kernel.cores).
     """
 
     def __init__(self, penalty: Penalty, cores: Mapping[int, int], lag_ns: int = LAG_NS) -> None:
         self.penalty = penalty
+        self._sleeps = Sleeps(penalty.tick_ns)
         self._lag = lag_ns
         self._core = np.arange(max(cores, default=0) + 1)
         for cpu, core in cores.items():
@@ -165,6 +169,10 @@ class Detector:
         rows["rip"], rows["vcpu"], rows["cpu"] = records["rip"], records["vcpu"], records["enter_cpu"]
         rows["enter"], rows["exit"] = records["enter_ns"], records["exit_ns"]
         rows["guest"], rows["watched"] = is_set["GUEST"], is_set["MSR_WATCHED"]
+        slept = is_set["SLEPT"]
+        self._sleeps.add(slept, *(records[f"sleep_{each}"] for each in ("requested_ms", "left_ms", "ns")))
+        if self._sleeps.jiffies not in (None, self.penalty.sleep_jiffies):
+            self.penalty = dataclasses.replace(self.penalty, sleep_jiffies=self._sleeps.jiffies)
         names = ("RETURN_MISSED", "MSR_WATCHED", "WARNED", "DETECTION_OFF")
         rows["early"] = rule.early(cut, *(is_set[name] for name in names))
         return rows

@@ -185,7 +185,10 @@ class Recorder:
 
     def _alarm(self) -> Alarm:
         lock = splitlock.read()
-        rule = penalty.of(kernel.release(), kernel.tick_ns(), mode=lock.mode, mitigate=lock.mitigate)
+        symbols = kernel.generation_symbols()
+        rule = penalty.of(
+            kernel.release(), kernel.tick_ns(), mode=lock.mode, mitigate=lock.mitigate, symbols=symbols
+        )
         return Alarm(
             self._order.alarms, rule, kernel.cores(), self._say, lambda tgid: self._described.get(tgid, {})
         )

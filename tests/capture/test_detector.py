@@ -33,6 +33,7 @@ from tests.analyzers.synthetic import (
     early,
     facts,
     interrupted,
+    lasting,
     loop,
     served,
     trace,
@@ -186,6 +187,19 @@ def test_the_same_on_the_recordings_that_are_kept(path: Path) -> None:
     records = {kind: recorded.recording.records(kind) for kind in ("trap", "detection")}
     watching = Detector(penalty.of_facts(recorded.facts), {})
     assert online(fed(records["trap"], records["detection"], range(50), watching).loops) == offline(recorded)
+
+
+def test_how_long_the_penalty_is_was_seen() -> None:
+    """A kernel called 6.1 that has 4381b895f544: its sleeps last one jiffy less, and so do its loops."""
+    seen = loop(40, left_ms=12, tid=301)
+    rows = [*seen, *lasting(LONGEST + MS, 10, SECOND, left_ms=12)]
+    opening = facts(kernel={"release": "6.1.0-44-cloud-amd64"})
+    with tempfile.TemporaryDirectory() as folder:
+        analyzed = offline(trace(Path(folder), rows, opening=opening))
+    watching = Detector(penalty.of("6.1", TICK), {})
+    assert online(fed(array("trap", rows), array("detection", []), range(50), watching).loops) == analyzed
+    assert {tid for _, tid, _ in analyzed} == {301, VCPU}
+    assert watching.penalty.longest_sleep_ns == LONGEST < penalty.of("6.1", TICK).longest_sleep_ns
 
 
 def test_it_tells_of_a_loop_once_and_once_more_when_it_is_a_livelock() -> None:
