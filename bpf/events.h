@@ -178,7 +178,7 @@ struct sld_stall {
 	__u32 lock;			/* hash: of the lock's address: equal for the same lock */
 	__u32 caller;			/* offset: of the return address in the module kvm; the fact kvm.functions names it */
 	__s32 result;			/* errno: 0, or -EINTR when a signal ended the wait */
-	__u32 punished_tid;		/* id: thread of the process that was in its penalty when the wait began, or ended; 0: none was */
+	__u32 punished_tid;		/* id: thread of the process that was in its penalty when the wait began, or ended, of several the newest; 0: none */
 	__u32 cpu;			/* index: CPU at the end */
 };
 
@@ -243,6 +243,7 @@ enum sld_control {
 	SLD_CONTROL_MSR = 2,		/* since when (ns) write_msr is probed; 0: it is not */
 	SLD_CONTROL_LEVEL = 3,		/* enum sld_level */
 	SLD_CONTROL_SCOPE = 4,		/* rises when a thread whose exits were passed over may be followed after all */
+	SLD_CONTROL_LOCKS = 5,		/* since when (ns) waits inside KVM are recorded; 0: they are not */
 };
 
 /* Threads whose exits are followed, and the counters of each: a cell for each reason. Powers of two. */

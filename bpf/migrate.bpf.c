@@ -28,7 +28,7 @@ static __always_inline void moved(struct sld_thread *t, u32 from_cpu, u32 to_cpu
 
 #if defined(SLD_TASK_PID) && defined(SLD_TASK_CPU)
 
-/* TP_PROTO(struct task_struct *p, int dest_cpu), include/trace/events/sched.h since 0a16b6075843 (2.6.28). */
+/* TP_PROTO(struct task_struct *p, int dest_cpu), include/trace/events/sched.h. */
 RAW_TRACEPOINT_PROBE(sched_migrate_task)
 {
 	struct sld_thread *t = thread_of(id_of(ctx->args[0]));

@@ -26,18 +26,21 @@ static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, 
 	struct sld_signal *record;
 	struct last_signal *last;
 	struct sld_group *process;
+	bool lately;
 
+	now = bpf_ktime_get_ns();
 	if (group) {
 		process = groups.lookup(&tgid);
 		if (!process)
 			return;
 		last = &process->signal;
+		lately = process_hot(tgid, now);
 	} else {
 		if (!t)
 			return;
 		last = &t->signal;
+		lately = hot(t, now);
 	}
-	now = bpf_ktime_get_ns();
 	if (code == SLD_SI_USER || code == SLD_SI_QUEUE || code == SLD_SI_TKILL)
 		sender = current;
 	last->number = number;
@@ -45,7 +48,7 @@ static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, 
 	last->sender = sender;
 	last->ns = now;
 
-	if (!told(SLD_CONTROL_OPEN) || (t && !hot(t, now)))
+	if (!lately || !told(SLD_CONTROL_OPEN))
 		return;
 	tally(SLD_KIND_SIGNAL, SLD_LOST_NOTHING);
 	record = signals.ringbuf_reserve(sizeof(*record));

@@ -32,10 +32,11 @@ struct sld_group {
 };
 
 /* Who is being punished: a thread inside a run, at the place of its process. Of two processes at one place, or two
- * threads of a process, the newest: another one's waits may then go unrecorded. */
+ * threads of a process, the newest; that nobody is told does not prove that nobody was. */
 struct punished {
 	u32 tgid;
 	u32 tid;		/* 0: nobody */
+	u64 ns;			/* when the newest run of the process began */
 };
 
 /* The exits of a thread for one reason. */
@@ -81,7 +82,7 @@ BPF_HASH(unwanted, u32, u8, SLD_THREADS);	/* TGIDs of VMs that the recorder has 
 /* Shared with the recorder as memory, not by the bpf system call: that one keeps kprobe and tracepoint programs from
  * running on its CPU meanwhile (bpf_disable_instrumentation), also when a vCPU thread preempts it. */
 BPF_F_TABLE("array", u32, u64, tallies, SLD_CPUS * SLD_KINDS * SLD_CAUSES, BPF_F_MMAPABLE);
-BPF_F_TABLE("array", u32, u64, control, 5, BPF_F_MMAPABLE);	/* by enum sld_control */
+BPF_F_TABLE("array", u32, u64, control, 6, BPF_F_MMAPABLE);	/* by enum sld_control */
 BPF_F_TABLE("array", u32, struct sld_vcpu, vcpus, SLD_VCPUS, BPF_F_MMAPABLE);	/* see vcpu_of */
 BPF_RINGBUF_OUTPUT(tasks, SLD_TASK_PAGES);
 
@@ -171,7 +172,7 @@ static __always_inline u64 id_of(u64 task)
 }
 #endif
 
-static __always_inline void punish(u32 tgid, u32 tid)
+static __always_inline void punish(u32 tgid, u32 tid, u64 now)
 {
 	u32 slot = tgid & (SLD_THREADS - 1);
 	struct punished *p = punished.lookup(&slot);
@@ -179,6 +180,7 @@ static __always_inline void punish(u32 tgid, u32 tid)
 	if (p) {
 		p->tgid = tgid;
 		p->tid = tid;
+		p->ns = now;
 	}
 }
 
@@ -203,6 +205,15 @@ static __always_inline struct sld_thread *inside(void)
 static __always_inline bool hot(struct sld_thread *t, u64 now)
 {
 	return now - t->last_ns < SLD_HOT_NS;
+}
+
+/* The same of a process; where another one has taken its place that is not known, and it is. */
+static __always_inline bool process_hot(u32 tgid, u64 now)
+{
+	u32 slot = tgid & (SLD_THREADS - 1);
+	struct punished *p = punished.lookup(&slot);
+
+	return !p || p->tgid != tgid || now - p->ns < SLD_HOT_NS;
 }
 
 /* Somebody whose exits were passed over may be wanted now. */

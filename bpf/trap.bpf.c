@@ -72,7 +72,7 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	}
 	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
 	t->since_ns = v && v->entry_ns ? v->entry_ns : now;
-	punish(tgid, tid);
+	punish(tgid, tid, now);
 	t->trap.enter_ns = now;
 	t->trap.rip = rip;
 	t->trap.flags = flags;

@@ -25,8 +25,9 @@ one Debian trixie root file system with Python and bcc, and the kernels. It is k
 $SLDTRACE_CACHE/lab, else $XDG_CACHE_HOME/sldtrace/lab, else ~/.cache/sldtrace/lab.
 """
 _STATUS = """\
-exit status: that of CMD for `run`; 0 fine, 2 usage, 124 time-out, 125 the lab failed (one line on
-stderr says why, and where the console log is), 130 or 143 stopped by Ctrl-C or SIGTERM.
+exit status: that of CMD for `run`; 0 fine, 2 usage, 124 time-out, 125 the lab failed or has
+not what was asked for (one line on stderr says why, and where the console log is), 130 or 143 stopped by
+Ctrl-C or SIGTERM.
 """
 
 

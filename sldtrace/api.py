@@ -178,7 +178,7 @@ class Analysis:
 
     @property
     def stalls(self) -> pd.DataFrame:
-        """One row a wait inside KVM for a vCPU that was being punished."""
+        """One row a wait inside KVM, of a VM that traps."""
         return self.trace.stalls
 
     @property

@@ -8,9 +8,10 @@ from sldtrace.analyzers import loops, remedies
 from sldtrace.analyzers.finding import Finding, Remedy
 from sldtrace.analyzers.needs import Needs
 from sldtrace.phrases import ms
+from sldtrace.rules import early_returns as rule
 from sldtrace.trace import Trace
 
-KIND = loops.SLEEP
+KIND = rule.SLEEP
 TITLE = "loops of early returns"
 NEEDS = Needs(("trap",))
 

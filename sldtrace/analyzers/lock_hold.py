@@ -31,7 +31,7 @@ def find(trace: Trace) -> list[Finding]:
     """One finding for each punished vCPU and lock, the longest wait in all first."""
     penalty = recorded_penalty.of(trace)
     rows = trace.rows("stall")
-    usual = rows[rows["punished_tid"] == 0]
+    usual = _beside(trace, rows[rows["punished_tid"] == 0])
     rows = rows[(rows["punished_tid"] != 0) & (rows["waited_ns"] >= penalty.tick_ns)]
     found = [_finding(trace, penalty, part, usual) for _, part in rows.split("tgid", "punished_tid", "what")]
     return sorted(found, key=lambda finding: finding.numbers["waited_ns"], reverse=True)
@@ -97,6 +97,18 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding
         evidence=rows,
         evidence_kind="stall",
     )
+
+
+# Those during which no vCPU of the process was in a trap: of several at a time a probe knows one.
+def _beside(trace: Trace, rows: Rows) -> Rows:
+    kept = np.ones(len(rows), bool)
+    traps = trace.rows("trap")
+    for tgid in rows["tgid"].unique().tolist():
+        mine, theirs = (rows["tgid"] == tgid).to_numpy(), traps[traps["tgid"] == tgid]
+        enters, exits = (np.sort(theirs[name].to_numpy()) for name in ("enter_ns", "exit_ns"))
+        begun = np.searchsorted(enters, rows["end_ns"].to_numpy()[mine], "right")
+        kept[mine] = begun == np.searchsorted(exits, rows["ns"].to_numpy()[mine], "left")
+    return rows[kept]
 
 
 def _usual(rows: Rows) -> list[Fact]:

@@ -21,7 +21,6 @@ from sldtrace.rows import Rows
 from sldtrace.rules import early_returns as rule
 from sldtrace.trace import Trace
 
-SLEEP, SEMAPHORE, PROGRAM = rule.KIND, "semaphore-early-return", "user-space-split-lock"
 """The kinds of finding that a loop can be."""
 
 SIGNAL_PROBE = "signal:signal_generate"
@@ -50,8 +49,10 @@ def of(trace: Trace) -> list[Loops]:
     for (tgid, tid, _), group in rows.split("tgid", "tid", "rip"):
         same = traps.thread(tgid, tid)
         same = same[same["enter_ns"].between(group["enter_ns"].min(), group["exit_ns"].max())]
-        kind, numbers = _kind(group), _numbers(trace, penalty, group, same)
-        if kind == SEMAPHORE:
+        at_semaphore = int((group["semaphore_result"] < 0).sum())
+        kind = rule.kind(bool(group["guest"].iloc[0]), len(group), at_semaphore)
+        numbers = _numbers(trace, penalty, group, same)
+        if kind == rule.SEMAPHORE:
             numbers |= _at_semaphore(trace, penalty, group)
         found.append(Loops(penalty, kind, group, same, numbers))
     # Of equally long ones, that of the first thread by number, and in it the earliest.
@@ -61,14 +62,6 @@ def of(trace: Trace) -> list[Loops]:
 
 def _who(rows: Rows) -> tuple[int, int]:
     return int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
-
-
-# Most of its early returns decide: where signals come in time to end the wait, some end the sleep as well.
-def _kind(rows: Rows) -> str:
-    if not rows["guest"].iloc[0]:
-        return PROGRAM
-    waited = int((rows["semaphore_result"] < 0).sum())
-    return SEMAPHORE if 2 * waited > len(rows) else SLEEP
 
 
 def _numbers(trace: Trace, penalty: Penalty, rows: Rows, same: Rows) -> dict[str, Any]:
@@ -196,7 +189,7 @@ def what_ended_it(trace: Trace, numbers: dict[str, Any]) -> str:
     """Who cut the sleeps short, to begin a sentence with."""
     if numbers["signal"] is not None:
         return signals.name(numbers["signal"])
-    if (SIGNAL_PROBE, "tracepoint") in trace.probes:
+    if any(name == SIGNAL_PROBE and backend for name, backend in trace.probes):
         return "Something of which no signal was seen (task work, of io_uring for example, sends none)"
     return "Something (signals could not be watched)"
 

@@ -10,9 +10,10 @@ from sldtrace.analyzers.finding import Finding, Remedy
 from sldtrace.analyzers.needs import Needs
 from sldtrace.model.penalty import WINDOW_JIFFIES
 from sldtrace.phrases import ms
+from sldtrace.rules import early_returns as rule
 from sldtrace.trace import Trace
 
-KIND = loops.SEMAPHORE
+KIND = rule.SEMAPHORE
 TITLE = "loops at the penalty's semaphore"
 NEEDS = Needs(("trap",), probes=("down_interruptible",))
 

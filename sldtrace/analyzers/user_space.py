@@ -9,9 +9,10 @@ from sldtrace.analyzers import loops, remedies
 from sldtrace.analyzers.finding import Finding, Remedy
 from sldtrace.analyzers.needs import Needs
 from sldtrace.phrases import ms
+from sldtrace.rules import early_returns as rule
 from sldtrace.trace import Trace
 
-KIND = loops.PROGRAM
+KIND = rule.PROGRAM
 TITLE = "loops of programs' own split locks"
 NEEDS = Needs(("trap",), probes=("split_lock_warn",))
 

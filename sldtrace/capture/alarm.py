@@ -13,7 +13,7 @@ from sldtrace.model.penalty import Penalty
 from sldtrace.recording.layout import Records
 from sldtrace.rules import early_returns as rule
 
-LOOP, LIVELOCK = rule.KIND, "livelock"
+LOOP, LIVELOCK = rule.SLEEP, "livelock"
 UNTIL = (LOOP, LIVELOCK)
 """What a recording can be ended by: any loop of early returns, or one with the verdict livelock."""
 

@@ -23,7 +23,7 @@ def announcement(loop: Loop, process: dict[str, Any], penalty: Penalty, path: st
     clock = facts.clock()
     offset = clock["realtime_ns"] - clock["monotonic_ns"]
     content = {
-        "kind": rule.KIND,
+        "kind": loop.kind,
         "severity": severity,
         "verdict": verdict,
         "subject": {

@@ -52,6 +52,7 @@ class Detail:
         program = self._probes.program
         program.tell("EXITS", 0)
         program.tell("MSR", 0)
+        program.tell("LOCKS", 0)
         self._probes.disarm()
         if self.armed and program.counters:
             self.unfinished_exits += program.counters.rest()
@@ -77,6 +78,8 @@ class Detail:
             self._say(news)
 
     def _arm(self) -> None:
+        # Before: of a wait that is begun by then, but by no probe, the end is not taken for another one's.
+        self._probes.program.tell("LOCKS", time.monotonic_ns())
         added = self._probes.arm()
         now = time.monotonic_ns()
         attached = {probe.name for probe in added if probe.backend}
@@ -87,8 +90,8 @@ class Detail:
         self.armed = True
         self._sink.facts_update({"probes": [probe.fact() for probe in self._probes.attached]})
         for probe in added:
-            if not probe.backend:
-                self._say(f"warning: {probe.name} is not attached: {probe.detail}")
+            if warning := probe.warning:
+                self._say(warning)
 
 
 def _news(step: Step, level: str) -> str | None:

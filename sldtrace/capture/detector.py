@@ -35,10 +35,12 @@ _ROW = np.dtype(
         ("vcpu", "i4"),
         ("guest", "?"),
         ("early", "?"),
+        ("waited", "?"),
         ("watched", "?"),
     ]
 )
 _WRITE = np.dtype([("ns", "i8"), ("cpu", "u4"), ("on", "?")])
+# `waited`: of `count`, how many were at the semaphore.
 # `before` and `after`: early traps of the thread before the chain's first and up to its last.
 _CHAIN = np.dtype(
     [
@@ -48,6 +50,7 @@ _CHAIN = np.dtype(
         ("start", "i8"),
         ("end", "i8"),
         ("count", "i8"),
+        ("waited", "i8"),
         ("before", "i8"),
         ("after", "i8"),
         ("vcpu", "i4"),
@@ -64,7 +67,8 @@ class Loop:
     """The loops of one thread at one address, as the analyzer would report them if the recording ended here.
 
     vcpu: -1 if not known; start_ns, end_ns: of the first and the last loop (CLOCK_MONOTONIC); loops: how
-    many; in_loops_ns, longest_ns: their lengths; early_returns: of the thread from start to end.
+    many; in_loops_ns, longest_ns: their lengths; traps, at_semaphore: in loops, and how many of them returned
+    early from the semaphore; early_returns: of the thread from start to end.
     """
 
     tgid: int
@@ -78,7 +82,14 @@ class Loop:
     loops: int = 0
     in_loops_ns: int = 0
     longest_ns: int = 0
+    traps: int = 0
+    at_semaphore: int = 0
     early_returns: int = 0
+
+    @property
+    def kind(self) -> str:
+        """The kind of the finding."""
+        return rule.kind(self.guest, self.traps, self.at_semaphore)
 
 
 @dataclass
@@ -87,6 +98,8 @@ class _Current:
     origin: int  # early traps of the thread before the first loop
     start: int
     lasted: int
+    traps: int
+    at_semaphore: int
 
 
 class Detector:
@@ -168,6 +181,7 @@ class Detector:
         rows["thread"] = records["tgid"].astype("u8") << np.uint64(32) | records["tid"]
         rows["rip"], rows["vcpu"], rows["cpu"] = records["rip"], records["vcpu"], records["enter_cpu"]
         rows["enter"], rows["exit"] = records["enter_ns"], records["exit_ns"]
+        rows["waited"] = records["semaphore_result"] < 0
         rows["guest"], rows["watched"] = is_set["GUEST"], is_set["MSR_WATCHED"]
         slept = is_set["SLEPT"]
         self._sleeps.add(slept, *(records[f"sleep_{each}"] for each in ("requested_ms", "left_ms", "ns")))
@@ -236,6 +250,7 @@ class Detector:
         for name in ("thread", "rip", "vcpu", "guest"):
             new[name] = rows[name][early]
         new["count"], new["before"], new["after"] = 1, after[early] - 1, after[early]
+        new["waited"] = rows["waited"][early]
         chains = _merged(np.concatenate([going_on[going_on["stretch"] >= 0], new]))
 
         tails = np.concatenate([heads[1:], [len(rows)]]) - 1
@@ -288,10 +303,15 @@ class Detector:
             loop.start_ns = start
         if current is not None and current.start == start:
             loop.in_loops_ns -= current.lasted
+            loop.traps -= current.traps
+            loop.at_semaphore -= current.at_semaphore
         else:
             loop.loops += 1
         origin = int(chain["before"]) if current is None else current.origin
-        self._current[key] = _Current(origin, start, lasted)
+        traps, at_semaphore = int(chain["count"]), int(chain["waited"])
+        self._current[key] = _Current(origin, start, lasted, traps, at_semaphore)
+        loop.traps += traps
+        loop.at_semaphore += at_semaphore
         loop.vcpu = max(loop.vcpu, int(chain["vcpu"]))
         loop.end_ns = int(chain["end"])
         loop.in_loops_ns += lasted
@@ -309,7 +329,8 @@ def _merged(chains: Array) -> Array:
     begins[1:] = (chains["stretch"][1:] != chains["stretch"][:-1]) | (chains["rip"][1:] != chains["rip"][:-1])
     at = np.flatnonzero(begins)
     whole = chains[at].copy()
-    whole["count"] = np.add.reduceat(chains["count"], at)
+    for name in ("count", "waited"):
+        whole[name] = np.add.reduceat(chains[name], at)
     for name in ("end", "after", "vcpu"):
         whole[name] = np.maximum.reduceat(chains[name], at)
     return whole[np.argsort(whole["start"], kind="stable")]

@@ -46,6 +46,8 @@ _RAW = frozenset(
         "msr:write_msr",
         "lock:contention_begin",
         "lock:contention_end",
+        "sched:sched_process_exec",
+        "sched:sched_process_exit",
     }
 )
 
@@ -77,6 +79,11 @@ class Probe:
     def fact(self) -> dict[str, str]:
         """The probe as JSON values."""
         return asdict(self)
+
+    @property
+    def warning(self) -> str | None:
+        """A line for the user if it is not attached."""
+        return None if self.backend else f"warning: {self.name} is not attached: {self.detail}"
 
 
 class _FentryRefusedError(Exception):

@@ -148,6 +148,8 @@ class Recorder:
         closing: dict[str, Any] = {"ended_by": "error"}
         detail = Detail(Governor(order.exits, order.limits), probes, sink, self._say)
         alarm = self._alarm()
+        for warning in filter(None, (probe.warning for probe in probes.attached)):
+            self._say(warning)
         try:
             self._drop_rights()
             give_way()
@@ -265,15 +267,21 @@ class Recorder:
             # Counters first, rings second: a record counted is a record read.
             self._account(program, sink, False)
             self._drain(program, sink, alarm)
-            seen = self._losses.seen("trap") - self._losses.lost("trap")
-            self._status.unfinished = seen - self._status.traps - self._left_out["trap"]
+            self._status.unfinished = self._under_way()
             if self._status.unfinished <= 0 or time.monotonic_ns() > deadline:
                 break
             time.sleep(kernel.tick_ns() / 1e9)
         detail.end()
         self._account(program, sink, False)
         self._drain(program, sink, alarm)
+        # Taking them off takes the kernel a while, in which more may have ended.
+        self._status.unfinished = self._under_way()
         alarm.close(time.monotonic_ns(), target.shown(sink.path))
+
+    # Runs that were counted and have not become records.
+    def _under_way(self) -> int:
+        seen = self._losses.seen("trap") - self._losses.lost("trap")
+        return seen - self._status.traps - self._left_out["trap"]
 
     def _drain(self, program: Program, sink: Sink, alarm: Alarm) -> None:
         # Names last: whoever is in one of the other rings has been introduced before.
@@ -308,7 +316,11 @@ class Recorder:
             if described := process.describe(tgid):
                 self._described[tgid] = described
             wanted = self._order.filters.vm
-            if wanted is not None and not matches_vm(self._described.get(tgid, {}), wanted):
+            if wanted is None:
+                continue
+            if matches_vm(self._described.get(tgid, {}), wanted):
+                self._unwanted.discard(tgid)  # a PID may be used again
+            else:
                 self._unwanted.add(tgid)
                 program.leave_out(tgid)
         tasks = self._take(sink, "task", tasks)

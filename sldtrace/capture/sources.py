@@ -59,7 +59,7 @@ SOURCES = (
     Source("detection.bpf.c", "msr:write_msr"),
     Source("migrate.bpf.c", "sched:sched_migrate_task", frozenset({"pid", "orig_cpu", "dest_cpu"})),
     Source("stall.bpf.c"),
-    Source("end.bpf.c", "sched:sched_process_exec", frozenset({"pid", "old_pid"})),
+    Source("end.bpf.c", "sched:sched_process_exec"),
 )
 
 

@@ -116,7 +116,7 @@ def _limit(
 @click.option(
     "--on-finding",
     metavar="COMMAND",
-    help="Run this by /bin/sh for each finding, JSON on its standard input.",
+    help="Run this by /bin/sh for each such loop, JSON on its standard input.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--backend", type=click.Choice(["fentry", "kprobe"]), hidden=True)

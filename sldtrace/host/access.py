@@ -136,7 +136,7 @@ def perf_events(paranoid: Path = PARANOID) -> Lack | None:
         return None
     return Lack(
         "kernel.perf_event_paranoid is above 2, which keeps a process without CAP_SYS_ADMIN from tracepoints"
-        " and kprobes: no signals, no vCPU ids",
+        " and kprobes: no VM exits, no vCPU ids, no SRCU waits; without BTF no signals either",
         "sysctl kernel.perf_event_paranoid=2, or add CAP_SYS_ADMIN",
     )
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from sldtrace.model.penalty import Penalty
 
-KIND = "early-return-loop"
+SLEEP = "early-return-loop"
+SEMAPHORE, PROGRAM = "semaphore-early-return", "user-space-split-lock"
 DETECT = np.uint64(1 << 29)
 """The bit of MSR_TEST_CTRL that switches detection on (Intel SDM volume 4)."""
 
@@ -105,6 +106,16 @@ def is_livelock(loops: int, longest_ns: int, early_returns: int, penalty: Penalt
     """Do so many loops of one thread at one address, the longest of that length, mean a standstill?"""
     enough = _LIVELOCK_PENALTIES if loops == 1 else _LIVELOCK_PENALTIES_BETWEEN_PROGRESS
     return longest_ns >= enough * penalty.longest_sleep_ns and early_returns >= _LIVELOCK_TRAPS
+
+
+def kind(guest: bool, early_returns: int, at_semaphore: int) -> str:
+    """Of which kind is a finding with so many early returns in loops, so many of them from the semaphore?
+
+    Most of them decide: where signals come in time to end the wait, some end the sleep as well.
+    """
+    if not guest:
+        return PROGRAM
+    return SEMAPHORE if 2 * at_semaphore > early_returns else SLEEP
 
 
 def verdict(livelock: bool) -> tuple[str, str]:

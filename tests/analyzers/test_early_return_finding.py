@@ -165,6 +165,7 @@ def test_a_signal_that_nobody_saw(tmp_path: Path) -> None:
     ("name", "backend", "watched"),
     [
         ("signal:signal_generate", "tracepoint", True),
+        ("signal:signal_generate", "raw_tracepoint", True),
         ("signal:signal_generate", "", False),
         ("signal:signal_deliver", "tracepoint", False),
     ],

@@ -245,10 +245,14 @@ def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
 
 
 def test_waits_while_nobody_was_punished_are_what_is_usual(tmp_path: Path) -> None:
-    """Of the same VM, for the same kind of lock; they make no finding by themselves."""
+    """Of the same VM, for the same kind of lock; they make no finding by themselves.
+
+    Nor do those during a trap (0 to 13.02 ms) count: of several vCPUs the probe knows one that is punished.
+    """
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    usual = [waited(ms * MS, ms * MS, punished_tid=0) for ms in (3, 40)]
+    usual = [waited(ms * MS, ms * MS, punished_tid=0) for ms in (20, 40)]
+    usual += [waited(ms * MS, 2 * MS, punished_tid=0) for ms in (-1, 6, 13)]
     others = [waited(0, 50 * MS, punished_tid=0, tgid=7), waited(0, 60 * MS, "MUTEX", punished_tid=0)]
     assert lock_hold.find(trace(tmp_path / "a", [served(0)], more={"stall": [*usual, *others]})) == []
     stalls = [*usual, *others, waited(0, 10 * MS)]

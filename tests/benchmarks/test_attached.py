@@ -42,7 +42,7 @@ def test_it_is_waited_for_until_it_says_so_and_then_until_it_rests() -> None:
     with one:
         assert (one.folder / "rested").exists()
         (leader,) = session(one._process.pid)
-        assert cpu_seconds(int(leader.name)) >= 0.6
+        assert cpu_seconds(int(leader.name)) > 0.57  # 0.6, each of its two parts rounded down to a tick
     assert one.said() == "almost\nready\nTraceback" or "KeyboardInterrupt" in one.said()
     assert session(one._process.pid) == []
     one.discard()

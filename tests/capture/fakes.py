@@ -47,6 +47,7 @@ DESCRIBED = {"signal:signal_generate", "sched:sched_migrate_task"}
 RAW = {
     *("kvm:kvm_entry", "kvm:kvm_userspace_exit", "msr:write_msr"),
     *("lock:contention_end", "lock:contention_begin"),
+    *("sched:sched_process_exit", "sched:sched_process_exec"),
     *DESCRIBED,
 }
 CPUS = 2

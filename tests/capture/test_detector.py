@@ -56,6 +56,7 @@ def offline(recorded: Trace) -> dict[tuple[int, int, int], dict[str, object]]:
     """What the analyzer says, as far as the detector says it too."""
     return {
         key(found.subject.tgid, found.subject.tid, found.rip): {
+            "kind": found.kind,
             "verdict": found.verdict,
             "start_ns": found.start_ns,
             "end_ns": found.end_ns,
@@ -71,6 +72,7 @@ def offline(recorded: Trace) -> dict[tuple[int, int, int], dict[str, object]]:
 def online(loops: Sequence[Loop]) -> dict[tuple[int, int, int], dict[str, object]]:
     return {
         key(each.tgid, each.tid, each.rip): {
+            "kind": each.kind,
             "verdict": "livelock" if each.livelock else "held up",
             **{
                 name: getattr(each, name)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sldtrace.capture import loader, privileges, probes, recorder
+from sldtrace.capture.detail import Detail
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
 from sldtrace.capture.program import RINGS
@@ -161,6 +162,18 @@ def test_vms_that_are_not_meant_are_left_out_of_every_kind(
         assert recording.records("task")["tid"].tolist() == [201]
         assert recording.closing is not None
         assert recording.closing["left_out"] == {"trap": 2, "task": 1}
+
+
+def test_a_pid_that_was_left_out_may_be_used_again_by_the_vm_that_is_meant(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter(["other", "mine"])
+    monkeypatch.setattr(process, "describe", lambda tgid: {"vm": {"name": next(names)}})
+    tasks = [array("task", [task(201, b"a")])] * 2
+    session.rings(trap=[traps(1), traps(2, MS), then(stop)], task=[tasks[0], tasks[1]])
+    session.host.count(trap_NOTHING=3)
+    status = session.run(filters=Filters(vm="mine"))
+    assert (status.traps, status.unfinished) == (2, 0)
 
 
 def test_a_trap_of_a_process_that_is_left_out_attaches_nothing(
@@ -333,6 +346,26 @@ def test_but_not_for_ever(session: Session) -> None:
         assert recording.closing["unfinished"] == {"trap": 3, "exit": 0}
 
 
+def test_runs_that_end_while_the_probes_are_taken_off_are_not_unfinished(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes the kernel a while; they are read afterwards."""
+    end = Detail.end
+
+    def slow_end(detail: Detail) -> None:
+        end(detail)
+        session.rings(trap=[traps(2, 50 * MS)])
+
+    monkeypatch.setattr(Detail, "end", slow_end)
+    session.host.count(trap_NOTHING=5)
+    session.rings(trap=[then(stop, traps(2))])
+    status = session.run()
+    assert (status.traps, status.unfinished) == (4, 1)
+    with session.opened() as recording:
+        assert recording.closing is not None
+        assert recording.closing["unfinished"]["trap"] == 1
+
+
 @pytest.mark.parametrize("number", sorted(STOP_SIGNALS))
 def test_ends_on_each_stop_signal(session: Session, number: signal.Signals) -> None:
     session.rings(trap=[then(lambda: stop(number), traps(1))])
@@ -471,3 +504,11 @@ def test_a_signal_that_nobody_sent_ends_nothing(session: Session, monkeypatch: p
     session.host.count(trap_NOTHING=5)
     status = session.run()
     assert (status.traps, status.ended_by) == (5, "SIGINT")
+
+
+def test_a_probe_that_is_missing_from_the_start_is_a_warning(session: Session) -> None:
+    session.host.refused["raw_tracepoint__signal_generate"] = "invalid indirect read"
+    session.rings(trap=[then(stop)])
+    session.run()
+    warning = "warning: signal:signal_generate is not attached: invalid indirect read"
+    assert session.said.index(warning) < session.said.index(f"recording to {session.path}")

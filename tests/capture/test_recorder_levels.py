@@ -51,7 +51,7 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
         ]
     )
     session.run()
-    assert host.done("tell EXITS") == host.done("tell MSR") == ["time", "0"]
+    assert host.done("tell EXITS") == host.done("tell MSR") == host.done("tell LOCKS") == ["time", "0"]
     assert steps(session) == [("traps", "start"), ("exits", "trap")]
     with session.opened() as recording:
         (update,) = recording.updates
@@ -66,6 +66,17 @@ def test_the_probes_watch_before_the_level_says_so(session: Session) -> None:
     log = session.host.log
     last_link = max(index for index, (verb, _) in enumerate(log) if verb == "attach")
     assert last_link < log.index(("tell EXITS", "time")) < log.index(("tell LEVEL", str(LEVELS["EXITS"])))
+
+
+def test_waits_count_from_before_the_first_of_their_probes_is_there(session: Session) -> None:
+    """What began before, and whose end a probe sees, is none of theirs."""
+    session.rings(trap=[traps(1), then(stop)])
+    session.run()
+    log = session.host.log
+    probes = {
+        ("attach", function) for name in LATE if name.startswith("lock:") for function in programs(name)
+    }
+    assert log.index(("tell LOCKS", "time")) < min(map(log.index, probes))
 
 
 def test_without_a_trap_nothing_is_armed(session: Session) -> None:

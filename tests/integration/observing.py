@@ -115,7 +115,12 @@ WAITS = {
     "lock/contention_end": "",
 }
 MUTEX = 32  # include/trace/events/lock.h, LCB_F_MUTEX
-WHERE = {"lock/contention_begin": f"stacktrace if flags & {MUTEX}"}
+# With a condition the stack comes after the event.
+WHERE = {
+    "lock/contention_begin": f"stacktrace if flags & {MUTEX}",
+    "counter/srcu": "stacktrace if common_pid > 0",
+    "counter/expedited": "stacktrace if common_pid > 0",
+}
 
 
 class Account:

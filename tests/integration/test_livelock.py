@@ -66,8 +66,9 @@ def test_the_backend_is_the_one_that_the_kernel_allows(scenario: Scenario, backe
     functions = ["handle_guest_split_lock", "handle_user_split_lock", "split_lock_warn"]
     functions += ["msleep_interruptible", "down_interruptible"]
     assert [used[name] for name in functions] == [backend] * len(functions)
-    assert {used[name] for name in ("sched:sched_process_exit", "kvm:kvm_exit")} == {"tracepoint"}
-    assert {used[name] for name in ("kvm:kvm_entry", "msr:write_msr")} == {"raw_tracepoint"}
+    assert used["kvm:kvm_exit"] == "tracepoint"
+    always = ("kvm:kvm_entry", "msr:write_msr", "sched:sched_process_exit", "sched:sched_process_exec")
+    assert {used[name] for name in always} == {"raw_tracepoint"}
     # What reads the task takes its layout from BTF.
     assert {used[name] for name in ("signal:signal_generate", "sched:sched_migrate_task")} == {
         "raw_tracepoint" if backend == "fentry" else "tracepoint"

@@ -87,19 +87,20 @@ def trace(production: Scenario) -> list[Event]:
     """The kernel's own trace, by time."""
     assert production.protocol["counted"]["trace lost"] == 0
     found: list[Event] = []
-    newest: dict[int, Event] = {}
+    waiting: dict[int, Event] = {}
     stack: list[str] = []
     for line in (production.folder / "flood.trace").read_text().splitlines():
         if line.startswith(" => "):
             stack.append(line[4:])
         elif match := STACK.search(line):
-            stack = newest[int(match["tid"])].stack
+            stack = waiting[int(match["tid"])].stack
         elif match := LINE.search(line):
             tgid = int(match["tgid"]) if match["tgid"].isdigit() else 0
             fields = dict(re.findall(r"(\w+)=(\S+)", match["text"]))
             us = int(match["s"]) * 1_000_000 + int(match["us"])
             found.append(Event(int(match["tid"]), tgid, us, match["event"], match["text"], fields, []))
-            newest[found[-1].tid] = found[-1]
+            if found[-1].name in WAITS:
+                waiting[found[-1].tid] = found[-1]
     return found
 
 
@@ -169,7 +170,9 @@ def test_counts(production: Scenario, recording: Recording) -> None:
 def test_user_exits(production: Scenario, recording: Recording) -> None:
     counted = sum(hits for *_, hits in histogram(production, "kvm/kvm_userspace_exit"))
     gone = lost(recording, "user_exit")
-    assert len(recording.records("user_exit")) + gone == counted
+    # Since 7.0 it may be preempted (a46023d5616e), and is skipped then for whoever runs on the CPU meanwhile.
+    missed = skipped(recording, "raw_tracepoint__kvm_userspace_exit")
+    assert len(recording.records("user_exit")) + gone + missed == counted
     assert gone > 1000
 
 
@@ -217,23 +220,30 @@ def test_tasks(production: Scenario, recording: Recording) -> None:
 def test_stalls(production: Scenario, recording: Recording, trace: list[Event]) -> None:
     """All waits of a process inside KVM from its first trap until its first thread ends."""
     known = {one["pid"] for name in ("guests", "lives") for one in production.protocol[name].values()}
-    counted = intervals(trace, known)
+    counted, ours = intervals(trace, known), recording.records("stall")
     gone = lost(recording, "stall")
-    assert len(recording.records("stall")) + gone == len(counted)
+    assert len(ours) + gone == len(counted)
     assert gone > 50
+    # From begin to end, whatever the thread did meanwhile; an interrupt may come between trace and probe.
+    begins, ends = (np.array([getattr(one, name) for one in counted]) for name in ("begin_us", "end_us"))
+    tids = np.array([one.tid for one in counted])
+    for row in ours:
+        near = np.abs(begins - int(row["ns"]) // 1000) < 5 * MOMENT_US
+        near &= np.abs(ends - int(row["end_ns"]) // 1000) < 5 * MOMENT_US
+        assert (near & (tids == row["tid"])).any(), row
 
 
 @dataclass(frozen=True)
 class Interval:
-    """What a thread of a process did without a break."""
+    """A wait of a thread."""
 
-    tgid: int
+    tid: int
     begin_us: int
     end_us: int
 
 
 def intervals(trace: list[Event], known: set[int]) -> list[Interval]:
-    """The waits of each thread for an SRCU, or in KVM for a mutex; what is inside of another is one with it.
+    """The waits of each thread in KVM; what is inside of another is one with it.
 
     A mutex is known by its address; that it is begun again means that after spinning the thread sleeps.
     """
@@ -250,13 +260,13 @@ def intervals(trace: list[Event], known: set[int]) -> list[Interval]:
         outer = begun.setdefault(event.tid, [])
         lock = event.text.split()[0] if event.name.startswith("contention") else ""
         if event.name in WAITS:
-            wanted = not lock or any("kvm" in each for each in event.stack)
+            wanted = any("kvm" in each for each in event.stack)
             if wanted and not (lock and outer and outer[-1][:2] == (WAITS[event.name], lock)):
                 outer.append((WAITS[event.name], lock, event.us))
         elif outer and outer[-1][:2] == (event.name, lock):
             *_, begin = outer.pop()
             if not outer:
-                found.append(Interval(event.tgid, begin, event.us))
+                found.append(Interval(event.tid, begin, event.us))
     return found
 
 
