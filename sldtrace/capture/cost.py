@@ -12,6 +12,7 @@ from sldtrace.capture import syscalls
 from sldtrace.capture.syscalls import Runs
 
 _MEASURED_NS = 1_000_000_000
+_MEASURED_EXITS = 500  # of fewer, what else the probes do would be taken for the price of an exit, or nothing
 _STATUS = Path("/proc/self/status")
 _ENABLED = Path("/proc/sys/kernel/bpf_stats_enabled")
 
@@ -20,8 +21,9 @@ class Cost:
     """Measures one recording; `close` lets go of the kernel's statistics.
 
     The kernel times BPF programs only while it is asked to, and reads a clock twice for each run then. So it
-    is asked until the probes of VM exits have been attached for a second; later times are reckoned from that,
-    by the exits counted. Where the administrator has set kernel.bpf_stats_enabled, all is measured.
+    is asked until the probes of VM exits have been attached for a second, and some exits have come; later
+    times are reckoned from that, by the exits counted. Where the administrator has set
+    kernel.bpf_stats_enabled, all is measured.
     """
 
     def __init__(self) -> None:
@@ -59,7 +61,7 @@ class Cost:
                 self._armed_ns += passed
                 self._measured_run_ns += grown
                 self._measured_exits += more
-                if self._armed_ns >= _MEASURED_NS:
+                if self._armed_ns >= _MEASURED_NS and self._measured_exits >= _MEASURED_EXITS:
                     self._stop()
         else:
             probes = more * self._measured_run_ns / self._measured_exits if self._measured_exits else 0.0

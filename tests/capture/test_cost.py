@@ -66,6 +66,18 @@ def test_recorder_and_probes_are_added_up(world: World) -> None:
     made.close()
 
 
+def test_it_is_measured_until_there_is_something_to_reckon_by(world: World) -> None:
+    """Armed on a host whose VMs are idle: the few exits there tell nothing of the price of one."""
+    made = Cost()
+    for exits in (0, 0, 499, 0):
+        world.second(made, run=1 * MS, exits=exits)
+        assert world.timed()
+    world.second(made, run=46 * MS, exits=1)
+    assert not world.timed()
+    assert world.second(made, exits=1000) == pytest.approx(10.0)  # of 50 ms, 500 exits
+    assert made.fact()["measured_ns"] == 5 * SECOND
+
+
 def test_after_a_second_armed_it_is_reckoned_by_exits(world: World) -> None:
     made = Cost()
     for _ in range(5):
