@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     observers = [one for one in OBSERVERS if _wanted(one.name, options.only)]
     observers += [Observer(line, "-", tuple(shlex.split(line)), Ready()) for line in options.also]
-    guests = [replace(one, seconds=options.seconds) for one in GUESTS]
+    guests = [replace(one, seconds=options.seconds * one.seconds) for one in GUESTS]
     wanted = Plan(guests, observers)
     try:
         measured = _measure(wanted, options.kernel, options.timeout, Progress())
@@ -94,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
         "--also", action="append", default=[], metavar="COMMAND", help="one more observer: a command line"
     )
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="of the machine, for each guest (default 1)"
+        "--seconds",
+        type=float,
+        default=1.0,
+        help="of the machine, for each guest (default 1), three times that for the livelock",
     )
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for it all (default 3600)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")

@@ -67,8 +67,8 @@ def observed(observer: Observer, runs: list[GuestRun]) -> dict[str, Any]:
             found["attach_s"] = time.monotonic() - start
             # What an observer does once, in the beginning, is not the price of an exit: in the first second
             # with exits sldtrace has the kernel time its probes.
-            run_guest(replace(runs[0], seconds=_WARM_S))
             before = one.written()
+            found["first"] = {runs[0].name: run_guest(replace(runs[0], seconds=_WARM_S))}
             for run in runs:
                 found["guests"][run.name] = run_guest(run)
         found |= {"written": one.written() - before, "said": one.said()[-4000:]}

@@ -46,7 +46,8 @@ class Governor:
 
     exits: one of sources.EXITS. With `all` and `counts` the user asked for exits from the start: they are not
     taken off when it is calm, only when they cost too much. compress: whether what is written is compressed:
-    not when the load is above half of the limit, and again when it is below a quarter.
+    not when the load is above half of the limit, nor in the second after a first trap, and again when it is
+    below a quarter.
     """
 
     exits: str
@@ -70,7 +71,10 @@ class Governor:
     def trapped(self, now_ns: int) -> Step | None:
         """To be told whenever there are new traps; now_ns: CLOCK_MONOTONIC."""
         self._last_trap_ns = now_ns
-        return self._go(self._allowed, "TRAP") if self.level < self._allowed else None
+        if self.level >= self._allowed:
+            return None
+        self.compress = False  # how much comes now is not known yet
+        return self._go(self._allowed, "TRAP")
 
     def second(self, now_ns: int, events: float, cpu: float) -> Step | None:
         """To be told once a second: records a second, and per cent of one CPU, since the last time."""

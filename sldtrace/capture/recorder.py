@@ -222,7 +222,7 @@ class Recorder:
         notifier: Notifier,
         start: int,
     ) -> str:
-        order, status = self._order, self._status
+        status = self._status
         then, before, flushed = start, 0, start
         while True:
             came = self._wait()
@@ -231,28 +231,36 @@ class Recorder:
             now = time.monotonic_ns()
             if status.traps > traps:
                 detail.trapped(now)
+                sink.compress = detail.compress
             alarm.round(now, target.shown(sink.path))
             notifier.alive()
             status.elapsed_ns = now - start
             if now - flushed >= _FLUSH_NS:
                 sink.flush()
                 flushed = now
-            if now - then >= _ACCOUNT_NS:
+            ended, due = self._ended(came, alarm, now), now - then >= _ACCOUNT_NS
+            # Also what came since the last second costs something.
+            if due or ended:
                 runs = self._account(program, sink, cost.times)
                 exits = program.counters.exits() if program.counters else 0
                 status.cpu = cost.second(runs, exits, detail.armed)
+            if due:
                 events = (status.records + status.lost - before) * _SECOND_NS / (now - then)
                 then, before = now, status.records + status.lost
                 detail.second(now, events, status.cpu)
                 sink.compress = detail.compress
                 status.level = detail.level
                 self._tell(status)
-            if came:
-                return came.name
-            if order.duration_ns is not None and status.elapsed_ns >= order.duration_ns:
-                return "duration"
-            if alarm.end_ns is not None and now >= alarm.end_ns:
-                return FINDING
+            if ended:
+                return ended
+
+    # Why it is over, if it is.
+    def _ended(self, came: signal.Signals | None, alarm: Alarm, now: int) -> str | None:
+        if came:
+            return came.name
+        if self._order.duration_ns is not None and self._status.elapsed_ns >= self._order.duration_ns:
+            return "duration"
+        return FINDING if alarm.end_ns is not None and now >= alarm.end_ns else None
 
     # Until a stop signal has come, or it is time to empty the rings. CPython gives out memory that nobody has
     # written to when the call is interrupted (SIGSTOP, SIGCONT) and its time is over meanwhile.

@@ -66,6 +66,19 @@ def test_what_is_written_is_compressed_as_long_as_there_is_time() -> None:
     assert made.governor.level == EXIT  # no record less for it
 
 
+def test_after_a_first_trap_it_is_not_known_whether_there_is_time() -> None:
+    governor = Governor("hot")
+    assert governor.compress
+    governor.trapped(BOOT * SECOND)
+    assert not governor.compress
+    governor.second((BOOT + 1) * SECOND, 10, 2.6)
+    governor.trapped((BOOT + 2) * SECOND)
+    assert not governor.compress
+    governor.second((BOOT + 2) * SECOND, 10, 2.4)
+    governor.trapped((BOOT + 3) * SECOND)
+    assert governor.compress
+
+
 def test_every_mode_is_known() -> None:
     assert set(EXITS) == {"hot", "all", "counts", "none"}
 

@@ -512,3 +512,10 @@ def test_a_probe_that_is_missing_from_the_start_is_a_warning(session: Session) -
     session.run()
     warning = "warning: signal:signal_generate is not attached: invalid indirect read"
     assert session.said.index(warning) < session.said.index(f"recording to {session.path}")
+
+
+def test_the_end_of_a_second_costs_something_too(session: Session) -> None:
+    session.rings(trap=[then(stop, traps(1))])
+    session.host.runs["kfunc__vmlinux__split_lock_warn"] = Runs(5_000_000, 0)
+    status = session.run()
+    assert status.cost["probes_ns"] == 5_000_000
