@@ -1,21 +1,15 @@
 """A whole recording without a kernel: rings and counters are played by fakes, the file is a real one."""
 
-import itertools
-import signal
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
-from sldtrace.capture import loader, privileges, probes, recorder
-from sldtrace.capture.detail import Detail
+from sldtrace.capture import privileges, recorder
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
 from sldtrace.capture.program import RINGS
-from sldtrace.capture.recorder import STOP_SIGNALS
 from sldtrace.capture.syscalls import Runs
-from sldtrace.errors import SldtraceError
 from sldtrace.host import process
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, early, served, task
 from tests.capture.fakes import FUNCTIONS, programs, stop
@@ -325,153 +319,6 @@ def test_the_status_is_told_once_a_second(session: Session, monkeypatch: pytest.
     assert [status.traps for status in session.told] == [1, 2, 2, 2]
 
 
-# The end
-
-
-def test_runs_under_way_are_waited_for(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "_SETTLE_NS", 60_000 * MS)
-    session.host.count(trap_NOTHING=4)
-    session.rings(trap=[then(stop, traps(2)), nothing, nothing, nothing, traps(2, 50 * MS)])
-    status = session.run()
-    assert (status.traps, status.unfinished) == (4, 0)
-
-
-def test_but_not_for_ever(session: Session) -> None:
-    """A run may wait for the semaphore as long as others are punished."""
-    session.rings(trap=[then(stop, traps(2))])
-    session.host.count(trap_NOTHING=5)
-    assert session.run().unfinished == 3
-    with session.opened() as recording:
-        assert recording.closing is not None
-        assert recording.closing["unfinished"] == {"trap": 3, "exit": 0}
-
-
-def test_runs_that_end_while_the_probes_are_taken_off_are_not_unfinished(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That takes the kernel a while; they are read afterwards."""
-    end = Detail.end
-
-    def slow_end(detail: Detail) -> None:
-        end(detail)
-        session.rings(trap=[traps(2, 50 * MS)])
-
-    monkeypatch.setattr(Detail, "end", slow_end)
-    session.host.count(trap_NOTHING=5)
-    session.rings(trap=[then(stop, traps(2))])
-    status = session.run()
-    assert (status.traps, status.unfinished) == (4, 1)
-    with session.opened() as recording:
-        assert recording.closing is not None
-        assert recording.closing["unfinished"]["trap"] == 1
-
-
-@pytest.mark.parametrize("number", sorted(STOP_SIGNALS))
-def test_ends_on_each_stop_signal(session: Session, number: signal.Signals) -> None:
-    session.rings(trap=[then(lambda: stop(number), traps(1))])
-    status = session.run(duration_ns=None)
-    assert status.ended_by == number.name
-    assert (session.path.exists(), status.traps) == (True, 1)
-
-
-def test_the_stop_signals() -> None:
-    assert {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} == STOP_SIGNALS
-
-
-def test_the_end_of_the_session_is_ignored_where_it_was_before(session: Session) -> None:
-    """As with nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        session.rings(trap=[then(lambda: stop(signal.SIGHUP)), then(lambda: stop(signal.SIGTERM))])
-        assert session.run(duration_ns=None).ended_by == "SIGTERM"
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_a_stop_signal_while_compiling_ends_it_at_once(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = loader.load
-
-    def interrupted(*arguments: Any) -> Any:
-        stop(signal.SIGINT)
-        return load(*arguments)
-
-    monkeypatch.setattr(loader, "load", interrupted)
-    with pytest.raises(SldtraceError, match="stopped before anything was recorded"):
-        session.run(duration_ns=None)
-    assert not session.path.exists()
-    assert not signal.sigpending() & STOP_SIGNALS
-
-
-def test_a_stop_signal_while_attaching_is_not_lost(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    attach = probes.Probes.attach
-
-    def interrupted(self: probes.Probes) -> None:
-        stop(signal.SIGINT)
-        attach(self)
-
-    monkeypatch.setattr(probes.Probes, "attach", interrupted)
-    session.rings(trap=[])
-    assert session.run(duration_ns=None).ended_by == "SIGINT"
-    assert session.host.attached() == set()
-
-
-def test_a_stop_signal_while_detaching_does_no_harm(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    detach = probes.Probes.close
-
-    def interrupted(self: probes.Probes) -> None:
-        stop(signal.SIGTERM)
-        detach(self)
-
-    monkeypatch.setattr(probes.Probes, "close", interrupted)
-    session.rings(trap=[then(stop)])
-    assert session.run(duration_ns=None).ended_by == "SIGINT"
-    assert not signal.sigpending() & STOP_SIGNALS
-
-
-def test_ends_when_its_time_is_up(session: Session) -> None:
-    session.rings(trap=[traps(1)])
-    status = session.run(duration_ns=3 * MS)
-    assert status.ended_by == "duration"
-    assert status.elapsed_ns >= 3 * MS
-    with session.opened() as recording:
-        assert recording.closing is not None
-        assert recording.closing["ended_by"] == "duration"
-
-
-def test_what_it_says(session: Session) -> None:
-    session.rings(trap=[then(stop)])
-    session.run(duration_ns=None)
-    assert session.said == [
-        "compiling and attaching the probes",
-        f"recording to {session.path} until Ctrl-C",
-    ]
-    session.said.clear()
-    session.rings(trap=[then(stop)])
-    session.run(force=True)
-    assert session.said[-1] == f"recording to {session.path}"
-
-
-def test_signals_are_as_before(session: Session) -> None:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    session.rings(trap=[then(stop)])
-    session.run()
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
-    assert not signal.sigpending() & STOP_SIGNALS
-
-
-def test_a_kernel_without_kvm_is_recorded_all_the_same(session: Session) -> None:
-    session.host.lacks = {"kvm:kvm_exit", "kvm:kvm_entry", "kvm:kvm_userspace_exit"}
-    session.rings(trap=[then(stop, traps(1))])
-    session.run(exits="all")
-    with session.opened() as recording:
-        assert recording.counts["trap"] == 1
-        assert recording.counts["counts"] == 0
-
-
 # What it costs
 
 
@@ -487,23 +334,6 @@ def test_the_cost_is_in_the_closing_facts(session: Session, allowed: bool) -> No
     assert status.cost["elapsed_ns"] > 0
     assert status.cost["memory_bytes"] > 1 << 20
     assert (status.cost["probes_ns"] is not None) == allowed
-
-
-def test_a_signal_that_nobody_sent_ends_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After SIGSTOP and SIGCONT CPython hands out a siginfo that nobody has filled in."""
-    wait = signal.sigtimedwait
-    waits = itertools.count()
-
-    def interrupted(signals: Any, timeout: float) -> Any:
-        if next(waits) == 0:
-            return signal.struct_siginfo((-1936166048, *[0] * 6))
-        return wait(signals, timeout)
-
-    monkeypatch.setattr(signal, "sigtimedwait", interrupted)
-    session.rings(trap=[traps(2), then(stop, traps(3, 100 * MS))])
-    session.host.count(trap_NOTHING=5)
-    status = session.run()
-    assert (status.traps, status.ended_by) == (5, "SIGINT")
 
 
 def test_a_probe_that_is_missing_from_the_start_is_a_warning(session: Session) -> None:
