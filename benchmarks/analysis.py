@@ -97,8 +97,8 @@ def _more(exits: Records, times: int) -> Records:
 
 
 def _analysis(path: Path) -> None:
-    from sldtrace import trace as traces
     from sldtrace.analyzers import catalogue, threads
+    from sldtrace.dataset import trace as traces
     from sldtrace.reporters import json as as_json
     from sldtrace.reporters import terminal
     from sldtrace.reporters.style import Style

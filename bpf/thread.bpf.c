@@ -52,7 +52,7 @@ struct sld_cell {
 	u32 host_log2[SLD_LOG2S];
 };
 
-/* A thread that runs a vCPU and whose exits are followed; sldtrace/capture/counters.py reads it. */
+/* A thread that runs a vCPU and whose exits are followed; sldtrace/capture/bpf/counters.py reads it. */
 struct sld_vcpu {
 	u32 tid;		/* 0: free; 4294967295: the thread has ended */
 	u32 owner;		/* its TID, also afterwards */
@@ -161,7 +161,7 @@ static __always_inline struct sld_thread *thread_of(u32 tid)
 }
 
 #ifdef SLD_TASK_PID
-/* TGID << 32 | TID of a task_struct, whose layout the kernel's BTF tells (sldtrace/capture/sources.py). */
+/* TGID << 32 | TID of a task_struct, whose layout the kernel's BTF tells (sldtrace/capture/bpf/sources.py). */
 static __always_inline u64 id_of(u64 task)
 {
 	u32 tid = 0, tgid = 0;

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from sldtrace._version import __version__
+
 if TYPE_CHECKING:
     import os
 
     from sldtrace.api import Analysis, Fleet
 
 __all__ = ["__version__", "open", "open_many"]
-
-__version__ = "0.1.0"
 
 
 # What these need (numpy, pandas) is imported when they are called: the recorder starts without.

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sldtrace import exit_counts, frames, trace
 from sldtrace.analyzers import catalogue, threads
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.needs import Unjudged
+from sldtrace.dataset import exit_counts, frames, trace
+from sldtrace.dataset.frames import Column
+from sldtrace.dataset.trace import Subject, Trace
 from sldtrace.errors import SldtraceError
-from sldtrace.escape import escape
-from sldtrace.frames import Column
-from sldtrace.trace import Subject, Trace
+from sldtrace.text.escape import escape
 
 FINDINGS: Mapping[str, Column] = {
     "kind": Column("text", "name", "the analyzer: see docs/report.md"),
@@ -95,8 +95,8 @@ class Analysis:
 
     Each DataFrame is made when it is asked for and then kept; `columns` has their columns with types, units
     and meanings, docs/api.md shows them. A row of `traps` takes 190 bytes, so ten million take 2 GB; the
-    findings do without (sldtrace.rows). Texts are escaped: safe to print. Where this says so, times are
-    those of the recorded host's CLOCK_MONOTONIC; `wall` turns them into UTC.
+    findings do without (sldtrace.dataset.rows). Texts are escaped: safe to print. Where this says so, times
+    are those of the recorded host's CLOCK_MONOTONIC; `wall` turns them into UTC.
     """
 
     def __init__(self, path: "str | os.PathLike[str]") -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from sldtrace import __version__, interrupt
+from sldtrace import interrupt
+from sldtrace._version import __version__
 from sldtrace.errors import EXIT_ERROR, SldtraceError
 
 COMMANDS = {

@@ -121,7 +121,7 @@ def pytest_configure() -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Starts the machines as soon as it is known which are needed."""
     names = _needed(session.items)
-    if session.config.option.collectonly or not names:
+    if session.config.option.collectonly or session.testsfailed or not names:
         return
     # To the terminal itself, past pytest's capture: minutes without a word look like a hang.
     capture = session.config.pluginmanager.getplugin("capturemanager")

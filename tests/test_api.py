@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 
 import sldtrace
-from sldtrace import api, api_page
+from sldtrace import api
 from sldtrace.analyzers import catalogue
+from sldtrace.dataset.frames import Column
 from sldtrace.errors import SldtraceError
-from sldtrace.frames import Column
-from sldtrace.recording import document, schema
+from sldtrace.recording import schema
 from tests.analyzers.synthetic import MS, START_NS, VCPU, VMM, WALL_NS, facts, loop, served, task, write
+from tests.dataset.test_frames import type_name
 from tests.reporters import cases
-from tests.test_frames import type_name
+from tools import api_page, format_page
 
 TABLES = [*api.RECORDS, "exit_counts", "threads", "findings_table"]
 
@@ -44,8 +45,8 @@ def test_every_kind_of_record_has_its_table() -> None:
 
 def test_the_page_is_up_to_date() -> None:
     page = api_page.PAGE.read_text(encoding="utf-8")
-    assert api_page.updated(page) == page, "run python -m sldtrace.api_page"
-    assert document.END in page
+    assert api_page.updated(page) == page, "run python -m tools.api_page"
+    assert format_page.END in page
     for name in [*TABLES, "Fleet.hosts"]:
         assert f"### `{name}`" in page
 

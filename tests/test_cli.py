@@ -75,7 +75,7 @@ def test_a_log_is_read_without_pandas() -> None:
 
 
 def test_the_check_of_imports_sees_an_import() -> None:
-    assert "pandas" in loaded("import sldtrace.trace")
+    assert "pandas" in loaded("import sldtrace.dataset.trace")
 
 
 # Commands

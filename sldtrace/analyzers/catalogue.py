@@ -6,7 +6,9 @@ see needs.Needs), and find(trace), which gives its findings.
 
 from types import ModuleType
 
-from sldtrace.analyzers import (
+from sldtrace.analyzers import needs
+from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.findings import (
     bus_lock,
     detection_left_off,
     early_return_loop,
@@ -14,16 +16,14 @@ from sldtrace.analyzers import (
     guest_ac,
     lock_hold,
     migration_defeat,
-    needs,
     penalty_slowdown,
     semaphore_early_return,
     semaphore_queue,
     toggle_storm,
     user_space,
 )
-from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.needs import Unjudged
-from sldtrace.trace import Trace
+from sldtrace.dataset.trace import Trace
 
 ANALYZERS: tuple[ModuleType, ...] = (
     early_return_loop,

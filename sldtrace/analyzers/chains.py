@@ -1,6 +1,6 @@
 """Chains of early returns: the early traps of a thread at one address with nothing between that lets it go.
 
-The rule is in sldtrace.rules.early_returns.
+The rule is in sldtrace.model.early_returns.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from sldtrace.analyzers import cores
+from sldtrace.dataset.rows import Rows
+from sldtrace.model import early_returns as rule
+from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.penalty import Penalty
-from sldtrace.rows import Rows
-from sldtrace.rules import early_returns as rule
-from sldtrace.rules.early_returns import Bools, Times
 
 BATCH = 1 << 20
 """Traps of which the detection meanwhile is looked up together."""

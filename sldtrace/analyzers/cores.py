@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from sldtrace.rules.early_returns import Times
+from sldtrace.model.early_returns import Times
 
 
 def of(cpus: "pd.Series[int]", core: Callable[[int], int]) -> Times:

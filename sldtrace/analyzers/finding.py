@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from sldtrace.rows import Rows
-from sldtrace.trace import Subject
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Subject
 
 
 class Severity(IntEnum):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from sldtrace.analyzers import recorded_penalty
-from sldtrace.escape import escape
-from sldtrace.trace import Trace
+from sldtrace.dataset.trace import Trace
+from sldtrace.prediction import recorded_penalty
+from sldtrace.text.escape import escape
 
 
 def of(trace: Trace) -> list[str]:
@@ -13,7 +13,7 @@ def of(trace: Trace) -> list[str]:
 
 
 def _limits(trace: Trace) -> Iterator[str]:
-    penalty = recorded_penalty.of(trace)
+    penalty = recorded_penalty.penalty(trace)
     mode = penalty.mode
     if trace.text("cpu", "vendor") == "AuthenticAMD":
         # 408eb7417a92: bus_lock_detect, a #DB behind the instruction; AMD has no #AC for split locks.

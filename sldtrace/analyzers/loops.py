@@ -1,6 +1,6 @@
 """Loops of early returns of all threads: their traps, phases and numbers, and what kind of finding they are.
 
-The rule is in sldtrace.rules.early_returns, which the recorder applies too. Three analyzers share what is
+The rule is in sldtrace.model.early_returns, which the recorder applies too. Three analyzers share what is
 here: guests' loops in the sleep, those in the semaphore behind it, and those of programs. They are told
 apart because what is to be changed differs.
 """
@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.analyzers import chains, progress, recorded_penalty, signal_owner
+from sldtrace.analyzers import chains, progress, signal_owner
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
-from sldtrace.analyzers.once import per_trace
+from sldtrace.dataset.cached import per_trace
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
+from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
-from sldtrace.phrases import length, ms, plural
-from sldtrace.rows import Rows
-from sldtrace.rules import early_returns as rule
-from sldtrace.trace import Trace
+from sldtrace.prediction import recorded_penalty
+from sldtrace.text.phrases import length, ms, plural
 
 """The kinds of finding that a loop can be."""
 
@@ -42,7 +43,7 @@ class Loops:
 @per_trace
 def of(trace: Trace) -> list[Loops]:
     """The loops of each thread and address, those with the longest first."""
-    penalty = recorded_penalty.of(trace)
+    penalty = recorded_penalty.penalty(trace)
     traps = trace.rows("trap")
     rows = chains.in_loops(chains.of(traps, trace.rows("detection"), trace.core, penalty), penalty)
     found = []

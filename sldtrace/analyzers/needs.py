@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sldtrace import levels
+from sldtrace.dataset import levels
+from sldtrace.dataset.trace import Trace
 from sldtrace.recording import schema
-from sldtrace.trace import Trace
 
 _PROBES = {
     "trap": ("handle_guest_split_lock",),

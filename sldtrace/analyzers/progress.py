@@ -6,11 +6,11 @@ import numpy as np
 
 from sldtrace.analyzers import chains, cores, windows
 from sldtrace.analyzers.finding import Confidence, Fact
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
+from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
-from sldtrace.phrases import length, percent, plural
-from sldtrace.rows import Rows
-from sldtrace.rules import early_returns as rule
-from sldtrace.trace import Trace
+from sldtrace.text.phrases import length, percent, plural
 
 
 def numbers(trace: Trace, rows: Rows, same: Rows) -> dict[str, Any]:

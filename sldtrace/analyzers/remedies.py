@@ -4,10 +4,10 @@ import signal
 from typing import Any
 
 from sldtrace.analyzers.finding import Remedy
+from sldtrace.dataset.trace import Trace
 from sldtrace.host.signals import Code
 from sldtrace.model.penalty import Penalty
-from sldtrace.phrases import ms, plural
-from sldtrace.trace import Trace
+from sldtrace.text.phrases import ms, plural
 
 _TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 

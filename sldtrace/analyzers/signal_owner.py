@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from sldtrace.analyzers.finding import Fact
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
 from sldtrace.host.signals import Code
-from sldtrace.model import profile, threshold
+from sldtrace.model import threshold
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.sources import Kind
-from sldtrace.phrases import length
-from sldtrace.rows import Rows
-from sldtrace.trace import Trace
+from sldtrace.prediction import thread_profile
+from sldtrace.text.phrases import length
 
 _WHAT = ["signal", "signal_code", "signal_tgid", "signal_tid", "signal_group"]
 _RECORDED = ["signal", "code", "sender_tgid", "sender_tid"]
@@ -85,7 +86,7 @@ def _made_by(number: int, code: int) -> str:
 # As the model sees it: from the trap to the signal some of the period has passed already, and signals
 # jitter.
 def _least_period(trace: Trace, penalty: Penalty, same: Rows) -> int:
-    found = profile.of_thread(trace, same)
+    found = thread_profile.of_thread(trace, same)
     source = replace(found.source, kind=Kind.REARMED) if found.source.kind is Kind.NONE else found.source
     return threshold.least_period_ns(penalty, source, found.costs)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace import frames
 from sldtrace.analyzers.finding import Finding
-from sldtrace.frames import Column
-from sldtrace.rows import Rows
-from sldtrace.trace import Trace
+from sldtrace.dataset import frames
+from sldtrace.dataset.frames import Column
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
 
 BYSTANDER = "bystander"
 """A thread that traps, and of which there is nothing to say."""

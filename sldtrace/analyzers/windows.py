@@ -4,11 +4,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sldtrace import levels
 from sldtrace.analyzers import cores
-from sldtrace.analyzers.once import per_trace
-from sldtrace.rules.early_returns import DETECT
-from sldtrace.trace import Trace
+from sldtrace.dataset import levels
+from sldtrace.dataset.cached import per_trace
+from sldtrace.dataset.trace import Trace
+from sldtrace.model.early_returns import DETECT
 
 WRITTEN, TRAPPED, OPEN = "written", "trapped", "open"
 """How a window ended: by a write; a trap shows that detection was on again; it was not seen to end."""

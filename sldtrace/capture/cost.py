@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sldtrace.capture import syscalls
-from sldtrace.capture.syscalls import Runs
+from sldtrace.capture.bpf import syscalls
+from sldtrace.capture.bpf.syscalls import Runs
 
 _MEASURED_NS = 1_000_000_000
 _MEASURED_EXITS = 500  # of fewer, what else the probes do would be taken for the price of an exit, or nothing

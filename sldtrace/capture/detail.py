@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sldtrace.capture.bpf.probes import Probes
 from sldtrace.capture.governor import Governor, Step
-from sldtrace.capture.probes import Probes
 from sldtrace.recording import schema
 from sldtrace.recording.sink import Sink
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from sldtrace.capture.sources import ALL, COUNTS, NONE
+from sldtrace.capture.bpf.sources import ALL, COUNTS, NONE
 from sldtrace.recording import schema
 
 _SECOND_NS = 1_000_000_000

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sldtrace.capture.syscalls import Runs
+from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.recording import schema
 
 Tallies = npt.NDArray[np.uint64]

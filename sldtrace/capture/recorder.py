@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 
 from sldtrace.capture import memory, privileges
-from sldtrace.capture.alarm import Alarm, Alarms
-from sldtrace.capture.callers import Callers
+from sldtrace.capture.bpf.callers import Callers
+from sldtrace.capture.bpf.probes import Probes, load
+from sldtrace.capture.bpf.program import Program
+from sldtrace.capture.bpf.sources import HOT, Sizes
+from sldtrace.capture.bpf.syscalls import Runs
+from sldtrace.capture.clock_steps import Moments
 from sldtrace.capture.cost import Cost
 from sldtrace.capture.detail import Detail
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Governor, Limits
+from sldtrace.capture.live.alarm import Alarm, Alarms
 from sldtrace.capture.losses import Losses, begins_run
-from sldtrace.capture.moments import Moments
-from sldtrace.capture.probes import Probes, load
-from sldtrace.capture.program import Program
 from sldtrace.capture.scheduling import give_way
-from sldtrace.capture.sources import HOT, Sizes
-from sldtrace.capture.syscalls import Runs
 from sldtrace.errors import SldtraceError
-from sldtrace.host import facts, kernel, process, splitlock
+from sldtrace.host import facts, kernel, process, split_lock
 from sldtrace.host.notify import Notifier
 from sldtrace.host.vms.names import matches_vm
 from sldtrace.model import penalty
-from sldtrace.recording import holes, schema, target
-from sldtrace.recording.keeping import Keep
+from sldtrace.recording import schema, sparse, target
 from sldtrace.recording.layout import Records
+from sldtrace.recording.retention import Keep
 from sldtrace.recording.rotation import Rotate, Rotation
 from sldtrace.recording.sink import Sink
 from sldtrace.recording.writer import Writer
@@ -120,7 +120,7 @@ class Recorder:
         if order.rotate is None:
             target.check(order.path, order.force)
         if order.keep is not None:
-            holes.require(order.path.parent)
+            sparse.require(order.path.parent)
         self._say("compiling and attaching the probes")
         # A stop signal waits until it is fetched, also while the probes are attached or taken off.
         with _blocked(STOP_SIGNALS):
@@ -186,7 +186,7 @@ class Recorder:
         return Writer(order.path, opening, force=order.force, keep=order.keep)
 
     def _alarm(self) -> Alarm:
-        lock = splitlock.read()
+        lock = split_lock.read()
         symbols = kernel.generation_symbols()
         rule = penalty.of(
             kernel.release(), kernel.tick_ns(), mode=lock.mode, mitigate=lock.mitigate, symbols=symbols
@@ -204,7 +204,7 @@ class Recorder:
         status = self._status
         return {
             "ended_by": status.ended_by,
-            "split_lock": {"mitigate": splitlock.read().mitigate},
+            "split_lock": {"mitigate": split_lock.read().mitigate},
             "seen": {kind: self._losses.seen(kind) for kind in program.rings},
             "unfinished": {"trap": status.unfinished, "exit": detail.unfinished_exits},
             "left_out": {kind: count for kind, count in self._left_out.items() if count},

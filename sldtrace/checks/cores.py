@@ -3,7 +3,7 @@
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.host import msr
 from sldtrace.host.msr import Core
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host.split_lock import SplitLock
 
 
 def check(lock: SplitLock, places: Places) -> Check:

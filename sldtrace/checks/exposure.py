@@ -7,9 +7,9 @@ from sldtrace.checks import bootlog
 from sldtrace.checks.bootlog import BootLog
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kernel, kvm, splitlock
+from sldtrace.host import kernel, kvm, split_lock
 from sldtrace.host.distribution import Distribution
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host.split_lock import SplitLock
 from sldtrace.model import generation as generations
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.generation import Generation
@@ -51,8 +51,8 @@ class Facts:
 def read(places: Places) -> Facts:
     """The facts of the host. Raises SldtraceError where not even /proc/cpuinfo can be read."""
     try:
-        cpu = splitlock.cpu_fields((places.proc / "cpuinfo").read_text(errors="replace"))
-        lock = splitlock.read(places.proc)
+        cpu = split_lock.cpu_fields((places.proc / "cpuinfo").read_text(errors="replace"))
+        lock = split_lock.read(places.proc)
         behaviour = generations.of_symbols(kernel.generation_symbols(places.proc / "kallsyms"))
     except OSError as error:
         raise SldtraceError(f"{error.filename} cannot be read: {error.strerror}", "mount /proc") from None

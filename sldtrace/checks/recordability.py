@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sldtrace.capture import bcc
+from sldtrace.capture.bpf import bcc
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
 from sldtrace.host import access, bpf, btf, kernel

@@ -35,7 +35,7 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
       journalctl --boot=all _TRANSPORT=kernel -o json | sldtrace log -
       sldtrace log --recording incident.sld --json
     """
-    from sldtrace.kernlog import living, sources, verdict
+    from sldtrace.kernlog import running_vms, sources, verdict
     from sldtrace.kernlog.survey import Survey
 
     against = _recording(recording) if recording else None
@@ -46,7 +46,7 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
             survey.read(stream)
             read.append(source)
     if not files:
-        living.name_vms(survey)
+        running_vms.name_vms(survey)
     conclusion = verdict.conclude(survey, recorded=bool(recording))
     joined = against(survey) if against else None
     if as_json:
@@ -62,7 +62,7 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
 
 # Opened before the log is read: what is wrong with it should not come last. Pandas is needed for this alone.
 def _recording(path: Path) -> "Callable[[Survey], Join]":
-    from sldtrace import trace as traces
+    from sldtrace.dataset import trace as traces
     from sldtrace.kernlog import join
 
     trace = traces.load(path)

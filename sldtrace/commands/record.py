@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sldtrace import durations, sizes
-from sldtrace.durations import Duration
 from sldtrace.errors import EXIT_FINDING, UsageError
-from sldtrace.escape import escape
-from sldtrace.host import access, cgroup_filter, process, splitlock
+from sldtrace.host import access, cgroup_filter, process, split_lock
 from sldtrace.reporters import wording
+from sldtrace.text import durations, sizes
+from sldtrace.text.durations import Duration
+from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.capture.recorder import Status
@@ -174,12 +174,12 @@ def record(
 
     # One thread of linear algebra less: numpy is here for its arrays.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from sldtrace.capture.alarm import Alarms
+    from sldtrace.capture.bpf.sources import Sizes
     from sldtrace.capture.filters import Filters
     from sldtrace.capture.governor import Limits
+    from sldtrace.capture.live.alarm import Alarms
     from sldtrace.capture.recorder import FINDING, Order, Recorder
-    from sldtrace.capture.sources import Sizes
-    from sldtrace.recording.keeping import LEAST_BYTES, Keep
+    from sldtrace.recording.retention import LEAST_BYTES, Keep
     from sldtrace.recording.rotation import Rotate
 
     for option, limit in (("--keep", keep), ("--rotate", rotate)):
@@ -212,7 +212,7 @@ def record(
 
 
 def _warnings() -> list[str]:
-    why_not = splitlock.read().why_no_traps()
+    why_not = split_lock.read().why_no_traps()
     lacks = [lack for look in access.LIMITS if (lack := look())]
     lines = [f"{lack.message}; {lack.hint}" for lack in lacks]
     return [f"warning: {line}" for line in ([why_not] if why_not else []) + lines]

@@ -57,8 +57,8 @@ def report(file: Path, as_json: bool, changes: tuple[str, ...], fail_on: str | N
 
 def text(file: Path, as_json: bool) -> tuple[str, list["Severity"]]:
     """The report of a recording, as it is printed, and how severe each finding is. Raises SldtraceError."""
-    from sldtrace import trace as traces
     from sldtrace.analyzers import catalogue, threads
+    from sldtrace.dataset import trace as traces
     from sldtrace.reporters import json, terminal
     from sldtrace.reporters.style import Style
 
@@ -72,8 +72,8 @@ def text(file: Path, as_json: bool) -> tuple[str, list["Severity"]]:
 
 
 def _predict(file: Path, changes: tuple[str, ...], as_json: bool) -> None:
-    from sldtrace import trace as traces
-    from sldtrace.model import predict
+    from sldtrace.dataset import trace as traces
+    from sldtrace.prediction import predict
     from sldtrace.reporters import what_if
     from sldtrace.reporters.style import Style
 

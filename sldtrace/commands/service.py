@@ -10,7 +10,7 @@ import click
 
 from sldtrace import resources
 from sldtrace.errors import SldtraceError
-from sldtrace.escape import escape
+from sldtrace.text.escape import escape
 
 NAME = "sldtrace.service"
 FOLDER = Path("/etc/systemd/system")

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from sldtrace.durations import Duration, Period, render
 from sldtrace.errors import UsageError
-from sldtrace.escape import escape
+from sldtrace.text.durations import Duration, Period, render
+from sldtrace.text.escape import escape
 
 _MODE = re.compile(r"off|warn|fatal|ratelimit:(?:[1-9][0-9]{0,2}|1000)")
 _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sldtrace.errors import SldtraceError
-from sldtrace.escape import escape
 from sldtrace.host.vms.cgroups import unescape
+from sldtrace.text.escape import escape
 
 _FIRST_NAMESPACE = 0xEFFFFFFB  # inode of the first cgroup namespace: include/linux/proc_ns.h
 _WHERE = "/proc/PID/cgroup has that of a process, systemd-cgls shows all"

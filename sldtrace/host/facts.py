@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sldtrace import __version__
-from sldtrace.host import kernel, kvm, splitlock
+from sldtrace._version import __version__
+from sldtrace.host import kernel, kvm, split_lock
 
 
 def clock() -> dict[str, int]:
@@ -22,7 +22,7 @@ def moment() -> dict[str, Any]:
 
 
 def _split_lock(proc: Path) -> dict[str, Any]:
-    lock = splitlock.read(proc)
+    lock = split_lock.read(proc)
     return {
         "mode": lock.mode,
         "detects_split_locks": lock.detects_split_locks,
@@ -36,9 +36,9 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
 
     tool (name, version), clock (see `clock`), host (name), kernel (release, version, tick_ns, lockdown,
     symbols: see kernel.generation_symbols), cpu (vendor, model, online: how many, cores: for each CPU the
-    first CPU of its core), split_lock (see host.splitlock.SplitLock), kvm (module: see host.kvm.module).
+    first CPU of its core), split_lock (see host.split_lock.SplitLock), kvm (module: see host.kvm.module).
     """
-    cpu = splitlock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
+    cpu = split_lock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
     return {
         "tool": {"name": "sldtrace", "version": __version__},
         "clock": clock(),

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from sldtrace import escape
+from sldtrace.dataset.trace import Subject, Trace
 from sldtrace.kernlog.survey import Survey, Thread
-from sldtrace.trace import Subject, Trace
+from sldtrace.text import escape
 
 _SLACK_NS = 2_000_000_000  # times of whole seconds, and a journal that was slow to take the line
 

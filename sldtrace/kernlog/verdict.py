@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from sldtrace import escape
 from sldtrace.host import kernel
 from sldtrace.kernlog.survey import FATAL_KINDS, Boot, Survey, Thread
+from sldtrace.text import escape
 
 _ONE_LINE = (5, 19)  # b041b525dab9: one line for each thread, and the penalty
 _NAMED = 3  # threads that the sentence names

@@ -97,7 +97,7 @@ def of(
 ) -> Penalty:
     """The penalty of the kernel with this `uname -r` and tick.
 
-    mode, mitigate: as `host.splitlock.SplitLock` has them (mitigate None: the sysctl does not exist;
+    mode, mitigate: as `host.split_lock.SplitLock` has them (mitigate None: the sysctl does not exist;
     BY_VERSION: nothing is known of it, and where it should exist it is 1); slept: see `generation.of`;
     symbols: those of host.kernel.GENERATION_SYMBOLS that it has, empty: not known.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sldtrace import __version__
+from sldtrace._version import __version__
 from sldtrace.model import records
 from sldtrace.model.records import Cast
 from sldtrace.model.simulator import Scene, Simulator

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from sldtrace.escape import escape
 from sldtrace.recording.format import FORMAT_VERSION, ChunkHeader, ChunkType
 from sldtrace.recording.layout import Record
 from sldtrace.recording.scan import Damage, Scan
+from sldtrace.text.escape import escape
 
 _JSON_CHUNKS = {
     ChunkType.OPENING: "the opening facts",

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from sldtrace.errors import SldtraceError
-from sldtrace.escape import escape
 from sldtrace.recording import describe
 from sldtrace.recording import schema as schemas
+from sldtrace.recording.discarded import Released, parse
 from sldtrace.recording.format import (
     FORMAT_VERSION,
     ChunkType,
@@ -25,10 +25,10 @@ from sldtrace.recording.format import (
 )
 from sldtrace.recording.layout import LayoutError, Record, Records, Schema, from_json
 from sldtrace.recording.losses import lost_sums
-from sldtrace.recording.released import Released, parse
 from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
 from sldtrace.recording.target import shown
 from sldtrace.recording.upgrade import Upgrade
+from sldtrace.text.escape import escape
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from sldtrace.recording.format import (
     unpack_chunk_header,
     unpack_file_header,
 )
-from sldtrace.recording.holes import next_data
+from sldtrace.recording.sparse import next_data
 
 _BLOCK = 1 << 20
 _SECTOR = 4096

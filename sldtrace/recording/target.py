@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
-from sldtrace.escape import escape
+from sldtrace.text.escape import escape
 
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 MODE = 0o600

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sldtrace.errors import SldtraceError
-from sldtrace.recording import holes
 from sldtrace.recording import schema as schemas
+from sldtrace.recording import sparse
 from sldtrace.recording.compacting import compact
 from sldtrace.recording.format import (
     CHUNK_HEADER_SIZE,
@@ -26,10 +26,10 @@ from sldtrace.recording.format import (
     pack_file_header,
     pack_json,
 )
-from sldtrace.recording.keeping import Keep, Keeper
 from sldtrace.recording.layout import Record, Records, Schema
 from sldtrace.recording.merging import merge, newest
 from sldtrace.recording.pending import Pending
+from sldtrace.recording.retention import Keep, Keeper
 from sldtrace.recording.target import create, shown
 
 REPEAT_BYTES = 16 << 20
@@ -80,7 +80,7 @@ class Writer:
         self._facts: dict[str, Any] = dict(facts)
         self._keeper = Keeper(keep, self._schema, clock) if keep else None
         if keep:
-            holes.require(self.path.parent)
+            sparse.require(self.path.parent)
         header, payload = self._json_chunk(ChunkType.OPENING, pack_json(self._description()))
         start = pack_file_header() + header.pack() + payload
         self._file: int | None = create(self.path, force, start)
@@ -239,7 +239,7 @@ class Writer:
         self._repeat()
         try:
             # The block that the last hole ended in is free only when it is wholly in one.
-            holes.punch(self._file, max(FILE_HEADER_SIZE, before - _LARGEST_BLOCK), keeper.boundary)
+            sparse.punch(self._file, max(FILE_HEADER_SIZE, before - _LARGEST_BLOCK), keeper.boundary)
         except OSError as error:
             self._fail(f"cannot free parts of {shown(self.path)}: {error.strerror}", error)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sldtrace.trace import Trace
+from sldtrace.dataset.trace import Trace
 
 
 @dataclass(frozen=True)

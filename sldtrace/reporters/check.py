@@ -9,8 +9,8 @@ from sldtrace.checks import verdict
 from sldtrace.checks.exposure import Exposure
 from sldtrace.checks.result import Check, Fix, State
 from sldtrace.checks.verdict import Result
-from sldtrace.escape import escape
 from sldtrace.reporters.style import Style
+from sldtrace.text.escape import escape
 
 VERSION = 1
 """Of the JSON; grows when a field changes its meaning or goes away."""

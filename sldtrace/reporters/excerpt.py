@@ -4,11 +4,11 @@ from typing import Any
 
 import pandas as pd
 
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
+from sldtrace.model.early_returns import DETECT
 from sldtrace.reporters import wording
-from sldtrace.rows import Rows
-from sldtrace.rules.early_returns import DETECT
-from sldtrace.trace import Trace
 
 FIRST, LAST = 4, 3
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace import levels
-from sldtrace.escape import escape
+from sldtrace.dataset import levels
+from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import tables, wording
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
+from sldtrace.text.escape import escape
 
 _THREADS = 3  # at most so many
 _REASONS = 5  # of each

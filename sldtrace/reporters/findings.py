@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.needs import Unjudged
+from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import excerpt, tables, wording
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
 
 COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace import levels
 from sldtrace.analyzers import limits
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.needs import Unjudged
+from sldtrace.dataset import levels
+from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import excerpt
 from sldtrace.reporters.accounts import account, others
-from sldtrace.trace import Trace
 
 LONGEST = 100
 """So many waits for punished vCPUs are listed, the longest ones."""

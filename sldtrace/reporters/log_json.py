@@ -3,12 +3,12 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from sldtrace import escape
 from sldtrace.kernlog import verdict as verdicts
 from sldtrace.kernlog.prefix import Stamp
 from sldtrace.kernlog.sources import Source
 from sldtrace.kernlog.survey import Survey, Thread
 from sldtrace.kernlog.verdict import Verdict
+from sldtrace.text import escape
 
 if TYPE_CHECKING:  # it needs pandas, which the log alone does not
     from sldtrace.kernlog.join import Join

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sldtrace import escape
 from sldtrace.kernlog import verdict as verdicts
 from sldtrace.kernlog.prefix import Stamp
 from sldtrace.kernlog.sources import Source
@@ -13,6 +12,7 @@ from sldtrace.kernlog.survey import Survey, Thread
 from sldtrace.kernlog.verdict import Verdict
 from sldtrace.reporters import tables, wording
 from sldtrace.reporters.style import Style
+from sldtrace.text import escape
 
 if TYPE_CHECKING:  # it needs pandas, which the log alone does not
     from sldtrace.kernlog.join import Join, Pair, Trapping

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from sldtrace import durations, levels, sizes
-from sldtrace.escape import escape
+from sldtrace.dataset import levels
+from sldtrace.dataset.trace import Trace
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import wording
 from sldtrace.reporters.accounts import Account, account, others
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
+from sldtrace.text import durations, sizes
+from sldtrace.text.escape import escape
 
 _BACKENDS = ("fentry", "kprobe", "tracepoint", "raw_tracepoint", "")
 _FUNCTIONS = _BACKENDS[:2]

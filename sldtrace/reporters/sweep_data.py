@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sldtrace.durations import render
 from sldtrace.model import curve, penalty
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.sources import Kind
+from sldtrace.text.durations import render
 from sldtrace.vmm import kicks
 from sldtrace.vmm.swept import Point, Sweep
 

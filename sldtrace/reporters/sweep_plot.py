@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from sldtrace.durations import render as duration
-from sldtrace.escape import escape
 from sldtrace.reporters import axis
 from sldtrace.reporters.style import Style
 from sldtrace.reporters.sweep_data import Figure, Series
 from sldtrace.reporters.tables import table
+from sldtrace.text.durations import render as duration
+from sldtrace.text.escape import escape
 
 _HEIGHT = 12  # lines
 _MARGIN = 8

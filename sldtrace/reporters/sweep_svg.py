@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from xml.sax.saxutils import escape as quote
 
-from sldtrace.escape import escape
 from sldtrace.reporters import axis
 from sldtrace.reporters.sweep_data import Figure, Series
+from sldtrace.text.escape import escape
 
 _WIDTH, _HEIGHT = 420, 250  # of a panel's plot
 _LEFT, _TOP, _GAP, _RIGHT, _BOTTOM = 74, 122, 46, 28, 92

@@ -8,11 +8,11 @@ import pandas as pd
 from sldtrace.analyzers import limits
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.needs import Unjudged
-from sldtrace.escape import escape
-from sldtrace.reporters import around, exits, recorded, tables, wording
+from sldtrace.dataset.trace import Trace
+from sldtrace.reporters import context, exits, recorded, tables, wording
 from sldtrace.reporters import findings as shown
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
+from sldtrace.text.escape import escape
 
 _NAME_WIDTH = 24  # characters of a name in the table
 
@@ -37,7 +37,7 @@ def render(
     if len(threads):
         parts.append("Threads that trapped\n" + _indent(_thread_table(trace, threads)))
     parts += [
-        text for text in (exits.render(trace, threads, style), around.render(trace, threads, style)) if text
+        text for text in (exits.render(trace, threads, style), context.render(trace, threads, style)) if text
     ]
     parts.append(recorded.render(trace, style))
     return "\n\n".join(parts) + "\n"

@@ -5,13 +5,13 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
-from sldtrace.model import predict, recorded
-from sldtrace.model.predict import Prediction, WhatIf
-from sldtrace.model.profile import Profile
 from sldtrace.model.sources import Kind
+from sldtrace.prediction import predict, recorded_penalty
+from sldtrace.prediction.predict import Prediction, WhatIf
+from sldtrace.prediction.thread_profile import Profile
 from sldtrace.reporters import tables, wording
-from sldtrace.trace import Trace
 
 Answers = Sequence[tuple[WhatIf, list[Prediction]]]
 
@@ -34,7 +34,7 @@ def render(trace: Trace, answers: Answers, width: int) -> str:
         if change.fixed_kernel:
             parts.append(_fill(predict.DEAF, width))
     notes = [_fill(line, width) for line in [*wording.host(trace), _ASSUMED]]
-    if not recorded.penalty(trace).known:
+    if not recorded_penalty.penalty(trace).known:
         notes.append(_fill("The kernel's version is not known: the slowest is assumed.", width))
     return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
 
@@ -80,7 +80,7 @@ def _reasons(trace: Trace, predictions: list[Prediction], width: int) -> str:
 
 def as_json(trace: Trace, answers: Answers) -> str:
     """One object: `simulated`, `kernel` and `what_if`, a list of changes with their predictions."""
-    penalty = recorded.penalty(trace)
+    penalty = recorded_penalty.penalty(trace)
     content = {
         "simulated": trace.simulated,
         "kernel": {

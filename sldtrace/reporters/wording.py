@@ -4,12 +4,12 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sldtrace.escape import escape
-from sldtrace.phrases import length, percent, plural, thread
+from sldtrace.text.escape import escape
+from sldtrace.text.phrases import length, percent, plural, thread
 
 if TYPE_CHECKING:
+    from sldtrace.dataset.trace import Trace
     from sldtrace.reporters.style import Style
-    from sldtrace.trace import Trace
 
 __all__ = [
     "SIMULATED",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sldtrace import resources
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.escape import escape
+from sldtrace.text.escape import escape
 from sldtrace.vmm import memory
 
 CACHE_LINE = 64

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
-from sldtrace.host import splitlock
+from sldtrace.host import split_lock
 from sldtrace.vmm.forked import fork
 
 
 @contextmanager
-def held(value: int | None, path: Path = splitlock.MITIGATE) -> Iterator[None]:
+def held(value: int | None, path: Path = split_lock.MITIGATE) -> Iterator[None]:
     """The sysctl has this value meanwhile; None: it is left alone.
 
     A process of its own puts it back as soon as this process lets go of a pipe, and so also when it is

@@ -75,7 +75,7 @@ class Monitor:
             self._begin.set()
             for source in sources:
                 source.start()
-            self._ended.wait(plan.duration_ns / 1e9)
+            signals.wait(self._ended, plan.duration_ns)
             for source in sources:
                 source.stop()
             self._stop(machine, threads)

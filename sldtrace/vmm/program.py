@@ -87,7 +87,7 @@ def run(plan: Plan, started: Started) -> Result:
     begin.set()
     for source in sources:
         source.start()
-    ended.wait(plan.duration_ns / 1e9)
+    signals.wait(ended, plan.duration_ns)
     ran = time.monotonic_ns() - start
     loops = [area.counter(index) for index in range(plan.vcpus)]
     for source in sources:

@@ -1,6 +1,8 @@
 """Signals of the threads of a monitor: which may be a kick, what is blocked where, what ends a run."""
 
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +18,8 @@ ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _FAULTS = frozenset(
     {signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP}
 )
+
+_LONGEST_WAIT_S = 0.1
 
 # The signals that may be a kick, by number; the C library keeps 32 and 33 for itself.
 KICKS = frozenset(signal.valid_signals()) - ENDING - _FAULTS - {signal.SIGKILL, signal.SIGSTOP}
@@ -55,3 +59,14 @@ def handled(handler: _Handler, *numbers: int) -> Iterator[None]:
         for number, previous in before:
             # None: a handler that was not installed by Python cannot be put back by it.
             signal.signal(number, signal.SIG_DFL if previous is None else previous)
+
+
+def wait(event: threading.Event, duration_ns: int) -> None:
+    """Waits in the main thread until the event is set, by a signal handler for example, or the time is over.
+
+    In short waits: a signal that comes right before the thread goes to sleep does not wake it, and CPython
+    calls the handler when it wakes up.
+    """
+    end = time.monotonic() + duration_ns / 1e9
+    while not event.is_set() and (left := end - time.monotonic()) > 0:
+        event.wait(min(left, _LONGEST_WAIT_S))

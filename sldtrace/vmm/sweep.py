@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 
-from sldtrace.host import splitlock
+from sldtrace.host import split_lock
 from sldtrace.vmm import mitigate, signals
 from sldtrace.vmm.children import Children
 from sldtrace.vmm.plan import Plan
@@ -36,7 +36,7 @@ def run(
                         return False
                     tell(
                         Point(
-                            splitlock.read().mitigate,
+                            split_lock.read().mitigate,
                             timeout_ns,
                             sum(one.loops for one in result.vcpus),
                             sum(one.kvm_runs for one in result.vcpus),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kernel, splitlock
+from sldtrace.host import kernel, split_lock
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
 
@@ -34,7 +34,7 @@ class Sweep:
     """The points in the order in which they were measured, and what they were measured on.
 
     splits: the guest takes split locks; every: N of a guest that does something once in N loops, else 0;
-    mode: as host.splitlock.SplitLock has it; whole: False if a signal ended it early.
+    mode: as host.split_lock.SplitLock has it; whole: False if a signal ended it early.
     """
 
     guest: str
@@ -60,8 +60,10 @@ class Sweep:
             duration_ns=plan.duration_ns,
             release=kernel.release(),
             tick_ns=kernel.tick_ns(),
-            cpu=splitlock.cpu_fields(Path("/proc/cpuinfo").read_text(errors="replace")).get("model name", ""),
-            mode=splitlock.read().mode,
+            cpu=split_lock.cpu_fields(Path("/proc/cpuinfo").read_text(errors="replace")).get(
+                "model name", ""
+            ),
+            mode=split_lock.read().mode,
             whole=whole,
             points=tuple(points),
         )

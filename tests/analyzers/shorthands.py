@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from sldtrace.analyzers import early_return_loop, semaphore_early_return, user_space
 from sldtrace.analyzers.finding import Finding
-from sldtrace.trace import Trace
+from sldtrace.analyzers.findings import early_return_loop, semaphore_early_return, user_space
+from sldtrace.dataset.trace import Trace
 from tests.analyzers.synthetic import Row, trace
 
 OTHER_RIP = 0x9000

@@ -5,10 +5,10 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from sldtrace import trace as traces
 from sldtrace.analyzers import catalogue
 from sldtrace.commands.simulate import simulate
-from sldtrace.trace import Trace
+from sldtrace.dataset import trace as traces
+from sldtrace.dataset.trace import Trace
 
 
 def simulated(folder: Path, *options: str) -> Trace:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace import trace as traces
+from sldtrace.dataset import trace as traces
+from sldtrace.dataset.trace import Trace
 from sldtrace.host.signals import Code
 from sldtrace.recording import schema
 from sldtrace.recording.writer import Writer
-from sldtrace.trace import Trace
 
 MS = 1_000_000
 TICK = 4 * MS

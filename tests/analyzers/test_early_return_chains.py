@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sldtrace.analyzers import chains
+from sldtrace.dataset.rows import Rows, Table
 from sldtrace.model import penalty
-from sldtrace.rows import Rows, Table
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one
 from tests.analyzers.synthetic import (
     BLIND,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sldtrace import frames
-from sldtrace.analyzers import early_return_loop
 from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.findings import early_return_loop
+from sldtrace.dataset import frames
 from sldtrace.host.signals import Code
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one
 from tests.analyzers.synthetic import (

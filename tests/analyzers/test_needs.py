@@ -7,7 +7,7 @@ import pytest
 
 from sldtrace.analyzers import catalogue, limits, needs
 from sldtrace.analyzers.needs import Needs
-from sldtrace.trace import Trace
+from sldtrace.dataset.trace import Trace
 from tests.analyzers.simulated import simulated
 from tests.analyzers.synthetic import MS, counted, facts, loop, served, step, trace
 

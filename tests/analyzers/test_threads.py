@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sldtrace.analyzers import catalogue, threads
-from sldtrace.trace import load
+from sldtrace.dataset.trace import load
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import (
+from sldtrace.analyzers.finding import Confidence, Severity
+from sldtrace.analyzers.findings import (
     bus_lock,
     detection_left_off,
     early_return_loop,
@@ -18,7 +19,6 @@ from sldtrace.analyzers import (
     semaphore_queue,
     toggle_storm,
 )
-from sldtrace.analyzers.finding import Confidence, Severity
 from tests.analyzers.synthetic import (
     FLAGS,
     GUEST,

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sldtrace.capture import counters, loader, privileges, probes, program, syscalls
+from sldtrace.capture import privileges
+from sldtrace.capture.bpf import counters, loader, probes, program, syscalls
+from sldtrace.capture.bpf.loader import Loaded
+from sldtrace.capture.bpf.program import RINGS, Program
+from sldtrace.capture.bpf.ring import Ring
+from sldtrace.capture.bpf.sources import Sizes
+from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.filters import Filters
-from sldtrace.capture.loader import Loaded
-from sldtrace.capture.program import RINGS, Program
-from sldtrace.capture.ring import Ring
-from sldtrace.capture.sources import Sizes
-from sldtrace.capture.syscalls import Runs
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host.split_lock import SplitLock
 from sldtrace.recording import schema
 from tests.capture.memory import RingFile, table
 
@@ -304,7 +305,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(program, "Ring", FedRing)
     monkeypatch.setattr(program.kernel, "possible_cpus", lambda: CPUS)
     monkeypatch.setattr(loader, "load", host.load)
-    monkeypatch.setattr(probes.splitlock, "read", lambda: SplitLock(host.mode, True, False, 1))
+    monkeypatch.setattr(probes.split_lock, "read", lambda: SplitLock(host.mode, True, False, 1))
     monkeypatch.setattr(probes, "os", SimpleNamespace(close=host.close, geteuid=os.geteuid))
     monkeypatch.setattr(probes.tracepoints, "identifier", host.identifier)
     monkeypatch.setattr(probes.btf, "names", lambda names: set(names))

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from sldtrace.capture import cost, syscalls
+from sldtrace.capture import cost
+from sldtrace.capture.bpf import syscalls
+from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.cost import Cost
-from sldtrace.capture.syscalls import Runs
 
 SECOND = 1_000_000_000
 MS = 1_000_000

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from sldtrace.capture.bpf.sources import EXITS
 from sldtrace.capture.governor import Governor, Limits, Step
-from sldtrace.capture.sources import EXITS
 from sldtrace.recording import schema
 
 SECOND = 1_000_000_000

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.losses import Losses
-from sldtrace.capture.syscalls import Runs
 from sldtrace.recording import schema
 from tests.capture.fakes import no_tallies
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sldtrace.capture import privileges, recorder
+from sldtrace.capture.bpf.program import RINGS
+from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
-from sldtrace.capture.program import RINGS
-from sldtrace.capture.syscalls import Runs
 from sldtrace.host import process
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, early, served, task
 from tests.capture.fakes import FUNCTIONS, programs, stop

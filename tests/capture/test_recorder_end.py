@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sldtrace.capture import loader, probes, recorder
+from sldtrace.capture import recorder
+from sldtrace.capture.bpf import loader, probes
 from sldtrace.capture.detail import Detail
 from sldtrace.capture.recorder import STOP_SIGNALS
 from sldtrace.errors import SldtraceError

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from sldtrace.capture import loader, privileges, recorder
-from sldtrace.capture.loader import Loaded
+from sldtrace.capture import privileges, recorder
+from sldtrace.capture.bpf import loader
+from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.recorder import STOP_SIGNALS
 from sldtrace.errors import SldtraceError
 from sldtrace.recording.writer import Writer

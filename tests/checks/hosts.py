@@ -6,7 +6,7 @@ from typing import Any
 from sldtrace.checks.bootlog import BootLog
 from sldtrace.checks.exposure import Facts
 from sldtrace.host.distribution import Distribution
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host.split_lock import SplitLock
 from sldtrace.model import penalty
 from sldtrace.model.generation import PER_CPU, Generation
 

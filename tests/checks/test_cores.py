@@ -5,7 +5,7 @@ import pytest
 from sldtrace.checks import cores
 from sldtrace.checks.result import State
 from sldtrace.host.msr import Core
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host.split_lock import SplitLock
 
 ON, OFF, UNREAD = Core((0, 2), True), Core((1, 3), False), Core((4,), None, why_not="Operation not permitted")
 

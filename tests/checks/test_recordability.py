@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sldtrace.capture import bcc
+from sldtrace.capture.bpf import bcc
 from sldtrace.checks import recordability
 from sldtrace.checks.result import Check, Places, State
 from sldtrace.errors import SldtraceError

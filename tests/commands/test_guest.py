@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from sldtrace.commands import report
 from sldtrace.commands.guest import guest, outcome
 from sldtrace.errors import UsageError
-from sldtrace.host import access, splitlock
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host import access, split_lock
+from sldtrace.host.split_lock import SplitLock
 from sldtrace.vmm import children, guests, recorded
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.kvm import DEVICE
@@ -194,7 +194,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch, fake: type[Fake]) -> list[str]:
 
     monkeypatch.setattr(recorded, "Beside", Beside)
     monkeypatch.setattr(access, "require", lambda: None)
-    monkeypatch.setattr(splitlock, "read", lambda: SplitLock("warn", True, False, 1))
+    monkeypatch.setattr(split_lock, "read", lambda: SplitLock("warn", True, False, 1))
     return told
 
 
@@ -254,7 +254,7 @@ def test_a_host_on_which_nothing_can_freeze_says_so_before_anything_starts(
     def refuse() -> None:
         raise UsageError("not yet")
 
-    monkeypatch.setattr(splitlock, "read", lambda: host)
+    monkeypatch.setattr(split_lock, "read", lambda: host)
     monkeypatch.setattr(access, "require", refuse)
     result = CliRunner().invoke(guest, ["run", *arguments.split(), "--record", "a.sld"])
     assert str(result.exception) == "not yet"

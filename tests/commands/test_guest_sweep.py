@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from sldtrace.commands.guest import guest
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.host import kernel, splitlock
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host import kernel, split_lock
+from sldtrace.host.split_lock import SplitLock
 from sldtrace.reporters import sweep_data, sweep_png
 from sldtrace.vmm import sweep
 from sldtrace.vmm.kicks import Kind
@@ -41,7 +41,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sweep, "run", run)
     monkeypatch.setattr(sweep_data, "_LINE_POINTS", 24)  # each is a simulation
-    monkeypatch.setattr(splitlock, "read", lambda: SplitLock("warn", True, False, 1))
+    monkeypatch.setattr(split_lock, "read", lambda: SplitLock("warn", True, False, 1))
     monkeypatch.setattr(kernel, "release", lambda: "6.12.7-test")
     monkeypatch.setattr(kernel, "tick_ns", lambda: 4 * MS)
 

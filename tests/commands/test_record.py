@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sldtrace.capture import recorder
+from sldtrace.capture.bpf.sources import EXITS, Sizes
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
 from sldtrace.capture.recorder import Order, Status
-from sldtrace.capture.sources import EXITS, Sizes
 from sldtrace.commands import record as module
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.host import access, btf, cgroup_filter, kernel, process, splitlock
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host import access, btf, cgroup_filter, kernel, process, split_lock
+from sldtrace.host.split_lock import SplitLock
 
 DETECTS = SplitLock("warn", True, False, 1)
 SECOND = 1_000_000_000
@@ -59,7 +59,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeRecorder]:
     monkeypatch.setattr(FakeRecorder, "ends", Status(ended_by="SIGINT", cost=COST), raising=False)
     monkeypatch.setattr(access, "require", lambda: None)
     monkeypatch.setattr(process, "exists", lambda tgid: tgid == 77)
-    monkeypatch.setattr(splitlock, "read", lambda: DETECTS)
+    monkeypatch.setattr(split_lock, "read", lambda: DETECTS)
     monkeypatch.setattr(kernel, "has_tracepoint", lambda category, name: True)
     monkeypatch.setattr(btf, "exists", lambda: True)
     monkeypatch.setattr(
@@ -311,20 +311,20 @@ def test_a_host_with_everything_has_no_warning() -> None:
     ("target", "name", "value", "said"),
     [
         (
-            splitlock,
+            split_lock,
             "read",
             SplitLock("off", True, False, 1),
             "booted with split_lock_detect=off: split locks do not trap",
         ),
         (
-            splitlock,
+            split_lock,
             "read",
             SplitLock("unsupported", False, False, 1),
             "this CPU has no split-lock detection",
         ),
-        (splitlock, "read", SplitLock("warn", False, True, 1), "this CPU has no split-lock detection"),
+        (split_lock, "read", SplitLock("warn", False, True, 1), "this CPU has no split-lock detection"),
         (
-            splitlock,
+            split_lock,
             "read",
             SplitLock("ratelimit:5", True, True, 1),
             "booted with split_lock_detect=ratelimit:5",
@@ -346,5 +346,5 @@ def test_each_lack_that_is_not_fatal_is_a_warning(
 
 @pytest.mark.parametrize("mode", ["warn", "fatal"])
 def test_modes_in_which_guests_trap_have_no_warning(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splitlock, "read", lambda: SplitLock(mode, True, False, 1))
+    monkeypatch.setattr(split_lock, "read", lambda: SplitLock(mode, True, False, 1))
     assert warnings() == []

@@ -14,8 +14,8 @@ from sldtrace import cli
 from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.commands import report as module
+from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
-from sldtrace.trace import Trace
 from tests.analyzers.synthetic import LONGEST, lasting, loop, served, write
 
 LIVELOCK = loop(200)

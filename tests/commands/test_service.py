@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sldtrace.commands import service
 from sldtrace.errors import SldtraceError
-from sldtrace.escape import escape
+from sldtrace.text.escape import escape
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sldtrace import cli, trace
+from sldtrace import cli
 from sldtrace.analyzers import catalogue
 from sldtrace.commands.report import report
 from sldtrace.commands.simulate import simulate
+from sldtrace.dataset import trace
+from sldtrace.dataset.trace import Trace
 from sldtrace.errors import UsageError
-from sldtrace.trace import Trace
 from tests.analyzers.shorthands import loops_of
 
 

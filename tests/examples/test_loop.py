@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.host import splitlock
+from sldtrace.host import split_lock
 from sldtrace.vmm.kvm import DEVICE
 
 SOURCE = Path(__file__).parents[2] / "examples" / "vmm" / "loop.c"
@@ -24,7 +24,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"{DEVICE} is missing or not allowed")
-@pytest.mark.skipif(splitlock.read().detects_split_locks, reason="split locks may trap on this host")
+@pytest.mark.skipif(split_lock.read().detects_split_locks, reason="split locks may trap on this host")
 @pytest.mark.parametrize("how", ["naive", "defer", "cputime"])
 def test_each_way_progresses_where_nothing_traps(program: Path, how: str) -> None:
     done = subprocess.run([program, how, "0.3"], capture_output=True, text=True)

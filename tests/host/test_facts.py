@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sldtrace import __version__
+from sldtrace._version import __version__
 from sldtrace.host import facts, kernel
 from tests.host.fakeproc import proc
 

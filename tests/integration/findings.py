@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from sldtrace.host import kernel, splitlock
+from sldtrace.host import kernel, split_lock
 from sldtrace.model import penalty
 from sldtrace.recording.rotation import segments
 from tests.integration.observing import MITIGATE, Recorder, guest_here, start_guest
@@ -114,7 +114,7 @@ PROVOCATIONS = {
 
 def run(folder):
     """The protocol of this part."""
-    host = splitlock.read()
+    host = split_lock.read()
     penalties = penalty.of(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
     late = f"{penalties.longest_sleep_ns // 1_000_000 + 1}ms"
     recorder = Recorder(folder / "findings.sld", "--exits", "counts", "--rotate", f"{_FILE_S}s")
@@ -153,6 +153,6 @@ def detection_on():
     time.sleep(0.05)
     found = {cpu: read_msr(cpu) for cpu in sorted(os.sched_getaffinity(0))}
     for cpu, value in found.items():
-        if not value & _DETECT and splitlock.read().mode == "warn":
+        if not value & _DETECT and split_lock.read().mode == "warn":
             write_msr(cpu, value | _DETECT)
     return found

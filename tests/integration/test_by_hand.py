@@ -9,9 +9,9 @@ import os
 import numpy as np
 import pytest
 
-from sldtrace.analyzers import early_return_loop
+from sldtrace.analyzers.findings import early_return_loop
+from sldtrace.dataset.trace import load
 from sldtrace.recording.reader import Recording, open_recording
-from sldtrace.trace import load
 from tests.conftest import Scenario
 
 pytestmark = [

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sldtrace.capture import probes
+from sldtrace.capture.bpf import probes
 from tests.conftest import Scenario
 
 pytestmark = pytest.mark.lab

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sldtrace.analyzers import catalogue, limits, toggle_storm
+from sldtrace.analyzers import catalogue, limits
 from sldtrace.analyzers.finding import Confidence, Finding
+from sldtrace.analyzers.findings import toggle_storm
+from sldtrace.dataset.trace import Trace, load
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import WINDOW_JIFFIES
-from sldtrace.trace import Trace, load
 from tests.conftest import Scenario
 
 pytestmark = pytest.mark.lab

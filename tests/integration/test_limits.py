@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sldtrace.analyzers import catalogue
+from sldtrace.dataset.trace import load
 from sldtrace.errors import EXIT_FINDING
 from sldtrace.recording import schema
 from sldtrace.recording.reader import Recording, open_recording
-from sldtrace.trace import load
 from tests.conftest import Scenario
 
 pytestmark = pytest.mark.lab

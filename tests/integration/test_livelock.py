@@ -15,10 +15,10 @@ import pytest
 
 from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Finding, Severity
+from sldtrace.dataset.trace import Trace, load
 from sldtrace.host import signals
 from sldtrace.recording import schema
 from sldtrace.recording.reader import open_recording
-from sldtrace.trace import Trace, load
 from tests.conftest import Scenario
 
 pytestmark = pytest.mark.lab

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sldtrace import frames
 from sldtrace.capture import filters
+from sldtrace.dataset import frames
 from sldtrace.recording import schema
 from sldtrace.recording.reader import Recording, open_recording
 from tests.conftest import Scenario

@@ -15,8 +15,8 @@ from lab.job import Job
 from lab.kernel import KERNELS
 from lab.progress import Progress
 from sldtrace.analyzers import catalogue
+from sldtrace.dataset.trace import load
 from sldtrace.host.access import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
-from sldtrace.trace import load
 from tests.conftest import Scenario
 
 pytestmark = [pytest.mark.lab, pytest.mark.service]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sldtrace.dataset.trace import Trace
 from sldtrace.kernlog.join import Join, join
-from sldtrace.trace import Trace
 from tests.analyzers.synthetic import (
     MS,
     RIP,

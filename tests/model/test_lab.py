@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sldtrace import trace
-from sldtrace.model import predict
-from sldtrace.model import recorded as recorded_kernel
-from sldtrace.model.predict import Prediction, WhatIf
+from sldtrace.dataset import trace
+from sldtrace.prediction import predict
+from sldtrace.prediction import recorded_penalty as recorded_kernel
+from sldtrace.prediction.predict import Prediction, WhatIf
 
 DATA = Path(__file__).parent / "data"
 KERNELS = ["6.1", "6.12", "sid"]

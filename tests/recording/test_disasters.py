@@ -22,7 +22,7 @@ WRITER = """
 import random, sys, numpy as np
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema
-from sldtrace.recording.keeping import Keep
+from sldtrace.recording.retention import Keep
 from sldtrace.recording.rotation import Rotate, Rotation
 from sldtrace.recording.writer import Writer
 path, how, seed, most = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sldtrace import trace as traces
 from sldtrace.analyzers import catalogue, threads
-from sldtrace.recording.keeping import Keep
+from sldtrace.dataset import trace as traces
+from sldtrace.dataset.trace import Trace
+from sldtrace.recording.retention import Keep
 from sldtrace.recording.writer import Writer
 from sldtrace.reporters import json, terminal
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
 from tests.analyzers.simulated import simulated
 from tests.analyzers.synthetic import (
     EARLY,

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sldtrace.analyzers import catalogue, threads
-from sldtrace.escape import escape
+from sldtrace.dataset.trace import Trace
 from sldtrace.host import process
 from sldtrace.reporters import json, terminal
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
+from sldtrace.text.escape import escape
 from tests.analyzers.synthetic import MS, VCPU, VMM, facts, loop, served, task, trace
 from tests.host import fakeproc
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sldtrace.analyzers import catalogue, threads
+from sldtrace.dataset.trace import Trace
 from sldtrace.recording import schema
 from sldtrace.reporters import excerpt, json
-from sldtrace.trace import Trace
 from tests.analyzers.synthetic import (
     CLOSED_NS,
     FACTS,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sldtrace.analyzers import catalogue, threads
+from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import json, terminal
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
 from tests.analyzers.synthetic import FACTS, MS, START_NS, VMM, closing, counted, served, step, trace
 from tests.reporters import cases
 

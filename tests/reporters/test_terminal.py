@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sldtrace.analyzers import catalogue, threads
+from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import terminal
 from sldtrace.reporters.style import Style
-from sldtrace.trace import Trace
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,

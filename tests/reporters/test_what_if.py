@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.model import predict
+from sldtrace.dataset.trace import Trace
+from sldtrace.prediction import predict
 from sldtrace.reporters import what_if
-from sldtrace.trace import Trace
 from tests.analyzers.synthetic import MS, VCPU, VMM, loop, served, task, trace
 
 CHANGES = ["timer=20ms", "mitigate=0", "fixed-kernel"]

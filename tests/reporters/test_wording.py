@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sldtrace.dataset.trace import Subject
 from sldtrace.reporters import wording
-from sldtrace.trace import Subject
 from tests.analyzers.synthetic import FACTS, MS, START_NS, facts, trace
 
 UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from sldtrace import cli
-from sldtrace.host import splitlock
+from sldtrace.host import split_lock
 
 LOOP = "/tmp/loop"
 
@@ -101,9 +101,9 @@ def stress(folder):
 
 def swept(folder):
     """With and without the penalty."""
-    before = splitlock.read().mitigate
+    before = split_lock.read().mitigate
     found = sweep("--mitigate", "both")
-    return {"sweep": found, "mitigate": {"before": before, "after": splitlock.read().mitigate}}
+    return {"sweep": found, "mitigate": {"before": before, "after": split_lock.read().mitigate}}
 
 
 def off(folder):

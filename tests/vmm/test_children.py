@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.host import splitlock
+from sldtrace.host import split_lock
 from sldtrace.vmm import children, guests, memory
 from sldtrace.vmm.children import Children
 from sldtrace.vmm.kicks import Kind
@@ -31,7 +31,7 @@ needs_kvm = pytest.mark.skipif(
     not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"{DEVICE} is missing or may not be opened"
 )
 nothing_traps = pytest.mark.skipif(
-    splitlock.read().detects_split_locks, reason="split locks may trap on this host"
+    split_lock.read().detects_split_locks, reason="split locks may trap on this host"
 )
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sldtrace import trace
 from sldtrace.analyzers import catalogue
+from sldtrace.dataset import trace
 from tests.conftest import Scenario
 
 pytestmark = pytest.mark.lab

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sldtrace.errors import SldtraceError
-from sldtrace.escape import escape
+from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.reporters.sweep_data import Figure

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from click.types import IntParamType
 
-from sldtrace.durations import Duration
 from sldtrace.host import signals as names
+from sldtrace.text.durations import Duration
 from sldtrace.vmm import signals
 from sldtrace.vmm.kicks import Kind
 

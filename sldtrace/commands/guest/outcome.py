@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sldtrace.commands.guest.listing import instruction
-from sldtrace.durations import render
 from sldtrace.host import signals
-from sldtrace.host.splitlock import SplitLock
+from sldtrace.host.split_lock import SplitLock
+from sldtrace.text.durations import render
 from sldtrace.vmm.guests import Guest
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan, Result, VcpuResult

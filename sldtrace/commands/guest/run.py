@@ -13,10 +13,10 @@ from sldtrace import interrupt
 from sldtrace.commands.guest import options, outcome
 from sldtrace.commands.guest.listing import instruction
 from sldtrace.commands.guest.options import Signal, parse_cpus
-from sldtrace.durations import Period, render
 from sldtrace.errors import UsageError
-from sldtrace.host import access, splitlock
+from sldtrace.host import access, split_lock
 from sldtrace.recording import target
+from sldtrace.text.durations import Period, render
 from sldtrace.vmm import guests, memory
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
@@ -145,7 +145,7 @@ def run_guest(
         slots_ns=slots,
         program=program,
     )
-    host = splitlock.read()
+    host = split_lock.read()
     path = None if record is None else _recording(record, plan)
     if path is not None:
         for line in outcome.expected(plan.guest, host):

@@ -12,9 +12,9 @@ import click
 
 from sldtrace import interrupt
 from sldtrace.commands.guest import figure, options, outcome
-from sldtrace.durations import Duration, parse
 from sldtrace.errors import UsageError
-from sldtrace.host import splitlock
+from sldtrace.host import split_lock
+from sldtrace.text.durations import Duration, parse
 from sldtrace.vmm import guests
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
@@ -80,7 +80,7 @@ def sweep_guest(
             "take fewer of them, or shorter ones",
         )
     figure.check(pictures)
-    host = splitlock.read()
+    host = split_lock.read()
 
     # Only now: --help needs none of it.
     with interrupt.deadly():

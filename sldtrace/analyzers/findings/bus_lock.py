@@ -1,0 +1,86 @@
+"""Finds vCPUs with VM exits by bus lock detection: the VMM asked for them, often to slow such guests down.
+
+KVM_CAP_X86_BUS_LOCK_EXIT: on Intel exit reason 74, after the instruction (Linux 5.12, fe6b6bc802b4); on AMD
+exit code 0xa5, before it (bus lock threshold, 6.16, 89f9edf4c69d). No penalty belongs to them, and no
+threshold: the VMM asked to be told.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from sldtrace.analyzers import remedies
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset.trace import Trace
+from sldtrace.host.exits import SVM, is_bus_lock
+from sldtrace.text.phrases import length, percent, plural, rate
+
+KIND = "bus-lock"
+TITLE = "VM exits by bus locks"
+NEEDS = Needs(("counts",), after_trap=False)
+
+_SHARE = 0.05  # of the vCPU's time outside of the guest for them: noticed
+
+
+def find(trace: Trace) -> list[Finding]:
+    """One finding for each vCPU, the one with the most of them first."""
+    counts = trace.exit_counts
+    pairs = zip(counts["isa"], counts["reason"], strict=True)
+    rows = counts[[is_bus_lock(str(isa), int(reason)) for isa, reason in pairs]]
+    return [_finding(trace, row) for row in rows.to_dict("records")]
+
+
+def _finding(trace: Trace, row: dict[Any, Any]) -> Finding:
+    tgid, tid = int(row["tgid"]), int(row["tid"])
+    exits = trace.rows("exit").thread(tgid, tid)
+    evidence = exits[exits["reason"] == row["reason"]]
+    start, end = int(row["since_ns"]), int(row["ns"])
+    numbers: dict[str, Any] = {
+        "exits": int(row["count"]),
+        "exits_per_s": round(int(row["count"]) * 1e9 / max(end - start, 1), 1),
+        "host_ns": int(row["host_ns"]),
+        "share": round(int(row["host_ns"]) / max(end - start, 1), 4),
+    }
+    where = "at" if str(row["isa"]) == SVM else "right behind"
+    vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
+    return Finding(
+        kind=KIND,
+        severity=Severity.WARNING if numbers["share"] >= _SHARE else Severity.NOTICE,
+        verdict="bus locks",
+        subject=trace.subject(tgid, tid, vcpu),
+        headline=f"left the guest {plural(numbers['exits'], 'time')} for a bus lock",
+        rip=None,
+        start_ns=start,
+        end_ns=end,
+        ongoing=end >= trace.span_ns[1],
+        confidence=Confidence.CERTAIN,
+        because="the exits were counted",
+        cause=(
+            "The VMM asked KVM for an exit on each bus lock (KVM_CAP_X86_BUS_LOCK_EXIT): a split lock, "
+            "or a "
+            f"locked access to uncached memory. The guest's address is {where} the instruction. How long "
+            "the "
+            "vCPU then waits is the VMM's decision (QEMU: -machine bus-lock-ratelimit); the kernel does "
+            "not punish it."
+        ),
+        facts=[
+            Fact(
+                "exits",
+                f"{numbers['exits']:,}, {rate(numbers['exits_per_s'])} a second; "
+                f"{length(numbers['host_ns'])} outside of the guest "
+                f"({percent(numbers['host_ns'], end - start)} of the time)",
+                dict(numbers),
+            )
+        ],
+        numbers=numbers,
+        remedies=[
+            Remedy(
+                "In the VMM: do not ask for bus-lock exits, or allow more of them.",
+                "bus locks of this guest slow down memory for all the others",
+            ),
+            remedies.align(guest=True),
+        ],
+        evidence=evidence,
+        evidence_kind="exit",
+    )

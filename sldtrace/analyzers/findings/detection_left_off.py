@@ -1,0 +1,130 @@
+"""Finds cores on which split-lock detection stayed off much longer than the two jiffies of a penalty.
+
+split_lock_warn has a delayed work switch it on again after two jiffies (b041b525dab9). From 6.2 to 6.14,
+with kernel.split_lock_mitigate=0, all CPUs share one work item: of CPUs that trap at the same time only one
+gets detection back (mended in 6.15 by c929d08df8be, 0e1ff67d164b).
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sldtrace.analyzers import cores as machine
+from sldtrace.analyzers import windows
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset.trace import Trace
+from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.prediction import recorded_penalty
+from sldtrace.text.phrases import length, percent, plural
+
+KIND = "detection-left-off"
+TITLE = "cores whose detection stayed off"
+NEEDS = Needs(("detection",))
+
+_LATE = 25  # times the two jiffies: no worker of a busy host is that late
+
+_SHARED = (
+    "On this kernel (6.2 to 6.14, kernel.split_lock_mitigate=0) all CPUs share one work item: when several "
+    "trap at the same time only one gets detection back. So the numbers of traps in this recording are too "
+    "low, and uneven between CPUs."
+)
+_STUCK = (
+    "Here that did not happen, or late: something kept the worker from running (a real-time task, which a "
+    "vCPU may be, a stalled workqueue), the CPU went offline, or somebody else wrote the MSR."
+)
+
+
+def limit_ns(penalty: Penalty) -> int:
+    """Longer than this after the last penalty on a core its detection is not merely late."""
+    return _LATE * WINDOW_JIFFIES * penalty.tick_ns
+
+
+def find(trace: Trace) -> list[Finding]:
+    """One finding for the host, or none."""
+    penalty = recorded_penalty.penalty(trace)
+    if not penalty.traps:
+        return []
+    table = windows.off(trace)
+    long = table[table["end_ns"] - table["last_ns"] > limit_ns(penalty)]
+    return [_finding(trace, penalty, table, long)] if len(long) else []
+
+
+def any_refused(table: pd.DataFrame, long: pd.DataFrame) -> bool:
+    """Did a window of `long` begin while the work of another core's was pending, so that it got none?
+
+    table: all windows, as of windows.off.
+    """
+    start, end, core = (table[name].to_numpy() for name in ("start_ns", "end_ns", "core"))
+    begun = zip(long["core"].to_numpy(), long["last_ns"].to_numpy(), strict=True)
+    return any(bool(((core != own) & (start <= ns) & (ns <= end)).any()) for own, ns in begun)
+
+
+def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataFrame) -> Finding:
+    lasted = long["end_ns"] - long["last_ns"]
+    opened = long[long["ended"] == windows.OPEN]
+    cores = sorted(int(core) for core in long["core"].unique())
+    numbers: dict[str, Any] = {
+        "cores": cores,
+        "windows": len(table),
+        "long_windows": len(long),
+        "not_seen_to_end": len(opened),
+        "longest_ns": int(lasted.max()),
+        "total_ns": int(lasted.sum()),
+        "usual_ns": WINDOW_JIFFIES * penalty.tick_ns,
+    }
+    shared = penalty.shared_reenable and penalty.mitigate == 0 and any_refused(table, long)
+    detection = trace.rows("detection")
+    mine = np.isin(machine.of(detection["cpu"], trace.core), cores)
+    lost_sight = len(opened) == len(long)
+    return Finding(
+        kind=KIND,
+        severity=Severity.NOTICE,
+        verdict="detection left off",
+        subject=None,
+        headline=f"split locks went unnoticed on {plural(len(cores), 'core')} for "
+        f"{length(numbers['total_ns'])}",
+        rip=None,
+        start_ns=int(long["last_ns"].min()),
+        end_ns=int(long["end_ns"].max()),
+        ongoing=bool((opened["end_ns"] >= trace.span_ns[1]).any()),
+        confidence=Confidence.LIKELY if lost_sight else Confidence.CERTAIN,
+        because="it was not seen to be switched on again before the recording ended"
+        if lost_sight
+        else "the writes of MSR_TEST_CTRL were recorded",
+        cause=(
+            "Detection is switched off on a core to let a split lock through, and delayed work switches it "
+            f"on again after two jiffies. {_SHARED if shared else _STUCK}"
+        ),
+        facts=_facts(numbers),
+        numbers=numbers,
+        remedies=[
+            Remedy("Use Linux 6.15 or newer, in which each CPU has a work item of its own.", "a reboot"),
+            Remedy("Do not rely on numbers of traps meanwhile.", "none"),
+        ]
+        if shared
+        else [
+            Remedy(
+                "Look for real-time tasks on these cores, and leave the kernel's workers some time there.",
+                "they may be late",
+                "ps -eLo cls,rtprio,psr,pid,tid,comm",
+            ),
+            Remedy("Look for stalled workqueues in the kernel's log (workqueue or soft lockup).", "none"),
+        ],
+        evidence=detection[mine],
+        evidence_kind="detection",
+    )
+
+
+def _facts(n: dict[str, Any]) -> list[Fact]:
+    text = (
+        f"{plural(n['long_windows'], 'time')} of {n['windows']:,} "
+        f"({percent(n['long_windows'], n['windows'])}) too long, at most {length(n['longest_ns'])}, where "
+        f"two jiffies are {length(n['usual_ns'])}"
+    )
+    names = ("long_windows", "windows", "not_seen_to_end", "longest_ns", "usual_ns")
+    return [
+        Fact("off", text, {name: n[name] for name in names}),
+        Fact("cores", ", ".join(map(str, n["cores"])), {"cores": n["cores"]}),
+    ]

@@ -1,0 +1,100 @@
+"""Finds vCPUs that leave the guest by #AC exceptions which are the guest's own, and no split locks.
+
+vmx_guest_inject_ac (arch/x86/kvm/vmx/vmx.c) hands #AC to the guest if the host does not detect split locks,
+or the guest runs at CPL 3 with CR0.AM and EFLAGS.AC; on AMD every #AC is the guest's. Then
+handle_guest_split_lock does not run: such an exit has no trap. Single exit records are matched with traps
+one by one; else the counters are compared with the traps of the same time, where the traps are complete.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
+from sldtrace.text.phrases import plural, rate
+
+KIND = "guest-ac"
+TITLE = "guests' own #AC"
+NEEDS = Needs(("counts",), after_trap=False)
+
+_LEAST = 3  # a trap under way at the begin or the end of a counter's time is counted on one side only
+_SURPLUS = 0.1  # of the thread's traps, where there are only counters: the end of a recording is no moment
+
+
+def find(trace: Trace) -> list[Finding]:
+    """One finding for each vCPU, the one with the most of them first."""
+    if any(loss.kind == "trap" for loss in trace.recording.losses):
+        return []
+    counts = trace.exit_counts
+    found = []
+    for row in counts[counts["split_lock"]].to_dict("records"):
+        own, evidence = _own(trace, row)
+        if own >= _LEAST:
+            found.append(_finding(trace, row, own, evidence))
+    return sorted(found, key=lambda finding: finding.numbers["own"], reverse=True)
+
+
+# How many of the exits by #AC had no trap, and those among the single records.
+def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, Rows]:
+    traps, exits = (trace.rows(kind).thread(int(row["tgid"]), int(row["tid"])) for kind in ("trap", "exit"))
+    mine, single = traps[traps["guest"]], exits[exits["split_lock"]]
+    if mine.empty:
+        return int(row["count"]), single
+    # Recording ends for traps a moment before it does for exits: behind the last trap nothing is known.
+    enter = np.sort(mine["enter_ns"].to_numpy())
+    single = single[single["ns"].between(enter[0], enter[-1]) & (single["host_ns"] > 0)]
+    begin = single["ns"].to_numpy()
+    until = begin + single["host_ns"].to_numpy()
+    trapped = np.searchsorted(enter, until, "right") > np.searchsorted(enter, begin, "left")
+    if len(single):
+        return int((~trapped).sum()), single[~trapped]
+    surplus = int(row["count"]) - int(mine["enter_ns"].between(row["since_ns"], row["ns"]).sum())
+    return (surplus if surplus >= _SURPLUS * len(mine) else 0), single
+
+
+def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Finding:
+    start, end = int(row["since_ns"]), int(row["ns"])
+    numbers = {
+        "own": own,
+        "exits": int(row["count"]),
+        "matched_records": len(evidence),
+        "per_s": round(own * 1e9 / max(end - start, 1), 1),
+    }
+    vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
+    return Finding(
+        kind=KIND,
+        severity=Severity.NOTICE,
+        verdict="guest's own #AC",
+        subject=trace.subject(int(row["tgid"]), int(row["tid"]), vcpu),
+        headline=f"left the guest {plural(own, 'time')} by #AC without a split lock",
+        rip=int(evidence["rip"].iloc[0]) if len(evidence) and evidence["rip"].nunique() == 1 else None,
+        start_ns=start,
+        end_ns=end,
+        ongoing=False,
+        confidence=Confidence.CERTAIN if len(evidence) else Confidence.LIKELY,
+        because="of single exits it was recorded that no trap followed"
+        if len(evidence)
+        else "more exits by #AC were counted than traps",
+        cause=(
+            "The exception belongs to the guest: it has alignment checks switched on (CR0.AM and "
+            "EFLAGS.AC, at "
+            "CPL 3) or the host does not detect split locks. KVM hands it to the guest; nobody is punished."
+        ),
+        facts=[
+            Fact(
+                "exits",
+                f"{own:,} of {numbers['exits']:,} by #AC, {rate(numbers['per_s'])} a second",
+                dict(numbers),
+            )
+        ],
+        numbers=numbers,
+        remedies=[
+            Remedy("None is needed for the host; in the guest, see what its own #AC handler reports.", "none")
+        ],
+        evidence=evidence,
+        evidence_kind="exit",
+    )

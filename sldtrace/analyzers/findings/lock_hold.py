@@ -1,0 +1,147 @@
+"""Finds threads of a VMM that wait inside KVM for a vCPU which sleeps its penalty.
+
+A vCPU is punished inside KVM_RUN: it holds vcpu->mutex, and is a reader of kvm->srcu
+(Documentation/virt/kvm/ locking.rst). Whoever wants the one, or synchronises the other (a change of memory
+slots does), waits until the penalty is over. What is shorter than a jiffy is no penalty: its sleep is whole
+jiffies.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.analyzers import remedies
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
+from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
+from sldtrace.model.penalty import Penalty
+from sldtrace.prediction import recorded_penalty
+from sldtrace.text.escape import escape
+from sldtrace.text.phrases import length, percent, plural
+
+KIND = "lock-hold"
+TITLE = "threads that wait for a punished vCPU"
+NEEDS = Needs(("trap", "stall"))
+
+_LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
+
+
+def find(trace: Trace) -> list[Finding]:
+    """One finding for each punished vCPU and lock, the longest wait in all first."""
+    penalty = recorded_penalty.penalty(trace)
+    rows = trace.rows("stall")
+    usual = _beside(trace, rows[rows["punished_tid"] == 0])
+    rows = rows[(rows["punished_tid"] != 0) & (rows["waited_ns"] >= penalty.tick_ns)]
+    found = [_finding(trace, penalty, part, usual) for _, part in rows.split("tgid", "punished_tid", "what")]
+    return sorted(found, key=lambda finding: finding.numbers["waited_ns"], reverse=True)
+
+
+# usual: the waits while nobody was punished, of all processes.
+def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding:
+    tgid, punished = int(rows["tgid"].iloc[0]), int(rows["punished_tid"].iloc[0])
+    traps = trace.rows("trap").tid(punished)
+    known = traps["vcpu"].dropna()
+    lock = _LOCKS.get(str(rows["what"].iloc[0]), "a lock")
+    waited, longest = int(rows["waited_ns"].sum()), int(rows["waited_ns"].max())
+    meanwhile = int(_punished_ns(rows, traps).sum())
+    callers = _callers(trace, rows)
+    usual = usual[(usual["tgid"] == tgid) & (usual["what"] == rows["what"].iloc[0])]
+    numbers: dict[str, Any] = {
+        "waits": len(rows),
+        "threads": int(rows["tid"].nunique()),
+        "waited_ns": waited,
+        "longest_ns": longest,
+        "punished_meanwhile_ns": meanwhile,
+        "interrupted": int((rows["result"] < 0).sum()),
+        "lock": str(rows["what"].iloc[0]),
+        "callers": callers,
+    }
+    sure = 2 * meanwhile >= waited
+    return Finding(
+        kind=KIND,
+        severity=Severity.WARNING if longest >= penalty.shortest_sleep_ns else Severity.NOTICE,
+        verdict="lock held",
+        subject=trace.subject(tgid, punished, int(known.iloc[0]) if len(known) else None),
+        headline=f"holds {lock} while it is punished: {plural(numbers['threads'], 'thread')} waited for it",
+        rip=None,
+        start_ns=int(rows["ns"].min()),
+        end_ns=int(rows["end_ns"].max()),
+        ongoing=False,
+        confidence=Confidence.CERTAIN if sure else Confidence.POSSIBLE,
+        because=f"it was in penalties for {percent(meanwhile, waited)} of the time that was waited",
+        cause=(
+            "A vCPU sleeps its penalty inside KVM_RUN, with vcpu->mutex held and as a reader of kvm->srcu. "
+            f"Who needs {lock} waits for the end of the penalty, {length(penalty.shortest_sleep_ns)} and "
+            "more: the VMM stands still there, and with it perhaps its devices, migration or monitor."
+        ),
+        facts=[
+            Fact(
+                "waited",
+                f"{plural(len(rows), 'time')}, {length(waited)} in all, at most {length(longest)}",
+                {name: numbers[name] for name in ("waits", "waited_ns", "longest_ns")},
+            ),
+            Fact(
+                "in",
+                ", ".join(f"{name} ({count:,})" for name, count in callers.items()),
+                {"callers": callers},
+            ),
+            *_usual(usual),
+        ],
+        numbers=numbers,
+        remedies=[
+            remedies.align(guest=True),
+            *remedies.no_penalty(trace, penalty),
+            remedies.no_detection(),
+        ],
+        evidence=rows,
+        evidence_kind="stall",
+    )
+
+
+# Those during which no vCPU of the process was in a trap: of several at a time a probe knows one.
+def _beside(trace: Trace, rows: Rows) -> Rows:
+    kept = np.ones(len(rows), bool)
+    traps = trace.rows("trap")
+    for tgid in rows["tgid"].unique().tolist():
+        mine, theirs = (rows["tgid"] == tgid).to_numpy(), traps[traps["tgid"] == tgid]
+        enters, exits = (np.sort(theirs[name].to_numpy()) for name in ("enter_ns", "exit_ns"))
+        begun = np.searchsorted(enters, rows["end_ns"].to_numpy()[mine], "right")
+        kept[mine] = begun == np.searchsorted(exits, rows["ns"].to_numpy()[mine], "left")
+    return rows[kept]
+
+
+def _usual(rows: Rows) -> list[Fact]:
+    if rows.empty:
+        return []
+    longest = int(rows["waited_ns"].max())
+    return [
+        Fact(
+            "otherwise",
+            f"{plural(len(rows), 'wait')} while nobody was punished, at most {length(longest)}",
+            {"usual_waits": len(rows), "usual_longest_ns": longest},
+        )
+    ]
+
+
+# How much of each wait the thread spent in traps.
+def _punished_ns(rows: Rows, traps: Rows) -> npt.NDArray[np.int64]:
+    begin, end = traps["enter_ns"].to_numpy(), traps["exit_ns"].to_numpy()
+    if not len(begin):
+        return np.zeros(len(rows), np.int64)
+    lengths = np.concatenate([[0], np.cumsum(end - begin)])
+
+    def until(ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        number = np.searchsorted(begin, ns, "right")
+        over = np.maximum(end[np.maximum(number - 1, 0)] - ns, 0)
+        spent: npt.NDArray[np.int64] = lengths[number] - np.where(number > 0, over, 0)
+        return spent
+
+    return until(rows["end_ns"].to_numpy()) - until(rows["ns"].to_numpy())
+
+
+def _callers(trace: Trace, rows: Rows) -> dict[str, int]:
+    counts = rows["caller"].value_counts(sort=True)
+    names = [trace.text("kvm", "functions", str(each), otherwise=f"kvm+{each:#x}") for each in counts.index]
+    return {escape(name, 64): int(count) for name, count in zip(names, counts, strict=True)}

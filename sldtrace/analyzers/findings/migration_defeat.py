@@ -1,0 +1,169 @@
+"""Finds threads that serve penalties for nothing: they are moved away from the core that let them go.
+
+split_lock_warn switches detection off on the core it runs on, for two jiffies (sld_update_msr(false) and
+schedule_delayed_work_on(cpu, ..., 2); b041b525dab9). A thread that goes on on another core meets detection
+there and traps on the same instruction. So such a trap comes sooner than two jiffies after the release, on
+another core.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sldtrace.analyzers import cores, remedies
+from sldtrace.analyzers.chains import as_before
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
+from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset.cached import per_trace
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
+from sldtrace.model.early_returns import Bools, Times
+from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.prediction import recorded_penalty
+from sldtrace.text.phrases import length, ms, percent, plural, thread
+
+KIND = "migration-defeat"
+TITLE = "penalties defeated by migrations"
+NEEDS = Needs(("trap", "migrate"))
+
+_LEAST = 3  # defeated penalties; once or twice the load balancer moves any thread
+_SHARE = 0.5  # of the penalties served
+
+
+def find(trace: Trace) -> list[Finding]:
+    """One finding for each thread and address, that with the most defeated penalties first."""
+    penalty = recorded_penalty.penalty(trace)
+    found = [_finding(trace, penalty, rows) for rows in defeats(trace)]
+    return sorted(found, key=lambda finding: finding.numbers["defeated"], reverse=True)
+
+
+@per_trace
+def defeats(trace: Trace) -> list[Rows]:
+    """The served traps of each thread and address with a finding: columns of the trap, and
+
+    defeated: the next trap was one on another core within the window; gap_ns: until then; used_ns: guest
+    time until then (-1: not watched); home, away: the two cores. By TGID, TID and time.
+    """
+    penalty = recorded_penalty.penalty(trace)
+    threads = trace.rows("trap").threads
+    return [part for who in sorted(threads) for part in _of_thread(trace, penalty, threads[who])]
+
+
+def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
+    if int((rows["released"] & rows["slept"]).sum()) < _LEAST:
+        return
+    home, cpu = _released_on(trace, rows), cores.of(rows["enter_cpu"], trace.core)
+    follows = np.append(as_before(rows["rip"])[1:], False)
+    gap = np.zeros(len(rows), np.int64)
+    gap[:-1] = rows["enter_ns"].to_numpy()[1:] - rows["exit_ns"].to_numpy()[:-1]
+    away = np.roll(cpu, -1)
+    defeated = follows & (away != home) & is_within(gap, penalty)
+    if not defeated.any():
+        return
+    used = np.roll(np.where(rows["exits_watched"], rows["guest_ns"], -1), -1)
+    used[-1] = -1
+    rows = rows.assign(home=home, away=away, defeated=defeated, gap_ns=gap, used_ns=used)
+    for _, part in rows[rows["released"] & rows["slept"]].split("rip"):
+        count = int(part["defeated"].sum())
+        if count >= _LEAST and count >= _SHARE * len(part):
+            yield part
+
+
+def is_within(gap_ns: Times, penalty: Penalty) -> Bools:
+    """Does a thread trap so soon after its release that detection is still off on that core?"""
+    found: Bools = gap_ns < WINDOW_JIFFIES * penalty.tick_ns
+    return found
+
+
+# The core whose detection a trap switched off: of the CPU that wrote the MSR, else of that where it
+# returned.
+def _released_on(trace: Trace, rows: Rows) -> Times:
+    home: Times = cores.of(rows["exit_cpu"], trace.core)
+    writes = trace.rows("detection").tid(int(rows["tid"].iloc[0])) if rows["tid"].iloc[0] else None
+    if writes is None or writes.empty:
+        return home
+    at, written = writes["ns"].to_numpy(), cores.of(writes["cpu"], trace.core)
+    # The last one before the return.
+    last = np.searchsorted(at, rows["exit_ns"].to_numpy(), "right") - 1
+    inside = (last >= 0) & (at[np.maximum(last, 0)] >= rows["enter_ns"].to_numpy())
+    return np.where(inside, written[np.maximum(last, 0)], home)
+
+
+def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
+    lost = rows[rows["defeated"]]
+    tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
+    known = rows["vcpu"].dropna()
+    start, end = int(rows["enter_ns"].min()), int((lost["exit_ns"] + lost["gap_ns"]).max())
+    used = lost["used_ns"][lost["used_ns"] >= 0]
+    moves = trace.rows("migrate").tid(tid)
+    moves = moves[moves["ns"].between(start, end)]
+    window = WINDOW_JIFFIES * penalty.tick_ns
+    numbers: dict[str, Any] = {
+        "served": len(rows),
+        "defeated": len(lost),
+        "gap_median_ns": int(lost["gap_ns"].median()),
+        "used_ns": int(used.sum()) if len(used) else None,
+        "window_ns": window,
+        "slept_ns": int(lost["sleep_ns"].sum()),
+        "migrations": len(moves),
+        **_mover(moves),
+    }
+    guest = bool(rows["guest"].iloc[0])
+    return Finding(
+        kind=KIND,
+        severity=Severity.WARNING,
+        verdict="punished for nothing",
+        subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
+        headline=f"is moved away before it gets past {'guest ' if guest else ''}address {rip:#x}",
+        rip=rip,
+        start_ns=start,
+        end_ns=end,
+        ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
+        confidence=Confidence.CERTAIN if len(moves) else Confidence.LIKELY,
+        because="the moves were recorded, and each next trap came on another core"
+        if len(moves)
+        else "each next trap came on another core, but no move was recorded",
+        cause=(
+            "When a penalty has been served the kernel switches detection off, but only on the core on "
+            "which the "
+            f"thread runs then, for two jiffies ({ms(window)} to {ms(window + penalty.tick_ns)} ms). This "
+            "thread "
+            "was moved to another core before they were over, and its next split lock trapped there."
+        ),
+        facts=_facts(trace, numbers),
+        numbers=numbers,
+        remedies=[
+            remedies.pin(),
+            *remedies.no_penalty(trace, penalty),
+            remedies.align(guest),
+            remedies.no_detection(),
+        ],
+        evidence=lost,
+    )
+
+
+def _mover(moves: Rows) -> dict[str, int | None]:
+    if moves.empty:
+        return {"moved_by_tgid": None, "moved_by_tid": None, "moved_by_count": 0}
+    tgid, tid, count = moves.most("by_tgid", "by_tid")
+    return {"moved_by_tgid": tgid, "moved_by_tid": tid, "moved_by_count": count}
+
+
+def _facts(trace: Trace, n: dict[str, Any]) -> list[Fact]:
+    served, lost = n["served"], n["defeated"]
+    text = f"{served:,} served, {lost:,} of them ({percent(lost, served)}) for nothing"
+    ran = "guest time was not recorded"
+    if n["used_ns"] is not None:
+        ran = f"{length(n['used_ns'])} in the guest after those, of {length(lost * n['window_ns'])}"
+    by = ""
+    if n["moved_by_tid"]:
+        who = thread(trace.subject(n["moved_by_tgid"], n["moved_by_tid"], None))
+        by = f", {n['moved_by_count']:,} of them while {who} was running"
+    movers = ("migrations", "moved_by_tgid", "moved_by_tid", "moved_by_count")
+    return [
+        Fact("penalties", text, {"served": served, "defeated": lost}),
+        Fact("slept", f"{length(n['slept_ns'])} in vain", {"slept_ns": n["slept_ns"]}),
+        Fact("progress", ran, {"used_ns": n["used_ns"], "window_ns": n["window_ns"]}),
+        Fact("moved", f"{plural(n['migrations'], 'time')}{by}", {name: n[name] for name in movers}),
+    ]

@@ -1,0 +1,111 @@
+"""Finds cores whose split-lock detection is switched on again before the two jiffies of a penalty are over.
+
+The delayed work of split_lock_warn comes after two jiffies, not earlier (schedule_delayed_work_on,
+b041b525dab9; the timer wheel rounds up). Detection that is back sooner was switched on by somebody else:
+the shared work item of 6.2 to 6.14 with kernel.split_lock_mitigate=0, for a sibling's trap, or software
+that writes MSR_TEST_CTRL itself. Who was let go then traps again although it has been punished.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sldtrace.analyzers import cores, windows
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset.trace import Trace
+from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.prediction import recorded_penalty
+from sldtrace.text.phrases import length, percent, plural, rate
+
+KIND = "toggle-storm"
+TITLE = "cores whose detection is switched on too soon"
+NEEDS = Needs(("detection",))
+
+_LEAST = 3
+_SHARE = 0.5  # of a core's windows
+_SHOWN = 5
+
+
+def least_ns(penalty: Penalty) -> int:
+    """The shortest window that the kernel leaves: two jiffies, less one for a tick before the write."""
+    return (WINDOW_JIFFIES - 1) * penalty.tick_ns
+
+
+def find(trace: Trace) -> list[Finding]:
+    """One finding for each core, the one with the most such windows first."""
+    penalty = recorded_penalty.penalty(trace)
+    table = windows.off(trace)
+    short = (table["ended"] == windows.WRITTEN) & (table["end_ns"] - table["last_ns"] < least_ns(penalty))
+    found = [
+        _finding(trace, penalty, rows)
+        for _, rows in table.assign(short=short).groupby("core", sort=True)
+        if rows["short"].sum() >= _LEAST and rows["short"].mean() >= _SHARE
+    ]
+    return sorted(found, key=lambda finding: finding.numbers["short_windows"], reverse=True)
+
+
+def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
+    core = int(rows["core"].iloc[0])
+    short = rows[rows["short"]]
+    start, end = int(short["start_ns"].min()), int(short["end_ns"].max())
+    detection = trace.rows("detection")
+    evidence = detection[
+        (cores.of(detection["cpu"], trace.core) == core) & detection["ns"].between(start, end)
+    ]
+    writers, often = np.unique(evidence["tid"].to_numpy(), return_counts=True)
+    order = np.argsort(-often, kind="stable")[:_SHOWN]
+    numbers: dict[str, Any] = {
+        "core": core,
+        "windows": len(rows),
+        "short_windows": len(short),
+        "median_ns": int((short["end_ns"] - short["last_ns"]).median()),
+        "usual_ns": WINDOW_JIFFIES * penalty.tick_ns,
+        "writes_per_s": round(len(evidence) * 1e9 / max(end - start, 1), 1),
+        "writers": {int(writers[index]): int(often[index]) for index in order},
+    }
+    return Finding(
+        kind=KIND,
+        severity=Severity.WARNING,
+        verdict="toggle storm",
+        subject=None,
+        headline=f"on core {core} detection is switched on again before anybody can use that it is off",
+        rip=None,
+        start_ns=start,
+        end_ns=end,
+        ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
+        confidence=Confidence.CERTAIN,
+        because="the writes of MSR_TEST_CTRL were recorded",
+        cause=(
+            "After a penalty detection is off for two jiffies, so that the split lock can be executed. "
+            "Here it "
+            "was switched on again sooner, by something else than the work that belongs to the penalty: "
+            "who was let go traps again."
+        ),
+        facts=[
+            Fact(
+                "off",
+                f"{plural(len(short), 'time')} of {len(rows):,} ({percent(len(short), len(rows))}) too "
+                "short, "
+                f"median {length(numbers['median_ns'])}, where two jiffies are "
+                f"{length(numbers['usual_ns'])}",
+                {name: numbers[name] for name in ("short_windows", "windows", "median_ns", "usual_ns")},
+            ),
+            Fact(
+                "writes",
+                f"{rate(numbers['writes_per_s'])} a second, by TID {', '.join(map(str, numbers['writers']))}",
+                {name: numbers[name] for name in ("writes_per_s", "writers")},
+            ),
+        ],
+        numbers=numbers,
+        remedies=[
+            Remedy(
+                "Find who writes MSR 0x33 besides the kernel's own work (the TIDs are above).",
+                "none",
+                "perf trace -e msr:write_msr --filter 'msr==0x33'",
+            )
+        ],
+        evidence=evidence,
+        evidence_kind="detection",
+    )

@@ -1,0 +1,138 @@
+"""Reads the counters of VM exits in the memory that vcpu.bpf.c shares, and makes `counts` records of them."""
+
+import contextlib
+import mmap
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.capture.bpf import syscalls
+from sldtrace.recording import schema
+
+_SIZES = schema.enumeration("counters").values
+_VCPUS, _CELLS, _LOG2S = _SIZES["VCPUS"], _SIZES["CELLS"], _SIZES["LOG2S"]
+
+# struct sld_cell and struct sld_vcpu of thread.bpf.c.
+CELL = np.dtype(
+    [
+        ("count", "<u8"),
+        ("guest_ns", "<u8"),
+        ("host_ns", "<u8"),
+        ("reason", "<u4"),
+        ("vector", "<i4"),
+        ("isa", "<u4"),
+        ("kind", "<u2"),
+        ("log2", "<u2"),
+        ("host_log2", "<u4", (_LOG2S,)),
+    ]
+)
+VCPU = np.dtype(
+    [
+        ("tid", "<u4"),
+        ("owner", "<u4"),
+        ("tgid", "<u4"),
+        ("vcpu", "<i4"),
+        ("cell", "<u4"),
+        ("reserved", "<u4"),
+        ("entry_ns", "<u8"),
+        ("exit_ns", "<u8"),
+        ("hot_ns", "<u8"),
+        ("exits", "<u8"),
+        ("guest_ns", "<u8"),
+        ("since_ns", "<u8"),
+        ("pending", schema.current().records["exit"].dtype),
+        ("cells", CELL, (_CELLS,)),
+    ]
+)
+_ENDED = 0xFFFFFFFF
+_SUMS = ("count", "guest_ns", "host_ns", "host_log2")
+
+Records = npt.NDArray[Any]
+
+
+class Counters:
+    """The counters of one program; `maps` are file descriptors by name."""
+
+    def __init__(self, maps: Mapping[str, int]) -> None:
+        self._claims = maps["claims"]
+        self._vcpus = _view(maps["vcpus"], VCPU, _VCPUS)
+        # What the cells of each entry said at the last reading.
+        self._before: dict[int, Records] = {}
+        self._read_ns = time.monotonic_ns()
+
+    def read(self) -> Records:
+        """`counts` records for what was counted since the last call; makes room for new threads.
+
+        A thread that has ended is read for the last time and its entry freed: True in `freed` then.
+        """
+        now = time.monotonic_ns()
+        parts = []
+        ended = []
+        for slot in np.flatnonzero(self._vcpus["tid"]):
+            index = int(slot)
+            # The TID first: once it says that the thread has ended, its cells are final.
+            tid = int(self._vcpus["tid"][index])
+            who = self._vcpus[index].copy()
+            cells = who["cells"]
+            before = self._before.get(index)
+            if before is None:
+                before = np.zeros(_CELLS, CELL)
+            # Or only the entry after an exit that was counted before.
+            used = np.flatnonzero(
+                (cells["count"] != before["count"]) | (cells["host_ns"] != before["host_ns"])
+            )
+            if len(used):
+                parts.append(self._records(who, cells[used], before[used], now))
+            self._before[index] = cells
+            if tid == _ENDED:
+                ended.append(index)
+        for index in ended:
+            self._free(index)
+        self._read_ns = now
+        self.freed = bool(ended)
+        return np.concatenate(parts) if parts else np.empty(0, schema.current().records["counts"].dtype)
+
+    freed = False
+    """Whether the last `read` has made room for other threads."""
+
+    def exits(self) -> int:
+        """Exits counted since the beginning by the threads that are followed now."""
+        return int(self._vcpus["exits"].sum())
+
+    def rest(self) -> int:
+        """To be called when the probes have been taken off: what waits for its other end waits in vain.
+
+        Returns how many single exits had not ended.
+        """
+        pending = int(np.count_nonzero(self._vcpus["pending"]["ns"]))
+        for name in ("entry_ns", "exit_ns"):
+            self._vcpus[name] = 0
+        self._vcpus["cell"] = _ENDED
+        self._vcpus["pending"]["ns"] = 0
+        return pending
+
+    def _records(self, who: Any, cells: Records, before: Records, now: int) -> Records:
+        records = np.zeros(len(cells), schema.current().records["counts"].dtype)
+        records["ns"] = now
+        records["since_ns"] = max(self._read_ns, int(who["since_ns"]))
+        for name in _SUMS:
+            records[name] = cells[name] - before[name]
+        for name in ("reason", "vector", "isa"):
+            records[name] = cells[name]
+        records["tgid"], records["tid"], records["vcpu"] = who["tgid"], who["owner"], who["vcpu"]
+        return records
+
+    def _free(self, index: int) -> None:
+        del self._before[index]
+        self._vcpus[index] = np.zeros((), VCPU)
+        # Last: from now on another thread may take the entry.
+        with contextlib.suppress(OSError):
+            syscalls.map_delete(self._claims, index.to_bytes(4, "little"))
+
+
+def _view(table: int, dtype: np.dtype[Any], count: int) -> Records:
+    size = -(-dtype.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
+    return np.frombuffer(mmap.mmap(table, size, mmap.MAP_SHARED), dtype, count)

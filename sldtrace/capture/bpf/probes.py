@@ -1,0 +1,277 @@
+"""Attaches the probes: functions by fentry/fexit where that works, else by kprobes, and tracepoints."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from sldtrace.capture.bpf import loader, syscalls
+from sldtrace.capture.bpf.program import Program
+from sldtrace.capture.bpf.sources import Sizes
+from sldtrace.capture.filters import Filters
+from sldtrace.errors import SldtraceError
+from sldtrace.host import btf, kernel, split_lock, tracepoints
+
+FENTRY = "fentry"
+KPROBE = "kprobe"
+TRACEPOINT = "tracepoint"
+RAW_TRACEPOINT = "raw_tracepoint"
+
+# Inner functions first: when a run is seen to begin, all that happens in it is seen.
+_FUNCTIONS = (
+    *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
+    "handle_guest_split_lock",
+)
+# Which ends are hooked; of the others both. A run begins in split_lock_warn and ends in one of its callers.
+_ENDS = {"split_lock_warn": ("",), "handle_user_split_lock": ("ret",), "handle_guest_split_lock": ("ret",)}
+_BOTH = ("ret", "")
+_REQUIRED = frozenset({"handle_guest_split_lock", "msleep_interruptible"})
+_TRACEPOINTS = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
+
+# Called seldom, so a kprobe does; to find one takes the kernel milliseconds, so it is not done later.
+_KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
+
+# They fire on every VM exit, on every write of any MSR, on whatever others do: attached when somebody traps.
+_LATE = (
+    *("kvm:kvm_entry", "kvm:kvm_exit", "kvm:kvm_userspace_exit", "msr:write_msr"),
+    *("sched:sched_migrate_task", "lock:contention_end", "lock:contention_begin"),
+)
+_BREATH_S = 0.002
+# A raw tracepoint costs a third, and is not skipped inside another program; but it has no fields.
+# Two more are raw where BTF tells the layout of a task (see sources.layout): then they have such a program.
+_RAW = frozenset(
+    {
+        "kvm:kvm_entry",
+        "kvm:kvm_userspace_exit",
+        "msr:write_msr",
+        "lock:contention_begin",
+        "lock:contention_end",
+        "sched:sched_process_exec",
+        "sched:sched_process_exit",
+    }
+)
+
+# Where the programs of a probe are, by name or category: why they are missing if they are.
+_FILES = {
+    "kvm": "vcpu.bpf.c",
+    "msr": "detection.bpf.c",
+    "signal": "signal.bpf.c",
+    "lock": "stall.bpf.c",
+    "sched:sched_migrate_task": "migrate.bpf.c",
+    "sched:sched_process_exec": "end.bpf.c",
+    "sched:sched_process_exit": "end.bpf.c",
+    **dict.fromkeys(_KPROBED, "stall.bpf.c"),
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What became of one probe; goes into the recording's facts.
+
+    name: function or category:tracepoint; backend: fentry, kprobe, tracepoint, raw_tracepoint, or empty when
+    it is not attached; detail: why not, or why not by fentry.
+    """
+
+    name: str
+    backend: str
+    detail: str = ""
+
+    def fact(self) -> dict[str, str]:
+        """The probe as JSON values."""
+        return asdict(self)
+
+    @property
+    def warning(self) -> str | None:
+        """A line for the user if it is not attached."""
+        return None if self.backend else f"warning: {self.name} is not attached: {self.detail}"
+
+
+class _FentryRefusedError(Exception):
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(reason)
+        self.function = function
+
+
+def load(
+    filters: Filters,
+    exits: str,
+    sizes: Sizes,
+    force: str | None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> "Probes":
+    """Compiles, loads, and attaches what runs from the start; `force` allows one backend only (for tests).
+
+    A kernel may refuse fentry for a function although its BTF has it (no direct calls, a static function
+    that was cloned); then the program is compiled again with a kprobe for that function. Raises SldtraceError
+    when it cannot be compiled, or when what nothing can do without cannot be attached; for `interrupted` see
+    loader.load.
+    """
+    why = _without_fentry(force)
+    while True:
+        loaded = loader.load(filters, exits, sizes, why.keys(), interrupted)
+        try:
+            probes = Probes(Program(loaded, sizes), why)
+        except BaseException:
+            loaded.close()
+            raise
+        try:
+            probes.attach()
+            return probes
+        except _FentryRefusedError as refused:
+            probes.close()
+            if force == FENTRY:
+                raise SldtraceError(
+                    f"fentry is refused for {refused.function}: {refused}", _advice()
+                ) from None
+            why[refused.function] = f"fentry: {refused}"
+        except BaseException:
+            probes.close()
+            raise
+
+
+def _without_fentry(force: str | None) -> dict[str, str]:
+    if force == FENTRY:
+        return {}
+    if force == KPROBE:
+        return dict.fromkeys(_FUNCTIONS, "asked for")
+    described = btf.names(_FUNCTIONS)
+    return {name: "fentry: not in the kernel's BTF" for name in _FUNCTIONS if name not in described}
+
+
+class Probes:
+    """The probes of one program; `load` makes it, `arm` and `disarm` the late ones, `close` in the end."""
+
+    def __init__(self, program: Program, why: dict[str, str]) -> None:
+        """why: the functions that get a kprobe, and the reason."""
+        self.program = program
+        self._why = why
+        self._early: list[Probe] = []
+        self._late: list[Probe] = []
+        self._links: list[int] = []
+        self._late_links: list[int] = []
+        # Looked up now: afterwards the right to read tracefs may be gone.
+        names = [name for name in (*_TRACEPOINTS, *_LATE) if name not in _RAW]
+        self._identifiers = {name: tracepoints.identifier(name) for name in names}
+
+    @property
+    def attached(self) -> list[Probe]:
+        """What became of the probes so far, in the order in which they were attached."""
+        return [*self._early, *self._late]
+
+    @property
+    def count(self) -> int:
+        """How many programs are attached."""
+        return len(self._links) + len(self._late_links)
+
+    def attach(self) -> None:
+        """Attaches what runs from the start; use `load`."""
+        self._early += [self._tracepoint(name, self._links) for name in _TRACEPOINTS]
+        self._early += [self._function(name, self._links, _BOTH) for name in _KPROBED]
+        for name in _FUNCTIONS:
+            probe = self._function(name, self._links, _ENDS.get(name, _BOTH))
+            if probe.backend and name == "handle_guest_split_lock" and not self._warn_begins_runs():
+                probe = self._function(name, self._links, ("",))
+            self._early.append(probe)
+            if not probe.backend and name in _REQUIRED:
+                raise SldtraceError(f"{name} cannot be probed: {probe.detail}", _advice())
+
+    def arm(self) -> list[Probe]:
+        """Attaches what waits for the first trap, and returns what became of it.
+
+        One by one, with the CPU free in between: a punished vCPU that does not get it in time after its
+        signal sleeps its penalty out, and what is to be seen is hidden.
+        """
+        self._late = []
+        for name in _LATE:
+            self._late.append(self._tracepoint(name, self._late_links))
+            time.sleep(_BREATH_S)
+        return self._late
+
+    def disarm(self) -> None:
+        """Takes off what `arm` has attached."""
+        _close(self._late_links)
+
+    def detach(self) -> None:
+        """Takes off everything that was attached, the outermost first."""
+        _close(self._late_links)
+        _close(self._links)
+
+    def close(self) -> None:
+        """Detaches, and unloads the program."""
+        try:
+            self.detach()
+        finally:
+            self.program.close()
+
+    # In the mode fatal a guest's run does not come by split_lock_warn; and a compiler may have inlined it.
+    def _warn_begins_runs(self) -> bool:
+        hooked = any(probe.name == "split_lock_warn" and probe.backend for probe in self._early)
+        return hooked and split_lock.read().mode == "warn"
+
+    # The ends of a function by one backend, the return first, so that a run seen to begin is seen to end.
+    def _function(self, name: str, links: list[int], ends: tuple[str, ...]) -> Probe:
+        if name in self._why or name in _KPROBED:
+            reason = self._try(
+                name,
+                links,
+                tuple(f"k{end}probe__{name}" for end in ends),
+                lambda one, function: syscalls.attach_kprobe(one, name, function.startswith("kret")),
+            )
+            why = self._why.get(name, "")
+            return Probe(name, KPROBE, why) if reason is None else Probe(name, "", reason)
+        functions = tuple(self._fentry_name(f"k{end}func__", name) for end in ends)
+        reason = self._try(name, links, functions, lambda one, _: syscalls.attach_traced(one))
+        if reason is not None:
+            raise _FentryRefusedError(name, reason)
+        return Probe(name, FENTRY)
+
+    def _tracepoint(self, name: str, links: list[int]) -> Probe:
+        category, _, event = name.partition(":")
+        raw = f"raw_tracepoint__{event}"
+        if name in _RAW or raw in self.program.functions or raw in self.program.refused:
+            reason = self._try(name, links, (raw,), lambda one, _: syscalls.attach_traced(one, event))
+            return Probe(name, RAW_TRACEPOINT) if reason is None else Probe(name, "", reason)
+        number = self._identifiers[name]
+        if number is None:
+            return Probe(name, "", "this kernel does not have it now")
+        functions = (f"tracepoint__{category}__{event}",)
+        reason = self._try(name, links, functions, lambda one, _: syscalls.attach_tracepoint(one, number))
+        return Probe(name, TRACEPOINT) if reason is None else Probe(name, "", reason)
+
+    # Attaches the programs of a probe, all or none; returns the reason if it cannot.
+    def _try(
+        self, name: str, links: list[int], functions: tuple[str, ...], attach: Callable[[int, str], int]
+    ) -> str | None:
+        done: list[int] = []
+        for function in functions:
+            if function not in self.program.functions:
+                _close(done)
+                file = _FILES.get(name) or _FILES.get(name.partition(":")[0], "")
+                left_out = self.program.left_out.get(file, "this kernel does not have it now")
+                return self.program.refused.get(function, left_out)
+            try:
+                done.append(attach(self.program.functions[function], function))
+            except OSError as error:
+                _close(done)
+                return str(error.strerror)
+        links += done
+        return None
+
+    # bcc puts the name of the module in between from version 0.29 on.
+    def _fentry_name(self, prefix: str, function: str) -> str:
+        known = (*self.program.functions, *self.program.refused)
+        names = (f"{prefix}vmlinux__{function}", f"{prefix}{function}")
+        return next((name for name in names if name in known), names[0])
+
+
+def _close(links: list[int]) -> None:
+    while links:
+        os.close(links.pop())
+
+
+def _advice() -> str:
+    if kernel.lockdown() in ("integrity", "confidentiality"):
+        return "the kernel is locked down; boot with lockdown off"
+    if os.geteuid() != 0:
+        return "run it as root"
+    return "the kernel must allow BPF tracing (CONFIG_BPF_EVENTS, CONFIG_KPROBES)"

@@ -1,0 +1,1 @@
+"""Findings while the recording runs: detect them, report them, run a command."""

@@ -1,0 +1,1 @@
+"""A recording as tables: records by column, DataFrames, names, levels of detail."""

@@ -1,0 +1,305 @@
+"""Records of one kind in few bytes each: read in batches, given out by column as `frames.columns` documents.
+
+A record of a trap has 112 bytes, a row of its DataFrame 190. Held are the fields in the narrowest type that
+has all their values, which is about half of the record; what is computed on is a column of the documented
+type, for as long as it is needed. A selection is a list of places, not a copy.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sldtrace.dataset import frames
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.layout import Enumeration, Records
+from sldtrace.recording.reader import Recording
+
+BATCH = 1 << 18
+"""Records that are read at a time, where one chunk of the file does not hold more."""
+
+Array = npt.NDArray[Any]
+Derive = Callable[[Records], Mapping[str, Array]]
+"""Columns that are computed of the records, a batch at a time: each a bool or an integer for each record."""
+
+_UNSIGNED = (np.uint8, np.uint16, np.uint32, np.uint64)
+_SIGNED = (np.int8, np.int16, np.int32, np.int64)
+
+
+class Labels:
+    """Names for numbers in a derived column, in order of their first appearance."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+
+    def number(self, label: str) -> int:
+        """The number that stands for this name."""
+        return self.of.setdefault(label, len(self.of))
+
+
+class _Held:
+    # A column that grows: of `size` values at most, in the narrowest type for those that it has so far.
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.values: Array | None = None
+
+    def put(self, start: int, values: Array) -> None:
+        type_ = _narrowest(values)
+        if self.values is None:
+            self.values = np.zeros((self._size, *values.shape[1:]), type_)
+        elif type_.itemsize > self.values.dtype.itemsize:
+            self.values = self.values.astype(type_)
+        self.values[start : start + len(values)] = values
+
+
+def _narrowest(values: Array) -> np.dtype[Any]:
+    if values.dtype.kind not in "iu" or not values.size:
+        return values.dtype
+    low, high = int(values.min()), int(values.max())
+    types = _UNSIGNED if values.dtype.kind == "u" else _SIGNED
+    for each in types:
+        if np.iinfo(each).min <= low and high <= np.iinfo(each).max:
+            return np.dtype(each)
+    return values.dtype
+
+
+class Table:
+    """All records of one kind, in order of time; see `read`."""
+
+    def __init__(
+        self,
+        kind: str,
+        held: Mapping[str, Array],
+        enums: Mapping[str, Enumeration],
+        labels: Mapping[str, Labels],
+    ) -> None:
+        self.kind = kind
+        self._held = held
+        self._enums = enums
+        self._labels = labels
+        self._parts = frames.parts(kind)
+        derived = [name for name in held if name not in {part.field.name for part in self._parts.values()}]
+        self.size: int = len(next(iter(held.values())))
+        self.columns: list[str] = [*self._parts, *derived]
+
+    def raw(self, name: str, places: Array | None) -> Array:
+        """The values as they are held."""
+        part = self._parts.get(name)
+        values = self._held[name if part is None else part.field.name]
+        values = values if places is None else values[places]
+        return values if part is None or part.is_whole else part.of(values, self._enums)
+
+    def column(self, name: str, places: Array | None) -> Any:
+        """The values in the documented type."""
+        values = self.raw(name, places)
+        part = self._parts.get(name)
+        if part is not None and part.is_whole:
+            # Nothing is copied where nothing changes but the sign: of times, mostly.
+            same = values.dtype.itemsize == 8 and part.dtype in ("int64", "uint64")
+            return values.view(part.dtype) if same else part.of(values, self._enums)
+        if name in self._labels:
+            labels = pd.Index(list(self._labels[name].of), dtype=str)
+            return pd.Categorical.from_codes(values.astype(np.intp), labels)
+        return values if values.dtype == bool else values.astype(np.int64)
+
+
+class Rows:
+    """Some records of a table, in order of time unless something else is said.
+
+    `rows["name"]` is a column as a pandas Series of the documented type, with an index from 0; `rows[mask]`
+    are the rows for which the mask (a Series or array of bool, as long as the rows) holds.
+    """
+
+    def __init__(
+        self, table: Table, size: int, places: Array | None = None, made: Mapping[str, Array] | None = None
+    ) -> None:
+        self._table = table
+        self._size = size
+        self._places = places
+        self._made = dict(made or {})
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def empty(self) -> bool:
+        """Are there none?"""
+        return not self._size
+
+    @property
+    def columns(self) -> list[str]:
+        """The names: those of frames.columns, derived ones, and those of `assign`."""
+        return [*self._table.columns, *self._made]
+
+    @overload
+    def __getitem__(self, what: str) -> "pd.Series[Any]": ...
+    @overload
+    def __getitem__(self, what: "pd.Series[bool] | Array") -> "Rows": ...
+    def __getitem__(self, what: "str | pd.Series[bool] | Array") -> "pd.Series[Any] | Rows":
+        if isinstance(what, str):
+            made = self._made.get(what)
+            return pd.Series(self._table.column(what, self._places) if made is None else made)
+        mask = np.asarray(what)
+        if len(mask) != self._size:
+            raise IndexError(f"a mask of {len(mask)} for {self._size} rows")
+        return self if mask.all() else self.take(np.flatnonzero(mask))
+
+    def take(self, positions: Array) -> "Rows":
+        """The rows at these positions, in their order."""
+        if len(positions) == self._size and bool((positions[1:] > positions[:-1]).all()):
+            return self  # all of them
+        places = positions.astype(np.uint32) if self._places is None else self._places[positions]
+        made = {name: each[positions] for name, each in self._made.items()}
+        return Rows(self._table, len(positions), places, made)
+
+    def assign(self, **made: "pd.Series[Any] | Array") -> "Rows":
+        """The rows with more columns."""
+        given = {name: np.asarray(values) for name, values in made.items()}
+        return Rows(self._table, self._size, self._places, self._made | given)
+
+    def without(self, name: str) -> "Rows":
+        """The rows without a column of `assign`."""
+        made = {each: values for each, values in self._made.items() if each != name}
+        return Rows(self._table, self._size, self._places, made)
+
+    def frame(self) -> pd.DataFrame:
+        """All of it as a DataFrame."""
+        return pd.DataFrame({name: self[name] for name in self.columns})
+
+    def excerpt(self, first: int, last: int) -> pd.DataFrame:
+        """The first and the last rows as a DataFrame; all of them if they are no more."""
+        if self._size <= first + last:
+            return self.frame()
+        return self.take(np.r_[:first, self._size - last : self._size]).frame()
+
+    def largest(self, name: str, most: int) -> pd.DataFrame:
+        """The rows with the largest values in a column as a DataFrame, the largest first."""
+        order = np.argsort(-self[name].to_numpy(), kind="stable")
+        return self.take(order[:most]).frame()
+
+    def split(self, *names: str) -> Iterator[tuple[tuple[int, ...], "Rows"]]:
+        """The rows with the same values in these columns, and these as integers; in order of appearance."""
+        if self.empty:
+            return
+        codes, count = self._codes(names)
+        if count == 1:
+            yield self._key(names, 0), self.assign()  # not itself: `threads` keeps it
+            return
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=count))
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            yield self._key(names, int(order[start])), self.take(order[start:end])
+
+    def counted(self, *names: str) -> pd.DataFrame:
+        """One row for each combination of values in these columns, and `count`: the most frequent first."""
+        first: Array = np.zeros(0, np.intp)
+        counts: Array = np.zeros(0, np.int64)
+        if self._size:
+            codes, count = self._codes(names)
+            counts = np.bincount(codes, minlength=count)
+            # The codes are numbered in order of appearance.
+            seen = np.maximum.accumulate(codes)
+            first = np.flatnonzero(np.concatenate([[True], seen[1:] > seen[:-1]]))
+        found = pd.DataFrame({name: self.take(first)[name] for name in names} | {"count": counts})
+        return found.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+
+    def most(self, *names: str) -> tuple[int, ...]:
+        """The most frequent combination of values in these columns as integers (of several the smallest),
+        and how often it is there; there must be rows.
+        """
+        counts = self.counted(*names)
+        found = counts[counts["count"] == counts["count"].max()].sort_values(list(names)).iloc[0]
+        return tuple(int(found[name]) for name in (*names, "count"))
+
+    @cached_property
+    def threads(self) -> dict[tuple[int, int], "Rows"]:
+        """The rows of each thread, by TGID and TID, in order of appearance."""
+        return {(key[0], key[1]): rows for key, rows in self.split("tgid", "tid")}
+
+    def thread(self, tgid: int, tid: int) -> "Rows":
+        """The rows of one thread; none if it has none."""
+        found = self.threads.get((tgid, tid))
+        return self.take(np.zeros(0, np.intp)) if found is None else found
+
+    def isin(self, selections: Sequence["Rows"]) -> npt.NDArray[np.bool_]:
+        """For each of these rows: is it in one of the selections? All must be of one table."""
+        marked: npt.NDArray[np.bool_] = np.zeros(self._table.size, bool)
+        for each in selections:
+            marked[slice(None) if each._places is None else each._places] = True
+        return marked if self._places is None else marked[self._places]
+
+    def tid(self, tid: int) -> "Rows":
+        """The rows of all threads with that TID: more than one if it was used again."""
+        found = self._by_tid.get(tid)
+        return self.take(np.zeros(0, np.intp)) if found is None else found
+
+    @cached_property
+    def _by_tid(self) -> dict[int, "Rows"]:
+        return {key[0]: rows for key, rows in self.split("tid")}
+
+    def raw(self, name: str) -> Array:
+        """A column as it is held: in a narrow type, in which sums and differences may overflow."""
+        return self._made[name] if name in self._made else self._table.raw(name, self._places)
+
+    def _key(self, names: tuple[str, ...], position: int) -> tuple[int, ...]:
+        one = self.take(np.array([position]))
+        return tuple(int(one.raw(name)[0]) for name in names)
+
+    # A number for each combination of values, in order of appearance, in a narrow type; and how many.
+    def _codes(self, names: tuple[str, ...]) -> tuple[Array, int]:
+        codes: Array = np.zeros(self._size, np.uint8)
+        count = 1
+        for name in names:
+            values = self.raw(name)
+            if (values == values[0]).all():
+                continue
+            each, distinct = pd.factorize(values)
+            if count > 1:
+                each, distinct = pd.factorize(codes.astype(np.int64) * len(distinct) + each)
+            count = len(distinct)
+            codes = each.astype(_narrowest(np.array([count], np.uint64)))
+        return codes, count
+
+
+def read(
+    recording: Recording, kind: str, derive: Derive | None = None, labels: Mapping[str, Labels] | None = None
+) -> Rows:
+    """All records of that kind, in order of time.
+
+    derive: gives more columns; labels: the names of those whose numbers are names. Fields that this version
+    does not know are not held. Raises SldtraceError for an unknown kind.
+    """
+    fields = [field.name for field in schemas.current().records[kind].fields]
+    size = recording.counts.get(kind, 0)
+    held: dict[str, _Held] = {}
+    end = 0
+    batches = recording.batches(kind, BATCH)
+    empty = np.zeros(0, recording.upgrade(kind).dtype)
+    for records in _or(batches, empty):
+        found = {name: records[name] for name in fields} | dict(derive(records) if derive else {})
+        for name, values in found.items():
+            held.setdefault(name, _Held(size)).put(end, values)
+        end += len(records)
+    whole = {name: each.values[:end] for name, each in held.items() if each.values is not None}
+    _order(whole, fields[0])
+    enums = frames.enumerations(recording, schemas.current())
+    return Rows(Table(kind, whole, enums, labels or {}), end)
+
+
+def _or(batches: Iterator[Records], empty: Records) -> Iterator[Records]:
+    first = next(batches, empty)
+    yield first
+    yield from batches
+
+
+def _order(values: dict[str, Array], by: str) -> None:
+    times = values[by]
+    if np.all(times[1:] >= times[:-1]):
+        return
+    order = np.argsort(times, kind="stable").astype(np.uint32)
+    del times
+    for name, each in values.items():
+        values[name] = each[order]

@@ -1,0 +1,240 @@
+"""A recording as the analyzers see it: typed frames, the facts of the host, and who is who."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sldtrace.dataset import exit_counts, frames, rows
+from sldtrace.dataset.rows import Array, Labels, Rows
+from sldtrace.errors import SldtraceError
+from sldtrace.host.vms.names import KEYS, called
+from sldtrace.host.vms.threads import vcpu_of
+from sldtrace.model import early_returns
+from sldtrace.recording import reader
+from sldtrace.recording import schema as schemas
+from sldtrace.recording.layout import Records
+from sldtrace.recording.merging import merge
+from sldtrace.text import escape
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A thread: names of process and thread, and its vCPU (None if unknown).
+
+    vm: what its VM is called, by name or, where it has none, by the id or UUID of host.vms.names.Names;
+    vm_uuid; vmm: the program that runs it. All texts are escaped, and empty if unknown.
+    """
+
+    process: str
+    tgid: int
+    thread: str
+    tid: int
+    vcpu: int | None
+    vm: str = ""
+    vm_uuid: str = ""
+    vmm: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One recording, opened; equal to itself only."""
+
+    recording: reader.Recording
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """The opening facts with what was added since, groups merged; see host.facts.read for the names."""
+        facts: dict[str, Any] = dict(self.recording.facts)
+        for update in self.recording.updates:
+            facts = merge(facts, update)
+        return facts
+
+    @property
+    def simulated(self) -> bool:
+        """Was it made by `sldtrace simulate`? Every report must say so."""
+        return bool(self.facts.get("simulated"))
+
+    def number(self, *path: str) -> int | None:
+        """A fact that is a number, by the names that lead to it; None where there is no such number.
+
+        Facts are what somebody wrote into a file: nothing is taken for granted of their types.
+        """
+        return _number(self.facts, path)
+
+    def text(self, *path: str, otherwise: str = "") -> str:
+        """A fact that is a text (not escaped); `otherwise` where there is none."""
+        found = _look_up(self.facts, path)
+        return found if isinstance(found, str) else otherwise
+
+    def closing(self, *path: str) -> int | None:
+        """A number of the closing facts; None where it is missing, or the recording was not ended."""
+        return _number(self.recording.closing, path)
+
+    @property
+    def probes(self) -> list[tuple[str, str]]:
+        """Name and backend of each probe, not escaped; the backend is empty where it was not attached."""
+        listed = [each for each in _list(self.facts.get("probes")) if isinstance(each, dict)]
+        pairs = [(each.get("name"), each.get("backend")) for each in listed]
+        return [(name, on) for name, on in pairs if isinstance(name, str) and isinstance(on, str)]
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """When what is there begins and ends (CLOCK_MONOTONIC): when recording did, unless parts were let go.
+
+        From the records where the facts are missing.
+        """
+        first, last = self.recording.span_ns or (0, 0)
+        start = self.number("clock", "monotonic_ns")
+        start = first if start is None else start
+        if self.recording.released is not None:
+            start = max(start, self.recording.released.last_ns)
+        end = self.closing("clock", "monotonic_ns")
+        return start, max(last, start) if end is None else end
+
+    def wall_ns(self, monotonic_ns: int) -> int | None:
+        """Wall time (ns since 1970, UTC) of a CLOCK_MONOTONIC time; None where the facts are lost."""
+        try:
+            moments = frames.wall_clock(self.recording, pd.Series([monotonic_ns]))
+        except SldtraceError:
+            return None
+        return int(moments.iloc[0].value)
+
+    def rows(self, kind: str) -> Rows:
+        """All records of one kind in few bytes each, for analyzers: there may be millions.
+
+        Columns: frames.described. Raises SldtraceError for an unknown kind.
+        """
+        if kind not in self._rows:
+            labels = {"name": Labels()} if kind in _NAMED else {}
+            derive = _COMPUTED.get(kind)
+            self._rows[kind] = rows.read(
+                self.recording, kind, partial(derive, labels) if derive else None, labels
+            )
+        return self._rows[kind]
+
+    @cached_property
+    def _rows(self) -> dict[str, Rows]:
+        return {}
+
+    @cached_property
+    def traps(self) -> pd.DataFrame:
+        """One row a trap, by `enter_ns`; columns: frames.described("trap")."""
+        return self.rows("trap").frame()
+
+    def core(self, cpu: int) -> int:
+        """The core of a CPU, as the number of its first CPU: MSR_TEST_CTRL is one for all of them."""
+        found = self.number("cpu", "cores", str(cpu))
+        return cpu if found is None else found
+
+    @cached_property
+    def detection(self) -> pd.DataFrame:
+        """One row a write of MSR_TEST_CTRL; columns: frames.described("detection")."""
+        return self.rows("detection").frame()
+
+    @cached_property
+    def exits(self) -> pd.DataFrame:
+        """One row a VM exit that was recorded by itself; columns: frames.described("exit")."""
+        return self.rows("exit").frame()
+
+    @cached_property
+    def exit_counts(self) -> pd.DataFrame:
+        """One row for each thread and reason; columns: exit_counts.COLUMNS."""
+        return exit_counts.summed(self.recording)
+
+    @cached_property
+    def user_exits(self) -> pd.DataFrame:
+        """One row a return to the VMM; columns: frames.described("user_exit")."""
+        return self.rows("user_exit").frame()
+
+    @cached_property
+    def signals(self) -> pd.DataFrame:
+        """One row a signal to a thread that had trapped lately; columns: frames.described("signal")."""
+        return self.rows("signal").frame()
+
+    @cached_property
+    def migrations(self) -> pd.DataFrame:
+        """One row a move of such a thread to another CPU; columns: frames.described("migrate")."""
+        return self.rows("migrate").frame()
+
+    @cached_property
+    def stalls(self) -> pd.DataFrame:
+        """One row a wait inside KVM; columns: frames.described("stall")."""
+        return self.rows("stall").frame()
+
+    @cached_property
+    def detail(self) -> pd.DataFrame:
+        """One row a change of the level of detail; columns: frames.described("detail")."""
+        return self.rows("detail").frame()
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        tasks = self.recording.records("task")
+        return {int(task["tid"]): escape.comm(bytes(task["comm"])) for task in tasks}
+
+    def subject(self, tgid: int, tid: int, vcpu: int | None) -> Subject:
+        """Who a thread is; `vcpu` as the records have it: where they do not, the thread's name may tell."""
+        told = ("processes", str(tgid))
+        process = self.text(*told, "comm", otherwise=self._names.get(tgid, ""))
+        thread = self._names.get(tid, "")
+        names = {key: escape.escape(self.text(*told, "vm", key)) for key in KEYS}
+        return Subject(
+            process=escape.escape(process),
+            tgid=tgid,
+            thread=thread,
+            tid=tid,
+            vcpu=vcpu_of(thread) if vcpu is None else vcpu,
+            vm=called(names),
+            vm_uuid=names["uuid"],
+            vmm=escape.escape(self.text(*told, "vmm")),
+        )
+
+
+def _outcome(_: Mapping[str, Labels], traps: Records) -> dict[str, Array]:
+    flags = schemas.current().enums["trap_flags"].values
+    has = {name.lower(): (traps["flags"] & np.uint32(bit)) != 0 for name, bit in flags.items()}
+    cut = early_returns.cut_short(traps["sleep_left_ms"], traps["semaphore_result"])
+    told = (has[name] for name in ("return_missed", "msr_watched", "warned", "detection_off"))
+    went_through = has["handled"] & ~cut & ~has["return_missed"] & ~has["msr_watched"]
+    return {
+        "early": early_returns.early(cut, *told),
+        "released": has["detection_off"] | went_through,
+        "fatal": ~has["handled"],
+    }
+
+
+def _waited(_: Mapping[str, Labels], stalls: Records) -> dict[str, Array]:
+    return {"waited_ns": stalls["end_ns"].astype(np.int64) - stalls["ns"].astype(np.int64)}
+
+
+_COMPUTED: dict[str, Callable[[Mapping[str, Labels], Records], Mapping[str, Array]]] = {
+    "trap": _outcome,
+    "exit": exit_counts.derived,
+    "user_exit": exit_counts.returned,
+    "stall": _waited,
+}
+_NAMED = {"exit", "user_exit"}
+
+
+def _look_up(tree: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def _number(tree: Any, path: Sequence[str]) -> int | None:
+    found = _look_up(tree, path)
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 1 << 62 else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def load(path: Path) -> Trace:
+    """Opens a recording; raises SldtraceError where there is nothing to read."""
+    return Trace(reader.open_recording(path))

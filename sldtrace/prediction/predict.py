@@ -1,0 +1,181 @@
+"""Predicts what recorded threads would do under another timer, another sysctl or another kernel."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from sldtrace.dataset.trace import Trace
+from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.model import threshold
+from sldtrace.model.penalty import Penalty
+from sldtrace.model.simulator import Scene, Simulator, Vcpu
+from sldtrace.model.sources import SHORTEST_NS, Kind, Source
+from sldtrace.model.thread import Column
+from sldtrace.prediction import recorded_penalty
+from sldtrace.prediction import thread_profile as profiles
+from sldtrace.prediction.thread_profile import Profile
+from sldtrace.text import durations
+
+MOST_THREADS = 256
+"""Threads that are simulated together; those with the most traps."""
+
+DEAF = (
+    "fixed-kernel: signals do not end the penalty. A thread sleeps it out, waits for the semaphore and is "
+    "let go, then takes its signals; sleep, semaphore and the two jiffies are as in the recorded kernel. "
+    "No such kernel exists yet."
+)
+
+_SIMULATED_NS = 10_000_000_000
+_LEAST_NS = 250_000_000
+_SIGNALS = 2_000_000
+_FORMS = "timer=20ms, timer=none, mitigate=0, mitigate=1 and fixed-kernel; with commas between, all at once"
+_MITIGATE = re.compile(r"mitigate=([01])")
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """A change: timer_ns None keeps the timer, 0 removes it; mitigate None keeps the sysctl."""
+
+    text: str = "as recorded"
+    timer_ns: int | None = None
+    mitigate: int | None = None
+    fixed_kernel: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one thread would do.
+
+    progress: `yes`, `no`, or `chance` where the time from trap to signal is within one jiffy of the
+    threshold; why: the reason in words; traps_per_s, released_per_s (penalties after which the guest went
+    on) and punished (share of the time slept or waited) are those of the simulation.
+    """
+
+    profile: Profile
+    progress: str
+    why: str
+    traps_per_s: float
+    released_per_s: float
+    punished: float
+
+
+def parse(text: str) -> WhatIf:
+    """A change as the user writes it; raises UsageError."""
+    found = WhatIf(text)
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "timer" and value:
+            found = dataclasses.replace(found, timer_ns=_timer(value))
+        elif mitigate := _MITIGATE.fullmatch(part.strip()):
+            found = dataclasses.replace(found, mitigate=int(mitigate[1]))
+        elif part.strip() == "fixed-kernel":
+            found = dataclasses.replace(found, fixed_kernel=True)
+        else:
+            raise UsageError(f"'{text}' is nothing that can be predicted", f"there are {_FORMS}")
+    return found
+
+
+def _timer(value: str) -> int:
+    try:
+        period = 0 if value == "none" else durations.parse(value)
+    except ValueError as error:
+        raise UsageError(str(error), f"there are {_FORMS}") from error
+    if value != "none" and period < SHORTEST_NS:
+        shortest = durations.render(SHORTEST_NS)
+        raise UsageError(f"a timer of {value} is too short to be predicted", f"take {shortest} or more")
+    return period
+
+
+def run(trace: Trace, change: WhatIf) -> list[Prediction]:
+    """What each recorded thread would do; raises SldtraceError where that kernel cannot be changed so."""
+    penalty = _changed(recorded_penalty.penalty(trace), change)
+    threads = profiles.of(trace, MOST_THREADS)
+    if not threads:
+        return []
+    vcpus = [_vcpu(each.simulated, change) for each in threads]
+    cpus = sorted({vcpu.cpu for vcpu in vcpus})
+    number = {cpu: index for index, cpu in enumerate(cpus)}
+    cores = [trace.core(cpu) for cpu in cpus]
+    scene = Scene(
+        penalty,
+        [dataclasses.replace(vcpu, cpu=number[vcpu.cpu]) for vcpu in vcpus],
+        [cores.index(core) for core in cores],
+        deaf=change.fixed_kernel,
+    )
+    return _play(scene, threads)
+
+
+def _changed(penalty: Penalty, change: WhatIf) -> Penalty:
+    if change.mitigate is None:
+        return penalty
+    if not penalty.generation.switchable:
+        raise SldtraceError(
+            f"the recorded kernel has no kernel.split_lock_mitigate ({penalty.generation.name})",
+            "the sysctl came with Linux 6.2",
+        )
+    return dataclasses.replace(penalty, mitigate=change.mitigate)
+
+
+def _vcpu(vcpu: Vcpu, change: WhatIf) -> Vcpu:
+    if change.timer_ns is None:
+        return vcpu
+    if not change.timer_ns:
+        return dataclasses.replace(vcpu, source=Source())
+    kind = Kind.PERIODIC if vcpu.source.kind is Kind.PERIODIC else Kind.REARMED
+    source = dataclasses.replace(vcpu.source, kind=kind, period_ns=change.timer_ns, to_process=False)
+    return dataclasses.replace(vcpu, source=source)
+
+
+def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
+    simulator = Simulator(scene)
+    periods = [vcpu.source.period_ns for vcpu in scene.vcpus if vcpu.source.period_ns]
+    # So that many threads with short timers take no longer than few with long ones.
+    room = _SIGNALS * min(periods, default=_SIMULATED_NS) // len(threads)
+    duration = min(max(room, _LEAST_NS), _SIMULATED_NS)
+    traps, released, asleep = (np.zeros(len(threads), np.int64) for _ in range(3))
+    for batch in simulator.run(duration, duration // 25):
+        for index, rows in enumerate(batch.traps):
+            traps[index] += len(rows)
+            released[index] += rows[:, Column.RELEASED].sum()
+            asleep[index] += (rows[:, Column.SLEEP_END] - rows[:, Column.SLEEP_BEGIN]).sum()
+            asleep[index] += (rows[:, Column.WAIT_END] - rows[:, Column.WAIT_BEGIN]).sum()
+    seconds = duration / 1e9
+    found = []
+    for index, profile in enumerate(threads):
+        executed = simulator.executed(simulator.threads[index])
+        progress, why = _verdict(scene, scene.vcpus[index], executed)
+        rates = (traps[index] / seconds, released[index] / seconds, asleep[index] / duration)
+        found.append(Prediction(profile, progress, why, *(float(rate) for rate in rates)))
+    return found
+
+
+def _verdict(scene: Scene, vcpu: Vcpu, executed: int) -> tuple[str, str]:
+    penalty, source = scene.penalty, vcpu.source
+    if not penalty.traps:
+        return "yes", "split locks do not trap"
+    if penalty.mode == "fatal":
+        return "no", "the first split lock ends the VMM by SIGBUS"
+    if not penalty.punishes:
+        return "yes", "split locks are not punished"
+    if scene.deaf:
+        return "yes", "no signal ends the penalty"
+    if source.kind in (Kind.NONE, Kind.ONCE):
+        return "yes", "no signal ends the penalty"
+    reach, slack = threshold.reach_ns(source, vcpu.costs), threshold.slack_ns(source)
+    when = f"a signal {_ms(reach)} ms into the sleep"
+    if reach - slack >= penalty.alive_ns:
+        return "yes", f"{when} is too late to end it early ({_ms(penalty.alive_ns)} ms)"
+    if reach + slack > penalty.dead_ns:
+        return (
+            "chance",
+            f"{when} ends it early or not: chance from {_ms(penalty.dead_ns)} to {_ms(penalty.alive_ns)} ms",
+        )
+    if executed:
+        return "yes", f"{when} ends it early, but others' penalties switch detection off on its core"
+    return "no", f"{when} always ends it early (up to {_ms(penalty.dead_ns)} ms)"
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3g}"

@@ -1,0 +1,24 @@
+"""The penalty of a recorded kernel: by its facts, and by what its traps show."""
+
+import dataclasses
+
+from sldtrace.dataset.cached import per_trace
+from sldtrace.dataset.trace import Trace
+from sldtrace.model import penalty as penalties
+from sldtrace.model.penalty import Penalty
+from sldtrace.model.sleeps import Sleeps
+
+
+@per_trace
+def penalty(trace: Trace) -> Penalty:
+    """As `penalty.of_facts` has it; but who was seen to sleep has the penalty, whatever the kernel's version.
+
+    And how long the sleep is was seen where signals came soon after its begin, see `sleeps.Sleeps`.
+    """
+    traps = trace.rows("trap")
+    found = penalties.of_facts(trace.facts, slept=bool(traps["slept"].any()))
+    names = ("slept", "sleep_requested_ms", "sleep_left_ms", "sleep_ns")
+    sleeps = Sleeps(found.tick_ns)
+    sleeps.add(*(traps[name].to_numpy() for name in names))
+    seen = sleeps.jiffies
+    return found if seen is None else dataclasses.replace(found, sleep_jiffies=seen)

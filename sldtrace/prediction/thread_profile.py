@@ -1,0 +1,147 @@
+"""What a recording tells about a thread that trapped: who signals it, how often, and what its steps cost."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
+from sldtrace.model.simulator import Vcpu
+from sldtrace.model.sources import Source
+from sldtrace.model.thread import Costs
+from sldtrace.prediction import signal_source
+
+_PAIR_NS = 50_000_000  # traps further apart did not follow upon each other
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A recorded thread.
+
+    tgid, tid, vcpu: who; span_ns: from its first trap to the last; traps, early, released: how many;
+    punished: share of the span that it slept or waited; source: its signals, Kind.NONE where none was seen;
+    seen: signals that the source was worked out from; costs: medians of what was recorded; cpu: where
+    it trapped most; moves: traps on another CPU than the one before.
+    """
+
+    tgid: int
+    tid: int
+    vcpu: int | None
+    guest: bool
+    span_ns: int
+    traps: int
+    early: int
+    released: int
+    punished: float
+    source: Source
+    seen: int
+    costs: Costs
+    cpu: int
+    moves: int
+
+    @property
+    def simulated(self) -> Vcpu:
+        """The thread as the simulator takes it."""
+        moves = self.span_ns // self.moves if self.moves > 1 else 0
+        return Vcpu(self.source, self.costs, self.cpu, moves)
+
+
+def of(trace: Trace, most: int) -> list[Profile]:
+    """The threads that trapped, most traps first, and no more than `most` of them."""
+    threads = sorted(trace.rows("trap").threads.items(), key=lambda item: len(item[1]), reverse=True)
+    return [_profile(rows, _to(trace, tgid, tid)) for (tgid, tid), rows in threads[:most]]
+
+
+def of_thread(trace: Trace, rows: Rows) -> Profile:
+    """The profile of one thread by these of its traps, in order of time and at least one."""
+    sent = _to(trace, int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
+    return _profile(rows, sent[sent["ns"].between(rows["enter_ns"].min(), rows["exit_ns"].max())])
+
+
+# The signals to the thread and those to its process.
+def _to(trace: Trace, tgid: int, tid: int) -> Rows:
+    sent = trace.rows("signal")
+    return sent[sent.isin([sent.tid(tid), sent.thread(tgid, 0)])]
+
+
+def _profile(rows: Rows, sent: Rows) -> Profile:
+    span = int(rows["exit_ns"].max() - rows["enter_ns"].min())
+    asleep = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
+    after = _after(rows)
+    cpus = rows.raw("enter_cpu")
+    costs = _costs(rows, after)
+    source, seen = signal_source.of(rows, after, sent, costs.wake_ns + costs.outside_ns)
+    return Profile(
+        tgid=int(rows["tgid"].iloc[0]),
+        tid=int(rows["tid"].iloc[0]),
+        vcpu=_vcpu(rows),
+        guest=bool(rows["guest"].any()),
+        span_ns=span,
+        traps=len(rows),
+        early=int(rows["early"].sum()),
+        released=int(rows["released"].sum()),
+        punished=asleep / span if span else 0.0,
+        source=source,
+        seen=seen,
+        costs=costs,
+        cpu=int(np.bincount(cpus).argmax()),
+        moves=int((cpus[1:] != cpus[:-1]).sum()),
+    )
+
+
+def _vcpu(rows: Rows) -> int | None:
+    known = rows["vcpu"].dropna()
+    return int(known.iloc[0]) if len(known) else None
+
+
+# Right behind a trap that a signal ended: the next one of the same instruction.
+def _after(rows: Rows) -> npt.NDArray[np.bool_]:
+    early, rip = rows["early"].to_numpy(), rows.raw("rip")
+    after = np.zeros(len(rows), bool)
+    after[1:] = early[:-1] & (rip[1:] == rip[:-1]) & (_gaps(rows) < _PAIR_NS)
+    return after
+
+
+# From each return to the next entry.
+def _gaps(rows: Rows) -> npt.NDArray[np.int64]:
+    gaps: npt.NDArray[np.int64] = rows["enter_ns"].to_numpy()[1:] - rows["exit_ns"].to_numpy()[:-1]
+    return gaps
+
+
+# A column at a time: a thread may have millions of traps.
+def _costs(rows: Rows, after: npt.NDArray[np.bool_]) -> Costs:
+    default = Costs()
+    before = np.append(after[1:], False)
+    alone = rows[after & rows["exits_watched"] & (rows["exits"] == 1)]
+    entry = _median(alone["guest_ns"].to_numpy(), default.entry_ns)
+    signalled = rows[before & (rows["signal_ns"] > 0)]
+    wake = _median((signalled["exit_ns"] - signalled["signal_ns"]).to_numpy(), default.wake_ns)
+    slept = rows[rows["slept"]]
+    inside = slept["exit_ns"].to_numpy() - slept["enter_ns"].to_numpy()
+    for name in ("sleep_ns", "semaphore_ns"):
+        inside -= slept[name].to_numpy()
+    gap = _median(_gaps(rows)[after[1:]], default.outside_ns + default.entry_ns)
+    return Costs(
+        entry_ns=max(entry, 1),
+        trap_ns=max(_median(inside, default.trap_ns), 0),
+        wake_ns=max(wake, 1),
+        outside_ns=max(gap - entry, 1),
+        spacing_ns=_spacing(rows),
+    )
+
+
+# Guest time between two split locks: what it ran beyond the two or three jiffies in which none traps.
+def _spacing(rows: Rows) -> int:
+    released = rows["released"].to_numpy()[:-1] & rows["exits_watched"].to_numpy()[1:]
+    if not released.any():
+        return Costs().spacing_ns
+    enter, leave = rows["enter_ns"].to_numpy(), rows["exit_ns"].to_numpy()
+    gap = (enter[1:] - leave[:-1])[released]
+    ran = rows["guest_ns"].to_numpy()[1:][released]
+    window = 3 * 10_000_000  # longer than the window at any HZ
+    return max(Costs().spacing_ns, int(np.median(np.where(gap > window, ran, 0))))
+
+
+def _median(values: npt.NDArray[np.int64], otherwise: int) -> int:
+    return int(np.median(values)) if len(values) else otherwise

@@ -1,0 +1,148 @@
+"""A recording that keeps to a limit: which of its oldest chunks may go, and what must outlive them."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sldtrace.recording.discarded import Released
+from sldtrace.recording.format import CHUNK_HEADER_SIZE, FILE_HEADER_SIZE, ChunkHeader, ChunkType
+from sldtrace.recording.layout import Records, Schema
+from sldtrace.recording.losses import lost_sums
+from sldtrace.recording.tasks import KnownTasks
+
+LEAST_BYTES = 4 << 20
+"""The smallest limit in bytes: below it the repeated facts would take a good part."""
+
+_PARTS = 64  # what is let go at once, as a share of the limit
+_LEAST_PART = 64 << 10  # bytes
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What a recording keeps: the last `time_ns`, or the last `bytes` of the file, or the smaller of both.
+
+    In time a little more is kept (up to a 64th, and at least 64 KiB), in bytes never.
+    """
+
+    time_ns: int | None = None
+    bytes: int | None = None
+
+
+@dataclass
+class _Extent:
+    # Chunks that follow each other and are let go together.
+    start: int
+    begun_ns: int
+    end: int = 0
+    following: int = 0  # sequence number of the chunk after it
+    written_ns: int = 0
+    records: dict[str, int] = field(default_factory=dict)
+    first_ns: int = 0
+    last_ns: int = 0
+    lost: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+
+class Keeper:
+    """Follows the chunks of one recording; memory is bounded by the number of parts, threads and CPUs.
+
+    account: what has been let go; tasks: the threads that have been named.
+    """
+
+    def __init__(self, keep: Keep, schema: Schema, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.account = Released(limit_ns=keep.time_ns, limit_bytes=keep.bytes)
+        self.tasks = KnownTasks(schema.records["task"])
+        self._detail: tuple[Records, int] | None = None
+        self.gone: dict[str, int] = dict.fromkeys(schema.records, 0)
+        self.boundary = FILE_HEADER_SIZE
+        self._keep = keep
+        self._names = {record.number: record.name for record in schema.records.values()}
+        self._clock = clock
+        self._closed: deque[_Extent] = deque()
+        self._open: _Extent | None = None
+        self._forgotten = 0
+
+    def wrote(self, header: ChunkHeader, start: int, records: Records | None) -> None:
+        """A chunk that now lies at byte `start`; its records, if it has any."""
+        now = self._clock()
+        extent = self._open or _Extent(start, now)
+        self._open = extent
+        extent.end, extent.written_ns = start + CHUNK_HEADER_SIZE + header.stored, now
+        extent.following = header.sequence + 1
+        if header.type == ChunkType.RECORDS and records is not None:
+            name = self._names[header.kind]
+            if name == "detail":
+                self._detail = records[-1:].copy(), header.sequence
+            if name == "task":
+                self.tasks.note(records, header.sequence)
+            elif name == "lost":
+                for key, count in lost_sums(records).items():
+                    extent.lost[key] = extent.lost.get(key, 0) + count
+            elif extent.first_ns or extent.last_ns:
+                extent.first_ns = min(extent.first_ns, header.first_ns)
+                extent.last_ns = max(extent.last_ns, header.last_ns)
+            else:
+                extent.first_ns, extent.last_ns = header.first_ns, header.last_ns
+            extent.records[name] = extent.records.get(name, 0) + header.count
+        self._close_full(now)
+
+    def _close_full(self, now: int) -> None:
+        extent, keep = self._open, self._keep
+        if extent is None or (size := extent.end - extent.start) < _LEAST_PART:
+            return
+        by_bytes = keep.bytes is not None and size >= keep.bytes // _PARTS
+        by_time = keep.time_ns is not None and now - extent.begun_ns >= keep.time_ns // _PARTS
+        if by_bytes or by_time:
+            self._closed.append(extent)
+            self._open = None
+
+    def release(self, end: int) -> bool:
+        """Lets go what is beyond the limit if the file is to end at byte `end`; False for nothing.
+
+        Afterwards `account` and `boundary` (the first byte that stays) are those of the file to be. The
+        caller has to write what outlives it, then the account, and then to free the bytes, in this order:
+        a recorder that is killed in between leaves nothing that is neither there nor accounted for.
+        """
+        due: list[_Extent] = []
+        oldest = self.boundary
+        now = self._clock()
+        self._close_full(now)
+        while self._closed:
+            extent = self._closed[0]
+            too_big = self._keep.bytes is not None and end - oldest > self._keep.bytes
+            too_old = self._keep.time_ns is not None and now - extent.written_ns > self._keep.time_ns
+            # What holds only facts has no reason to stay when something else goes.
+            if not too_big and not too_old and not (due and not extent.records):
+                break
+            due.append(self._closed.popleft())
+            oldest = extent.end
+        if not due:
+            return False
+        for extent in due:
+            self._count(extent)
+        self.account.below = due[-1].following
+        if len(self.carried().get("detail", ())):
+            self.account.records["detail"] -= 1  # it is written again
+        self.boundary = oldest
+        return True
+
+    def carried(self) -> dict[str, Records]:
+        """What has to be written again because it lies in what was let go: names, and the level of detail."""
+        below = self.account.below
+        found = {"task": self.tasks.written_before(below)}
+        if self._detail is not None:
+            records, sequence = self._detail
+            found["detail"] = records[: sequence < below]
+        return found
+
+    def _count(self, extent: _Extent) -> None:
+        for name, count in extent.records.items():
+            self.gone[name] += count
+            if name not in ("task", "lost"):
+                self.account.add(name, count, extent.first_ns, extent.last_ns)
+        for key, count in extent.lost.items():
+            self.account.lost[key] = self.account.lost.get(key, 0) + count
+        if self.tasks.forgotten > self._forgotten:
+            names = self.account.records
+            names["task"] = names.get("task", 0) + self.tasks.forgotten - self._forgotten
+            self._forgotten = self.tasks.forgotten

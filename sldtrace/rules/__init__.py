@@ -1,1 +1,0 @@
-"""What makes a finding: rules and thresholds on plain arrays, for analyzers and the recorder alike."""

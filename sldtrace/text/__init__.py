@@ -1,0 +1,1 @@
+"""Text for people: numbers with units, durations, sizes, plurals, escaped names."""

@@ -1,0 +1,252 @@
+"""A recording as the analyzers see it: merged facts, span, names, wall time; also where parts are lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sldtrace.analyzers import catalogue, threads
+from sldtrace.dataset import trace as traces
+from sldtrace.errors import SldtraceError
+from sldtrace.reporters import json as json_report
+from sldtrace.reporters import terminal
+from sldtrace.reporters.style import Style
+from tests.analyzers.synthetic import (
+    BLIND,
+    CLOSED_NS,
+    DETECT,
+    EARLY,
+    FACTS,
+    FLAGS,
+    GUEST,
+    MS,
+    START_NS,
+    VCPU,
+    VMM,
+    WALL_NS,
+    early,
+    facts,
+    interrupted,
+    lasting,
+    served,
+    task,
+    trace,
+    unpunished,
+    window,
+)
+
+
+def test_updates_are_merged_into_the_groups_that_they_name(tmp_path: Path) -> None:
+    updates = [
+        {"processes": {"1": {"comm": "a"}}},
+        {"processes": {"2": {"comm": "b"}}, "armed_ns": 7},
+        {"processes": {"1": {"comm": "c"}}, "probes": []},
+    ]
+    found = trace(tmp_path, updates=updates).facts
+    assert found["processes"] == {"1": {"comm": "c"}, "2": {"comm": "b"}}
+    assert (found["armed_ns"], found["probes"]) == (7, [])
+    assert found["kernel"] == FACTS["kernel"]
+
+
+def test_an_update_of_another_type_replaces(tmp_path: Path) -> None:
+    found = trace(tmp_path, opening={"a": {"x": 1}, "b": 5}, updates=[{"a": 5, "b": {"y": 2}}]).facts
+    assert found == {"a": 5, "b": {"y": 2}}
+
+
+def test_the_recording_itself_is_not_changed_by_merging(tmp_path: Path) -> None:
+    recorded = trace(tmp_path, updates=[{"kernel": {"release": "other"}}])
+    assert recorded.text("kernel", "release") == "other"
+    assert recorded.recording.facts["kernel"]["release"] == FACTS["kernel"]["release"]
+
+
+def test_a_fact_that_is_missing(tmp_path: Path) -> None:
+    recorded = trace(tmp_path, opening={"odd": 5, "kernel": {"release": None}})
+    assert recorded.text("none", "release", otherwise="x") == "x"
+    assert recorded.text("odd", "release", otherwise="x") == "x"
+    assert recorded.text("kernel", "release", otherwise="x") == "x"
+    assert recorded.number("kernel", "tick_ns") is None
+
+
+@pytest.mark.parametrize("value", [True, -1, 1 << 62, 1.5, "4", None, [4], {"a": 4}])
+def test_a_number_that_is_none(tmp_path: Path, value: Any) -> None:
+    recorded = trace(tmp_path, opening={"kernel": {"tick_ns": value}}, ended={"seen": {"trap": value}})
+    assert recorded.number("kernel", "tick_ns") is None
+    assert recorded.closing("seen", "trap") is None
+
+
+BAD = [None, 5, "x", [], {}, -1, 1e300, 2**70, True, [1], {"a": 1}]
+
+COST = {"elapsed_ns": 9, "recorder_cpu_ns": 1, "probes_ns": 1, "measured_ns": 9, "memory_bytes": 1}
+MORE: dict[str, list[dict[str, Any]]] = {
+    "stall": [{"ns": START_NS, "end_ns": START_NS + 5, "tgid": VMM, "tid": 7, "caller": 16}],
+    "detail": [{"ns": START_NS, "level": 7, "previous": 9, "reason": 44}, {"ns": START_NS + 9, "reason": 3}],
+    "counts": [{"ns": START_NS, "isa": 77, "reason": 5, "count": 0}],
+}
+
+
+@pytest.mark.parametrize("value", BAD)
+def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
+    """A file with sound checksums may say anything in its facts."""
+    rows, writes = lasting(200 * MS, 40), window(0, 5, cpu=1)
+    openings: list[dict[str, Any]] = [{**FACTS, group: value} for group in (*FACTS, "processes")]
+    for group, inner in FACTS.items():
+        if isinstance(inner, dict):
+            openings += [{**FACTS, group: {**inner, name: value}} for name in inner]
+    openings += [facts(cpu={"cores": cores}) for cores in (value, {"0": value}, {"0": value, "1": value})]
+    openings.append({**FACTS, "processes": {"200": value}})
+    openings += [{**FACTS, "processes": {"200": {key: value}}} for key in ("comm", "vmm", "vm", "cgroup")]
+    openings += [
+        {**FACTS, "processes": {"200": {"vm": {key: value}}}} for key in ("name", "uuid", "namespace")
+    ]
+    openings.append({**FACTS, "probes": [value, {"name": value, "backend": "fentry"}]})
+    openings += [{**FACTS, "exits": value}, {**FACTS, "kvm": {"functions": value}}]
+    openings.append({**FACTS, "kvm": {"functions": {"16": value}}})
+    endings = [{name: value} for name in ("clock", "seen", "unfinished", "left_out", "cost")]
+    endings.append({"left_out": {"trap": value}})
+    endings += [{"cost": COST | {name: value}} for name in COST]
+    endings += [{name: {"trap": value}} for name in ("seen", "unfinished")]
+    endings += [{"skipped": value}, {"skipped": {"a_probe": value}}]
+    endings += [{"clock": {"monotonic_ns": value, "realtime_ns": value}}]
+    recordings = [(opening, None) for opening in openings] + [(FACTS, ending) for ending in endings]
+    for number, (opening, ended) in enumerate(recordings):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        made = trace(folder, rows, opening=opening, ended=ended, detection=writes, more=MORE)
+        found = catalogue.run(made)
+        assert [finding.verdict for finding in found] == ["livelock"]
+        assert terminal.render(made, found, threads.summary(made), Style(80)).startswith("LIVELOCK")
+        json.loads(json_report.render(made, found, threads.summary(made)))
+
+
+@pytest.mark.parametrize(
+    ("opening", "close", "span"),
+    [
+        (FACTS, True, (START_NS, CLOSED_NS)),
+        (FACTS, False, (START_NS, START_NS + 500 * MS)),
+        ({}, True, (START_NS + 100 * MS, CLOSED_NS)),
+        ({}, False, (START_NS + 100 * MS, START_NS + 500 * MS)),
+    ],
+    ids=["whole", "no end", "no facts", "neither"],
+)
+def test_span(opening: dict[str, Any], close: bool, span: tuple[int, int], tmp_path: Path) -> None:
+    rows = [early(100 * MS), early(500 * MS)]
+    assert trace(tmp_path, rows, opening=opening, close=close).span_ns == span
+
+
+def test_span_of_nothing(tmp_path: Path) -> None:
+    assert trace(tmp_path, opening={}, ended={}).span_ns == (0, 0)
+    assert trace(tmp_path, close=False).span_ns == (START_NS, START_NS)
+
+
+def test_wall_time(tmp_path: Path) -> None:
+    assert trace(tmp_path).wall_ns(START_NS + 5) == WALL_NS + 5
+    slewed = {"clock": {"monotonic_ns": CLOSED_NS, "realtime_ns": WALL_NS + CLOSED_NS - START_NS + 2000}}
+    assert trace(tmp_path, ended=slewed).wall_ns((START_NS + CLOSED_NS) // 2) == (
+        WALL_NS + (CLOSED_NS - START_NS) // 2 + 1000
+    )
+    assert trace(tmp_path, opening=facts(clock=None), ended={}).wall_ns(5) is None
+
+
+def test_names_of_process_and_thread(tmp_path: Path) -> None:
+    tasks = [task(VMM, b"from task"), task(VCPU, b"CPU\x1b0")]
+    recorded = trace(tmp_path, [early(0)], tasks=tasks)
+    who = recorded.subject(VMM, VCPU, 3)
+    assert (who.process, who.tgid, who.thread, who.tid, who.vcpu) == ("from task", VMM, r"CPU\x1b0", VCPU, 3)
+    updates = [{"processes": {str(VMM): {"comm": "from\nproc"}}}]
+    assert trace(tmp_path, tasks=tasks, updates=updates).subject(VMM, VCPU, None).process == r"from\nproc"
+    nobody = recorded.subject(1, 2, None)
+    assert (nobody.process, nobody.thread, nobody.vcpu) == ("", "", None)
+
+
+def test_traps_are_in_order_of_their_beginning(tmp_path: Path) -> None:
+    rows = [served(60 * MS), served(30 * MS), served(0)]
+    assert trace(tmp_path, rows).traps["enter_ns"].is_monotonic_increasing
+
+
+MISSED = FLAGS["RETURN_MISSED"]
+
+
+@pytest.mark.parametrize(
+    ("trap", "how"),
+    [
+        (early(0), "early"),
+        (early(0, left_ms=1), "early"),
+        (early(0, left_ms=1, flags=BLIND), "early"),
+        (early(0, flags=BLIND | MISSED), "early"),
+        (interrupted(0), "early"),
+        (interrupted(0, semaphore_result=-1), "early"),
+        (interrupted(0, semaphore_result=0), ""),
+        (early(0, left_ms=0), ""),
+        (early(0, left_ms=0, flags=BLIND), "released"),
+        (served(0), "released"),
+        (unpunished(0), "released"),
+        (served(0, flags=BLIND | FLAGS["DETECTION_OFF"] | MISSED), "released"),
+        (early(0, left_ms=0, flags=EARLY | GUEST | MISSED), "early"),
+        (early(0, left_ms=0, flags=BLIND | MISSED), ""),
+        (early(0, left_ms=0, flags=(EARLY | MISSED) & ~FLAGS["WARNED"]), ""),
+        (early(0, left_ms=0, flags=EARLY | MISSED | FLAGS["DETECTION_OFF"]), "released"),
+        (early(0, left_ms=0, flags=GUEST), "fatal"),
+        (early(0, left_ms=0, flags=GUEST | FLAGS["MSR_WATCHED"]), "fatal"),
+    ],
+)
+def test_how_a_trap_ended(tmp_path: Path, trap: dict[str, Any], how: str) -> None:
+    row = trace(tmp_path, [trap]).traps.iloc[0]
+    assert [name for name in ("early", "released", "fatal") if row[name]] == ([how] if how else [])
+
+
+def test_writes_of_the_msr(tmp_path: Path) -> None:
+    found = trace(tmp_path, detection=window(5 * MS, 7 * MS, cpu=3)).detection
+    assert found[["ns", "value", "cpu"]].to_numpy().tolist() == [
+        [START_NS + 5 * MS, 0, 3],
+        [START_NS + 7 * MS, DETECT, 3],
+    ]
+    assert len(trace(tmp_path).detection) == 0
+
+
+def test_the_core_of_a_cpu(tmp_path: Path) -> None:
+    found = trace(tmp_path, opening=facts(cpu={"cores": {"0": 0, "4": 0, "5": None}}))
+    assert [found.core(cpu) for cpu in (0, 4, 5, 6)] == [0, 0, 5, 6]
+    assert trace(tmp_path).core(7) == 7
+
+
+@pytest.mark.parametrize("value", [0, 1, (1 << 62) - 1])
+def test_a_number_that_is_one(tmp_path: Path, value: int) -> None:
+    recorded = trace(tmp_path, opening={"a": {"b": value}}, ended={"c": {"d": value}})
+    assert (recorded.number("a", "b"), recorded.closing("c", "d")) == (value, value)
+    assert trace(tmp_path, close=False).closing("c", "d") is None
+
+
+def test_probes_that_are_none_are_left_out(tmp_path: Path) -> None:
+    good = [{"name": "a", "backend": "fentry"}, {"name": "b", "backend": ""}]
+    bad: list[Any] = [5, {"name": "c"}, {"backend": "fentry"}, {"name": 5, "backend": ""}]
+    assert trace(tmp_path, opening={"probes": bad + good}).probes == [("a", "fentry"), ("b", "")]
+    assert trace(tmp_path, opening={"probes": good}, updates=[{"probes": good[:1]}]).probes == [
+        ("a", "fentry")
+    ]
+    assert trace(tmp_path, opening={}).probes == []
+
+
+def test_what_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(SldtraceError, match="does not exist"):
+        traces.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("known", "called"),
+    [
+        ({"name": "web01", "id": "3", "uuid": "0f"}, "web01"),
+        ({"name": "web01", "namespace": "prod"}, "prod/web01"),
+        ({"name": None, "id": "fc-7", "uuid": "0f", "namespace": "prod"}, "fc-7"),
+        ({"name": "", "id": 7, "uuid": "0f"}, "0f"),
+        ({"name": "a\nb"}, r"a\nb"),
+        ({"name": ["web01"], "pod": "0f"}, ""),
+        ({}, ""),
+        (None, ""),
+        ("web01", ""),
+    ],
+)
+def test_what_the_vm_is_called(known: Any, called: str, tmp_path: Path) -> None:
+    updates = [{"processes": {str(VMM): {"vmm": "qemu", "vm": known}}}]
+    who = trace(tmp_path, updates=updates).subject(VMM, VCPU, None)
+    assert (who.vm, who.vmm) == (called, "qemu")

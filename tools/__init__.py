@@ -1,0 +1,1 @@
+"""Generators of documentation and stored test output; run from a checkout, never installed."""
