@@ -76,7 +76,7 @@ def _slices(whole: dict[str, Records], moved_ns: int) -> Iterator[tuple[str, Rec
         times = [each for each in times if each.endswith("_ns") or each == "ns"]
         later = rows.copy()
         for each in times:
-            if each in ("ns", "enter_ns", "exit_ns", "signal_ns"):
+            if each in ("ns", "start_ns", "end_ns", "signal_ns"):
                 later[each] += np.where(rows[each] > 0, np.uint64(moved_ns), np.uint64(0))
         for start in range(0, len(later), _CHUNK):
             yield name, later[start : start + _CHUNK]
@@ -104,17 +104,17 @@ def _analysis(path: Path) -> None:
     from sldtrace.reporters.style import Style
 
     recorded = traces.load(path)
-    findings, unjudged = catalogue.run(recorded), catalogue.unjudged(recorded)
+    findings, not_evaluated = catalogue.run(recorded), catalogue.not_evaluated(recorded)
     table = threads.summary(recorded, findings)
-    terminal.render(recorded, findings, table, Style(80), unjudged)
-    as_json.render(recorded, findings, table, unjudged)
+    terminal.render(recorded, findings, table, Style(80), not_evaluated)
+    as_json.render(recorded, findings, table, not_evaluated)
 
 
 # The columns that the analyzers read, summed by thread and what else tells them apart.
 _COLUMNS = {
     "trap": (
         ["tgid", "tid", "rip"],
-        ["enter_ns", "exit_ns", "sleep_ns", "semaphore_ns", "guest_ns", "signal_ns", "exits", "flags"],
+        ["start_ns", "end_ns", "sleep_ns", "semaphore_ns", "guest_ns", "signal_ns", "exits", "flags"],
     ),
     "exit": (["tgid", "tid", "reason"], ["ns", "guest_ns", "host_ns", "rip", "intr_info"]),
     "user_exit": (["tgid", "tid", "reason", "error"], ["ns"]),

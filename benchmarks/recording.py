@@ -18,17 +18,17 @@ def early_return_loop(count: int) -> np.ndarray:
     """Traps of four vCPUs whose sleeps return early: jittered times, everything else nearly constant."""
     rng = np.random.default_rng(1)
     traps = np.zeros(count, schema.current().records["trap"].dtype)
-    traps["enter_ns"] = 10**14 + np.cumsum(rng.integers(500_000, 2_000_000, count))
+    traps["start_ns"] = 10**14 + np.cumsum(rng.integers(500_000, 2_000_000, count))
     traps["sleep_ns"] = rng.integers(4_000_000, 7_000_000, count)
-    traps["exit_ns"] = traps["enter_ns"] + traps["sleep_ns"] + rng.integers(1_000, 9_000, count)
-    traps["signal_ns"] = traps["exit_ns"] - rng.integers(1_000, 90_000, count)
+    traps["end_ns"] = traps["start_ns"] + traps["sleep_ns"] + rng.integers(1_000, 9_000, count)
+    traps["signal_ns"] = traps["end_ns"] - rng.integers(1_000, 90_000, count)
     traps["guest_ns"] = rng.integers(10_000, 90_000, count)
     traps["rip"] = 0xFFFF_FFFF_8100_0C0F
     traps["tgid"] = 4000
     traps["tid"] = rng.integers(4001, 4005, count)
     traps["vcpu"] = traps["tid"] - 4001
     traps["flags"] = 1 | 2 | 4 | 32 | 64 | 128
-    traps["enter_cpu"] = traps["exit_cpu"] = rng.integers(0, 64, count)
+    traps["start_cpu"] = traps["end_cpu"] = rng.integers(0, 64, count)
     traps["sleep_requested_ms"] = 10
     traps["sleep_left_ms"] = rng.integers(1, 12, count)
     traps["exits"] = rng.integers(1, 20, count)

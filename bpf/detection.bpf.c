@@ -17,9 +17,9 @@ RAW_TRACEPOINT_PROBE(write_msr)
 		return 0;
 	t = inside();
 	if (t && !(value & SLD_TEST_CTRL_DETECT))
-		t->trap.flags |= SLD_TRAP_DETECTION_OFF;
+		t->trap.flags |= SLD_TRAP_MSR_CLEARED;
 
-	tally(SLD_KIND_DETECTION, SLD_LOST_NOTHING);
+	tally(SLD_KIND_DETECTION, SLD_LOST_NONE);
 	record = detections.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		tally(SLD_KIND_DETECTION, SLD_LOST_RING_FULL);

@@ -7,7 +7,7 @@ static __always_inline void forget(u32 tid)
 	u32 slot;
 
 	if (t) {
-		if (t->trap.enter_ns) {
+		if (t->trap.start_ns) {
 			tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
 			forgive(t->trap.tgid, tid);
 		}

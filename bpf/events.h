@@ -30,11 +30,11 @@ enum sld_trap_flags {
 	SLD_TRAP_GUEST = 1,		/* a guest's split lock: handle_guest_split_lock ran */
 	SLD_TRAP_WARNED = 2,		/* split_lock_warn ran (not so when the mode is fatal) */
 	SLD_TRAP_SLEPT = 4,		/* msleep_interruptible ran */
-	SLD_TRAP_WAITED = 8,		/* down_interruptible ran */
-	SLD_TRAP_DETECTION_OFF = 16,	/* MSR_TEST_CTRL bit 29 was cleared in this run; the detection record says where */
+	SLD_TRAP_SEMAPHORE = 8,		/* down_interruptible ran */
+	SLD_TRAP_MSR_CLEARED = 16,	/* MSR_TEST_CTRL bit 29 was cleared in this run; the detection record says where */
 	SLD_TRAP_HANDLED = 32,		/* handle_guest_split_lock returned true (always set for user space) */
 	SLD_TRAP_EXITS_WATCHED = 64,	/* exits, guest_ns and vcpu cover all the time since the thread's last trap */
-	SLD_TRAP_MSR_WATCHED = 128,	/* the absence of SLD_TRAP_DETECTION_OFF means that it stayed on */
+	SLD_TRAP_MSR_WATCHED = 128,	/* the absence of SLD_TRAP_MSR_CLEARED means that it stayed on */
 	SLD_TRAP_SIGNAL_GROUP = 256,	/* the signal was sent to the process, not to the thread */
 	SLD_TRAP_RETURN_MISSED = 512,	/* the return from the sleep or the wait was not seen: its result and time are not known */
 };
@@ -42,8 +42,8 @@ enum sld_trap_flags {
 /* One run of split_lock_warn, from its start to the return of its caller, which is handle_guest_split_lock or, for a
  * program on the host, handle_user_split_lock. In the mode fatal, of handle_guest_split_lock alone. */
 struct sld_trap {
-	__u64 enter_ns;			/* ns: when the run began */
-	__u64 exit_ns;			/* ns: when it ended */
+	__u64 start_ns;			/* ns: when the run began */
+	__u64 end_ns;			/* ns: when it ended */
 	__u64 rip;			/* address: the instruction with the split lock, as the guest (or the program) numbers it */
 	__u64 sleep_ns;			/* ns: time spent in msleep_interruptible */
 	__u64 semaphore_ns;		/* ns: time spent in down_interruptible */
@@ -53,16 +53,16 @@ struct sld_trap {
 	__u32 tid;			/* id: thread (the vCPU) */
 	__s32 vcpu;			/* index: vCPU id; -1: not known */
 	__u32 flags;			/* bits: enum sld_trap_flags */
-	__u32 enter_cpu;		/* index: CPU at entry */
-	__u32 exit_cpu;			/* index: CPU at return */
+	__u32 start_cpu;		/* index: CPU at entry */
+	__u32 end_cpu;			/* index: CPU at return */
 	__u32 sleep_requested_ms;	/* ms: argument of msleep_interruptible */
 	__u32 sleep_left_ms;		/* ms: result of msleep_interruptible; above 0 means that it returned early */
 	__s32 semaphore_result;		/* errno: result of down_interruptible, 0 or -EINTR */
 	__u32 exits;			/* count: VM exits since the thread's last trap, the one that led to this trap included */
 	__s32 signal;			/* signo: the signal; 0: none seen */
 	__s32 signal_code;		/* si_code: what made the signal (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
-	__u32 signal_tgid;		/* id: process that sent it; 0: the kernel did, or a timer */
-	__u32 signal_tid;		/* id: thread that sent it; 0: the kernel did, or a timer */
+	__u32 sender_tgid;		/* id: process that sent it; 0: the kernel did, or a timer */
+	__u32 sender_tid;		/* id: thread that sent it; 0: the kernel did, or a timer */
 };
 
 /* One write of MSR_TEST_CTRL (0x33): split-lock detection of a core switched off or on. */
@@ -144,7 +144,7 @@ struct sld_signal {
 	__u32 tgid;			/* id: process that gets it */
 	__u32 tid;			/* id: thread that gets it; 0: the process as a whole */
 	__s32 signal;			/* signo: the signal */
-	__s32 code;			/* si_code: what made it (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
+	__s32 signal_code;		/* si_code: what made it (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
 	__u32 sender_tgid;		/* id: process that sent it; 0: the kernel did, or a timer */
 	__u32 sender_tid;		/* id: thread that sent it; 0: the kernel did, or a timer */
 	__u32 cpu;			/* index: CPU on which it was generated */
@@ -178,7 +178,7 @@ struct sld_stall {
 	__u32 lock;			/* hash: of the lock's address: equal for the same lock */
 	__u32 caller;			/* offset: of the return address in the module kvm; the fact kvm.functions names it */
 	__s32 result;			/* errno: 0, or -EINTR when a signal ended the wait */
-	__u32 punished_tid;		/* id: thread of the process that was in its penalty when the wait began, or ended, of several the newest; 0: none */
+	__u32 penalized_tid;		/* id: thread of the process that was in its penalty when the wait began, or ended, of several the newest; 0: none */
 	__u32 cpu;			/* index: CPU at the end */
 };
 
@@ -193,16 +193,16 @@ enum sld_level {
 enum sld_reason {
 	SLD_REASON_START = 0,		/* the recording begins so */
 	SLD_REASON_TRAP = 1,		/* a thread trapped */
-	SLD_REASON_CALM = 2,		/* no thread has trapped for a while: the trouble is over */
+	SLD_REASON_IDLE = 2,		/* no thread has trapped for a while */
 	SLD_REASON_EVENTS = 3,		/* more records a second than --max-events-per-second */
 	SLD_REASON_CPU = 4,		/* more CPU time than --max-cpu-percent */
-	SLD_REASON_ROOM = 5,		/* far below both limits again: back up */
+	SLD_REASON_RECOVERED = 5,		/* well below both limits again */
 };
 
 /* The recorder changed how much it records. */
 struct sld_detail {
 	__u64 ns;			/* ns: when */
-	__u64 measured;			/* amount: what made it do so: records a second (events), CPU in 1/1000 % (cpu), ns without a trap (calm) */
+	__u64 measured;			/* amount: what made it do so: records a second (events), CPU in 1/1000 % (cpu), ns without a trap (idle) */
 	__u64 limit;			/* amount: the limit that it was held against */
 	__u32 level;			/* level: the new one; enum sld_level */
 	__u32 previous;			/* level: the one before */
@@ -212,7 +212,7 @@ struct sld_detail {
 
 /* Why something is missing from the recording. */
 enum sld_lost_cause {
-	SLD_LOST_NOTHING = 0,		/* in the probes' tallies: events seen, lost or not; in no record */
+	SLD_LOST_NONE = 0,		/* not lost: in the probes' counters, events seen; in no record */
 	SLD_LOST_RING_FULL = 1,		/* no room in the ring buffer: the recorder was not read fast enough */
 	SLD_LOST_TABLE_FULL = 2,	/* too many threads trap at once: no room to follow another one */
 	SLD_LOST_UNFINISHED = 3,	/* the return of a run was never seen */

@@ -10,7 +10,7 @@ static __always_inline void moved(struct sld_thread *t, u32 from_cpu, u32 to_cpu
 
 	if (!told(SLD_CONTROL_OPEN) || !hot(t, now))
 		return;
-	tally(SLD_KIND_MIGRATE, SLD_LOST_NOTHING);
+	tally(SLD_KIND_MIGRATE, SLD_LOST_NONE);
 	record = migrations.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		tally(SLD_KIND_MIGRATE, SLD_LOST_RING_FULL);

@@ -50,7 +50,7 @@ static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, 
 
 	if (!lately || !told(SLD_CONTROL_OPEN))
 		return;
-	tally(SLD_KIND_SIGNAL, SLD_LOST_NOTHING);
+	tally(SLD_KIND_SIGNAL, SLD_LOST_NONE);
 	record = signals.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		tally(SLD_KIND_SIGNAL, SLD_LOST_RING_FULL);
@@ -60,7 +60,7 @@ static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, 
 	record->tgid = tgid;
 	record->tid = group ? 0 : tid;
 	record->signal = number;
-	record->code = code;
+	record->signal_code = code;
 	record->sender_tgid = sender >> 32;
 	record->sender_tid = sender;
 	record->cpu = bpf_get_smp_processor_id();

@@ -63,7 +63,7 @@ static __always_inline int stall_begin(void *ctx, u64 lock, u32 what, u32 by)
 	if (!wait.caller)
 		return 0;
 	if (outer && outer->ns >= told(SLD_CONTROL_LOCKS)) {
-		tally(SLD_KIND_STALL, SLD_LOST_NOTHING);
+		tally(SLD_KIND_STALL, SLD_LOST_NONE);
 		tally(SLD_KIND_STALL, SLD_LOST_UNFINISHED);
 	}
 	wait.punished = punished_of(tgid);
@@ -85,7 +85,7 @@ static __always_inline int stall_end(u64 lock, u32 by, s32 result)
 		goto out;
 	if (!wait->punished)
 		wait->punished = punished_of(tgid);
-	tally(SLD_KIND_STALL, SLD_LOST_NOTHING);
+	tally(SLD_KIND_STALL, SLD_LOST_NONE);
 	record = stalls.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		tally(SLD_KIND_STALL, SLD_LOST_RING_FULL);
@@ -99,7 +99,7 @@ static __always_inline int stall_end(u64 lock, u32 by, s32 result)
 	record->lock = wait->lock * 0x9e3779b97f4a7c15ULL >> 32;
 	record->caller = wait->caller;
 	record->result = result;
-	record->punished_tid = wait->punished;
+	record->penalized_tid = wait->punished;
 	record->cpu = bpf_get_smp_processor_id();
 	stalls.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 out:

@@ -16,7 +16,7 @@ struct last_signal {
 struct sld_thread {
 	u32 tid;		/* 0: nobody's */
 	u32 slot;		/* index of this entry */
-	struct sld_trap trap;	/* the run under way (enter_ns is 0 between runs) */
+	struct sld_trap trap;	/* the run under way (start_ns is 0 between runs) */
 	u64 phase_ns;		/* when the sleep or wait under way began; 0: neither */
 	u64 idle_ns;		/* end of the last run; 0: this is the first */
 	u64 last_ns;		/* start of the newest run */
@@ -198,7 +198,7 @@ static __always_inline struct sld_thread *inside(void)
 {
 	struct sld_thread *t = thread_of(bpf_get_current_pid_tgid());
 
-	return t && t->trap.enter_ns ? t : 0;
+	return t && t->trap.start_ns ? t : 0;
 }
 
 /* Has the thread trapped so lately that all about it is recorded? */
@@ -231,7 +231,7 @@ static __always_inline void introduce(u64 id, u64 now)
 {
 	struct sld_task *task;
 
-	tally(SLD_KIND_TASK, SLD_LOST_NOTHING);
+	tally(SLD_KIND_TASK, SLD_LOST_NONE);
 	task = tasks.ringbuf_reserve(sizeof(*task));
 	if (!task) {
 		tally(SLD_KIND_TASK, SLD_LOST_RING_FULL);

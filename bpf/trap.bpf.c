@@ -36,12 +36,12 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	if (!told(SLD_CONTROL_OPEN) || !SLD_WANTED_RIP(rip) || !wanted(id))
 		return;
 	t = thread_of(tid);
-	if (t && t->trap.enter_ns && flags & ~t->trap.flags & SLD_TRAP_WARNED) {
+	if (t && t->trap.start_ns && flags & ~t->trap.flags & SLD_TRAP_WARNED) {
 		/* The run was begun by guest_enter. */
 		t->trap.flags |= SLD_TRAP_WARNED;
 		return;
 	}
-	tally(SLD_KIND_TRAP, SLD_LOST_NOTHING);
+	tally(SLD_KIND_TRAP, SLD_LOST_NONE);
 	if (!t) {
 		t = meet(id, now);
 		if (!t) {
@@ -50,7 +50,7 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 			return;
 		}
 	}
-	if (t->trap.enter_ns) {
+	if (t->trap.start_ns) {
 		tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
 		forget_run(t);
 		t->idle_ns = 0;
@@ -73,12 +73,12 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
 	t->since_ns = v && v->entry_ns ? v->entry_ns : now;
 	punish(tgid, tid, now);
-	t->trap.enter_ns = now;
+	t->trap.start_ns = now;
 	t->trap.rip = rip;
 	t->trap.flags = flags;
 	t->trap.tgid = tgid;
 	t->trap.tid = tid;
-	t->trap.enter_cpu = bpf_get_smp_processor_id();
+	t->trap.start_cpu = bpf_get_smp_processor_id();
 }
 
 /* The newest signal is taken for the one that ended the sleep: an earlier one was blocked, or the sleep would have
@@ -99,8 +99,8 @@ static __always_inline void take_signal(struct sld_thread *t)
 	t->trap.signal_ns = s->ns;
 	t->trap.signal = s->number;
 	t->trap.signal_code = s->code;
-	t->trap.signal_tgid = s->sender >> 32;
-	t->trap.signal_tid = s->sender;
+	t->trap.sender_tgid = s->sender >> 32;
+	t->trap.sender_tid = s->sender;
 }
 
 static __always_inline void trap_end(struct sld_thread *t, bool handled)
@@ -108,8 +108,8 @@ static __always_inline void trap_end(struct sld_thread *t, bool handled)
 	struct sld_trap *record;
 
 	forgive(t->trap.tgid, t->trap.tid);
-	t->trap.exit_ns = bpf_ktime_get_ns();
-	t->trap.exit_cpu = bpf_get_smp_processor_id();
+	t->trap.end_ns = bpf_ktime_get_ns();
+	t->trap.end_cpu = bpf_get_smp_processor_id();
 	if (handled)
 		t->trap.flags |= SLD_TRAP_HANDLED;
 	if (t->phase_ns)
@@ -117,7 +117,7 @@ static __always_inline void trap_end(struct sld_thread *t, bool handled)
 	/* The tracepoint comes after the wake-up: on another CPU this thread may have been faster. */
 	if ((t->trap.sleep_left_ms || t->trap.semaphore_result) && !t->trap.signal_ns)
 		take_signal(t);
-	t->idle_ns = t->trap.exit_ns;
+	t->idle_ns = t->trap.end_ns;
 	record = traps.ringbuf_reserve(sizeof(*record));
 	if (record) {
 		__builtin_memcpy(record, &t->trap, sizeof(*record));
@@ -193,7 +193,7 @@ static __always_inline int semaphore_enter(void)
 
 	if (!t)
 		return 0;
-	t->trap.flags |= SLD_TRAP_WAITED;
+	t->trap.flags |= SLD_TRAP_SEMAPHORE;
 	t->phase_ns = bpf_ktime_get_ns();
 	return 0;
 }

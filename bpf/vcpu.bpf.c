@@ -187,7 +187,7 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 #endif
 	if (told(SLD_CONTROL_LEVEL) < SLD_LEVEL_EXITS)
 		return 0;
-	tally(SLD_KIND_EXIT, SLD_LOST_NOTHING);
+	tally(SLD_KIND_EXIT, SLD_LOST_NONE);
 	v->pending.ns = now;
 	v->pending.guest_ns = guest_ns;
 	v->pending.host_ns = 0;
@@ -204,7 +204,7 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	return 0;
 }
 
-/* A raw tracepoint hands over the arguments of the tracepoint without copying fields first: a third of the price. */
+/* A raw tracepoint hands over the arguments of the tracepoint without copying fields first: a third of the cost. */
 RAW_TRACEPOINT_PROBE(kvm_entry)
 {
 	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (SLD_VCPUS - 1);
@@ -261,7 +261,7 @@ RAW_TRACEPOINT_PROBE(kvm_userspace_exit)
 	if (now >= v->hot_ns)
 		return 0;
 #endif
-	tally(SLD_KIND_USER_EXIT, SLD_LOST_NOTHING);
+	tally(SLD_KIND_USER_EXIT, SLD_LOST_NONE);
 	record = user_exits.ringbuf_reserve(sizeof(*record));
 	if (!record) {
 		tally(SLD_KIND_USER_EXIT, SLD_LOST_RING_FULL);

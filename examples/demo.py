@@ -20,7 +20,7 @@ sh examples/freeze.sh /tmp/frozen.sld
 echo
 echo "$ sysctl kernel.split_lock_mitigate=0"
 echo 0 > /proc/sys/kernel/split_lock_mitigate
-sh examples/freeze.sh /tmp/unpunished.sld
+sh examples/freeze.sh /tmp/not_penalized.sld
 """
 
 
@@ -40,7 +40,7 @@ def main() -> int:
     job = Job(
         command=["sh", "-ec", _IN_THE_MACHINE],
         kernel=KERNEL,
-        fetch=["/tmp/frozen.sld", "/tmp/unpunished.sld"],
+        fetch=["/tmp/frozen.sld", "/tmp/not_penalized.sld"],
         out=OUT,
     )
     result = machine.run(job, Progress(), sink=_show)
@@ -56,9 +56,9 @@ def main() -> int:
         """And the guest that ran freely, on the same kernel with the same timer, because the kernel was told
         not to punish split locks (kernel.split_lock_mitigate=0)."""
     )
-    unpunished = report(OUT / "unpunished.sld")
+    not_penalized = report(OUT / "not_penalized.sld")
     say(f"The recordings are in {OUT.name}/; try: .venv/bin/sldtrace report --json {OUT.name}/frozen.sld")
-    if (frozen, unpunished) != (3, 0):
+    if (frozen, not_penalized) != (3, 0):
         print("demo: the reports are not what they must be (a livelock, then nothing)", file=sys.stderr)
         return 1
     return 0

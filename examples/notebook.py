@@ -37,8 +37,8 @@ for finding in recorded.findings:
     print(f"{finding.severity.name}: {name} {finding.headline}")
     print(f"  {finding.confidence.name.lower()}: {finding.because}")
     for remedy in finding.remedies:
-        print(f"  - {remedy.what} Price: {remedy.price}.")
-print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "served", "punished", "verdict"]])
+        print(f"  - {remedy.what} Price: {remedy.cost}.")
+print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "completed", "punished", "verdict"]])
 
 # %% [markdown]
 # ## The traps of the thread that is worst off
@@ -48,15 +48,15 @@ print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "served", "puni
 # %%
 tid = int(recorded.threads["tid"].iloc[0])
 traps = recorded.traps[recorded.traps["tid"] == tid]
-traps = traps.assign(time=recorded.wall(traps["enter_ns"]), held_ns=traps["exit_ns"] - traps["enter_ns"])
-print(traps[["time", "rip", "held_ns", "guest_ns", "sleep_left_ms", "early"]].head())
-print(traps.groupby("early")[["held_ns", "guest_ns"]].describe(percentiles=[0.5, 0.99]).T)
+traps = traps.assign(time=recorded.wall(traps["start_ns"]), held_ns=traps["end_ns"] - traps["start_ns"])
+print(traps[["time", "rip", "held_ns", "guest_ns", "sleep_left_ms", "early_return"]].head())
+print(traps.groupby("early_return")[["held_ns", "guest_ns"]].describe(percentiles=[0.5, 0.99]).T)
 
 # %% [markdown]
 # ## Second by second: traps, early returns, the share of the time in penalties
 
 # %%
-by_second = traps.set_index("time").resample("1s").agg({"early": ["size", "sum"], "sleep_ns": "sum"})
+by_second = traps.set_index("time").resample("1s").agg({"early_return": ["size", "sum"], "sleep_ns": "sum"})
 by_second.columns = ["traps", "early", "slept_ns"]
 by_second["punished"] = by_second["slept_ns"] / 1e9
 print(by_second)
@@ -79,8 +79,8 @@ except ImportError:
     print("(no picture without matplotlib)")
 else:
     figure, axes = plt.subplots()
-    seconds = (traps["enter_ns"] - traps["enter_ns"].min()) / 1e9
-    axes.scatter(seconds, traps["held_ns"] / 1e6, s=4, c=traps["early"].map({True: "C3", False: "C0"}))
+    seconds = (traps["start_ns"] - traps["start_ns"].min()) / 1e9
+    axes.scatter(seconds, traps["held_ns"] / 1e6, s=4, c=traps["early_return"].map({True: "C3", False: "C0"}))
     axes.set(title=f"TID {tid}: red were cut short by a signal", xlabel="s", ylabel="ms in the penalty")
     plt.show()
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sldtrace.analyzers import catalogue, threads
 from sldtrace.analyzers.finding import Finding, Severity
-from sldtrace.analyzers.needs import Unjudged
+from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset import exit_counts, frames, trace
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.trace import Subject, Trace
@@ -143,7 +143,7 @@ class Analysis:
 
     @property
     def traps(self) -> pd.DataFrame:
-        """One row a trap, by `enter_ns`."""
+        """One row a trap, by `start_ns`."""
         return self.trace.traps
 
     @property
@@ -202,9 +202,9 @@ class Analysis:
         return catalogue.run(self.trace)
 
     @cached_property
-    def unjudged(self) -> list[Unjudged]:
+    def not_evaluated(self) -> list[NotEvaluated]:
         """The kinds of finding of which this recording cannot say whether there are any, and why."""
-        return catalogue.unjudged(self.trace)
+        return catalogue.not_evaluated(self.trace)
 
     @cached_property
     def findings_table(self) -> pd.DataFrame:

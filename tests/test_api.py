@@ -15,7 +15,7 @@ from sldtrace.analyzers import catalogue
 from sldtrace.dataset.frames import Column
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema
-from tests.analyzers.synthetic import MS, START_NS, VCPU, VMM, WALL_NS, facts, loop, served, task, write
+from tests.analyzers.synthetic import MS, START_NS, VCPU, VMM, WALL_NS, completed, facts, loop, task, write
 from tests.dataset.test_frames import type_name
 from tests.reporters import cases
 from tools import api_page, format_page
@@ -64,7 +64,7 @@ def test_findings_are_those_of_the_report(tmp_path: Path) -> None:
         assert len(first.evidence.frame()) == len(first.evidence) == 2000
         assert set(first.evidence.frame().columns) == set(recorded.traps.columns)
         assert recorded.subject(VCPU).vm == "web01"
-        assert recorded.wall(recorded.traps["enter_ns"]).iloc[0].value == WALL_NS
+        assert recorded.wall(recorded.traps["start_ns"]).iloc[0].value == WALL_NS
         with pytest.raises(SldtraceError, match="no thread with TID 7 trapped"):
             recorded.subject(7)
 
@@ -84,7 +84,7 @@ def fleet(folder: Path) -> list[Path]:
     return [
         write(folder / "one.sld", loop(300), one, [task(VCPU, b"CPU 0/KVM")]),
         write(folder / "two.sld", [], two),
-        write(folder / "three.sld", [served(index * 40 * MS) for index in range(20)], {}, ended={}),
+        write(folder / "three.sld", [completed(index * 40 * MS) for index in range(20)], {}, ended={}),
     ]
 
 

@@ -65,7 +65,7 @@ def observed(observer: Observer, runs: list[GuestRun]) -> dict[str, Any]:
     try:
         with one:
             found["attach_s"] = time.monotonic() - start
-            # What an observer does once, in the beginning, is not the price of an exit: in the first second
+            # What an observer does once, in the beginning, is not the cost of an exit: in the first second
             # with exits sldtrace has the kernel time its probes.
             before = one.written()
             found["first"] = {runs[0].name: run_guest(replace(runs[0], seconds=_WARM_S))}

@@ -22,7 +22,7 @@ from sldtrace.analyzers.findings import (
     toggle_storm,
     user_space,
 )
-from sldtrace.analyzers.needs import Unjudged
+from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
 
 ANALYZERS: tuple[ModuleType, ...] = (
@@ -51,7 +51,7 @@ def run(trace: Trace) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.severity, reverse=True)
 
 
-def unjudged(trace: Trace) -> list[Unjudged]:
+def not_evaluated(trace: Trace) -> list[NotEvaluated]:
     """The kinds of finding of which this recording cannot say whether there are any."""
     reasons = [(analyzer, needs.missing(trace, analyzer.NEEDS)) for analyzer in ANALYZERS]
-    return [Unjudged(analyzer.KIND, analyzer.TITLE, why) for analyzer, why in reasons if why is not None]
+    return [NotEvaluated(analyzer.KIND, analyzer.TITLE, why) for analyzer, why in reasons if why is not None]

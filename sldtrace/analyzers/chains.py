@@ -30,7 +30,7 @@ def of(traps: Rows, detection: Rows, core: Callable[[int], int], penalty: Penalt
     opened = _opened(traps, detection, core)
     for rows in traps.assign(place=np.arange(len(traps), dtype=np.uint32), opened=opened).threads.values():
         stretch = _stretches(rows, penalty)
-        for _, early in rows.assign(stretch=stretch)[rows["early"]].split("rip"):
+        for _, early in rows.assign(stretch=stretch)[rows["early_return"]].split("rip"):
             begins = ~as_before(early["stretch"])
             places.append(early.raw("place"))
             numbers.append((count - 1 + begins.cumsum()).astype(np.uint32))
@@ -43,9 +43,9 @@ def of(traps: Rows, detection: Rows, core: Callable[[int], int], penalty: Penalt
 def _stretches(rows: Rows, penalty: Penalty) -> npt.NDArray[np.uint32]:
     same: Bools = np.ones(len(rows), bool)
     same[:1] = False
-    watched, enter = rows["msr_watched"].to_numpy(), rows["enter_ns"].to_numpy()
+    watched, enter = rows["msr_watched"].to_numpy(), rows["start_ns"].to_numpy()
     known = watched & np.concatenate([watched[:1], watched[:-1]])
-    early, opened = rows["early"].to_numpy(), rows["opened"].to_numpy()
+    early, opened = rows["early_return"].to_numpy(), rows["opened"].to_numpy()
     breaks = rule.breaks(penalty, same, early, known, _since(rows), enter, opened)
     return breaks.cumsum(dtype=np.uint32)
 
@@ -53,7 +53,7 @@ def _stretches(rows: Rows, penalty: Penalty) -> npt.NDArray[np.uint32]:
 # When the thread returned from the trap before; 0 for the first.
 def _since(rows: Rows) -> Times:
     found: Times = np.zeros(len(rows), np.int64)
-    found[1:] = rows["exit_ns"].to_numpy()[:-1]
+    found[1:] = rows["end_ns"].to_numpy()[:-1]
     return found
 
 
@@ -62,8 +62,8 @@ def _opened(traps: Rows, detection: Rows, core: Callable[[int], int]) -> Bools:
     since: Times = np.zeros(len(traps), np.int64)
     for rows in traps.assign(place=np.arange(len(traps), dtype=np.uint32)).threads.values():
         since[rows.raw("place")] = _since(rows)
-    enter = traps["enter_ns"].to_numpy()
-    on_core = cores.of(traps["enter_cpu"], core)
+    enter = traps["start_ns"].to_numpy()
+    on_core = cores.of(traps["start_cpu"], core)
     write_core, write_ns = cores.of(detection["cpu"], core), detection["ns"].to_numpy()
     write_on = (detection["value"].to_numpy() & rule.DETECT) != 0
     windows = rule.Windows()
@@ -94,8 +94,8 @@ def spans(rows: Rows) -> tuple[npt.NDArray[np.intp], Times, Times]:
     begins = np.flatnonzero(~as_before(rows["chain"]))
     if not len(begins):
         return begins, np.zeros(0, np.int64), np.zeros(0, np.int64)
-    first = rows["enter_ns"].to_numpy()[begins]
-    return begins, first, np.maximum.reduceat(rows["exit_ns"].to_numpy(), begins)
+    first = rows["start_ns"].to_numpy()[begins]
+    return begins, first, np.maximum.reduceat(rows["end_ns"].to_numpy(), begins)
 
 
 def as_before(column: "pd.Series[Any]") -> Bools:

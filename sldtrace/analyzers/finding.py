@@ -27,10 +27,10 @@ class Confidence(IntEnum):
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to change, its price on this kernel, and the exact command or setting where there is one."""
+    """What to change, its cost on this kernel, and the exact command or setting where there is one."""
 
     what: str
-    price: str
+    cost: str
     command: str | None = None
 
 

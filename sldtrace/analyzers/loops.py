@@ -49,7 +49,7 @@ def of(trace: Trace) -> list[Loops]:
     found = []
     for (tgid, tid, _), group in rows.split("tgid", "tid", "rip"):
         same = traps.thread(tgid, tid)
-        same = same[same["enter_ns"].between(group["enter_ns"].min(), group["exit_ns"].max())]
+        same = same[same["start_ns"].between(group["start_ns"].min(), group["end_ns"].max())]
         at_semaphore = int((group["semaphore_result"] < 0).sum())
         kind = rule.kind(bool(group["guest"].iloc[0]), len(group), at_semaphore)
         numbers = _numbers(trace, penalty, group, same)
@@ -57,7 +57,7 @@ def of(trace: Trace) -> list[Loops]:
             numbers |= _at_semaphore(trace, penalty, group)
         found.append(Loops(penalty, kind, group, same, numbers))
     # Of equally long ones, that of the first thread by number, and in it the earliest.
-    found.sort(key=lambda loops: (*_who(loops.rows), int(loops.rows["enter_ns"].iloc[0])))
+    found.sort(key=lambda loops: (*_who(loops.rows), int(loops.rows["start_ns"].iloc[0])))
     return sorted(found, key=lambda loops: loops.numbers["longest_ns"], reverse=True)
 
 
@@ -74,11 +74,11 @@ def _numbers(trace: Trace, penalty: Penalty, rows: Rows, same: Rows) -> dict[str
         "in_loops_ns": int(loops.sum()),
         "longest_ns": int(loops.max()),
         "traps": len(same),
-        "early_returns": int(same["early"].sum()),
+        "early_returns": int(same["early_return"].sum()),
         "semaphore_early_returns": int((same["semaphore_result"] < 0).sum()),
         "slept_median_ns": int(rows["sleep_ns"].median()),
-        "dead_ns": penalty.dead_ns,
-        "alive_ns": penalty.alive_ns,
+        "always_early_below_ns": penalty.always_early_below_ns,
+        "always_completes_above_ns": penalty.always_completes_above_ns,
         "sleep_shortest_ns": penalty.shortest_sleep_ns,
         "sleep_longest_ns": penalty.longest_sleep_ns,
         **progress.numbers(trace, rows, same),
@@ -88,10 +88,10 @@ def _numbers(trace: Trace, penalty: Penalty, rows: Rows, same: Rows) -> dict[str
 
 def _at_semaphore(trace: Trace, penalty: Penalty, rows: Rows) -> dict[str, Any]:
     # Who waits behind all the others waits for each of them once: the semaphore is handed over in turn.
-    start, end = rows["enter_ns"].min(), rows["exit_ns"].max()
+    start, end = rows["start_ns"].min(), rows["end_ns"].max()
     count = 0
     for (_, tid), traps in trace.rows("trap").threads.items():
-        meanwhile = traps["enter_ns"].between(start, end) & (traps["slept"] | traps["waited"])
+        meanwhile = traps["start_ns"].between(start, end) & (traps["slept"] | traps["semaphore"])
         count += int(tid != rows["tid"].iloc[0] and meanwhile.any())
     longest = penalty.longest_sleep_ns + count * (WINDOW_JIFFIES + 1) * penalty.tick_ns
     return {"others": count, "least_period_ns": longest}
@@ -107,7 +107,7 @@ def finding(trace: Trace, loops: Loops, cause: str, remedies: list[Remedy]) -> F
     )
     verdict, severity = rule.verdict(livelock)
     confidence, because = progress.confidence(trace, loops.penalty, numbers)
-    end = int(rows["exit_ns"].max())
+    end = int(rows["end_ns"].max())
     where = f"{'guest ' if numbers['guest'] else ''}address {rip:#x}"
     return Finding(
         kind=loops.kind,
@@ -116,7 +116,7 @@ def finding(trace: Trace, loops: Loops, cause: str, remedies: list[Remedy]) -> F
         subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
         headline=f"{'does not get past' if livelock else 'is held up at'} {where}",
         rip=rip,
-        start_ns=int(rows["enter_ns"].min()),
+        start_ns=int(rows["start_ns"].min()),
         end_ns=end,
         # Nothing shorter than a penalty tells whether it went on.
         ongoing=trace.span_ns[1] - end < 2 * loops.penalty.longest_sleep_ns,
@@ -175,14 +175,17 @@ def _intervals(loops: Loops) -> list[Interval]:
 
 
 def _interval(same: Rows, start: int, end: int, verdict: str) -> Interval:
-    inside = same["enter_ns"].between(start, end, inclusive="both" if verdict else "neither")
-    released, early = (int((same[name] & inside).sum()) for name in ("released", "early"))
+    inside = same["start_ns"].between(start, end, inclusive="both" if verdict else "neither")
+    detection_off, early = (int((same[name] & inside).sum()) for name in ("detection_off", "early_return"))
     # Without a trap it did not run into a split lock; with one that was let go it got on.
     verdict = verdict or (
-        "gets on" if released else "no split locks" if not early else "early returns, no loop"
+        "gets on" if detection_off else "no split locks" if not early else "early returns, no loop"
     )
     return Interval(
-        start, end, verdict, {"traps": int(inside.sum()), "early_returns": early, "released": released}
+        start,
+        end,
+        verdict,
+        {"traps": int(inside.sum()), "early_returns": early, "detection_off": detection_off},
     )
 
 

@@ -34,7 +34,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Unjudged:
+class NotEvaluated:
     """A kind of finding that this recording cannot have, or not for all of its time, and why."""
 
     kind: str

@@ -16,8 +16,8 @@ from sldtrace.text.phrases import length, percent, plural
 def numbers(trace: Trace, rows: Rows, same: Rows) -> dict[str, Any]:
     """rows: the traps in loops; same: all of the thread from the first to the last of them.
 
-    released: traps after which detection was off; exits, guest_ns: between the traps of each loop, as far
-    as watched_traps covers them; unwatched_traps: in loops, where MSR_TEST_CTRL was not watched;
+    detection_off: traps after which detection was off; exits, guest_ns: between the traps of each loop, as
+    far as watched_traps covers them; unwatched_traps: in loops, where MSR_TEST_CTRL was not watched;
     watched_ns: how long the loops lasted where it was; missed_returns: in loops, where the sleep's result
     was not seen; exit_records: VM exits in loops that were recorded one by one, other_exits: those not by
     #AC, other_addresses: at how many other guest addresses; elsewhere: stays on other cores where detection
@@ -27,7 +27,7 @@ def numbers(trace: Trace, rows: Rows, same: Rows) -> dict[str, Any]:
     watched = rows[chains.as_before(rows["chain"]) & rows["exits_watched"]]
     _, starts, ends = chains.spans(rows[rows["msr_watched"]])
     return {
-        "released": int(same["released"].sum()),
+        "detection_off": int(same["detection_off"].sum()),
         "exits": int(watched["exits"].sum()) if len(watched) else None,
         "guest_ns": int(watched["guest_ns"].sum()) if len(watched) else None,
         "watched_traps": len(watched),
@@ -58,7 +58,7 @@ def _exits(trace: Trace, rows: Rows) -> dict[str, Any]:
 # there.
 def _elsewhere(trace: Trace, rows: Rows) -> int:
     moves = trace.rows("migrate").tid(int(rows["tid"].iloc[0]))
-    start, end = rows["enter_ns"].min(), rows["exit_ns"].max()
+    start, end = rows["start_ns"].min(), rows["end_ns"].max()
     mine = moves[moves["ns"].between(start, end)]
     if mine.empty:
         return 0
@@ -67,7 +67,7 @@ def _elsewhere(trace: Trace, rows: Rows) -> int:
     until = np.concatenate([since[1:], [end]])[: len(since)]
     # Whether it ran there, or slept in the kernel all the time, its next trap tells: asleep it cannot get
     # on.
-    enters, exits = rows["enter_ns"].to_numpy(), rows["exit_ns"].to_numpy()
+    enters, exits = rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy()
     trap = np.searchsorted(enters, since, "right") - 1
     asleep = (trap >= 0) & (exits[np.maximum(trap, 0)] >= until)
     return int((windows.overlapping(windows.off(trace), core, since, until) & ~asleep).sum())
@@ -106,7 +106,7 @@ def confidence(trace: Trace, penalty: Penalty, n: dict[str, Any]) -> tuple[Confi
 
 def fact(n: dict[str, Any]) -> Fact:
     """In words."""
-    parts = [f"detection was switched off for it {plural(n['released'], 'time')}"]
+    parts = [f"detection was switched off for it {plural(n['detection_off'], 'time')}"]
     if n["guest_ns"] is None:
         parts.append("what the guest did in between was not recorded")
     else:
@@ -120,7 +120,7 @@ def fact(n: dict[str, Any]) -> Fact:
             f"{plural(n['other_addresses'], 'other address', 'other addresses')}"
         )
     names = (
-        "released",
+        "detection_off",
         "exits",
         "guest_ns",
         "watched_traps",
@@ -128,7 +128,7 @@ def fact(n: dict[str, Any]) -> Fact:
         "other_exits",
         "other_addresses",
     )
-    text = f"{'some' if n['released'] else 'none'}: {', '.join(parts)}"
+    text = f"{'some' if n['detection_off'] else 'none'}: {', '.join(parts)}"
     if n["other_addresses"]:
         text += ": other code of the guest runs"
     return Fact("progress", text, {name: n[name] for name in (*names, "elsewhere")})

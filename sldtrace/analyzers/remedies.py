@@ -16,9 +16,13 @@ def longer_period(penalty: Penalty, numbers: dict[str, Any], where: str) -> Reme
     """Signals further apart; numbers: those of signal_owner; where: the VMM or the program."""
     is_timer = numbers["signal_code"] == Code.SI_TIMER or numbers["signal"] in _TIMER_SIGNALS
     word = "timer" if is_timer else "signal"
-    alive = ms(penalty.alive_ns)
+    alive = ms(penalty.always_completes_above_ns)
     # At HZ=100 the sleep is one jiffy: no period is too short to get through by luck.
-    dead = f"nothing at {ms(penalty.dead_ns)} ms or less, and " if penalty.dead_ns else ""
+    dead = (
+        f"nothing at {ms(penalty.always_early_below_ns)} ms or less, and "
+        if penalty.always_early_below_ns
+        else ""
+    )
     return Remedy(
         f"In the {where}: leave more than {alive} ms between the {word}s that reach this thread. On this "
         f"kernel everything gets through above {alive} ms, {dead}chance decides in between.",
@@ -44,7 +48,7 @@ def no_penalty(trace: Trace, penalty: Penalty) -> list[Remedy]:
     return [
         Remedy(
             "On the host, at once: do not punish split locks.",
-            "any VM or program here may then take split locks for the price of one trap in two jiffies, "
+            "any VM or program here may then take split locks for the cost of one trap in two jiffies, "
             "and "
             "slow down memory for all the others: the attack that the penalty is there to stop"
             f"{late}",

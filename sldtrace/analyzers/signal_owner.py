@@ -21,8 +21,8 @@ from sldtrace.model.sources import Kind
 from sldtrace.prediction import thread_profile
 from sldtrace.text.phrases import length
 
-_WHAT = ["signal", "signal_code", "signal_tgid", "signal_tid", "signal_group"]
-_RECORDED = ["signal", "code", "sender_tgid", "sender_tid"]
+_WHAT = ["signal", "signal_code", "sender_tgid", "sender_tid", "signal_group"]
+_RECORDED = ["signal", "signal_code", "sender_tgid", "sender_tid"]
 _SETITIMER = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 _MADE_BY = {
     Code.SI_TIMER: "timer_create",
@@ -35,7 +35,7 @@ _MADE_BY = {
 def numbers(trace: Trace, penalty: Penalty, same: Rows) -> dict[str, Any]:
     """Of the signal that ended most of the early returns in these traps of one thread.
 
-    signal, signal_code, signal_tgid, signal_tid, signal_group: as in the trap record; signal_made_by:
+    signal, signal_code, sender_tgid, sender_tid, signal_group: as in the trap record; signal_made_by:
     timer_create, setitimer, kill, sigqueue, tgkill or kernel; signal_seen: sleeps that it ended;
     signal_records: records of it meanwhile; period_ns, period_spread_ns: median and distance of the
     quartiles; least_period_ns: the shortest with which this thread would get through every time, on this
@@ -71,7 +71,7 @@ def numbers(trace: Trace, penalty: Penalty, same: Rows) -> dict[str, Any]:
 def _records(trace: Trace, same: Rows, most: dict[str, int]) -> Rows:
     tgid, tid = (int(same[name].iloc[0]) for name in ("tgid", "tid"))
     rows = trace.rows("signal").thread(tgid, 0) if most["signal_group"] else trace.rows("signal").tid(tid)
-    mine = rows["ns"].between(same["enter_ns"].min(), same["exit_ns"].max())
+    mine = rows["ns"].between(same["start_ns"].min(), same["end_ns"].max())
     for name, wanted in zip(_RECORDED, _WHAT, strict=False):
         mine &= rows[name] == most[wanted]
     return rows[mine]
@@ -112,10 +112,10 @@ def _maker(n: dict[str, Any]) -> str:
 
 
 def _sender(trace: Trace, n: dict[str, Any]) -> str:
-    if not n["signal_tid"]:
+    if not n["sender_tid"]:
         return ""
-    thread = trace.subject(n["signal_tgid"], n["signal_tid"], None).thread
-    return f", sent by PID {n['signal_tgid']}, TID {n['signal_tid']}{f' ({thread})' if thread else ''}"
+    thread = trace.subject(n["sender_tgid"], n["sender_tid"], None).thread
+    return f", sent by PID {n['sender_tgid']}, TID {n['sender_tid']}{f' ({thread})' if thread else ''}"
 
 
 def least(n: dict[str, Any]) -> list[Fact]:

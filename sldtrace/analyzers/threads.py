@@ -21,8 +21,8 @@ COLUMNS: Mapping[str, Column] = {
     "guest": Column("bool", "flag", "a vCPU: false for a program's own split locks"),
     "traps": Column("int64", "count", "traps"),
     "early_returns": Column("int64", "count", "penalties that were cut short"),
-    "served": Column("int64", "count", "penalties that were slept through"),
-    "unpunished": Column("int64", "count", "traps that were let go at once"),
+    "completed": Column("int64", "count", "penalties that were slept through"),
+    "not_penalized": Column("int64", "count", "traps that were let go at once"),
     "fatal": Column("int64", "count", "ended by SIGBUS. What is in none of the four was not seen to the end"),
     "slept_ns": Column("int64", "ns", "time in the penalties' sleep"),
     "punished": Column("float64", "share", "of its time from first to last trap that it slept or waited"),
@@ -68,17 +68,17 @@ def _concerned(finding: Finding) -> list[tuple[int, int]]:
 
 
 def _sums(rows: Rows) -> dict[str, Any]:
-    whole = rows["handled"] & ~rows["early"] & ~rows["return_missed"]
+    whole = rows["handled"] & ~rows["early_return"] & ~rows["return_missed"]
     known = rows["vcpu"].dropna()
     slept = int(rows["sleep_ns"].sum())
-    span = max(int(rows["exit_ns"].max() - rows["enter_ns"].min()), 1)
+    span = max(int(rows["end_ns"].max() - rows["start_ns"].min()), 1)
     return {
         "vcpu": int(known.iloc[-1]) if len(known) else None,
         "guest": bool(rows["guest"].any()),
         "traps": len(rows),
-        "early_returns": int(rows["early"].sum()),
-        "served": int((whole & rows["slept"]).sum()),
-        "unpunished": int((whole & ~rows["slept"]).sum()),
+        "early_returns": int(rows["early_return"].sum()),
+        "completed": int((whole & rows["slept"]).sum()),
+        "not_penalized": int((whole & ~rows["slept"]).sum()),
         "fatal": int(rows["fatal"].sum()),
         "slept_ns": slept,
         "punished": round((slept + int(rows["semaphore_ns"].sum())) / span, 4),

@@ -47,7 +47,7 @@ def _trapped(
     trace: Trace, core: npt.NDArray[np.int64], ns: npt.NDArray[np.int64], off: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     traps = trace.rows("trap")
-    on, enter = cores.of(traps["enter_cpu"], trace.core), traps["enter_ns"].to_numpy()
+    on, enter = cores.of(traps["start_cpu"], trace.core), traps["start_ns"].to_numpy()
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for each in np.unique(core):
         here, entered = ns[core == each], enter[on == each]

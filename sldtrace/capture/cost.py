@@ -12,7 +12,7 @@ from sldtrace.capture.bpf import syscalls
 from sldtrace.capture.bpf.syscalls import Runs
 
 _MEASURED_NS = 1_000_000_000
-_MEASURED_EXITS = 500  # of fewer, what else the probes do would be taken for the price of an exit, or nothing
+_MEASURED_EXITS = 500  # of fewer, what else the probes do would be taken for the cost of an exit, or nothing
 _STATUS = Path("/proc/self/status")
 _ENABLED = Path("/proc/sys/kernel/bpf_stats_enabled")
 

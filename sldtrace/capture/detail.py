@@ -102,4 +102,4 @@ def _news(step: Step, level: str) -> str | None:
         return (
             f"the recording takes {used:.1f} % of a CPU, more than {limit:.1f} %: now recording {level} only"
         )
-    return f"the load is down: recording {level} again" if step.reason == "ROOM" else None
+    return f"the load is down: recording {level} again" if step.reason == "RECOVERED" else None

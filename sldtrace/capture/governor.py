@@ -20,13 +20,13 @@ def _level(name: str) -> int:
 class Limits:
     """What the recording may cost, and when the trouble counts as over.
 
-    events: records a second; cpu: per cent of one CPU, recorder and probes together; calm_ns: time without
+    events: records a second; cpu: per cent of one CPU, recorder and probes together; idle_ns: time without
     a trap after which what is attached for traps is taken off.
     """
 
     events: int = 20_000
     cpu: float = 10.0
-    calm_ns: int = _CALM_NS
+    idle_ns: int = _CALM_NS
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Governor:
     """The level of one recording.
 
     exits: one of sources.EXITS. With `all` and `counts` the user asked for exits from the start: they are not
-    taken off when it is calm, only when they cost too much. compress: whether what is written is compressed:
+    taken off when it is idle, only when they cost too much. compress: whether what is written is compressed:
     not when the load is above half of the limit, nor in the second after a first trap, and again when it is
     below a quarter.
     """
@@ -97,12 +97,12 @@ class Governor:
             self._lowered_ns = now_ns
             self._allowed += 1
             if self._asked or self._troubled(now_ns):
-                return self._go(self._allowed, "ROOM", round(events), self.limits.events)
+                return self._go(self._allowed, "RECOVERED", round(events), self.limits.events)
         if self._allowed == self._top and self._quiet_ns(now_ns) >= 4 * self._hold_ns:
             self._hold_ns = _HOLD_NS
         if not self._asked and self.level > _level("TRAPS") and not self._troubled(now_ns):
-            calm = now_ns - (self._last_trap_ns or 0)
-            return self._go(_level("TRAPS"), "CALM", calm, self.limits.calm_ns)
+            idle = now_ns - (self._last_trap_ns or 0)
+            return self._go(_level("TRAPS"), "IDLE", idle, self.limits.idle_ns)
         return None
 
     # Time since less was recorded or more again; for ever where neither has been.
@@ -110,7 +110,7 @@ class Governor:
         return float("inf") if self._lowered_ns is None else now_ns - self._lowered_ns
 
     def _troubled(self, now_ns: int) -> bool:
-        return self._last_trap_ns is not None and now_ns - self._last_trap_ns < self.limits.calm_ns
+        return self._last_trap_ns is not None and now_ns - self._last_trap_ns < self.limits.idle_ns
 
     def _go(self, level: int, reason: str, measured: int = 0, limit: int = 0) -> Step:
         step = Step(level, self.level, reason, measured, limit)

@@ -29,7 +29,7 @@ class Losses:
         before = self._previous if self._previous is not None else np.zeros_like(tallies)
         self._previous = tallies.copy()
         grown = tallies - before
-        grown[:, schema.current().enums["lost_cause"].values["NOTHING"]] = 0
+        grown[:, schema.current().enums["lost_cause"].values["NONE"]] = 0
         kind, cause, cpu = np.nonzero(grown)
         records = np.zeros(len(kind), schema.current().records["lost"].dtype)
         records["ns"] = time.monotonic_ns()
@@ -51,11 +51,11 @@ class Losses:
 
     def seen(self, kind: str) -> int:
         """Events of that kind that the probes have seen, whatever became of them."""
-        return int(self._of(kind)[schema.current().enums["lost_cause"].values["NOTHING"]].sum())
+        return int(self._of(kind)[schema.current().enums["lost_cause"].values["NONE"]].sum())
 
     def lost(self, kind: str) -> int:
         """Events of that kind that were seen and will never be records."""
-        nothing = schema.current().enums["lost_cause"].values["NOTHING"]
+        nothing = schema.current().enums["lost_cause"].values["NONE"]
         return int(self._of(kind).sum()) - int(self._of(kind)[nothing].sum())
 
     def _of(self, kind: str) -> Tallies:

@@ -207,7 +207,7 @@ class Recorder:
             "split_lock": {"mitigate": split_lock.read().mitigate},
             "seen": {kind: self._losses.seen(kind) for kind in program.rings},
             "unfinished": {"trap": status.unfinished, "exit": detail.unfinished_exits},
-            "left_out": {kind: count for kind, count in self._left_out.items() if count},
+            "filtered": {kind: count for kind, count in self._left_out.items() if count},
             "skipped": {name: one.skipped for name, one in program.runs().items() if one.skipped},
             "cost": status.cost,
         }

@@ -84,7 +84,7 @@ def judge(facts: Facts) -> tuple[Exposure, str]:
         return Exposure.NONE, "this kernel reports split locks, but puts nobody to sleep for them"
     if lock.mitigate == 0:
         return Exposure.NONE, "kernel.split_lock_mitigate=0: split locks trap, but nobody sleeps for them"
-    alive = f"{facts.penalty.alive_ns / 1e6:.3g}"
+    alive = f"{facts.penalty.always_completes_above_ns / 1e6:.3g}"
     return (
         Exposure.FREEZES,
         f"a split lock puts its vCPU to sleep, and signals {alive} ms or less apart can keep it there",
@@ -165,8 +165,8 @@ def behaviour(facts: Facts) -> Check:
         else {
             "shortest_ns": penalty.shortest_sleep_ns,
             "longest_ns": penalty.longest_sleep_ns,
-            "dead_ns": penalty.dead_ns,
-            "alive_ns": penalty.alive_ns,
+            "always_early_below_ns": penalty.always_early_below_ns,
+            "always_completes_above_ns": penalty.always_completes_above_ns,
             "by_version": penalty.known,
         },
     }
@@ -177,8 +177,13 @@ def behaviour(facts: Facts) -> Check:
         return Check("kernel", State.OK, text + "lets a task with a split lock go on at once", (), data)
     text += (
         f"sleeps {_ms(penalty.shortest_sleep_ns)} to {_ms(penalty.longest_sleep_ns)} ms for a split lock; "
-        f"a vCPU gets through if more than {_ms(penalty.alive_ns)} ms lie between the signals to it"
-        + (f", never at {_ms(penalty.dead_ns)} ms or less" if penalty.dead_ns else "")
+        f"a vCPU completes it if more than {_ms(penalty.always_completes_above_ns)} ms lie between "
+        "the signals to it"
+        + (
+            f", never at {_ms(penalty.always_early_below_ns)} ms or less"
+            if penalty.always_early_below_ns
+            else ""
+        )
     )
     if facts.penalty.shared_reenable:
         text += "; with mitigate=0 detection may come back late on other CPUs (before 6.15)"
@@ -196,13 +201,13 @@ def sysctl(facts: Facts) -> Check:
         return Check("sysctl", State.OK, missing, (), data)
     if value == 0:
         return Check("sysctl", State.OK, f"{name}=0: no sleep", (), data)
-    price = "any VM or program here may then take split locks, and slow down memory for all the others"
+    cost = "any VM or program here may then take split locks, and slow down memory for all the others"
     if facts.penalty.shared_reenable:
-        price += "; before 6.15 detection may come back late on other CPUs"
+        cost += "; before 6.15 detection may come back late on other CPUs"
     fixes: tuple[Fix, ...] = ()
     if facts.lock.mode == "warn" and facts.lock.detects_split_locks:
         keep = "echo kernel.split_lock_mitigate=0 > /etc/sysctl.d/90-split-lock.conf"
-        fixes = (Fix(f"sysctl {name}=0", price), Fix(keep, "the same, after each boot"))
+        fixes = (Fix(f"sysctl {name}=0", cost), Fix(keep, "the same, after each boot"))
     return Check("sysctl", State.NOTE if fixes else State.OK, f"{name}={value}: the sleep is on", fixes, data)
 
 

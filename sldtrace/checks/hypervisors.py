@@ -81,7 +81,7 @@ def _suspect(one: Looked) -> Check:
     else:
         text += (
             "; it does not call handle_guest_split_lock, so what a split lock of its guests does is "
-            "up to it: the guest may get an #AC that it does not expect, or run on unpunished; recordings "
+            "up to it: the guest may get an #AC that it does not expect, or run on not_penalized; recordings "
             "show only what the kernel punishes"
         )
     if one.same is False:

@@ -24,7 +24,7 @@ class Fix:
     """A command, or what to do where there is no command; and what it costs, if that is worth knowing."""
 
     do: str
-    price: str = ""
+    cost: str = ""
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _limit(
 @click.option("--backend", type=click.Choice(["fentry", "kprobe"]), hidden=True)
 @click.option("--ring-pages", type=click.IntRange(min=1), hidden=True)
 @click.option("--poll", type=Duration(), hidden=True)
-@click.option("--calm", type=Duration(), hidden=True)
+@click.option("--idle", type=Duration(), hidden=True)
 def record(
     output: Path,
     duration: int | None,
@@ -145,7 +145,7 @@ def record(
     backend: str | None,
     ring_pages: int | None,
     poll: int | None,
-    calm: int | None,
+    idle: int | None,
 ) -> None:
     """Record every split-lock trap on this host into a file, as root, while it happens.
 
@@ -199,8 +199,8 @@ def record(
         order = replace(order, sizes=Sizes(*[ring_pages] * len(fields(Sizes))))
     if poll:
         order = replace(order, poll_ns=poll)
-    if calm:
-        order = replace(order, limits=replace(limits, calm_ns=calm))
+    if idle:
+        order = replace(order, limits=replace(limits, idle_ns=idle))
     screen = _Screen()
     try:
         status = Recorder(order, screen.say, screen.status).run()

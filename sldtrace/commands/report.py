@@ -63,12 +63,12 @@ def text(file: Path, as_json: bool) -> tuple[str, list["Severity"]]:
     from sldtrace.reporters.style import Style
 
     trace = traces.load(file)
-    findings, unjudged = catalogue.run(trace), catalogue.unjudged(trace)
+    findings, not_evaluated = catalogue.run(trace), catalogue.not_evaluated(trace)
     table = threads.summary(trace, findings)
     severities = [finding.severity for finding in findings]
     if as_json:
-        return json.render(trace, findings, table, unjudged), severities
-    return terminal.render(trace, findings, table, Style.of_stdout(), unjudged), severities
+        return json.render(trace, findings, table, not_evaluated), severities
+    return terminal.render(trace, findings, table, Style.of_stdout(), not_evaluated), severities
 
 
 def _predict(file: Path, changes: tuple[str, ...], as_json: bool) -> None:

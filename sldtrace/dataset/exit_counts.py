@@ -18,7 +18,7 @@ from sldtrace.recording.reader import Recording
 OTHER_REASONS = 0xFFFFFFFF
 """In `reason` of a `counts` record: all reasons for which there was no counter left."""
 
-QUANTILES = {"median": 0.5, "p99": 0.99}
+QUANTILES = {"p50": 0.5, "p99": 0.99}
 """The quantiles that `summed` gives bounds of, by the name in its columns."""
 
 _OF_COUNTS, _OF_EXITS = frames.columns("counts"), frames.DERIVED["exit"]

@@ -38,8 +38,10 @@ def _dtype(field: Field) -> str:
 
 DERIVED: Mapping[str, Mapping[str, Column]] = {
     "trap": {
-        "early": Column("bool", "flag", "split_lock_warn returned with detection still on"),
-        "released": Column("bool", "flag", "detection was switched off: the instruction could be executed"),
+        "early_return": Column("bool", "flag", "split_lock_warn returned with detection still on"),
+        "detection_off": Column(
+            "bool", "flag", "detection was switched off: the instruction could be executed"
+        ),
         "fatal": Column("bool", "flag", "ended by SIGBUS. None of the three: it is not known what happened"),
     },
     "exit": {

@@ -12,7 +12,7 @@ START = "start"
 """What a stretch is due to that nothing has changed yet (enum sld_reason)."""
 
 _ORDER = {TRAPS: 0, COUNTS: 1, EXITS: 2}
-_LIMITS, _UPWARDS = {"events", "cpu"}, {"trap", "room"}
+_LIMITS, _UPWARDS = {"events", "cpu"}, {"trap", "recovered"}
 _TOP = {"none": TRAPS, "counts": COUNTS}  # by the option --exits; of the others EXITS
 
 

@@ -91,8 +91,8 @@ class Trace:
         first, last = self.recording.span_ns or (0, 0)
         start = self.number("clock", "monotonic_ns")
         start = first if start is None else start
-        if self.recording.released is not None:
-            start = max(start, self.recording.released.last_ns)
+        if self.recording.discarded is not None:
+            start = max(start, self.recording.discarded.last_ns)
         end = self.closing("clock", "monotonic_ns")
         return start, max(last, start) if end is None else end
 
@@ -123,7 +123,7 @@ class Trace:
 
     @cached_property
     def traps(self) -> pd.DataFrame:
-        """One row a trap, by `enter_ns`; columns: frames.described("trap")."""
+        """One row a trap, by `start_ns`; columns: frames.described("trap")."""
         return self.rows("trap").frame()
 
     def core(self, cpu: int) -> int:
@@ -198,11 +198,11 @@ def _outcome(_: Mapping[str, Labels], traps: Records) -> dict[str, Array]:
     flags = schemas.current().enums["trap_flags"].values
     has = {name.lower(): (traps["flags"] & np.uint32(bit)) != 0 for name, bit in flags.items()}
     cut = early_returns.cut_short(traps["sleep_left_ms"], traps["semaphore_result"])
-    told = (has[name] for name in ("return_missed", "msr_watched", "warned", "detection_off"))
+    told = (has[name] for name in ("return_missed", "msr_watched", "warned", "msr_cleared"))
     went_through = has["handled"] & ~cut & ~has["return_missed"] & ~has["msr_watched"]
     return {
-        "early": early_returns.early(cut, *told),
-        "released": has["detection_off"] | went_through,
+        "early_return": early_returns.early(cut, *told),
+        "detection_off": has["msr_cleared"] | went_through,
         "fatal": ~has["handled"],
     }
 

@@ -75,4 +75,6 @@ def fit(runs: Sequence[tuple[Penalty, Measured]], kind: Kind) -> Curve:
 
 def by_chance(penalty: Penalty, timeout_ns: int) -> bool:
     """Does the position of the ticks decide whether a guest with this timer gets on (see `Penalty`)?"""
-    return penalty.punishes and penalty.dead_ns < timeout_ns <= penalty.alive_ns
+    return (
+        penalty.punishes and penalty.always_early_below_ns < timeout_ns <= penalty.always_completes_above_ns
+    )

@@ -3,7 +3,7 @@
 split_lock_warn sleeps interruptibly and returns, with detection still on, when the sleep was cut short:
 `if (msleep_interruptible(10) > 0) return;`, and so with the semaphore behind it (b041b525dab9). Such a trap
 changes nothing, and the thread traps on the same instruction again. The instruction is executed only where
-detection is off: after a trap of this thread that was served, or in the two jiffies that another thread's
+detection is off: after a trap of this thread that was completed, or in the two jiffies that another thread's
 penalty gave to the same core. A chain is all early traps of one thread at one address with no such moment in
 between; what else the guest runs meanwhile (interrupts, other tasks) does not help the instruction. A chain
 is a loop when it has outlasted a whole penalty, that is, when a thread left alone would have got through.
@@ -43,7 +43,7 @@ def cut_short(sleep_left_ms: Column, semaphore_result: Column) -> Column:
 
 
 def early(cut: Column, return_missed: Column, msr_watched: Column, warned: Column, off: Column) -> Column:
-    """Did split_lock_warn return with detection still on? By trap; `off` is the flag detection_off."""
+    """Did split_lock_warn return with detection still on? By trap; `off` is the flag msr_cleared."""
     return cut | (return_missed & msr_watched & warned & ~off)
 
 

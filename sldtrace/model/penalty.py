@@ -60,12 +60,12 @@ class Penalty:
         return self.mode == "warn" and self.generation.sleeps and self.mitigate != 0
 
     @property
-    def dead_ns(self) -> int:
+    def always_early_below_ns(self) -> int:
         """With a signal this long after the sleep's begin, or sooner, it always returns early."""
         return (self.sleep_jiffies - 1) * self.tick_ns
 
     @property
-    def alive_ns(self) -> int:
+    def always_completes_above_ns(self) -> int:
         """With more than this between signals every vCPU gets through; between the two, chance decides."""
         return self.sleep_jiffies * self.tick_ns
 

@@ -102,18 +102,18 @@ def _traps(rows: Traps, index: int, scene: Scene, cast: Cast) -> Records:
     penalty, source = scene.penalty, scene.vcpus[index].source
     found = _new("trap", len(rows))
     slept, waited = rows[:, Column.SLEEP_BEGIN] > 0, rows[:, Column.WAIT_BEGIN] > 0
-    released, killed = rows[:, Column.RELEASED] > 0, rows[:, Column.KILLED] > 0
-    found["enter_ns"], found["exit_ns"] = rows[:, Column.ENTER], rows[:, Column.EXIT]
+    detection_off, killed = rows[:, Column.DETECTION_OFF] > 0, rows[:, Column.KILLED] > 0
+    found["start_ns"], found["end_ns"] = rows[:, Column.ENTER], rows[:, Column.EXIT]
     found["rip"] = cast.rip
     found["sleep_ns"] = rows[:, Column.SLEEP_END] - rows[:, Column.SLEEP_BEGIN]
     found["semaphore_ns"] = rows[:, Column.WAIT_END] - rows[:, Column.WAIT_BEGIN]
     found["signal_ns"] = rows[:, Column.SIGNAL]
     found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index if cast.guest else -1
-    found["enter_cpu"], found["exit_cpu"] = rows[:, Column.ENTER_CPU], rows[:, Column.EXIT_CPU]
+    found["start_cpu"], found["end_cpu"] = rows[:, Column.START_CPU], rows[:, Column.END_CPU]
     found["sleep_requested_ms"] = np.where(slept, SLEEP_MS, 0)
     left_ms = [jiffies_to_msecs(left, penalty.tick_ns) for left in range(penalty.sleep_jiffies + 1)]
     found["sleep_left_ms"] = np.array(left_ms)[rows[:, Column.LEFT]]
-    found["semaphore_result"] = np.where(waited & ~released, -EINTR, 0)
+    found["semaphore_result"] = np.where(waited & ~detection_off, -EINTR, 0)
     signalled = rows[:, Column.SIGNAL] > 0
     found["signal"] = np.where(signalled, source.signo, 0)
     found["signal_code"] = np.where(signalled, source.code, 0)
@@ -122,8 +122,8 @@ def _traps(rows: Traps, index: int, scene: Scene, cast: Cast) -> Records:
         ("WARNED", ~killed),
         ("HANDLED", ~killed),
         ("SLEPT", slept),
-        ("WAITED", waited),
-        ("DETECTION_OFF", released),
+        ("SEMAPHORE", waited),
+        ("MSR_CLEARED", detection_off),
         ("SIGNAL_GROUP", signalled & source.to_process),
     ):
         flags |= np.where(holds, flag[name], 0)
@@ -140,7 +140,7 @@ def _signals(times: Times, scene: Scene, index: int) -> Records:
     found["ns"], found["tgid"] = times, TGID
     found["tid"] = 0 if source.to_process else TGID + 1 + index
     # The CPU that a timer's interrupt came to is not simulated: the thread's own at first.
-    found["signal"], found["code"], found["cpu"] = source.signo, source.code, scene.vcpus[index].cpu
+    found["signal"], found["signal_code"], found["cpu"] = source.signo, source.code, scene.vcpus[index].cpu
     return found
 
 
@@ -199,7 +199,7 @@ def _returns(runs: Runs, rows: Traps, index: int) -> Records:
     ended = rows[rows[:, Column.SIGNAL] > 0]
     found = _new("user_exit", len(signalled) + len(ended))
     found["ns"] = np.concatenate([signalled[:, 2], ended[:, Column.EXIT]])
-    found["cpu"] = np.concatenate([signalled[:, 3], ended[:, Column.EXIT_CPU]])
+    found["cpu"] = np.concatenate([signalled[:, 3], ended[:, Column.END_CPU]])
     found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index
     found["reason"], found["error"] = _KVM_EXIT_INTR, -EINTR
     return found

@@ -231,8 +231,8 @@ class Simulator:
             self._switch_off(thread, now, hold=Action.HOLD_SEMAPHORE in action)
         if Action.TASK_FLAG in action:
             thread.exempt = True
-        released = bool(action & (Action.DETECTION_OFF | Action.TASK_FLAG))
-        thread.note(Column.RELEASED, int(released))
+        detection_off = bool(action & (Action.DETECTION_OFF | Action.TASK_FLAG))
+        thread.note(Column.DETECTION_OFF, int(detection_off))
         thread.note(Column.KILLED, int(killed))
         thread.end(now + (thread.costs.trap_ns if thread.state is State.GUEST else 0))
 

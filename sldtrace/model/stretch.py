@@ -38,7 +38,10 @@ def ahead(thread: Thread, penalty: Penalty, now_ns: int, horizon_ns: int) -> Str
     source, costs = thread.source, thread.costs
     if source.kind not in (Kind.PERIODIC, Kind.REARMED) or source.to_process or thread.signal_ns is None:
         return None
-    if horizon_ns - now_ns < _LEAST * source.period_ns or source.period_ns >= penalty.alive_ns:
+    if (
+        horizon_ns - now_ns < _LEAST * source.period_ns
+        or source.period_ns >= penalty.always_completes_above_ns
+    ):
         return None
     turn = costs.wake_ns + costs.outside_ns
     count = min(_MOST, (horizon_ns - now_ns) // source.period_ns + 2)
@@ -61,7 +64,7 @@ def ahead(thread: Thread, penalty: Penalty, now_ns: int, horizon_ns: int) -> Str
     traps[:, Column.SLEEP_END] = exits[:length]
     traps[:, Column.LEFT] = left[:length]
     traps[:, Column.SIGNAL] = signals[:length]
-    traps[:, Column.ENTER_CPU] = traps[:, Column.EXIT_CPU] = thread.cpu
+    traps[:, Column.START_CPU] = traps[:, Column.END_CPU] = thread.cpu
     traps[0, Column.GUEST] = thread.noted(Column.GUEST)
     traps[0, Column.EXITS] = thread.noted(Column.EXITS)
     traps[1:, Column.GUEST] = costs.entry_ns

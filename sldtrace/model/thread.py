@@ -20,11 +20,11 @@ class Column(IntEnum):
     LEFT = 4  # jiffies
     WAIT_BEGIN = 5  # 0: did not wait for the semaphore
     WAIT_END = 6
-    RELEASED = 7  # 1: detection was switched off (or the task's flag set)
+    DETECTION_OFF = 7  # 1: detection was switched off (or the task's flag set)
     KILLED = 8
     SIGNAL = 9  # when the signal that ended it was generated; 0: none did
-    ENTER_CPU = 10
-    EXIT_CPU = 11
+    START_CPU = 10
+    END_CPU = 11
     GUEST = 12  # time in guest mode since the last trap
     EXITS = 13  # VM exits since the last trap, this one's included
 
@@ -142,7 +142,7 @@ class Thread:
         """A trap begins."""
         self._at = [0] * COLUMNS
         self._at[Column.ENTER] = now_ns
-        self._at[Column.ENTER_CPU] = self.cpu
+        self._at[Column.START_CPU] = self.cpu
         self._at[Column.GUEST] = guest_ns
         self._at[Column.EXITS] = exits
 
@@ -157,7 +157,7 @@ class Thread:
     def end(self, now_ns: int) -> None:
         """The trap is over."""
         self._at[Column.EXIT] = now_ns
-        self._at[Column.EXIT_CPU] = self.cpu
+        self._at[Column.END_CPU] = self.cpu
         self._rows.append(self._at)
 
     def add(self, traps: Traps) -> None:

@@ -20,7 +20,7 @@ def slack_ns(source: Source) -> int:
 
 def least_period_ns(penalty: Penalty, source: Source, costs: Costs) -> int:
     """The shortest period of this source with which every sleep is slept to the end on this kernel."""
-    return penalty.alive_ns + slack_ns(source) + _lead(source, costs)
+    return penalty.always_completes_above_ns + slack_ns(source) + _lead(source, costs)
 
 
 # What of a period passes outside of the sleep.

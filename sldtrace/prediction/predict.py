@@ -49,15 +49,15 @@ class Prediction:
     """What one thread would do.
 
     progress: `yes`, `no`, or `chance` where the time from trap to signal is within one jiffy of the
-    threshold; why: the reason in words; traps_per_s, released_per_s (penalties after which the guest went
-    on) and punished (share of the time slept or waited) are those of the simulation.
+    threshold; why: the reason in words; traps_per_s, detection_off_per_s (penalties after which the
+    guest continued) and punished (share of the time slept or waited) are those of the simulation.
     """
 
     profile: Profile
     progress: str
     why: str
     traps_per_s: float
-    released_per_s: float
+    detection_off_per_s: float
     punished: float
 
 
@@ -134,11 +134,11 @@ def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
     # So that many threads with short timers take no longer than few with long ones.
     room = _SIGNALS * min(periods, default=_SIMULATED_NS) // len(threads)
     duration = min(max(room, _LEAST_NS), _SIMULATED_NS)
-    traps, released, asleep = (np.zeros(len(threads), np.int64) for _ in range(3))
+    traps, detection_off, asleep = (np.zeros(len(threads), np.int64) for _ in range(3))
     for batch in simulator.run(duration, duration // 25):
         for index, rows in enumerate(batch.traps):
             traps[index] += len(rows)
-            released[index] += rows[:, Column.RELEASED].sum()
+            detection_off[index] += rows[:, Column.DETECTION_OFF].sum()
             asleep[index] += (rows[:, Column.SLEEP_END] - rows[:, Column.SLEEP_BEGIN]).sum()
             asleep[index] += (rows[:, Column.WAIT_END] - rows[:, Column.WAIT_BEGIN]).sum()
     seconds = duration / 1e9
@@ -146,7 +146,7 @@ def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
     for index, profile in enumerate(threads):
         executed = simulator.executed(simulator.threads[index])
         progress, why = _verdict(scene, scene.vcpus[index], executed)
-        rates = (traps[index] / seconds, released[index] / seconds, asleep[index] / duration)
+        rates = (traps[index] / seconds, detection_off[index] / seconds, asleep[index] / duration)
         found.append(Prediction(profile, progress, why, *(float(rate) for rate in rates)))
     return found
 
@@ -165,16 +165,14 @@ def _verdict(scene: Scene, vcpu: Vcpu, executed: int) -> tuple[str, str]:
         return "yes", "no signal ends the penalty"
     reach, slack = threshold.reach_ns(source, vcpu.costs), threshold.slack_ns(source)
     when = f"a signal {_ms(reach)} ms into the sleep"
-    if reach - slack >= penalty.alive_ns:
-        return "yes", f"{when} is too late to end it early ({_ms(penalty.alive_ns)} ms)"
-    if reach + slack > penalty.dead_ns:
-        return (
-            "chance",
-            f"{when} ends it early or not: chance from {_ms(penalty.dead_ns)} to {_ms(penalty.alive_ns)} ms",
-        )
+    if reach - slack >= penalty.always_completes_above_ns:
+        return "yes", f"{when} is too late to end it early ({_ms(penalty.always_completes_above_ns)} ms)"
+    if reach + slack > penalty.always_early_below_ns:
+        low, high = _ms(penalty.always_early_below_ns), _ms(penalty.always_completes_above_ns)
+        return "chance", f"{when} ends it early or not: chance from {low} to {high} ms"
     if executed:
         return "yes", f"{when} ends it early, but others' penalties switch detection off on its core"
-    return "no", f"{when} always ends it early (up to {_ms(penalty.dead_ns)} ms)"
+    return "no", f"{when} always ends it early (up to {_ms(penalty.always_early_below_ns)} ms)"
 
 
 def _ms(ns: int) -> str:

@@ -25,11 +25,11 @@ def of(rows: Rows, after: npt.NDArray[np.bool_], records: Rows, turn_ns: int) ->
     kinds = rows[ended].counted("signal", "signal_code", "signal_group")
     if kinds.empty and after.any():
         # Something cut them short all the same.
-        gaps = np.diff(rows["enter_ns"].to_numpy())[after[1:]]
+        gaps = np.diff(rows["start_ns"].to_numpy())[after[1:]]
         return _timed(Kind.PERIODIC, gaps, 0, 0, False), 0
     if kinds.empty:
         to_process = records.assign(signal_group=records["tid"] == 0)
-        kinds = to_process.counted("signal", "code", "signal_group").rename(columns={"code": "signal_code"})
+        kinds = to_process.counted("signal", "signal_code", "signal_group")
     if kinds.empty:
         return Source(), 0
     what = ["signal", "signal_code", "signal_group"]
@@ -40,7 +40,7 @@ def of(rows: Rows, after: npt.NDArray[np.bool_], records: Rows, turn_ns: int) ->
         mine = ended & (rows["signal"] == signo).to_numpy() & (rows["signal_code"] == code).to_numpy()
         times, adjacent = rows["signal_ns"].to_numpy(), after[1:] & mine[1:] & mine[:-1]
         if not adjacent.any():
-            # Signals that come between served penalties are in no trap: the shortest gap is nearest.
+            # Signals that come between completed penalties are in no trap: the shortest gap is nearest.
             gaps = np.diff(times[mine])
             if not len(gaps):
                 return Source(signo=signo, code=code), 1
@@ -57,7 +57,7 @@ def _timed(kind: Kind, gaps: Times, signo: int, code: int, group: bool) -> Sourc
 
 
 def _recorded(records: Rows, signo: int, code: int, group: bool) -> tuple[Times, npt.NDArray[np.bool_]]:
-    mine = (records["signal"] == signo) & (records["code"] == code) & ((records["tid"] == 0) == group)
+    mine = (records["signal"] == signo) & (records["signal_code"] == code) & ((records["tid"] == 0) == group)
     times: Times = records["ns"].to_numpy()[mine]
     gaps = np.diff(times)
     return times, gaps < _MISSED * np.median(gaps) if len(gaps) else np.zeros(0, bool)

@@ -19,7 +19,7 @@ _PAIR_NS = 50_000_000  # traps further apart did not follow upon each other
 class Profile:
     """A recorded thread.
 
-    tgid, tid, vcpu: who; span_ns: from its first trap to the last; traps, early, released: how many;
+    tgid, tid, vcpu: who; span_ns: from its first trap to the last; traps, early, detection_off: how many;
     punished: share of the span that it slept or waited; source: its signals, Kind.NONE where none was seen;
     seen: signals that the source was worked out from; costs: medians of what was recorded; cpu: where
     it trapped most; moves: traps on another CPU than the one before.
@@ -32,7 +32,7 @@ class Profile:
     span_ns: int
     traps: int
     early: int
-    released: int
+    detection_off: int
     punished: float
     source: Source
     seen: int
@@ -56,7 +56,7 @@ def of(trace: Trace, most: int) -> list[Profile]:
 def of_thread(trace: Trace, rows: Rows) -> Profile:
     """The profile of one thread by these of its traps, in order of time and at least one."""
     sent = _to(trace, int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
-    return _profile(rows, sent[sent["ns"].between(rows["enter_ns"].min(), rows["exit_ns"].max())])
+    return _profile(rows, sent[sent["ns"].between(rows["start_ns"].min(), rows["end_ns"].max())])
 
 
 # The signals to the thread and those to its process.
@@ -66,10 +66,10 @@ def _to(trace: Trace, tgid: int, tid: int) -> Rows:
 
 
 def _profile(rows: Rows, sent: Rows) -> Profile:
-    span = int(rows["exit_ns"].max() - rows["enter_ns"].min())
+    span = int(rows["end_ns"].max() - rows["start_ns"].min())
     asleep = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
     after = _after(rows)
-    cpus = rows.raw("enter_cpu")
+    cpus = rows.raw("start_cpu")
     costs = _costs(rows, after)
     source, seen = signal_source.of(rows, after, sent, costs.wake_ns + costs.outside_ns)
     return Profile(
@@ -79,8 +79,8 @@ def _profile(rows: Rows, sent: Rows) -> Profile:
         guest=bool(rows["guest"].any()),
         span_ns=span,
         traps=len(rows),
-        early=int(rows["early"].sum()),
-        released=int(rows["released"].sum()),
+        early=int(rows["early_return"].sum()),
+        detection_off=int(rows["detection_off"].sum()),
         punished=asleep / span if span else 0.0,
         source=source,
         seen=seen,
@@ -97,7 +97,7 @@ def _vcpu(rows: Rows) -> int | None:
 
 # Right behind a trap that a signal ended: the next one of the same instruction.
 def _after(rows: Rows) -> npt.NDArray[np.bool_]:
-    early, rip = rows["early"].to_numpy(), rows.raw("rip")
+    early, rip = rows["early_return"].to_numpy(), rows.raw("rip")
     after = np.zeros(len(rows), bool)
     after[1:] = early[:-1] & (rip[1:] == rip[:-1]) & (_gaps(rows) < _PAIR_NS)
     return after
@@ -105,7 +105,7 @@ def _after(rows: Rows) -> npt.NDArray[np.bool_]:
 
 # From each return to the next entry.
 def _gaps(rows: Rows) -> npt.NDArray[np.int64]:
-    gaps: npt.NDArray[np.int64] = rows["enter_ns"].to_numpy()[1:] - rows["exit_ns"].to_numpy()[:-1]
+    gaps: npt.NDArray[np.int64] = rows["start_ns"].to_numpy()[1:] - rows["end_ns"].to_numpy()[:-1]
     return gaps
 
 
@@ -116,9 +116,9 @@ def _costs(rows: Rows, after: npt.NDArray[np.bool_]) -> Costs:
     alone = rows[after & rows["exits_watched"] & (rows["exits"] == 1)]
     entry = _median(alone["guest_ns"].to_numpy(), default.entry_ns)
     signalled = rows[before & (rows["signal_ns"] > 0)]
-    wake = _median((signalled["exit_ns"] - signalled["signal_ns"]).to_numpy(), default.wake_ns)
+    wake = _median((signalled["end_ns"] - signalled["signal_ns"]).to_numpy(), default.wake_ns)
     slept = rows[rows["slept"]]
-    inside = slept["exit_ns"].to_numpy() - slept["enter_ns"].to_numpy()
+    inside = slept["end_ns"].to_numpy() - slept["start_ns"].to_numpy()
     for name in ("sleep_ns", "semaphore_ns"):
         inside -= slept[name].to_numpy()
     gap = _median(_gaps(rows)[after[1:]], default.outside_ns + default.entry_ns)
@@ -133,12 +133,12 @@ def _costs(rows: Rows, after: npt.NDArray[np.bool_]) -> Costs:
 
 # Guest time between two split locks: what it ran beyond the two or three jiffies in which none traps.
 def _spacing(rows: Rows) -> int:
-    released = rows["released"].to_numpy()[:-1] & rows["exits_watched"].to_numpy()[1:]
-    if not released.any():
+    detection_off = rows["detection_off"].to_numpy()[:-1] & rows["exits_watched"].to_numpy()[1:]
+    if not detection_off.any():
         return Costs().spacing_ns
-    enter, leave = rows["enter_ns"].to_numpy(), rows["exit_ns"].to_numpy()
-    gap = (enter[1:] - leave[:-1])[released]
-    ran = rows["guest_ns"].to_numpy()[1:][released]
+    enter, leave = rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy()
+    gap = (enter[1:] - leave[:-1])[detection_off]
+    ran = rows["guest_ns"].to_numpy()[1:][detection_off]
     window = 3 * 10_000_000  # longer than the window at any HZ
     return max(Costs().spacing_ns, int(np.median(np.where(gap > window, ran, 0))))
 

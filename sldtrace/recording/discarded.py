@@ -9,7 +9,7 @@ _MAX_LIST = 1 << 20
 
 
 @dataclass
-class Released:
+class Discarded:
     """The chunks of a recording that its recorder let go, to keep to a limit (`record --keep`).
 
     below: all chunks with a smaller sequence number; records: how many records of each kind were in them
@@ -48,12 +48,12 @@ class Released:
         }
 
 
-def parse(value: Any) -> Released | None:
+def parse(value: Any) -> Discarded | None:
     """The account in a chunk's JSON; None where there is none. Entries that make no sense are left out."""
     if not isinstance(value, Mapping) or not _is_count(value.get("below")) or not value["below"]:
         return None
     records, lost = value.get("records"), value.get("lost")
-    return Released(
+    return Discarded(
         below=value["below"],
         records={
             str(name): count

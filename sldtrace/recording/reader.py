@@ -15,7 +15,7 @@ import numpy as np
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import describe
 from sldtrace.recording import schema as schemas
-from sldtrace.recording.discarded import Released, parse
+from sldtrace.recording.discarded import Discarded, parse
 from sldtrace.recording.format import (
     FORMAT_VERSION,
     ChunkType,
@@ -48,7 +48,7 @@ class Recording:
     meanwhile, in order; closing: the closing facts, None when the recording has no end; schema: the one
     that the file was written with; warnings: one line for each thing that is damaged or missing;
     damages: the same for programs, with byte offsets; closed: whether the recording was ended properly;
-    released: what the recorder let go on purpose, None for nothing.
+    discarded: what the recorder let go on purpose, None for nothing.
     """
 
     def __init__(self, path: Path, file: io.FileIO) -> None:
@@ -60,9 +60,9 @@ class Recording:
         self._warnings: list[str] = []
         self._unreadable: set[int] = set()
         self._contents: dict[int, dict[str, Any] | None] = {}
-        self.released: Released | None = self._read_released(found)
-        if self.released is not None:
-            found = found.without(self.released.below)
+        self.discarded: Discarded | None = self._read_discarded(found)
+        if self.discarded is not None:
+            found = found.without(self.discarded.below)
         self.size: int = found.size
         self.closed: bool = found.closed
         self.damages: tuple[Damage, ...] = found.damages
@@ -171,8 +171,8 @@ class Recording:
 
     @cached_property
     def losses(self) -> list[Loss]:
-        """What was lost before it could be recorded, summed up from the lost records, also released ones."""
-        sums = dict(self.released.lost) if self.released else {}
+        """What was lost before it could be recorded, summed up from the lost records, also discarded ones."""
+        sums = dict(self.discarded.lost) if self.discarded else {}
         for key, total in lost_sums(self.records("lost")).items():
             sums[key] = sums.get(key, 0) + total
         kinds, causes = (self.schema.enums.get(name) for name in ("kind", "lost_cause"))
@@ -192,13 +192,13 @@ class Recording:
     def _readable(self) -> Iterator[Chunk]:
         return (chunk for chunk in self._chunks if chunk.offset not in self._unreadable)
 
-    def _read_released(self, found: Scan) -> Released | None:
+    def _read_discarded(self, found: Scan) -> Discarded | None:
         # The newest account: each one includes those before it.
-        newest: Released | None = None
+        newest: Discarded | None = None
         for chunk in found.chunks:
             if chunk.header.type in (ChunkType.OPENING, ChunkType.END):
                 content = self._contents[chunk.offset] = self._json(chunk)
-                account = parse((content or {}).get("released"))
+                account = parse((content or {}).get("discarded"))
                 # A recorder can only release what it has written before.
                 if account is not None and account.below <= chunk.header.sequence:
                     newest = account

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sldtrace.recording.discarded import Released
+from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.format import CHUNK_HEADER_SIZE, FILE_HEADER_SIZE, ChunkHeader, ChunkType
 from sldtrace.recording.layout import Records, Schema
 from sldtrace.recording.losses import lost_sums
@@ -50,7 +50,7 @@ class Keeper:
     """
 
     def __init__(self, keep: Keep, schema: Schema, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self.account = Released(limit_ns=keep.time_ns, limit_bytes=keep.bytes)
+        self.account = Discarded(limit_ns=keep.time_ns, limit_bytes=keep.bytes)
         self.tasks = KnownTasks(schema.records["task"])
         self._detail: tuple[Records, int] | None = None
         self.gone: dict[str, int] = dict.fromkeys(schema.records, 0)

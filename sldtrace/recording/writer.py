@@ -215,7 +215,7 @@ class Writer:
             facts = newest(facts, entries)
         description = {"facts": facts, "schema": self._schema.to_json()}
         if self._keeper and self._keeper.account.below:
-            description["released"] = self._keeper.account.to_json()
+            description["discarded"] = self._keeper.account.to_json()
         return description
 
     def _repeat(self) -> None:

@@ -7,11 +7,11 @@ from sldtrace.dataset.trace import Trace
 
 @dataclass(frozen=True)
 class Account:
-    """One kind of record: counted = recorded + lost + unfinished + left_out + not_kept + missing.
+    """One kind of record: counted = recorded + lost + unfinished + filtered + discarded + missing.
 
     counted: events in the kernel, None where that is not known (a recording that was not ended); lost
-    includes those that the probes could not even see; left_out: of VMs that were not wanted (record --vm);
-    not_kept: let go to keep to a limit (record --keep); missing: 0 unless the file is damaged.
+    includes those that the probes could not even see; filtered: of VMs that were not wanted (record --vm);
+    discarded: let go to keep to a limit (record --keep); missing: 0 unless the file is damaged.
     """
 
     kind: str
@@ -19,8 +19,8 @@ class Account:
     recorded: int
     lost: int
     unfinished: int
-    left_out: int
-    not_kept: int
+    filtered: int
+    discarded: int
 
     @property
     def missing(self) -> int:
@@ -30,11 +30,11 @@ class Account:
     @property
     def complete(self) -> bool:
         """Whether everything that was counted is in the file."""
-        return self.lost == self.unfinished == self.left_out == self.not_kept == self.missing == 0
+        return self.lost == self.unfinished == self.filtered == self.discarded == self.missing == 0
 
     @property
     def _known(self) -> int:
-        return self.recorded + self.lost + self.unfinished + self.left_out + self.not_kept
+        return self.recorded + self.lost + self.unfinished + self.filtered + self.discarded
 
 
 def account(trace: Trace, kind: str) -> Account:
@@ -45,15 +45,15 @@ def account(trace: Trace, kind: str) -> Account:
     if counted is not None:
         counted -= trace.number("segment", "before", kind) or 0
         counted += sum(loss.count for loss in losses if loss.cause == "skipped")
-    released = recording.released
+    discarded = recording.discarded
     return Account(
         kind,
         counted,
         recording.counts.get(kind, 0),
         sum(loss.count for loss in losses),
         trace.closing("unfinished", kind) or 0,
-        trace.closing("left_out", kind) or 0,
-        released.records.get(kind, 0) if released else 0,
+        trace.closing("filtered", kind) or 0,
+        discarded.records.get(kind, 0) if discarded else 0,
     )
 
 

@@ -85,10 +85,10 @@ def _check(check: Check, style: Style) -> Iterator[str]:
 # Commands are not wrapped: they are there to be copied.
 def _fix(fix: Fix, style: Style, word: str, indent: int) -> Iterator[str]:
     yield " " * indent + word + escape(fix.do, _TEXT_LIMIT)
-    if fix.price:
+    if fix.cost:
         margin = " " * (indent + len(word))
         yield textwrap.fill(
-            f"({escape(fix.price)})", style.width, initial_indent=margin, subsequent_indent=margin + " "
+            f"({escape(fix.cost)})", style.width, initial_indent=margin, subsequent_indent=margin + " "
         )
 
 

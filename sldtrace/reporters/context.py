@@ -25,7 +25,7 @@ def render(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
 
 def _stalls(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
     stalls = trace.rows("stall")
-    stalls = stalls[stalls["punished_tid"] != 0]
+    stalls = stalls[stalls["penalized_tid"] != 0]
     if stalls.empty:
         return
     total = wording.length(int(stalls["waited_ns"].sum()))
@@ -33,7 +33,7 @@ def _stalls(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
     longest = stalls.largest("waited_ns", _WAITS)
     for row in longest.to_dict("records"):
         who = trace.subject(row["tgid"], row["tid"], None)
-        vcpu = _vcpu(threads, row["tgid"], row["punished_tid"])
+        vcpu = _vcpu(threads, row["tgid"], row["penalized_tid"])
         punished = "" if vcpu is None else f"vCPU {vcpu}, "
         caller = trace.text("kvm", "functions", str(row["caller"]))
         where = escape(caller, 64) or f"kvm+{row['caller']:#x}"
@@ -42,7 +42,7 @@ def _stalls(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
         yield wording.fill(
             f"{wording.moment(trace, row['ns'], date=False)}: {wording.thread(who)} waited"
             f" {wording.length(row['waited_ns'])} {lock} in {where}{result},"
-            f" while {punished}TID {row['punished_tid']} was punished",
+            f" while {punished}TID {row['penalized_tid']} was punished",
             style,
         )
 

@@ -25,8 +25,8 @@ def rows(trace: Trace, evidence: Rows, kind: str = "trap") -> pd.DataFrame:
 
 def _traps(trace: Trace, shown: pd.DataFrame) -> dict[str, Any]:
     return {
-        "time (UTC)": _times(trace, shown["enter_ns"]),
-        "CPU": shown["enter_cpu"].astype(str).to_numpy(),
+        "time (UTC)": _times(trace, shown["start_ns"]),
+        "CPU": shown["start_cpu"].astype(str).to_numpy(),
         "slept": [wording.length(int(ns)) for ns in shown["sleep_ns"]],
         "left": [f"{ms} ms" for ms in shown["sleep_left_ms"]],
         "ended by": [signals.name(int(number)) if number else "-" for number in shown["signal"]],
@@ -37,7 +37,7 @@ def _traps(trace: Trace, shown: pd.DataFrame) -> dict[str, Any]:
         ],
         "detection": [
             "off" if off else "stays on" if watched else "-"
-            for off, watched in zip(shown["detection_off"], shown["msr_watched"], strict=True)
+            for off, watched in zip(shown["msr_cleared"], shown["msr_watched"], strict=True)
         ],
     }
 
@@ -59,7 +59,7 @@ def _stalls(trace: Trace, shown: pd.DataFrame) -> dict[str, Any]:
         "TID": shown["tid"].astype(str).to_numpy(),
         "waited": [wording.length(int(ns)) for ns in shown["waited_ns"]],
         "for": shown["what"].astype(str).to_numpy(),
-        "punished": shown["punished_tid"].astype(str).to_numpy(),
+        "punished": shown["penalized_tid"].astype(str).to_numpy(),
     }
 
 

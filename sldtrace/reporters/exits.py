@@ -87,7 +87,7 @@ def _row(row: dict[Any, Any], total: int) -> dict[str, str]:
         "share": _share(row["count"] / max(total, 1)),
         "in guest": wording.length(row["guest_ns"]),
         "on host": wording.length(row["host_ns"]),
-        "half <": _below(row["median_high_ns"], row["median_low_ns"]),
+        "half <": _below(row["p50_high_ns"], row["p50_low_ns"]),
         "99 % <": _below(row["p99_high_ns"], row["p99_low_ns"]),
     }
 

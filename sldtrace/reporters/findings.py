@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from sldtrace.analyzers.finding import Finding, Severity
-from sldtrace.analyzers.needs import Unjudged
+from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import excerpt, tables, wording
 from sldtrace.reporters.style import Style
@@ -44,8 +44,8 @@ def _lines(trace: Trace, finding: Finding, style: Style) -> Iterator[str]:
         yield textwrap.fill(remedy.what, style.width, initial_indent=lead, subsequent_indent=" " * 7)
         if remedy.command:
             yield f"         {remedy.command}"
-        price = f"price: {remedy.price}"
-        yield textwrap.fill(price, style.width, initial_indent=" " * 7, subsequent_indent=" " * 7)
+        cost = f"cost: {remedy.cost}"
+        yield textwrap.fill(cost, style.width, initial_indent=" " * 7, subsequent_indent=" " * 7)
 
 
 def _headline(finding: Finding, style: Style) -> Iterator[str]:
@@ -82,7 +82,7 @@ def _facts(trace: Trace, finding: Finding) -> Iterator[tuple[str, str]]:
     yield finding.confidence.name.lower(), finding.because
 
 
-def unjudged(listed: Sequence[Unjudged], style: Style) -> str:
+def not_evaluated(listed: Sequence[NotEvaluated], style: Style) -> str:
     """What could not be judged, by reason; empty where everything could."""
     reasons: dict[str, list[str]] = {}
     for each in listed:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace.analyzers import limits
+from sldtrace.analyzers import limitations
 from sldtrace.analyzers.finding import Finding
-from sldtrace.analyzers.needs import Unjudged
+from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset import levels
 from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import excerpt
@@ -19,7 +19,7 @@ LONGEST = 100
 
 
 def render(
-    trace: Trace, findings: list[Finding], threads: pd.DataFrame, unjudged: Sequence[Unjudged] = ()
+    trace: Trace, findings: list[Finding], threads: pd.DataFrame, not_evaluated: Sequence[NotEvaluated] = ()
 ) -> str:
     """One object, described in docs/report.md; times in ns.
 
@@ -42,13 +42,13 @@ def render(
                 {"kind": loss.kind, "cause": loss.cause, "cpu": loss.cpu, "count": loss.count}
                 for loss in recording.losses
             ],
-            "released": released.to_json() if (released := recording.released) else None,
+            "discarded": discarded.to_json() if (discarded := recording.discarded) else None,
             "warnings": recording.warnings,
             "levels": [vars(stretch) for stretch in levels.stretches(trace)],
         },
         "findings": [_finding(trace, finding) for finding in findings],
-        "unjudged": [vars(each) for each in unjudged],
-        "limits": limits.of(trace),
+        "not_evaluated": [vars(each) for each in not_evaluated],
+        "limitations": limitations.of(trace),
         "threads": _records(threads),
         "exits": _records(trace.exit_counts),
         "user_exits": _records(trace.rows("user_exit").counted("tgid", "tid", "name")),

@@ -75,8 +75,8 @@ def _threads(survey: Survey, threads: list[Thread], style: Style) -> str:
     table = tables.table([{name: row[name] or "-" for name in names} for row in rows])
     if max(map(len, table.splitlines())) + 2 > style.width:
         table = "\n".join(_stacked(row, names) for row in rows)
-    left_out = len(threads) - len(rows)
-    more = f"\n... and {wording.plural(left_out, 'thread')} more: --json has them" if left_out else ""
+    filtered = len(threads) - len(rows)
+    more = f"\n... and {wording.plural(filtered, 'thread')} more: --json has them" if filtered else ""
     return _indent(table + more)
 
 

@@ -62,10 +62,10 @@ def _sum(one: Account, noun: str) -> str:
         f"{wording.plural(one.counted or 0, noun)} counted = {one.recorded:,} recorded + {one.lost:,} lost"
         f" + {one.unfinished:,} unfinished"
     )
-    if one.left_out:
-        text += f" + {one.left_out:,} left out (other VMs than --vm names)"
-    if one.not_kept:
-        text += f" + {one.not_kept:,} not kept"
+    if one.filtered:
+        text += f" + {one.filtered:,} left out (other VMs than --vm names)"
+    if one.discarded:
+        text += f" + {one.discarded:,} not kept"
     return text if not one.missing else f"{text} + {one.missing:,} missing from this file"
 
 
@@ -76,19 +76,19 @@ def _segment(trace: Trace) -> Iterator[str]:
 
 
 def _kept(trace: Trace) -> Iterator[str]:
-    released = trace.recording.released
-    if released is None:
+    discarded = trace.recording.discarded
+    if discarded is None:
         return
     limits = []
-    if released.limit_ns is not None:
-        limits.append(durations.render(released.limit_ns))
-    if released.limit_bytes is not None:
-        limits.append(sizes.render(released.limit_bytes))
-    gone = [wording.plural(count, f"{escape(kind)} record") for kind, count in released.records.items()]
+    if discarded.limit_ns is not None:
+        limits.append(durations.render(discarded.limit_ns))
+    if discarded.limit_bytes is not None:
+        limits.append(sizes.render(discarded.limit_bytes))
+    gone = [wording.plural(count, f"{escape(kind)} record") for kind, count in discarded.records.items()]
     start, end = trace.span_ns
     yield (
         f"As asked (--keep {' --keep '.join(limits)}) only the last {wording.length(end - start)} were kept;"
-        f" not kept, from {wording.moment(trace, released.first_ns)} on:"
+        f" not kept, from {wording.moment(trace, discarded.first_ns)} on:"
         f" {', '.join(gone) or 'no records'}"
     )
 
@@ -112,7 +112,7 @@ def _detail(trace: Trace) -> Iterator[str]:
 
 def _why(stretch: levels.Stretch) -> str:
     match stretch.why:
-        case "calm":
+        case "idle":
             return f"nobody had trapped for {wording.length(stretch.measured)}"
         case "events":
             return f"there were {stretch.measured:,} records a second, the limit is {stretch.limit:,}"

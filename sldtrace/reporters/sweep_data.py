@@ -85,7 +85,7 @@ def figure(sweep: Sweep) -> Figure:
         ]
         found.append(Series(rules, points, predicted, line))
     punished = [one.penalty for one in found if one.punishes]
-    chance = (punished[0].dead_ns, punished[0].alive_ns) if punished else None
+    chance = (punished[0].always_early_below_ns, punished[0].always_completes_above_ns) if punished else None
     return Figure(sweep, found, chance)
 
 

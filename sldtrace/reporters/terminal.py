@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sldtrace.analyzers import limits
+from sldtrace.analyzers import limitations
 from sldtrace.analyzers.finding import Finding, Severity
-from sldtrace.analyzers.needs import Unjudged
+from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import context, exits, recorded, tables, wording
 from sldtrace.reporters import findings as shown
 from sldtrace.reporters.style import Style
 from sldtrace.text.escape import escape
 
-_NAME_WIDTH = 24  # characters of a name in the table
+_NAME_WIDTH = 18  # characters of a name in the table
 
 
 def render(
@@ -22,7 +22,7 @@ def render(
     findings: list[Finding],
     threads: pd.DataFrame,
     style: Style,
-    unjudged: Sequence[Unjudged] = (),
+    not_evaluated: Sequence[NotEvaluated] = (),
 ) -> str:
     """The whole report; `threads` as analyzers.threads.summary gives it, the others as the catalogue does."""
     parts = [wording.SIMULATED] if trace.simulated else []
@@ -30,9 +30,9 @@ def render(
         parts.append(shown.render(trace, finding, style))
     if not findings:
         parts.append(_nothing(trace, threads, style))
-    if said := "\n".join(wording.fill(text, style).strip() for text in limits.of(trace)):
+    if said := "\n".join(wording.fill(text, style).strip() for text in limitations.of(trace)):
         parts.append(said)
-    if said := shown.unjudged(unjudged, style):
+    if said := shown.not_evaluated(not_evaluated, style):
         parts.append(said)
     if len(threads):
         parts.append("Threads that trapped\n" + _indent(_thread_table(trace, threads)))
@@ -57,18 +57,18 @@ def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
         what += "nobody took a split-lock trap."
     else:
         what += f"{wording.plural(total, 'split-lock trap')} of {wording.plural(len(threads), 'thread')}."
-        served, free = int(threads["served"].sum()), int(threads["unpunished"].sum())
-        if served:
-            what += f" {served:,} slept the penalty to the end and then went on."
+        completed, free = int(threads["completed"].sum()), int(threads["not_penalized"].sum())
+        if completed:
+            what += f" {completed:,} slept the penalty to the end and then went on."
         if free:
-            what += f" {free:,} {'was' if free == 1 else 'were'} let go at once, unpunished."
+            what += f" {free:,} {'was' if free == 1 else 'were'} let go at once, not_penalized."
         early = int(threads["early_returns"].sum())
         if early:
             what += f" {early:,} {'was' if early == 1 else 'were'} cut short by a signal, not in a loop."
         fatal = int(threads["fatal"].sum())
         if fatal:
             what += f" {fatal:,} ended in SIGBUS (split_lock_detect=fatal)."
-        rest = total - served - free - early - fatal
+        rest = total - completed - free - early - fatal
         if rest:
             what += f" Of {rest:,} it was not seen how they ended."
     lines.append(textwrap.fill(what, style.width, subsequent_indent="  "))
@@ -90,8 +90,8 @@ def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
                 "vCPU": "-" if pd.isna(row["vcpu"]) else row["vcpu"],
                 "traps": f"{row['traps']:,}",
                 "early": f"{row['early_returns']:,}",
-                "served": f"{row['served']:,}",
-                "let go": f"{row['unpunished']:,}",
+                "completed": f"{row['completed']:,}",
+                "let go": f"{row['not_penalized']:,}",
                 "slept": wording.length(row["slept_ns"]),
             }
         )

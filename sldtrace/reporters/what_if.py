@@ -51,7 +51,7 @@ def _rows(trace: Trace, predictions: list[Prediction]) -> list[dict[str, Any]]:
                 "progress": each.progress,
                 "traps/s": f"{each.traps_per_s:,.1f}",
                 "recorded": f"{profile.traps / (profile.span_ns / 1e9):,.1f}" if profile.span_ns else "-",
-                "let go/s": f"{each.released_per_s:,.1f}",
+                "completed/s": f"{each.detection_off_per_s:,.1f}",
                 "punished": wording.percent(each.punished, 1),
             }
         )
@@ -86,8 +86,8 @@ def as_json(trace: Trace, answers: Answers) -> str:
         "kernel": {
             "generation": penalty.generation.name,
             "known": penalty.known,
-            "dead_ns": penalty.dead_ns,
-            "alive_ns": penalty.alive_ns,
+            "always_early_below_ns": penalty.always_early_below_ns,
+            "always_completes_above_ns": penalty.always_completes_above_ns,
             "sleep_shortest_ns": penalty.shortest_sleep_ns,
             "sleep_longest_ns": penalty.longest_sleep_ns,
         },
@@ -110,7 +110,7 @@ def _prediction(trace: Trace, each: Prediction) -> dict[str, Any]:
         "recorded": {
             "traps": profile.traps,
             "early_returns": profile.early,
-            "released": profile.released,
+            "detection_off": profile.detection_off,
             "span_ns": profile.span_ns,
             "punished": round(profile.punished, 4),
             "signal": source.signo or None,
@@ -122,7 +122,7 @@ def _prediction(trace: Trace, each: Prediction) -> dict[str, Any]:
         "progress": each.progress,
         "why": each.why,
         "traps_per_s": round(each.traps_per_s, 3),
-        "released_per_s": round(each.released_per_s, 3),
+        "detection_off_per_s": round(each.detection_off_per_s, 3),
         "punished": round(each.punished, 4),
     }
 

@@ -31,8 +31,8 @@ RIP = 0x7C40
 
 FLAGS = schema.current().enums["trap_flags"].values
 EARLY = FLAGS["WARNED"] | FLAGS["SLEPT"] | FLAGS["HANDLED"] | FLAGS["EXITS_WATCHED"] | FLAGS["MSR_WATCHED"]
-SERVED = EARLY | FLAGS["WAITED"] | FLAGS["DETECTION_OFF"]
-UNPUNISHED = SERVED & ~FLAGS["SLEPT"] & ~FLAGS["WAITED"]
+SERVED = EARLY | FLAGS["SEMAPHORE"] | FLAGS["MSR_CLEARED"]
+UNPUNISHED = SERVED & ~FLAGS["SLEPT"] & ~FLAGS["SEMAPHORE"]
 GUEST = FLAGS["GUEST"]
 BLIND = EARLY & ~FLAGS["MSR_WATCHED"] | GUEST  # nobody looks at MSR_TEST_CTRL
 DETECT = 1 << 29  # MSR_TEST_CTRL
@@ -64,9 +64,9 @@ def early(at_ns: int, slept_ns: int = MS - 50_000, left_ms: int = 9, **fields: A
     """A trap whose penalty sleep a POSIX timer cut short; the handler takes 20 us besides the sleep."""
     signalled = START_NS + at_ns + slept_ns
     return {
-        "exit_cpu": fields.get("enter_cpu", 0),
-        "enter_ns": START_NS + at_ns,
-        "exit_ns": START_NS + at_ns + slept_ns + 20_000,
+        "end_cpu": fields.get("start_cpu", 0),
+        "start_ns": START_NS + at_ns,
+        "end_ns": START_NS + at_ns + slept_ns + 20_000,
         "rip": RIP,
         "sleep_ns": slept_ns,
         "sleep_left_ms": left_ms,
@@ -83,17 +83,17 @@ def early(at_ns: int, slept_ns: int = MS - 50_000, left_ms: int = 9, **fields: A
     } | fields
 
 
-def served(at_ns: int, **fields: Any) -> Row:
+def completed(at_ns: int, **fields: Any) -> Row:
     """A trap that slept its penalty to the end, so that detection was switched off."""
     quiet = {"signal": 0, "signal_code": 0, "signal_ns": 0}
     return early(at_ns, 13 * MS, 0, **({"flags": SERVED | GUEST, **quiet} | fields))
 
 
-def unpunished(at_ns: int, **fields: Any) -> Row:
+def not_penalized(at_ns: int, **fields: Any) -> Row:
     """A trap with kernel.split_lock_mitigate=0: detection off at once, no sleep."""
     return (
-        served(at_ns)
-        | {"exit_ns": START_NS + at_ns + 5_000, "sleep_ns": 0, "sleep_requested_ms": 0}
+        completed(at_ns)
+        | {"end_ns": START_NS + at_ns + 5_000, "sleep_ns": 0, "sleep_requested_ms": 0}
         | {"flags": UNPUNISHED | GUEST}
         | fields
     )
@@ -107,13 +107,13 @@ def loop(count: int, at_ns: int = 0, period_ns: int = MS, **fields: Any) -> list
 def lasting(length_ns: int, count: int = 3, at_ns: int = 0, **fields: Any) -> list[Row]:
     """`count` early returns, exactly `length_ns` from the entry of the first to the return of the last."""
     rows = [early(at_ns + index * (length_ns // count), MS // 2, **fields) for index in range(count)]
-    rows[-1]["exit_ns"] = START_NS + at_ns + length_ns
+    rows[-1]["end_ns"] = START_NS + at_ns + length_ns
     return rows
 
 
 def interrupted(at_ns: int, **fields: Any) -> Row:
     """A trap that a signal ended while it waited for the semaphore, before any sleep."""
-    flags = (EARLY | FLAGS["WAITED"]) & ~FLAGS["SLEPT"] | GUEST
+    flags = (EARLY | FLAGS["SEMAPHORE"]) & ~FLAGS["SLEPT"] | GUEST
     waiting = {"sleep_ns": 0, "semaphore_ns": MS - 50_000, "semaphore_result": -4, "flags": flags}
     return early(at_ns, left_ms=0, **(waiting | fields))
 
@@ -130,9 +130,9 @@ def detections(traps: Iterable[Row]) -> list[Row]:
     """What the traps write into MSR_TEST_CTRL: off at their end, on again two jiffies later."""
     writes: list[Row] = []
     for trap in traps:
-        if trap["flags"] & FLAGS["DETECTION_OFF"]:
-            end = trap["exit_ns"] - START_NS
-            writes += window(end - 2_000, end + 2 * TICK, trap["exit_cpu"])
+        if trap["flags"] & FLAGS["MSR_CLEARED"]:
+            end = trap["end_ns"] - START_NS
+            writes += window(end - 2_000, end + 2 * TICK, trap["end_cpu"])
     return sorted(writes, key=lambda each: each["ns"])
 
 
@@ -198,13 +198,13 @@ def waited(at_ns: int, length_ns: int, what: str = "SRCU", **fields: Any) -> Row
     """A wait of another thread of the VMM for the punished vCPU."""
     kinds = schema.current().enums["stall_kind"].values
     row = {"ns": START_NS + at_ns, "end_ns": START_NS + at_ns + length_ns, "tgid": VMM, "tid": 300}
-    return row | {"what": kinds[what], "caller": 0x1B3A, "punished_tid": VCPU} | fields
+    return row | {"what": kinds[what], "caller": 0x1B3A, "penalized_tid": VCPU} | fields
 
 
 def signalled(at_ns: int, **fields: Any) -> Row:
     """A signal to the vCPU thread, by a POSIX timer."""
     row = {"ns": START_NS + at_ns, "tgid": VMM, "tid": VCPU, "signal": SIGUSR1}
-    return row | {"code": int(Code.SI_TIMER)} | fields
+    return row | {"signal_code": int(Code.SI_TIMER)} | fields
 
 
 def array(kind: str, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:

@@ -8,12 +8,12 @@ import pytest
 from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Severity
 from sldtrace.analyzers.needs import Needs
-from tests.analyzers.synthetic import LONGEST, MS, START_NS, lasting, served, trace, window
+from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, lasting, trace, window
 
 
 def test_every_analyzer_is_in_the_catalogue() -> None:
     folder = Path(catalogue.__file__).parent
-    analyzers = {path.stem for path in folder.glob("*.py") if "\ndef find(" in path.read_text()}
+    analyzers = {path.stem for path in folder.glob("findings/*.py") if "\ndef find(" in path.read_text()}
     assert {module.__name__.rpartition(".")[2] for module in catalogue.ANALYZERS} == analyzers
     kinds = [module.KIND for module in catalogue.ANALYZERS]
     assert len(set(kinds)) == len(kinds)
@@ -35,8 +35,8 @@ def test_the_worst_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_that_a_thread_is_slowed_comes_behind_why(tmp_path: Path) -> None:
     """Both are warnings; detection comes back a millisecond after each penalty."""
-    rows = [served(index * 20 * MS) for index in range(20)]
-    ends = [row["exit_ns"] - START_NS for row in rows]
+    rows = [completed(index * 20 * MS) for index in range(20)]
+    ends = [row["end_ns"] - START_NS for row in rows]
     recorded = trace(tmp_path, rows, detection=[write for end in ends for write in window(end, end + MS)])
     assert [(each.kind, each.severity) for each in catalogue.run(recorded)] == [
         ("toggle-storm", Severity.WARNING),

@@ -1,4 +1,4 @@
-"""What ends a chain of early returns: a trap that was released, or detection off on the core in between."""
+"""What ends a chain of early returns: a trap that completed, or detection off on the core in between."""
 
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ from tests.analyzers.synthetic import (
     VCPU,
     VMM,
     Row,
+    completed,
     early,
     facts,
     interrupted,
     lasting,
     loop,
-    served,
+    not_penalized,
     trace,
-    unpunished,
     window,
 )
 
@@ -45,7 +45,7 @@ def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
     made = trace(folder, rows, **rest)
     table = chains.of(made.rows("trap"), made.rows("detection"), made.core, KERNEL).frame()
     assert set(table.columns) == {*made.traps.columns, "chain"}
-    by_chain = table.groupby("chain")["enter_ns"]
+    by_chain = table.groupby("chain")["start_ns"]
     return [int(size) for _, size in sorted(zip(by_chain.min(), by_chain.size(), strict=True))]
 
 
@@ -62,14 +62,14 @@ def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
         (early(20 * MS, left_ms=0, flags=EARLY | MISSED | GUEST), [41]),
         (early(20 * MS, left_ms=0, flags=BLIND | MISSED), [20, 20]),
         (early(20 * MS, left_ms=0, flags=(EARLY | MISSED | GUEST) & ~FLAGS["WARNED"]), [20, 20]),
-        (early(20 * MS, left_ms=0, flags=EARLY | MISSED | GUEST | FLAGS["DETECTION_OFF"]), [20, 20]),
+        (early(20 * MS, left_ms=0, flags=EARLY | MISSED | GUEST | FLAGS["MSR_CLEARED"]), [20, 20]),
         (early(20 * MS, left_ms=0), [20, 20]),
         (early(20 * MS, left_ms=0, flags=BLIND), [20, 20]),
-        (unpunished(20 * MS), [20, 20]),
-        (unpunished(20 * MS, rip=OTHER_RIP), [20, 20]),
+        (not_penalized(20 * MS), [20, 20]),
+        (not_penalized(20 * MS, rip=OTHER_RIP), [20, 20]),
         (early(20 * MS, left_ms=0, flags=GUEST | FLAGS["MSR_WATCHED"]), [20, 20]),
         (early(20 * MS, rip=OTHER_RIP), [40, 1]),
-        (early(20 * MS, enter_cpu=1), [41]),
+        (early(20 * MS, start_cpu=1), [41]),
     ],
     ids=[
         "early",
@@ -82,8 +82,8 @@ def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
         "return missed, released",
         "nothing known",
         "slept to the end, nobody looked",
-        "released",
-        "released elsewhere",
+        "detection_off",
+        "completed elsewhere",
         "fatal",
         "early elsewhere",
         "on another CPU",
@@ -106,8 +106,12 @@ def test_a_semaphore_that_was_taken_is_no_early_return(tmp_path: Path, result: i
 
 
 def test_what_a_chain_is_broken_by_belongs_to_neither_half(tmp_path: Path) -> None:
-    finding = one(tmp_path, [*loop(20), unpunished(20 * MS), *loop(20, 30 * MS)])
-    assert (finding.numbers["loops"], finding.numbers["traps"], finding.numbers["released"]) == (2, 41, 1)
+    finding = one(tmp_path, [*loop(20), not_penalized(20 * MS), *loop(20, 30 * MS)])
+    assert (finding.numbers["loops"], finding.numbers["traps"], finding.numbers["detection_off"]) == (
+        2,
+        41,
+        1,
+    )
     assert finding.numbers["early_returns"] == len(finding.evidence) == 40
     assert finding.numbers["longest_ns"] == 20 * MS - 30_000
     assert finding.numbers["in_loops_ns"] == 40 * MS - 60_000
@@ -115,7 +119,7 @@ def test_what_a_chain_is_broken_by_belongs_to_neither_half(tmp_path: Path) -> No
 
 def test_halves_shorter_than_a_penalty_are_no_loop(tmp_path: Path) -> None:
     assert len(find(tmp_path, loop(21))) == 1
-    assert find(tmp_path, [*loop(10), unpunished(10 * MS), *loop(10, 11 * MS)]) == []
+    assert find(tmp_path, [*loop(10), not_penalized(10 * MS), *loop(10, 11 * MS)]) == []
     opened = window(10 * MS - 20_000, 10 * MS - 10_000)
     assert find(tmp_path, loop(21), detection=opened) == []
 
@@ -166,13 +170,13 @@ def test_a_chain_does_not_go_on_in_another_thread(tmp_path: Path, other: dict[st
 def test_threads_that_take_turns_are_kept_apart(tmp_path: Path) -> None:
     mine = loop(100, tid=301, vcpu=0)
     yours = loop(50, MS // 2, tid=302, vcpu=1)
-    stranger = [served(index * 20 * MS, tid=303, vcpu=2, enter_cpu=1) for index in range(5)]
+    stranger = [completed(index * 20 * MS, tid=303, vcpu=2, start_cpu=1) for index in range(5)]
     found = find(tmp_path, mine + yours + stranger)
     assert [(each.subject.tid, each.subject.vcpu, each.numbers["traps"]) for each in found] == [
         (301, 0, 100),
         (302, 1, 50),
     ]
-    assert [each.numbers["released"] for each in found] == [0, 0]
+    assert [each.numbers["detection_off"] for each in found] == [0, 0]
 
 
 def test_records_out_of_order_are_put_in_order(tmp_path: Path) -> None:
@@ -261,8 +265,8 @@ def test_only_the_bit_of_split_locks_counts(tmp_path: Path) -> None:
 
 def test_the_core_is_that_on_which_the_next_trap_begins(tmp_path: Path) -> None:
     opened = window(BEFORE + 10, AFTER - 10, cpu=1)
-    assert sizes(tmp_path, at(loop(60), 30, enter_cpu=1), detection=opened) == [30, 30]
-    assert sizes(tmp_path, at(loop(60), 29, enter_cpu=1, exit_cpu=1), detection=opened) == [60]
+    assert sizes(tmp_path, at(loop(60), 30, start_cpu=1), detection=opened) == [30, 30]
+    assert sizes(tmp_path, at(loop(60), 29, start_cpu=1, end_cpu=1), detection=opened) == [60]
 
 
 def test_windows_of_two_cores_do_not_end_each_other(tmp_path: Path) -> None:
@@ -276,9 +280,9 @@ def test_windows_of_two_cores_do_not_end_each_other(tmp_path: Path) -> None:
 
 def test_a_penalty_of_another_thread_lets_this_one_through(tmp_path: Path) -> None:
     """From its end on to the next trap on the same core."""
-    neighbour = served(17 * MS - 40_000, tid=999)
+    neighbour = completed(17 * MS - 40_000, tid=999)
     assert sizes(tmp_path, [*loop(60), neighbour]) == [30, 30]
-    assert sizes(tmp_path, [*loop(60), neighbour | {"exit_cpu": 1}]) == [60]
+    assert sizes(tmp_path, [*loop(60), neighbour | {"end_cpu": 1}]) == [60]
 
 
 # Where nobody looked at the MSR
@@ -326,25 +330,25 @@ def windows(writes: list[tuple[int, int, bool]], cpu: int) -> list[tuple[int, fl
 def oracle(rows: list[dict[str, Any]], writes: list[tuple[int, int, bool]]) -> dict[Any, list[int]]:
     """Lengths of the loops by process, thread and address."""
     found: dict[Any, list[int]] = {}
-    writes = writes + [(row["enter_ns"], row["enter_cpu"], True) for row in rows]  # a trap: it is on
+    writes = writes + [(row["start_ns"], row["start_cpu"], True) for row in rows]  # a trap: it is on
     for who in {(row["tgid"], row["tid"]) for row in rows}:
         last: dict[str, Any] | None = None
         open_chains: dict[int, list[dict[str, Any]]] = {}
         ended: list[list[dict[str, Any]]] = []
         for row in (row for row in rows if (row["tgid"], row["tid"]) == who):
             if last is not None:
-                off = windows(writes, row["enter_cpu"])
-                passed = any(begin < row["enter_ns"] and end >= last["exit_ns"] for begin, end in off)
+                off = windows(writes, row["start_cpu"])
+                passed = any(begin < row["start_ns"] and end >= last["end_ns"] for begin, end in off)
                 watched = row["msr_watched"] and last["msr_watched"]
-                unknown = not watched and row["enter_ns"] - last["exit_ns"] >= LONGEST
-                if passed or unknown or not row["early"]:
+                unknown = not watched and row["start_ns"] - last["end_ns"] >= LONGEST
+                if passed or unknown or not row["early_return"]:
                     ended += open_chains.values()
                     open_chains = {}
-            if row["early"]:
+            if row["early_return"]:
                 open_chains.setdefault(row["rip"], []).append(row)
             last = row
         for chain in [*ended, *open_chains.values()]:
-            length = chain[-1]["exit_ns"] - chain[0]["enter_ns"]
+            length = chain[-1]["end_ns"] - chain[0]["start_ns"]
             if len(chain) >= 3 and length > LONGEST:
                 found.setdefault((*who, chain[0]["rip"]), []).append(length)
     return found
@@ -356,9 +360,9 @@ traps = st.fixed_dictionaries(
         "tgid": st.sampled_from([200, 200, 200, 300]),
         "tid": st.sampled_from([301, 301, 302]),
         "rip": st.sampled_from([RIP, RIP, OTHER_RIP]),
-        "early": st.sampled_from([True] * 9 + [False]),
+        "early_return": st.sampled_from([True] * 9 + [False]),
         "msr_watched": st.booleans(),
-        "enter_cpu": st.sampled_from([0, 0, 1]),
+        "start_cpu": st.sampled_from([0, 0, 1]),
         "gap": st.sampled_from([1, 2, 3, 15, 16, 17]),
         "length": st.integers(1, 12),
     }
@@ -378,11 +382,11 @@ def test_any_sequence_agrees_with_a_plain_walk(
     for trap in given_traps:
         enter = now + trap["gap"] * STEP
         now = enter + trap["length"] * STEP
-        rows.append(trap | {"enter_ns": enter, "exit_ns": now})
+        rows.append(trap | {"start_ns": enter, "end_ns": now})
     moments = [(step * STEP, cpu, on) for step, cpu, on in given_writes]
-    names = ["tgid", "tid", "rip", "enter_cpu", "enter_ns", "exit_ns"]
+    names = ["tgid", "tid", "rip", "start_cpu", "start_ns", "end_ns"]
     held = {name: np.array([row[name] for row in rows], np.int64) for name in names}
-    held["early"] = np.array([row["early"] for row in rows], bool)
+    held["early_return"] = np.array([row["early_return"] for row in rows], bool)
     held["flags"] = np.array([row["msr_watched"] * FLAGS["MSR_WATCHED"] for row in rows], np.int64)
     written = sorted(moments)
     msr = {"ns": np.array([ns for ns, _, _ in written], np.int64)}
@@ -392,7 +396,7 @@ def test_any_sequence_agrees_with_a_plain_walk(
     table = chains.of(Rows(Table("trap", held, {}, {}), len(rows)), detection, lambda cpu: cpu, KERNEL)
     lengths: dict[Any, list[int]] = {}
     for (tgid, tid, rip, _), group in chains.in_loops(table, KERNEL).split("tgid", "tid", "rip", "chain"):
-        lasted = int(group["exit_ns"].max() - group["enter_ns"].min())
+        lasted = int(group["end_ns"].max() - group["start_ns"].min())
         lengths.setdefault((tgid, tid, rip), []).append(lasted)
     assert {who: sorted(each) for who, each in lengths.items()} == {
         who: sorted(each) for who, each in oracle(rows, moments).items()

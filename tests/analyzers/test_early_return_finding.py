@@ -25,16 +25,16 @@ from tests.analyzers.synthetic import (
     START_NS,
     TICK,
     Row,
+    completed,
     early,
     facts,
     interrupted,
     loop,
-    served,
-    unpunished,
+    not_penalized,
     window,
 )
 
-UNWATCHED = SERVED & ~FLAGS["MSR_WATCHED"] & ~FLAGS["DETECTION_OFF"] | GUEST
+UNWATCHED = SERVED & ~FLAGS["MSR_WATCHED"] & ~FLAGS["MSR_CLEARED"] | GUEST
 
 # Numbers
 
@@ -58,33 +58,33 @@ def test_exits_that_were_not_watched_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_the_threads_other_traps_from_first_to_last_are_counted(tmp_path: Path) -> None:
-    outside = [served(0), served(900 * MS)]
-    between = [served(70 * MS, rip=OTHER_RIP), early(85 * MS, rip=OTHER_RIP)]
-    stranger = served(65 * MS, tid=999, enter_cpu=1)
-    namesake = served(66 * MS, tgid=999, enter_cpu=1)
+    outside = [completed(0), completed(900 * MS)]
+    between = [completed(70 * MS, rip=OTHER_RIP), early(85 * MS, rip=OTHER_RIP)]
+    stranger = completed(65 * MS, tid=999, start_cpu=1)
+    namesake = completed(66 * MS, tgid=999, start_cpu=1)
     rows = [*outside, *loop(40, 30 * MS), *between, *loop(40, 100 * MS), stranger, namesake]
     numbers = one(tmp_path, rows).numbers
-    assert (numbers["traps"], numbers["early_returns"], numbers["released"]) == (82, 81, 1)
+    assert (numbers["traps"], numbers["early_returns"], numbers["detection_off"]) == (82, 81, 1)
 
 
 @pytest.mark.parametrize(
-    ("trap", "released", "semaphore"),
+    ("trap", "detection_off", "semaphore"),
     [
-        (served(40 * MS), 1, 0),
-        (unpunished(40 * MS), 1, 0),
+        (completed(40 * MS), 1, 0),
+        (not_penalized(40 * MS), 1, 0),
         (interrupted(40 * MS), 0, 1),
         (interrupted(40 * MS, rip=OTHER_RIP), 0, 1),
-        (served(40 * MS, flags=UNWATCHED), 1, 0),
-        (served(40 * MS, flags=UNWATCHED | FLAGS["RETURN_MISSED"]), 0, 0),
-        (served(40 * MS, flags=FLAGS["MSR_WATCHED"] | GUEST), 0, 0),
+        (completed(40 * MS, flags=UNWATCHED), 1, 0),
+        (completed(40 * MS, flags=UNWATCHED | FLAGS["RETURN_MISSED"]), 0, 0),
+        (completed(40 * MS, flags=FLAGS["MSR_WATCHED"] | GUEST), 0, 0),
     ],
-    ids=["served", "unpunished", "semaphore", "elsewhere", "unwatched", "missed", "fatal"],
+    ids=["completed", "not_penalized", "semaphore", "elsewhere", "unwatched", "missed", "fatal"],
 )
 def test_traps_between_that_were_released_and_those_that_the_semaphore_cut_short(
-    tmp_path: Path, trap: Row, released: int, semaphore: int
+    tmp_path: Path, trap: Row, detection_off: int, semaphore: int
 ) -> None:
     numbers = one(tmp_path, [*loop(30), trap, *loop(30, 60 * MS)]).numbers
-    assert (numbers["released"], numbers["semaphore_early_returns"]) == (released, semaphore)
+    assert (numbers["detection_off"], numbers["semaphore_early_returns"]) == (detection_off, semaphore)
     assert (numbers["traps"], numbers["early_returns"]) == (61, 60 + semaphore)
 
 
@@ -127,9 +127,9 @@ def test_the_signal_that_ended_most_of_the_sleeps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"signal_tid": 77, "signal_tgid": 70, "signal_code": int(Code.SI_TKILL)},
-        {"signal_tid": 78, "signal_tgid": 70, "signal_code": int(Code.SI_TKILL)},
-        {"signal_tid": 77, "signal_tgid": 71, "signal_code": int(Code.SI_TKILL)},
+        {"sender_tid": 77, "sender_tgid": 70, "signal_code": int(Code.SI_TKILL)},
+        {"sender_tid": 78, "sender_tgid": 70, "signal_code": int(Code.SI_TKILL)},
+        {"sender_tid": 77, "sender_tgid": 71, "signal_code": int(Code.SI_TKILL)},
         {"signal_code": int(Code.SI_KERNEL)},
         {"flags": EARLY | GUEST | FLAGS["SIGNAL_GROUP"]},
         {"signal": SIGALRM},
@@ -140,7 +140,7 @@ def test_one_signal_from_two_sources_is_two(tmp_path: Path, other: dict[str, Any
     rows = [row | other if index < 20 else row for index, row in enumerate(loop(30))]
     numbers = one(tmp_path, rows).numbers
     assert numbers["signal_seen"] == 20
-    for name in ("signal", "signal_code", "signal_tgid", "signal_tid"):
+    for name in ("signal", "signal_code", "sender_tgid", "sender_tid"):
         assert numbers[name] == other.get(name, rows[-1].get(name, 0))
     assert numbers["signal_group"] == ("flags" in other)
     rows = [row | other if index >= 20 else row for index, row in enumerate(loop(30))]
@@ -155,7 +155,7 @@ def test_of_two_signals_as_frequent_the_first_is_named(tmp_path: Path) -> None:
 def test_a_signal_that_nobody_saw(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30, signal=0, signal_code=0, signal_ns=0))
     numbers = finding.numbers
-    assert [numbers[name] for name in ("signal", "signal_code", "signal_tgid", "signal_tid")] == [None] * 4
+    assert [numbers[name] for name in ("signal", "signal_code", "sender_tgid", "sender_tid")] == [None] * 4
     assert (numbers["signal_group"], numbers["period_ns"], numbers["period_spread_ns"]) == (None,) * 3
     assert numbers["signal_seen"] == 0
     assert "Something (signals could not be watched) cut the sleep short" in finding.cause
@@ -192,7 +192,7 @@ def test_the_period_is_that_of_most_signals_also_between_addresses(tmp_path: Pat
     for finding in find(tmp_path, turns):
         assert (finding.numbers["period_ns"], finding.numbers["period_spread_ns"]) == (MS, 0)
         assert finding.numbers["signal_seen"] == 59
-    stretches = [*loop(30), served(30 * MS), *loop(30, 60 * MS)]
+    stretches = [*loop(30), completed(30 * MS), *loop(30, 60 * MS)]
     numbers = one(tmp_path, stretches).numbers
     assert (numbers["loops"], numbers["period_ns"], numbers["period_spread_ns"]) == (2, MS, 0)
 
@@ -225,7 +225,7 @@ def test_the_advice_names_what_to_change(tmp_path: Path, number: int, code: int,
     assert finding.cause.count(sentence) == 1
     advice = finding.remedies[0]
     assert f"leave more than 12 ms between the {word} that reach this thread" in advice.what
-    assert f"what the {word[:-1]} is for happens later" in advice.price
+    assert f"what the {word[:-1]} is for happens later" in advice.cost
     assert (
         "everything gets through above 12 ms, nothing at 8 ms or less, and chance decides in between"
         in advice.what
@@ -260,7 +260,7 @@ def test_the_sysctl_is_advised_where_it_would_help(
     finding = one(tmp_path, loop(30), opening=facts(split_lock={"mitigate": mitigate}))
     assert ("sysctl kernel.split_lock_mitigate=0" in commands(finding)) == offered
     assert len(finding.remedies) == 3 + offered
-    assert all(remedy.what and remedy.price for remedy in finding.remedies)
+    assert all(remedy.what and remedy.cost for remedy in finding.remedies)
 
 
 def test_a_recording_without_facts_advises_no_sysctl_that_may_not_exist(tmp_path: Path) -> None:
@@ -272,8 +272,8 @@ def test_a_recording_without_facts_advises_no_sysctl_that_may_not_exist(tmp_path
 @pytest.mark.parametrize(("release", "late"), [("6.14.11", True), ("6.15.0", False)])
 def test_the_price_of_the_sysctl_depends_on_the_kernel(tmp_path: Path, release: str, late: bool) -> None:
     finding = one(tmp_path, loop(30), opening=facts(kernel={"release": release}))
-    price = next(remedy.price for remedy in finding.remedies if remedy.command and "sysctl" in remedy.command)
-    assert ("before 6.15 detection may come back late" in price) == late
+    cost = next(remedy.cost for remedy in finding.remedies if remedy.command and "sysctl" in remedy.command)
+    assert ("before 6.15 detection may come back late" in cost) == late
 
 
 def test_the_cause_gives_the_length_of_the_penalty(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from tests.analyzers.synthetic import (
     TICK,
     VCPU,
     VMM,
+    completed,
     facts,
     lasting,
     loop,
-    served,
-    unpunished,
+    not_penalized,
 )
 
 # What is a loop
@@ -53,7 +53,7 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
         "traps": 200,
         "early_returns": 200,
         "semaphore_early_returns": 0,
-        "released": 0,
+        "detection_off": 0,
         "slept_median_ns": MS - 50_000,
         "exits": 199,
         "guest_ns": 199 * 6_000,
@@ -65,14 +65,14 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
         "other_exits": None,
         "other_addresses": None,
         "elsewhere": 0,
-        "dead_ns": 2 * TICK,
-        "alive_ns": 3 * TICK,
+        "always_early_below_ns": 2 * TICK,
+        "always_completes_above_ns": 3 * TICK,
         "sleep_shortest_ns": 3 * TICK,
         "sleep_longest_ns": 4 * TICK,
         "signal": SIGUSR1,
         "signal_code": Code.SI_TIMER,
-        "signal_tgid": 0,
-        "signal_tid": 0,
+        "sender_tgid": 0,
+        "sender_tid": 0,
         "signal_group": 0,
         "signal_made_by": "timer_create",
         "signal_seen": 200,
@@ -86,8 +86,8 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
 
 def test_no_traps_and_penalties_that_are_served_are_nothing(tmp_path: Path) -> None:
     assert find(tmp_path, []) == []
-    assert find(tmp_path, [served(index * 20 * MS) for index in range(100)]) == []
-    assert find(tmp_path, [unpunished(index * 8 * MS) for index in range(100)]) == []
+    assert find(tmp_path, [completed(index * 20 * MS) for index in range(100)]) == []
+    assert find(tmp_path, [not_penalized(index * 8 * MS) for index in range(100)]) == []
     assert find(tmp_path, [], opening={}) == []
 
 
@@ -134,21 +134,21 @@ def test_a_livelock_is_eight_penalties_long(
 def test_after_progress_a_livelock_is_sixty_four_penalties_long(
     tmp_path: Path, length_ns: int, verdict: str
 ) -> None:
-    rows = [*lasting(8 * LONGEST, 20), served(8 * LONGEST + MS), *lasting(length_ns, 200, 10 * LONGEST)]
+    rows = [*lasting(8 * LONGEST, 20), completed(8 * LONGEST + MS), *lasting(length_ns, 200, 10 * LONGEST)]
     finding = one(tmp_path, rows)
     assert (finding.numbers["loops"], finding.numbers["longest_ns"]) == (2, length_ns)
     assert finding.verdict == verdict
 
 
 def test_a_stretch_that_is_no_loop_does_not_ask_for_more(tmp_path: Path) -> None:
-    rows = [*lasting(LONGEST, 20), served(LONGEST + MS), *lasting(8 * LONGEST, 40, 3 * LONGEST)]
+    rows = [*lasting(LONGEST, 20), completed(LONGEST + MS), *lasting(8 * LONGEST, 40, 3 * LONGEST)]
     finding = one(tmp_path, rows)
     assert (finding.numbers["loops"], finding.verdict) == (1, "livelock")
 
 
 def test_many_short_loops_are_no_livelock(tmp_path: Path) -> None:
     rows = [row for index in range(10) for row in lasting(20 * MS, 10, index * 100 * MS)]
-    finding = one(tmp_path, rows + [served(index * 100 * MS + 50 * MS) for index in range(10)])
+    finding = one(tmp_path, rows + [completed(index * 100 * MS + 50 * MS) for index in range(10)])
     assert finding.verdict == "held up"
     assert finding.numbers["loops"] == 10
     assert finding.numbers["in_loops_ns"] == 200 * MS
@@ -165,5 +165,5 @@ def test_how_long_the_penalty_is_was_seen(tmp_path: Path) -> None:
     opening = synthetic.facts(kernel={"release": "6.1.0-44-cloud-amd64"})
     by_version = one(tmp_path, loop(100), opening=opening).numbers
     seen = one(tmp_path, loop(100, left_ms=12), opening=opening).numbers
-    assert (by_version["alive_ns"], by_version["sleep_longest_ns"]) == (4 * TICK, 5 * TICK)
-    assert (seen["alive_ns"], seen["sleep_longest_ns"]) == (3 * TICK, LONGEST)
+    assert (by_version["always_completes_above_ns"], by_version["sleep_longest_ns"]) == (4 * TICK, 5 * TICK)
+    assert (seen["always_completes_above_ns"], seen["sleep_longest_ns"]) == (3 * TICK, LONGEST)

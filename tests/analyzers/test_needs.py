@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import catalogue, limits, needs
+from sldtrace.analyzers import catalogue, limitations, needs
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
 from tests.analyzers.simulated import simulated
-from tests.analyzers.synthetic import MS, counted, facts, loop, served, step, trace
+from tests.analyzers.synthetic import MS, completed, counted, facts, loop, step, trace
 
 
 def reasons(recorded: Trace) -> dict[str, str]:
-    return {each.kind: each.because for each in catalogue.unjudged(recorded)}
+    return {each.kind: each.because for each in catalogue.not_evaluated(recorded)}
 
 
 def refused(*names: str) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def refused(*names: str) -> dict[str, Any]:
 
 
 def test_every_need_is_one_that_a_recording_can_meet(tmp_path: Path) -> None:
-    recorded = trace(tmp_path, [served(0)])
+    recorded = trace(tmp_path, [completed(0)])
     for analyzer in catalogue.ANALYZERS:
         assert set(analyzer.NEEDS.records) <= set(recorded.recording.schema.records)
         assert analyzer.TITLE
@@ -41,13 +41,13 @@ def test_every_need_is_one_that_a_recording_can_meet(tmp_path: Path) -> None:
 def test_a_probe_that_was_refused_leaves_its_findings_open(
     tmp_path: Path, probe: str, kinds: set[str]
 ) -> None:
-    recorded = trace(tmp_path, [served(0)], opening=refused(probe))
+    recorded = trace(tmp_path, [completed(0)], opening=refused(probe))
     assert {kind for kind, why in reasons(recorded).items() if probe in why} == kinds
 
 
 def test_one_probe_of_waits_is_enough(tmp_path: Path) -> None:
     both = refused("synchronize_srcu", "lock:contention_begin")
-    assert "could not be probed" in reasons(trace(tmp_path, [served(0)], opening=both))["lock-hold"]
+    assert "could not be probed" in reasons(trace(tmp_path, [completed(0)], opening=both))["lock-hold"]
 
 
 def test_an_analyzer_without_its_needs_is_not_run(tmp_path: Path) -> None:
@@ -66,17 +66,18 @@ def test_where_nobody_trapped_only_what_needs_no_trap_is_open(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("exits", "open_"), [("none", True), ("hot", False), ("counts", False)])
 def test_what_was_not_to_be_recorded(tmp_path: Path, exits: str, open_: bool) -> None:
-    recorded = trace(tmp_path, [served(0)], opening={**facts(), "exits": exits})
+    recorded = trace(tmp_path, [completed(0)], opening={**facts(), "exits": exits})
     assert ("record --exits none" in reasons(recorded).get("bus-lock", "")) == open_
 
 
 def test_a_level_that_was_never_reached(tmp_path: Path) -> None:
     steps = [step(0, "TRAPS", "TRAPS", "START")]
     assert (
-        "not watched at any time" in reasons(trace(tmp_path, [served(0)], more={"detail": steps}))["bus-lock"]
+        "not watched at any time"
+        in reasons(trace(tmp_path, [completed(0)], more={"detail": steps}))["bus-lock"]
     )
     steps.append(step(MS, "EXITS", "TRAPS", "TRAP"))
-    assert reasons(trace(tmp_path, [served(0)], more={"detail": steps})) == {}
+    assert reasons(trace(tmp_path, [completed(0)], more={"detail": steps})) == {}
 
 
 def test_a_simulation_has_what_was_simulated(tmp_path: Path) -> None:
@@ -87,8 +88,8 @@ def test_a_simulation_has_what_was_simulated(tmp_path: Path) -> None:
 
 def test_facts_may_be_needed(tmp_path: Path) -> None:
     need = Needs(("trap",), facts=(("kernel", "release"), ("kernel", "tick_ns")))
-    assert needs.missing(trace(tmp_path, [served(0)]), need) is None
-    without = trace(tmp_path, [served(0)], opening=facts(kernel={"tick_ns": None}))
+    assert needs.missing(trace(tmp_path, [completed(0)]), need) is None
+    without = trace(tmp_path, [completed(0)], opening=facts(kernel={"tick_ns": None}))
     assert needs.missing(without, need) == "the fact kernel.tick_ns is missing"
 
 
@@ -105,12 +106,12 @@ def test_facts_may_be_needed(tmp_path: Path) -> None:
     ],
 )
 def test_what_this_host_cannot_show(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
-    (said,) = limits.of(trace(tmp_path, opening=facts(**changed)))
+    (said,) = limitations.of(trace(tmp_path, opening=facts(**changed)))
     assert words in said
 
 
 @pytest.mark.parametrize("release", ["6.15.0", "6.16.3"])
 def test_counts_are_trusted_from_6_15_on(tmp_path: Path, release: str) -> None:
     new = facts(kernel={"release": release}, split_lock={"mitigate": 0})
-    assert limits.of(trace(tmp_path, opening=new)) == []
-    assert limits.of(trace(tmp_path, loop(10))) == []
+    assert limitations.of(trace(tmp_path, opening=new)) == []
+    assert limitations.of(trace(tmp_path, loop(10))) == []

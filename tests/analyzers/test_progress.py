@@ -15,12 +15,12 @@ from tests.analyzers.synthetic import (
     MS,
     START_NS,
     TICK,
+    completed,
     detections,
     exited,
     lasting,
     loop,
     moved,
-    served,
     window,
 )
 
@@ -98,7 +98,7 @@ PAUSE = 8 * LONGEST
 @pytest.mark.parametrize(("pause_ns", "phases"), [(PAUSE, 0), (PAUSE + 1, 3)])
 def test_a_loop_that_ended_and_came_again_is_two(tmp_path: Path, pause_ns: int, phases: int) -> None:
     again = 200 * MS + pause_ns
-    between = served(200 * MS + 4 * TICK)
+    between = completed(200 * MS + 4 * TICK)
     rows = [*lasting(200 * MS, 40), between, *lasting(200 * MS, 40, again)]
     finding = one(tmp_path, rows, detection=detections(rows))
     assert len(finding.intervals) == phases
@@ -107,8 +107,8 @@ def test_a_loop_that_ended_and_came_again_is_two(tmp_path: Path, pause_ns: int, 
         first, healthy, last = finding.intervals
         assert (first.end_ns, last.start_ns) == (START_NS + 200 * MS, START_NS + again)
         assert (healthy.start_ns, healthy.end_ns) == (first.end_ns, last.start_ns)
-        assert healthy.numbers == {"traps": 1, "early_returns": 0, "released": 1}
-        assert first.numbers == {"traps": 40, "early_returns": 40, "released": 0}
+        assert healthy.numbers == {"traps": 1, "early_returns": 0, "detection_off": 1}
+        assert first.numbers == {"traps": 40, "early_returns": 40, "detection_off": 0}
 
 
 def test_a_pause_without_split_locks(tmp_path: Path) -> None:

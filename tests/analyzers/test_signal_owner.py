@@ -49,7 +49,7 @@ def test_what_makes_the_signal(tmp_path: Path, number: int, code: int, made_by: 
 
 
 def test_the_sending_thread_has_a_name(tmp_path: Path) -> None:
-    sent = {"signal_code": int(Code.SI_TKILL), "signal_tgid": VMM, "signal_tid": 300}
+    sent = {"signal_code": int(Code.SI_TKILL), "sender_tgid": VMM, "sender_tid": 300}
     finding = one(tmp_path, loop(50, **sent), tasks=[task(300, b"ticker\x1b[31m")])
     (text,) = (fact.text for fact in finding.facts if fact.label == "signal")
     assert f"sent by PID {VMM}, TID 300 (ticker\\x1b[31m)" in text

@@ -15,13 +15,13 @@ from tests.analyzers.synthetic import (
     SERVED,
     VCPU,
     VMM,
+    completed,
     early,
     interrupted,
     loop,
-    served,
+    not_penalized,
     task,
     trace,
-    unpunished,
 )
 
 MISSED = FLAGS["RETURN_MISSED"]
@@ -32,8 +32,8 @@ COLUMNS = [
     "guest",
     "traps",
     "early_returns",
-    "served",
-    "unpunished",
+    "completed",
+    "not_penalized",
     "fatal",
     "slept_ns",
     "punished",
@@ -53,22 +53,22 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
     rows = [
         early(0),
         early(20 * MS, left_ms=1, rip=RIP + 8),
-        served(40 * MS),
-        served(60 * MS),
-        served(80 * MS),
-        # A signal at the semaphore: no penalty served.
+        completed(40 * MS),
+        completed(60 * MS),
+        completed(80 * MS),
+        # A signal at the semaphore: no penalty completed.
         interrupted(100 * MS),
-        served(120 * MS, semaphore_result=-4, flags=EARLY | FLAGS["WAITED"] | GUEST),
-        unpunished(140 * MS),
+        completed(120 * MS, semaphore_result=-4, flags=EARLY | FLAGS["SEMAPHORE"] | GUEST),
+        not_penalized(140 * MS),
         # The return of the sleep was missed: early if it is known that detection stayed on, or nothing.
         early(160 * MS, left_ms=0, flags=EARLY | MISSED | GUEST),
         early(180 * MS, left_ms=0, flags=EARLY & ~FLAGS["MSR_WATCHED"] | MISSED | GUEST),
-        served(200 * MS, flags=SERVED | MISSED | GUEST),
-        unpunished(220 * MS, flags=GUEST | FLAGS["MSR_WATCHED"]),
+        completed(200 * MS, flags=SERVED | MISSED | GUEST),
+        not_penalized(220 * MS, flags=GUEST | FLAGS["MSR_WATCHED"]),
     ]
     (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
     slept = sum(each["sleep_ns"] for each in rows)
-    span = max(each["exit_ns"] for each in rows) - rows[0]["enter_ns"]
+    span = max(each["end_ns"] for each in rows) - rows[0]["start_ns"]
     punished = (slept + sum(each.get("semaphore_ns", 0) for each in rows)) / span
     assert row == {
         "tgid": VMM,
@@ -77,8 +77,8 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
         "guest": True,
         "traps": 12,
         "early_returns": 5,
-        "served": 3,
-        "unpunished": 1,
+        "completed": 3,
+        "not_penalized": 1,
         "fatal": 1,
         "slept_ns": slept,
         "punished": pytest.approx(punished, abs=5e-5),
@@ -90,9 +90,9 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
 
 def test_a_fatal_trap_is_neither_served_nor_let_go(tmp_path: Path) -> None:
     """In mode fatal the handler returns false at once (SIGBUS follows): neither slept nor let go."""
-    rows = [unpunished(0, flags=GUEST | FLAGS["MSR_WATCHED"])]
+    rows = [not_penalized(0, flags=GUEST | FLAGS["MSR_WATCHED"])]
     (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
-    assert [row[name] for name in ("traps", "early_returns", "served", "unpunished", "fatal")] == [
+    assert [row[name] for name in ("traps", "early_returns", "completed", "not_penalized", "fatal")] == [
         1,
         0,
         0,
@@ -102,16 +102,16 @@ def test_a_fatal_trap_is_neither_served_nor_let_go(tmp_path: Path) -> None:
 
 
 def test_a_vcpu_whose_thread_takes_split_locks_of_its_own_is_a_guest(tmp_path: Path) -> None:
-    rows = [served(0, flags=SERVED, vcpu=-1), served(30 * MS)]
+    rows = [completed(0, flags=SERVED, vcpu=-1), completed(30 * MS)]
     assert threads.summary(trace(tmp_path, rows))["guest"].tolist() == [True]
 
 
 def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_path: Path) -> None:
     rows = [
-        served(0, tid=303, flags=SERVED, vcpu=-1),
-        served(1, tid=302, vcpu=-1),
-        served(2, tid=302, vcpu=5),
-        served(3, tid=301, vcpu=2),
+        completed(0, tid=303, flags=SERVED, vcpu=-1),
+        completed(1, tid=302, vcpu=-1),
+        completed(2, tid=302, vcpu=5),
+        completed(3, tid=301, vcpu=2),
     ]
     table = threads.summary(trace(tmp_path, rows))
     assert table["tid"].tolist() == [302, 303, 301]
@@ -122,7 +122,11 @@ def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_pa
 
 def test_who_it_is(tmp_path: Path) -> None:
     """The VM from the facts; the vCPU from the records or, where they lack it, by the thread's name."""
-    rows = [served(0, tid=301, vcpu=-1), served(1, tid=302, vcpu=5), served(2, tid=303, vcpu=-1, tgid=9)]
+    rows = [
+        completed(0, tid=301, vcpu=-1),
+        completed(1, tid=302, vcpu=5),
+        completed(2, tid=303, vcpu=-1, tgid=9),
+    ]
     tasks = [task(301, b"CPU 7/KVM"), task(302, b"CPU 6/KVM"), task(303, b"worker", 9)]
     known = {"vmm": "qemu", "vm": {"name": "web01", "uuid": "0f"}}
     recorded = trace(tmp_path, rows, tasks=tasks, updates=[{"processes": {str(VMM): known}}])
@@ -134,7 +138,7 @@ def test_who_it_is(tmp_path: Path) -> None:
 
 
 def test_the_verdict_of_each_thread(tmp_path: Path) -> None:
-    rows = [*loop(200), served(0, tid=301), served(400 * MS, tid=301)]
+    rows = [*loop(200), completed(0, tid=301), completed(400 * MS, tid=301)]
     recorded = trace(tmp_path, rows)
     table = threads.summary(recorded, catalogue.run(recorded)).set_index("tid")
     assert table["verdict"].to_dict() == {VCPU: "livelock", 301: "bystander"}

@@ -27,6 +27,7 @@ from tests.analyzers.synthetic import (
     START_NS,
     TICK,
     VCPU,
+    completed,
     counted,
     early,
     exited,
@@ -34,9 +35,8 @@ from tests.analyzers.synthetic import (
     interrupted,
     loop,
     moved,
-    served,
+    not_penalized,
     trace,
-    unpunished,
     waited,
     window,
 )
@@ -58,11 +58,11 @@ def test_most_early_returns_decide_where_the_loop_is(tmp_path: Path, waits: int,
 
 
 def defeated(gap_ns: int, count: int = 3, other_cpu: int = 1, **fields: Any) -> list[dict[str, Any]]:
-    """Penalties served on CPU 0 and 1 in turn, the next trap so long after each release."""
+    """Penalties completed on CPU 0 and 1 in turn, the next trap so long after each release."""
     rows, at = [], 0
     for index in range(count + 1):
-        rows.append(served(at, enter_cpu=(0, other_cpu)[index % 2], **fields))
-        at = rows[-1]["exit_ns"] - START_NS + gap_ns
+        rows.append(completed(at, start_cpu=(0, other_cpu)[index % 2], **fields))
+        at = rows[-1]["end_ns"] - START_NS + gap_ns
     return rows
 
 
@@ -79,8 +79,8 @@ def test_the_load_balancer_may_move_a_thread_twice(tmp_path: Path, count: int, f
 @pytest.mark.parametrize(("at_home", "found"), [(3, 1), (4, 0)])
 def test_half_of_the_penalties_must_be_defeated(tmp_path: Path, at_home: int, found: int) -> None:
     rows = defeated(MS, 3)
-    last = rows[-1]["exit_ns"] - START_NS
-    rows += [served(last + 100 * MS * (index + 1)) for index in range(at_home - 1)]
+    last = rows[-1]["end_ns"] - START_NS
+    rows += [completed(last + 100 * MS * (index + 1)) for index in range(at_home - 1)]
     assert len(migration_defeat.find(trace(tmp_path, rows))) == found
 
 
@@ -98,7 +98,7 @@ def test_a_trap_elsewhere_in_the_guest_is_progress(tmp_path: Path) -> None:
 def test_who_moved_it(tmp_path: Path) -> None:
     rows = defeated(MS, 5)
     moves = [
-        moved((row["exit_ns"] - START_NS) + MS // 2, index % 2, 1 - index % 2)
+        moved((row["end_ns"] - START_NS) + MS // 2, index % 2, 1 - index % 2)
         for index, row in enumerate(rows)
     ]
     (finding,) = migration_defeat.find(trace(tmp_path, rows, more={"migrate": moves[:-1]}))
@@ -111,10 +111,8 @@ def test_who_moved_it(tmp_path: Path) -> None:
 
 def test_the_core_is_the_one_whose_register_was_written(tmp_path: Path) -> None:
     """The thread may be moved between the write and the return."""
-    rows = [row | {"exit_cpu": 1 - row["enter_cpu"]} for row in defeated(MS, 5)]
-    writes = [
-        {"ns": row["exit_ns"] - 2_000, "value": 0, "cpu": row["enter_cpu"], "tid": VCPU} for row in rows
-    ]
+    rows = [row | {"end_cpu": 1 - row["start_cpu"]} for row in defeated(MS, 5)]
+    writes = [{"ns": row["end_ns"] - 2_000, "value": 0, "cpu": row["start_cpu"], "tid": VCPU} for row in rows]
     assert len(migration_defeat.find(trace(tmp_path, rows, detection=writes))) == 1
     assert migration_defeat.find(trace(tmp_path, rows, detection=[])) == []
 
@@ -125,27 +123,27 @@ def test_the_core_is_the_one_whose_register_was_written(tmp_path: Path) -> None:
 def queued(wait_ns: int, count: int = 3, every_ns: int = 40 * MS, **fields: Any) -> list[dict[str, Any]]:
     rows = []
     for index in range(count):
-        row = served(index * every_ns, semaphore_ns=wait_ns, **fields)
-        rows.append(row | {"exit_ns": row["exit_ns"] + wait_ns})
+        row = completed(index * every_ns, semaphore_ns=wait_ns, **fields)
+        rows.append(row | {"end_ns": row["end_ns"] + wait_ns})
     return rows
 
 
 @pytest.mark.parametrize(("wait_ns", "found"), [(TICK - 1, 0), (TICK, 1)])
 def test_a_wait_of_a_jiffy_is_a_queue(tmp_path: Path, wait_ns: int, found: int) -> None:
-    rows = queued(wait_ns) + queued(wait_ns, tid=301, tgid=300, enter_cpu=1)
+    rows = queued(wait_ns) + queued(wait_ns, tid=301, tgid=300, start_cpu=1)
     assert len(semaphore_queue.find(trace(tmp_path, rows))) == found
 
 
 @pytest.mark.parametrize(("count", "found"), [(2, 0), (3, 1)])
 def test_two_penalties_may_meet_by_chance(tmp_path: Path, count: int, found: int) -> None:
-    rows = queued(TICK, count) + queued(TICK, count, tid=301, enter_cpu=1)
+    rows = queued(TICK, count) + queued(TICK, count, tid=301, start_cpu=1)
     assert len(semaphore_queue.find(trace(tmp_path, rows))) == found
 
 
 @pytest.mark.parametrize(("every_ms", "found"), [(110, 1), (120, 0)])
 def test_a_twentieth_of_the_time_is_noticed(tmp_path: Path, every_ms: int, found: int) -> None:
     """Of 3 waits of 4 ms: of 237 ms, or of 257 ms."""
-    rows = queued(TICK, 3, every_ms * MS) + queued(TICK, 3, every_ms * MS, tid=301, enter_cpu=1)
+    rows = queued(TICK, 3, every_ms * MS) + queued(TICK, 3, every_ms * MS, tid=301, start_cpu=1)
     assert len(semaphore_queue.find(trace(tmp_path, rows))) == found
 
 
@@ -154,7 +152,7 @@ def test_nobody_queues_behind_himself(tmp_path: Path) -> None:
 
 
 def test_the_victims_and_the_bound(tmp_path: Path) -> None:
-    rows = queued(TICK, 10) + queued(3 * TICK, 10, tid=301, tgid=300, enter_cpu=1)
+    rows = queued(TICK, 10) + queued(3 * TICK, 10, tid=301, tgid=300, start_cpu=1)
     (finding,) = semaphore_queue.find(trace(tmp_path, rows))
     assert [each["tid"] for each in finding.numbers["victims"]] == [301, VCPU]
     assert (finding.numbers["processes"], finding.numbers["longest_ns"]) == (2, 3 * TICK)
@@ -178,19 +176,21 @@ def test_a_twentieth_of_its_time_slows_a_thread(
 @pytest.mark.parametrize(("every_ms", "found"), [(250, 1), (350, 0)])
 def test_three_penalties_have_two_times_in_between(tmp_path: Path, every_ms: int, found: int) -> None:
     """13 ms each; all three of them are more than a twentieth of the time at 350 ms, too."""
-    rows = [served(n * every_ms * MS) for n in range(3)]
+    rows = [completed(n * every_ms * MS) for n in range(3)]
     assert len(penalty_slowdown.find(trace(tmp_path, rows))) == found
 
 
 @pytest.mark.parametrize(("every_ms", "severity"), [(64, Severity.WARNING), (68, Severity.NOTICE)])
 def test_a_fifth_of_its_time_is_a_warning(tmp_path: Path, every_ms: int, severity: Severity) -> None:
-    (finding,) = penalty_slowdown.find(trace(tmp_path, [served(n * every_ms * MS) for n in range(100)]))
+    (finding,) = penalty_slowdown.find(trace(tmp_path, [completed(n * every_ms * MS) for n in range(100)]))
     assert finding.severity is severity
 
 
 def test_who_is_in_a_loop_or_unpunished_is_not_called_slowed(tmp_path: Path) -> None:
-    assert penalty_slowdown.find(trace(tmp_path, [*loop(100), served(110 * MS), *loop(100, 140 * MS)])) == []
-    assert penalty_slowdown.find(trace(tmp_path, [unpunished(n * 9 * MS) for n in range(100)])) == []
+    assert (
+        penalty_slowdown.find(trace(tmp_path, [*loop(100), completed(110 * MS), *loop(100, 140 * MS)])) == []
+    )
+    assert penalty_slowdown.find(trace(tmp_path, [not_penalized(n * 9 * MS) for n in range(100)])) == []
 
 
 # Locks
@@ -198,7 +198,7 @@ def test_who_is_in_a_loop_or_unpunished_is_not_called_slowed(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("length_ns", "found"), [(TICK - 1, 0), (TICK, 1)])
 def test_a_wait_of_less_than_a_jiffy_is_no_penaltys(tmp_path: Path, length_ns: int, found: int) -> None:
-    rows = [served(0)]
+    rows = [completed(0)]
     assert len(lock_hold.find(trace(tmp_path, rows, more={"stall": [waited(MS, length_ns)]}))) == found
 
 
@@ -206,7 +206,7 @@ def test_a_wait_of_less_than_a_jiffy_is_no_penaltys(tmp_path: Path, length_ns: i
     ("length_ns", "severity"), [(SHORTEST - 1, Severity.NOTICE), (SHORTEST, Severity.WARNING)]
 )
 def test_a_wait_of_a_whole_penalty_is_a_warning(tmp_path: Path, length_ns: int, severity: Severity) -> None:
-    (finding,) = lock_hold.find(trace(tmp_path, [served(0)], more={"stall": [waited(0, length_ns)]}))
+    (finding,) = lock_hold.find(trace(tmp_path, [completed(0)], more={"stall": [waited(0, length_ns)]}))
     assert finding.severity is severity
 
 
@@ -223,7 +223,7 @@ def test_how_much_of_the_wait_was_a_penalty(
     tmp_path: Path, begin_ns: int, meanwhile_ns: int, sure: bool
 ) -> None:
     """The penalty lasts from 0 to 13.02 ms, the wait 10 ms."""
-    rows = [served(0), served(100 * MS)]
+    rows = [completed(0), completed(100 * MS)]
     (finding,) = lock_hold.find(trace(tmp_path, rows, more={"stall": [waited(begin_ns, 10 * MS)]}))
     assert finding.numbers["punished_meanwhile_ns"] == meanwhile_ns
     assert (finding.confidence is Confidence.CERTAIN) == sure
@@ -236,7 +236,7 @@ def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
         waited(50 * MS, 10 * MS, tid=302),
     ]
     opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots"}})
-    found = lock_hold.find(trace(tmp_path, [served(0)], opening=opening, more={"stall": stalls}))
+    found = lock_hold.find(trace(tmp_path, [completed(0)], opening=opening, more={"stall": stalls}))
     assert [(each.numbers["lock"], each.numbers["waits"], each.numbers["threads"]) for each in found] == [
         ("srcu", 2, 2),
         ("mutex", 1, 1),
@@ -251,12 +251,12 @@ def test_waits_while_nobody_was_punished_are_what_is_usual(tmp_path: Path) -> No
     """
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    usual = [waited(ms * MS, ms * MS, punished_tid=0) for ms in (20, 40)]
-    usual += [waited(ms * MS, 2 * MS, punished_tid=0) for ms in (-1, 6, 13)]
-    others = [waited(0, 50 * MS, punished_tid=0, tgid=7), waited(0, 60 * MS, "MUTEX", punished_tid=0)]
-    assert lock_hold.find(trace(tmp_path / "a", [served(0)], more={"stall": [*usual, *others]})) == []
+    usual = [waited(ms * MS, ms * MS, penalized_tid=0) for ms in (20, 40)]
+    usual += [waited(ms * MS, 2 * MS, penalized_tid=0) for ms in (-1, 6, 13)]
+    others = [waited(0, 50 * MS, penalized_tid=0, tgid=7), waited(0, 60 * MS, "MUTEX", penalized_tid=0)]
+    assert lock_hold.find(trace(tmp_path / "a", [completed(0)], more={"stall": [*usual, *others]})) == []
     stalls = [*usual, *others, waited(0, 10 * MS)]
-    (finding,) = lock_hold.find(trace(tmp_path / "b", [served(0)], more={"stall": stalls}))
+    (finding,) = lock_hold.find(trace(tmp_path / "b", [completed(0)], more={"stall": stalls}))
     assert finding.numbers["waits"] == 1
     (otherwise,) = [fact for fact in finding.facts if fact.label == "otherwise"]
     assert otherwise.text == "2 waits while nobody was punished, at most 40 ms"
@@ -270,7 +270,7 @@ LATE = 50 * TICK
 @pytest.mark.parametrize(("length_ns", "found"), [(LATE, 0), (LATE + 1, 1)])
 def test_detection_that_is_left_off(tmp_path: Path, length_ns: int, found: int) -> None:
     writes = window(MS, MS + length_ns)
-    assert len(detection_left_off.find(trace(tmp_path, [served(5_000 * MS)], detection=writes))) == found
+    assert len(detection_left_off.find(trace(tmp_path, [completed(5_000 * MS)], detection=writes))) == found
 
 
 def test_another_penalty_meanwhile_begins_it_anew(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_trap_shows_that_detection_is_on(tmp_path: Path) -> None:
     assert len(detection_left_off.find(trace(tmp_path, detection=writes))) == 1
     assert detection_left_off.find(trace(tmp_path, [early(10 * TICK)], detection=writes)) == []
     assert (
-        len(detection_left_off.find(trace(tmp_path, [early(10 * TICK, enter_cpu=1)], detection=writes))) == 1
+        len(detection_left_off.find(trace(tmp_path, [early(10 * TICK, start_cpu=1)], detection=writes))) == 1
     )
 
 
@@ -316,12 +316,12 @@ def test_a_storm_is_most_of_three_or_more(tmp_path: Path, short: int, whole: int
 
 
 def test_one_fatal_trap_is_enough(tmp_path: Path) -> None:
-    killed = unpunished(0, flags=GUEST | FLAGS["MSR_WATCHED"])
+    killed = not_penalized(0, flags=GUEST | FLAGS["MSR_WATCHED"])
     (finding,) = fatal.find(trace(tmp_path, [killed], opening=facts(split_lock={"mode": "fatal"})))
     assert (finding.severity, finding.confidence) == (Severity.CRITICAL, Confidence.CERTAIN)
     (finding,) = fatal.find(trace(tmp_path, [killed]))
     assert finding.confidence is Confidence.LIKELY
-    assert fatal.find(trace(tmp_path, [served(0), early(100 * MS)])) == []
+    assert fatal.find(trace(tmp_path, [completed(0), early(100 * MS)])) == []
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_counters_alone_must_differ_by_a_tenth(tmp_path: Path, exits: int, found
 
 
 def test_records_that_a_trap_followed_are_no_evidence(tmp_path: Path) -> None:
-    traps = [*loop(10, 100_000), served(100 * MS)]
+    traps = [*loop(10, 100_000), completed(100 * MS)]
     singles = [exited(index * MS + 90_000, vector=17, host_ns=950_000) for index in range(10)]
     singles += [exited(20 * MS + index * MS, vector=17, host_ns=5_000) for index in range(5)]
     more = {"counts": [counted(0, 15, {12: 15}, vector=17)], "exit": singles}

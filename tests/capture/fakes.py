@@ -83,7 +83,7 @@ class Host:
         self.refusals: dict[str, int] = {}
         self.refused: dict[str, str] = {}
         self.lacks: set[str] = set()
-        self.left_out: dict[str, str] = {}
+        self.filtered: dict[str, str] = {}
         self.kvm: list[tuple[int, str]] = []
         self.prefix = "vmlinux__"
         self.orders: list[tuple[Filters, str, Sizes, set[str]]] = []
@@ -117,7 +117,7 @@ class Host:
         self._batches = {kind: list(given) for kind, given in batches.items()}
 
     def count(self, **counts: int) -> None:
-        """Sets tallies as `kind_CAUSE=count` (trap_NOTHING, task_RING_FULL), all on CPU 1."""
+        """Sets tallies as `kind_CAUSE=count` (trap_NONE, task_RING_FULL), all on CPU 1."""
         numbers = schema.current()
         for name, count in counts.items():
             kind, _, cause = re.fullmatch(r"([a-z_]+)(_)([A-Z_]+)", name).groups()  # type: ignore[union-attr]
@@ -167,7 +167,7 @@ class Host:
         loaded = {name: os.memfd_create("program") for name in functions if name not in self.refused}
         self._names.update({descriptor: name for name, descriptor in loaded.items()})
         self._loaded.append(
-            Loaded(self._maps(sizes), loaded, dict(self.refused), dict(self.left_out), self.kvm)
+            Loaded(self._maps(sizes), loaded, dict(self.refused), dict(self.filtered), self.kvm)
         )
         return self._loaded[-1]
 

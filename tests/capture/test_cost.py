@@ -68,7 +68,7 @@ def test_recorder_and_probes_are_added_up(world: World) -> None:
 
 
 def test_it_is_measured_until_there_is_something_to_reckon_by(world: World) -> None:
-    """Armed on a host whose VMs are idle: the few exits there tell nothing of the price of one."""
+    """Armed on a host whose VMs are idle: the few exits there tell nothing of the cost of one."""
     made = Cost()
     for exits in (0, 0, 499, 0):
         world.second(made, run=1 * MS, exits=exits)

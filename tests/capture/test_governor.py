@@ -90,14 +90,14 @@ def test_calm_takes_off_what_a_trap_put_on_and_the_next_trap_puts_it_on_again() 
     it = run().pass_by(3).pass_by(29, trap=False)
     assert it.news == [(1, EXIT, "TRAP")]
     it.pass_by(10, trap=False).pass_by(1)
-    assert it.news == [(1, EXIT, "TRAP"), (33, TRAPS, "CALM"), (43, EXIT, "TRAP")]
+    assert it.news == [(1, EXIT, "TRAP"), (33, TRAPS, "IDLE"), (43, EXIT, "TRAP")]
 
 
 def test_calm_says_how_long_it_has_been() -> None:
-    governor = Governor("hot", Limits(calm_ns=7 * SECOND))
+    governor = Governor("hot", Limits(idle_ns=7 * SECOND))
     governor.trapped(100 * SECOND)
     assert governor.second(106 * SECOND, 0, 0) is None
-    assert governor.second(108 * SECOND, 0, 0) == Step(TRAPS, EXIT, "CALM", 8 * SECOND, 7 * SECOND)
+    assert governor.second(108 * SECOND, 0, 0) == Step(TRAPS, EXIT, "IDLE", 8 * SECOND, 7 * SECOND)
 
 
 @pytest.mark.parametrize("exits", ["all", "counts", "none"])
@@ -159,7 +159,7 @@ def test_back_up_when_there_is_room_for_ten_seconds() -> None:
     it.pass_by(9)
     assert it.news[-1] == (4, COUNTS, "EVENTS")
     it.pass_by(1)
-    assert it.news[-1] == (14, EXIT, "ROOM")
+    assert it.news[-1] == (14, EXIT, "RECOVERED")
 
 
 @pytest.mark.parametrize("load", [{"events": 10_001}, {"cpu": 5.1}])
@@ -167,12 +167,12 @@ def test_below_the_limit_is_not_far_below_it(load: dict[str, float]) -> None:
     it = run().pass_by(1).pass_by(3, events=MANY).pass_by(300, **load)
     assert it.news[-1] == (4, COUNTS, "EVENTS")
     it.pass_by(1)
-    assert it.news[-1] == (305, EXIT, "ROOM")
+    assert it.news[-1] == (305, EXIT, "RECOVERED")
 
 
 def test_one_level_at_a_time() -> None:
     it = run().pass_by(1).pass_by(6, cpu=DEAR).pass_by(60)
-    assert [each[1:] for each in it.news[-2:]] == [(COUNTS, "ROOM"), (EXIT, "ROOM")]
+    assert [each[1:] for each in it.news[-2:]] == [(COUNTS, "RECOVERED"), (EXIT, "RECOVERED")]
     assert it.news[-1][0] - it.news[-2][0] >= 10
 
 
@@ -195,7 +195,7 @@ def test_the_first_time_it_is_too_much_is_no_relapse_soon_after_boot() -> None:
     it = run().pass_by(1, events=FLOOD)
     assert it.news[-1] == (1, COUNTS, "EVENTS")
     it.pass_by(10)
-    assert it.news[-1] == (11, EXIT, "ROOM")
+    assert it.news[-1] == (11, EXIT, "RECOVERED")
 
 
 def test_the_wait_is_short_again_after_a_long_time_without_a_relapse() -> None:
@@ -205,7 +205,7 @@ def test_the_wait_is_short_again_after_a_long_time_without_a_relapse() -> None:
     assert it.governor.level == EXIT
     it.pass_by(100)
     it.pass_by(1, events=FLOOD).pass_by(10)
-    assert it.news[-1][1:] == (EXIT, "ROOM")
+    assert it.news[-1][1:] == (EXIT, "RECOVERED")
 
 
 def test_room_without_a_trap_lately_is_no_reason_to_attach_anything() -> None:
@@ -221,7 +221,7 @@ def test_room_without_a_trap_lately_is_no_reason_to_attach_anything() -> None:
 def test_calm_comes_also_at_a_level_that_costs_more_than_half_of_the_limit() -> None:
     """There is no room for more, and that must not keep the probes attached for ever."""
     it = run().pass_by(1).pass_by(3, cpu=DEAR).pass_by(60, cpu=6.0, trap=False)
-    assert it.news[-1][1:] == (TRAPS, "CALM")
+    assert it.news[-1][1:] == (TRAPS, "IDLE")
 
 
 @pytest.mark.parametrize(("exits", "levels"), [("all", [COUNTS, TRAPS]), ("counts", [TRAPS])])
@@ -232,7 +232,7 @@ def test_what_was_asked_for_goes_down_by_load_and_comes_back_without_a_trap(
     assert [level for _, level, _ in it.news] == levels
     it.pass_by(60, trap=False)
     assert [each[1:] for each in it.news[len(levels) :]] == [
-        (level, "ROOM") for level in [*levels[-2::-1], Governor(exits).level]
+        (level, "RECOVERED") for level in [*levels[-2::-1], Governor(exits).level]
     ]
 
 

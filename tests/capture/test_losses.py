@@ -13,7 +13,7 @@ from tests.capture.fakes import no_tallies
 CAUSES = schema.current().enums["lost_cause"].values
 TRAP, DETECTION, TASK = (schema.current().records[name].number for name in ("trap", "detection", "task"))
 SEEN, FULL, TABLE, UNFINISHED, SKIPPED = (
-    CAUSES[name] for name in ("NOTHING", "RING_FULL", "TABLE_FULL", "UNFINISHED", "SKIPPED")
+    CAUSES[name] for name in ("NONE", "RING_FULL", "TABLE_FULL", "UNFINISHED", "SKIPPED")
 )
 NO_CPU = 0xFFFF_FFFF  # struct sld_lost: the CPU is not known
 

@@ -11,7 +11,7 @@ from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
 from sldtrace.host import process
-from tests.analyzers.synthetic import FACTS, MS, START_NS, array, early, served, task
+from tests.analyzers.synthetic import FACTS, MS, START_NS, array, completed, early, task
 from tests.capture.fakes import FUNCTIONS, programs, stop
 from tests.capture.session import Session, nothing, then, traps
 
@@ -26,7 +26,7 @@ def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> Non
         task=[array("task", [task(201, b"CPU 0/KVM")])],
         detection=[switches],
     )
-    session.host.count(trap_NOTHING=10, task_NOTHING=1, detection_NOTHING=1)
+    session.host.count(trap_NONE=10, task_NONE=1, detection_NONE=1)
     status = session.run()
     with session.opened() as recording:
         assert recording.warnings == []
@@ -42,7 +42,7 @@ def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> Non
         assert recording.closing is not None
         assert recording.closing["seen"] == dict.fromkeys(RINGS, 0) | {"trap": 10, "task": 1, "detection": 1}
         assert recording.closing["unfinished"] == {"trap": 0, "exit": 0}
-        assert recording.closing["left_out"] == recording.closing["skipped"] == {}
+        assert recording.closing["filtered"] == recording.closing["skipped"] == {}
         assert recording.closing["split_lock"].keys() == {"mitigate"}
         assert recording.closing["ended_by"] == "SIGINT"
         assert recording.closing["clock"].keys() == {"monotonic_ns", "realtime_ns"}
@@ -51,7 +51,7 @@ def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> Non
 
 
 def test_early_returns_are_those_of_the_sleep_and_of_the_semaphore(session: Session) -> None:
-    rows = [early(0), early(MS, left_ms=1), served(2 * MS), served(20 * MS, semaphore_result=-4)]
+    rows = [early(0), early(MS, left_ms=1), completed(2 * MS), completed(20 * MS, semaphore_result=-4)]
     session.rings(trap=[then(stop, array("trap", rows))])
     assert session.run().early_returns == 3
 
@@ -147,7 +147,7 @@ def test_vms_that_are_not_meant_are_left_out_of_every_kind(
     tasks = array("task", [task(201, b"a"), task(301, b"b", 300)])
     both = array("trap", [early(0), early(MS, tgid=300, tid=301), early(2 * MS)])
     session.rings(trap=[both, then(stop, both)], task=[tasks])
-    session.host.count(trap_NOTHING=6)
+    session.host.count(trap_NONE=6)
     status = session.run(filters=Filters(vm="vm-200"))
     assert session.host.unwanted == [300]
     assert (status.traps, status.unfinished) == (4, 0)
@@ -155,7 +155,7 @@ def test_vms_that_are_not_meant_are_left_out_of_every_kind(
         assert set(recording.records("trap")["tgid"].tolist()) == {200}
         assert recording.records("task")["tid"].tolist() == [201]
         assert recording.closing is not None
-        assert recording.closing["left_out"] == {"trap": 2, "task": 1}
+        assert recording.closing["filtered"] == {"trap": 2, "task": 1}
 
 
 def test_a_pid_that_was_left_out_may_be_used_again_by_the_vm_that_is_meant(
@@ -165,7 +165,7 @@ def test_a_pid_that_was_left_out_may_be_used_again_by_the_vm_that_is_meant(
     monkeypatch.setattr(process, "describe", lambda tgid: {"vm": {"name": next(names)}})
     tasks = [array("task", [task(201, b"a")])] * 2
     session.rings(trap=[traps(1), traps(2, MS), then(stop)], task=[tasks[0], tasks[1]])
-    session.host.count(trap_NOTHING=3)
+    session.host.count(trap_NONE=3)
     status = session.run(filters=Filters(vm="mine"))
     assert (status.traps, status.unfinished) == (2, 0)
 
@@ -260,7 +260,7 @@ def test_what_the_late_probes_wrote_last_is_read(session: Session) -> None:
 
 def test_losses_are_in_the_file_and_in_the_accounts(session: Session) -> None:
     session.rings(trap=[then(stop, traps(3))])
-    session.host.count(trap_NOTHING=10, trap_RING_FULL=6, trap_UNFINISHED=1)
+    session.host.count(trap_NONE=10, trap_RING_FULL=6, trap_UNFINISHED=1)
     status = session.run()
     with session.opened() as recording:
         assert [(loss.kind, loss.cause, loss.cpu, loss.count) for loss in recording.losses] == [
@@ -272,7 +272,7 @@ def test_losses_are_in_the_file_and_in_the_accounts(session: Session) -> None:
 
 def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
     session.rings(trap=[then(stop, traps(3))])
-    session.host.count(trap_NOTHING=3)
+    session.host.count(trap_NONE=3)
     session.host.runs = {
         "kprobe__split_lock_warn": Runs(10, 2),
         "kretprobe__msleep_interruptible": Runs(10, 1),
@@ -293,7 +293,7 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
 def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a recorder that is killed has told of them."""
     monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
-    session.host.count(trap_NOTHING=5, trap_RING_FULL=2)
+    session.host.count(trap_NONE=5, trap_RING_FULL=2)
     seen = []
 
     def look() -> None:

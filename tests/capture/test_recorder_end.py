@@ -18,7 +18,7 @@ from tests.capture.session import Session, nothing, then, traps
 
 def test_runs_under_way_are_waited_for(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "_SETTLE_NS", 60_000 * MS)
-    session.host.count(trap_NOTHING=4)
+    session.host.count(trap_NONE=4)
     session.rings(trap=[then(stop, traps(2)), nothing, nothing, nothing, traps(2, 50 * MS)])
     status = session.run()
     assert (status.traps, status.unfinished) == (4, 0)
@@ -27,7 +27,7 @@ def test_runs_under_way_are_waited_for(session: Session, monkeypatch: pytest.Mon
 def test_but_not_for_ever(session: Session) -> None:
     """A run may wait for the semaphore as long as others are punished."""
     session.rings(trap=[then(stop, traps(2))])
-    session.host.count(trap_NOTHING=5)
+    session.host.count(trap_NONE=5)
     assert session.run().unfinished == 3
     with session.opened() as recording:
         assert recording.closing is not None
@@ -45,7 +45,7 @@ def test_runs_that_end_while_the_probes_are_taken_off_are_not_unfinished(
         session.rings(trap=[traps(2, 50 * MS)])
 
     monkeypatch.setattr(Detail, "end", slow_end)
-    session.host.count(trap_NOTHING=5)
+    session.host.count(trap_NONE=5)
     session.rings(trap=[then(stop, traps(2))])
     status = session.run()
     assert (status.traps, status.unfinished) == (4, 1)
@@ -172,6 +172,6 @@ def test_a_signal_that_nobody_sent_ends_nothing(session: Session, monkeypatch: p
 
     monkeypatch.setattr(signal, "sigtimedwait", interrupted)
     session.rings(trap=[traps(2), then(stop, traps(3, 100 * MS))])
-    session.host.count(trap_NOTHING=5)
+    session.host.count(trap_NONE=5)
     status = session.run()
     assert (status.traps, status.ended_by) == (5, "SIGINT")

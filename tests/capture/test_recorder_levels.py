@@ -135,14 +135,14 @@ def test_when_it_is_calm_the_late_probes_come_off_until_the_next_trap(
 
     session.rings(trap=[then(look, traps(1)), then(look), then(look, traps(1, MS)), then(look), then(stop)])
     # Calm at once: each second without a trap.
-    session.run(limits=Limits(cpu=1e9, calm_ns=0))
+    session.run(limits=Limits(cpu=1e9, idle_ns=0))
     early, all_of_them = seen[0][2], seen[0][2] + sum(len(programs(name)) for name in LATE)
     assert seen == [(False, LEVELS["TRAPS"], early)] * 4
     assert host.done("attach").count("tracepoint__kvm__kvm_exit") == 2
     assert host.done("detach").count("tracepoint__kvm__kvm_exit") == 2
     assert steps(session) == [
-        *[("traps", "start"), ("exits", "trap"), ("traps", "calm")],
-        *[("exits", "trap"), ("traps", "calm")],
+        *[("traps", "start"), ("exits", "trap"), ("traps", "idle")],
+        *[("exits", "trap"), ("traps", "idle")],
     ]
     with session.opened() as recording:
         probes = recording.records("detail")["probes"].tolist()

@@ -76,7 +76,7 @@ def test_what_to_do_has_commands_where_it_helps() -> None:
         "sysctl kernel.split_lock_mitigate=0",
         "echo kernel.split_lock_mitigate=0 > /etc/sysctl.d/90-split-lock.conf",
     ]
-    assert "before 6.15" in exposure.sysctl(facts(generation=SWITCHABLE)).fixes[0].price
+    assert "before 6.15" in exposure.sysctl(facts(generation=SWITCHABLE)).fixes[0].cost
     for fine in (facts(mitigate=0), facts(mode="off"), facts(detects=False), facts(mode="fatal")):
         assert exposure.sysctl(fine).fixes == ()
     missing = exposure.sysctl(facts(mitigate=None, generation=PENALTY))
@@ -90,7 +90,7 @@ def test_the_kernels_thresholds_are_shown() -> None:
     assert "sleeps 12 to 16 ms" in said.text
     assert "more than 12 ms" in said.text
     assert "never at 8 ms or less" in said.text
-    assert said.data["penalty"]["alive_ns"] == 12_000_000
+    assert said.data["penalty"]["always_completes_above_ns"] == 12_000_000
     assert exposure.behaviour(facts(generation=TASK_FLAG)).data["penalty"] is None
 
 

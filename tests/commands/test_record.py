@@ -87,7 +87,7 @@ SMALL = Sizes(*[4] * 8)
         (("-o", "x", "-d", "30"), Order(Path("x"), 30 * SECOND)),
         (("-o", "x", "--backend", "kprobe"), Order(Path("x"), backend="kprobe")),
         (("-o", "x", "--ring-pages", "4", "--poll", "2s"), Order(Path("x"), sizes=SMALL, poll_ns=2 * SECOND)),
-        (("-o", "x", "--calm", "2s"), Order(Path("x"), limits=Limits(calm_ns=2 * SECOND))),
+        (("-o", "x", "--idle", "2s"), Order(Path("x"), limits=Limits(idle_ns=2 * SECOND))),
         (("-o", "x", "--exits", "counts"), Order(Path("x"), exits="counts")),
         (
             ("-o", "x", "--max-events-per-second", "500", "--max-cpu-percent", "2.5"),

@@ -16,7 +16,7 @@ from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.commands import report as module
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
-from tests.analyzers.synthetic import LONGEST, lasting, loop, served, write
+from tests.analyzers.synthetic import LONGEST, completed, lasting, loop, write
 
 LIVELOCK = loop(200)
 HELD_UP = lasting(2 * LONGEST, 30)
@@ -102,7 +102,7 @@ def test_a_recording_with_flipped_bytes_is_a_report_with_a_warning_or_one_line(
         (HELD_UP, "critical", 0),
         (HELD_UP, "warning", 3),
         (HELD_UP, "notice", 3),
-        ([served(0)], "notice", 0),
+        ([completed(0)], "notice", 0),
         ([], "notice", 0),
         (LIVELOCK + [row | {"tid": 999} for row in HELD_UP], "critical", 3),
     ],

@@ -95,19 +95,19 @@ def test_records_agree_with_each_other(tmp_path: Path) -> None:
     traps, exits, returns = made.traps, records("exit"), records("user_exit")
     for tid in traps["tid"].unique():
         mine = traps[traps["tid"] == tid]
-        until = int(mine["enter_ns"].iloc[-1])
+        until = int(mine["start_ns"].iloc[-1])
         before = exits[(exits["tid"] == tid) & (exits["ns"] <= until)]
         assert len(before) == mine["exits"].sum()
         assert before["guest_ns"].sum() == mine["guest_ns"].sum()
         split = before[before["reason"] == 0]
-        assert split["ns"].tolist() == mine["enter_ns"].tolist()
+        assert split["ns"].tolist() == mine["start_ns"].tolist()
         back = returns[(returns["tid"] == tid) & (returns["ns"] <= until)]
         assert abs(len(back) - int((before["flags"] & 1 > 0).sum())) <= 1
     ended = traps[traps["signal"] > 0]
     assert set(ended["signal_ns"]) < set(records("signal")["ns"])
     off = records("detection")[records("detection")["value"] == 0]
-    assert len(off) == traps["detection_off"].sum()
-    moved = traps["enter_cpu"] != traps["exit_cpu"]
+    assert len(off) == traps["msr_cleared"].sum()
+    moved = traps["start_cpu"] != traps["end_cpu"]
     assert moved.any()
     assert len(records("migrate")) == pytest.approx(3 * 4 / 0.05, rel=0.05)
 

@@ -66,8 +66,8 @@ def test_records_of_a_thread_and_a_reason_become_one_row(tmp_path: Path) -> None
     assert (first["tgid"], first["name"], first["split_lock"]) == (VMM, "CPUID", False)
     assert (first["since_ns"], first["ns"]) == (START_NS, START_NS + 9)
     assert first["guest_ns"] == 43 * 6_000
-    assert (first["median_low_ns"], first["median_high_ns"]) == (1 << 15, 1 << 16)
-    assert found.iloc[1][["median_low_ns", "p99_high_ns"]].isna().all()
+    assert (first["p50_low_ns"], first["p50_high_ns"]) == (1 << 15, 1 << 16)
+    assert found.iloc[1][["p50_low_ns", "p99_high_ns"]].isna().all()
 
 
 def test_exceptions_are_told_apart_by_vector_and_vendors_by_extension(tmp_path: Path) -> None:

@@ -77,10 +77,10 @@ def test_an_array_is_a_column_for_each_element(tmp_path: Path) -> None:
 
 def test_values(tmp_path: Path) -> None:
     rows = [
-        {"enter_ns": 20, "exit_ns": 15, "rip": 0xFFFF_FFFF_8000_0000, "vcpu": -1, "flags": 1 | 4 | 256},
+        {"start_ns": 20, "end_ns": 15, "rip": 0xFFFF_FFFF_8000_0000, "vcpu": -1, "flags": 1 | 4 | 256},
         {
-            "enter_ns": 10,
-            "exit_ns": 30,
+            "start_ns": 10,
+            "end_ns": 30,
             "rip": 0x7C00,
             "vcpu": 2,
             "flags": 16,
@@ -90,15 +90,15 @@ def test_values(tmp_path: Path) -> None:
     ]
     with recorded(tmp_path, trap=rows) as recording:
         frame = frames.frame(recording, "trap")
-    assert frame["enter_ns"].tolist() == [10, 20]
-    assert (frame["exit_ns"] - frame["enter_ns"]).tolist() == [20, -5]
+    assert frame["start_ns"].tolist() == [10, 20]
+    assert (frame["end_ns"] - frame["start_ns"]).tolist() == [20, -5]
     assert frame["rip"].tolist() == [0x7C00, 0xFFFF_FFFF_8000_0000]
     assert frame["vcpu"].isna().tolist() == [False, True]
     assert frame["vcpu"][0] == 2
     assert frame["guest"].tolist() == [False, True]
     assert frame["slept"].tolist() == [False, True]
     assert frame["signal_group"].tolist() == [False, True]
-    assert frame["detection_off"].tolist() == [True, False]
+    assert frame["msr_cleared"].tolist() == [True, False]
     assert frame["flags"].tolist() == [16, 261]
     assert frame["signal_code"].tolist() == [-2, 0]
     assert frame["tid"].tolist() == [1 << 31, 0]

@@ -39,14 +39,14 @@ def test_what_brought_it_down_holds_until_it_is_as_high_as_asked_for_again(tmp_p
         TRAP,
         step(200 * MS, "COUNTS", "EXITS", "CPU", 13_000, 10_000),
         step(300 * MS, "TRAPS", "COUNTS", "EVENTS", 50, 40),
-        step(400 * MS, "COUNTS", "TRAPS", "ROOM", 1, 40),
-        step(500 * MS, "EXITS", "COUNTS", "ROOM", 2, 40),
+        step(400 * MS, "COUNTS", "TRAPS", "RECOVERED", 1, 40),
+        step(500 * MS, "EXITS", "COUNTS", "RECOVERED", 2, 40),
     )
     assert levels.stretches(recorded)[2:] == [
         Stretch("counts", at(200), at(300), "cpu", 13_000, 10_000),
         Stretch("traps", at(300), at(400), "events", 50, 40),
         Stretch("counts", at(400), at(500), "events", 50, 40),
-        Stretch("exits", at(500), CLOSED_NS, "room", 2, 40),
+        Stretch("exits", at(500), CLOSED_NS, "recovered", 2, 40),
     ]
     assert levels.watched(recorded) == [(at(100), at(300)), (at(400), CLOSED_NS)]
 
@@ -57,18 +57,18 @@ def test_a_trap_after_a_calm_does_not_lift_a_limit(tmp_path: Path) -> None:
         START,
         TRAP,
         step(200 * MS, "COUNTS", "EXITS", "CPU", 13_000, 10_000),
-        step(300 * MS, "TRAPS", "COUNTS", "CALM", 30, 20),
+        step(300 * MS, "TRAPS", "COUNTS", "IDLE", 30, 20),
         step(400 * MS, "COUNTS", "TRAPS", "TRAP"),
-        step(500 * MS, "EXITS", "COUNTS", "ROOM"),
-        step(600 * MS, "TRAPS", "EXITS", "CALM", 30, 20),
+        step(500 * MS, "EXITS", "COUNTS", "RECOVERED"),
+        step(600 * MS, "TRAPS", "EXITS", "IDLE", 30, 20),
         step(700 * MS, "COUNTS", "TRAPS", "TRAP"),
     )
     assert [stretch.why for stretch in levels.stretches(recorded)[2:]] == [
         "cpu",
-        "calm",
+        "idle",
         "cpu",
-        "room",
-        "calm",
+        "recovered",
+        "idle",
         "trap",
     ]
 

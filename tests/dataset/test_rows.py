@@ -17,7 +17,7 @@ from sldtrace.recording import schema
 from sldtrace.recording.reader import open_recording
 from sldtrace.recording.writer import Writer
 from tests.analyzers.simulated import simulated
-from tests.analyzers.synthetic import MS, RIP, VCPU, VMM, early, exited, loop, served, trace
+from tests.analyzers.synthetic import MS, RIP, VCPU, VMM, completed, early, exited, loop, trace
 from tests.reporters import cases
 
 KINDS = list(schema.current().records)
@@ -81,15 +81,15 @@ def test_many_chunks_are_one_recording(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_selections(tmp_path: Path) -> None:
     other = RIP + 16
-    given = [*loop(4), early(10 * MS, tid=7, rip=other), early(11 * MS, rip=other), served(12 * MS, tid=7)]
+    given = [*loop(4), early(10 * MS, tid=7, rip=other), early(11 * MS, rip=other), completed(12 * MS, tid=7)]
     found = trace(tmp_path, given).rows("trap")
     assert len(found) == 7
     assert list(found.threads) == [(VMM, VCPU), (VMM, 7)]
     assert found.thread(VMM, 7)["rip"].tolist() == [other, RIP]
     assert found.thread(VMM, 99).empty
     assert found.tid(99).empty
-    assert found.tid(7)["released"].tolist() == [False, True]
-    assert [(key, len(part)) for key, part in found.split("rip", "early")] == [
+    assert found.tid(7)["detection_off"].tolist() == [False, True]
+    assert [(key, len(part)) for key, part in found.split("rip", "early_return")] == [
         ((RIP, 1), 4),
         ((other, 1), 2),
         ((RIP, 0), 1),
@@ -98,7 +98,7 @@ def test_selections(tmp_path: Path) -> None:
     assert counted.to_numpy().tolist() == [[VCPU, RIP, 4], [7, other, 1], [VCPU, other, 1], [7, RIP, 1]]
     assert found.most("rip") == (RIP, 5)
     assert found.most("tid", "slept") == (VCPU, 1, 5)
-    late = found[found["enter_ns"] > found["enter_ns"][3]]
+    late = found[found["start_ns"] > found["start_ns"][3]]
     assert late["tid"].tolist() == [7, VCPU, 7]
     assert found.isin([late]).tolist() == [False] * 4 + [True] * 3
     assert late.isin([found.tid(7)]).tolist() == [True, False, True]
@@ -106,10 +106,10 @@ def test_selections(tmp_path: Path) -> None:
     assert made.frame()[["tid", "number"]].to_numpy().tolist() == [[7, 3], [VCPU, 1], [7, 2]]
     assert made.largest("number", 2)["number"].tolist() == [3, 2]
     assert made[made["number"] > 1].without("number").columns == found.columns
-    assert found.excerpt(2, 1)["enter_ns"].tolist() == found["enter_ns"].iloc[[0, 1, 6]].tolist()
+    assert found.excerpt(2, 1)["start_ns"].tolist() == found["start_ns"].iloc[[0, 1, 6]].tolist()
     assert len(found.excerpt(4, 3)) == 7
     with pytest.raises(IndexError, match="a mask of 7 for 3 rows"):
-        late[found["early"]]
+        late[found["early_return"]]
 
 
 def test_nothing_recorded_is_no_rows(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def repeated(path: Path, recorded: Any, times: int) -> int:
         for turn in range(times):
             for kind in ("trap", "exit"):
                 more = recorded.recording.records(kind).copy()
-                for name in {"ns", "enter_ns", "exit_ns", "signal_ns"} & set(more.dtype.names):
+                for name in {"ns", "start_ns", "end_ns", "signal_ns"} & set(more.dtype.names):
                     more[name] += np.uint64(turn) * step
                 writer.append(kind, more)
         writer.flush()

@@ -25,14 +25,14 @@ from tests.analyzers.synthetic import (
     VCPU,
     VMM,
     WALL_NS,
+    completed,
     early,
     facts,
     interrupted,
     lasting,
-    served,
+    not_penalized,
     task,
     trace,
-    unpunished,
     window,
 )
 
@@ -102,8 +102,8 @@ def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
     openings.append({**FACTS, "probes": [value, {"name": value, "backend": "fentry"}]})
     openings += [{**FACTS, "exits": value}, {**FACTS, "kvm": {"functions": value}}]
     openings.append({**FACTS, "kvm": {"functions": {"16": value}}})
-    endings = [{name: value} for name in ("clock", "seen", "unfinished", "left_out", "cost")]
-    endings.append({"left_out": {"trap": value}})
+    endings = [{name: value} for name in ("clock", "seen", "unfinished", "filtered", "cost")]
+    endings.append({"filtered": {"trap": value}})
     endings += [{"cost": COST | {name: value}} for name in COST]
     endings += [{name: {"trap": value}} for name in ("seen", "unfinished")]
     endings += [{"skipped": value}, {"skipped": {"a_probe": value}}]
@@ -160,8 +160,8 @@ def test_names_of_process_and_thread(tmp_path: Path) -> None:
 
 
 def test_traps_are_in_order_of_their_beginning(tmp_path: Path) -> None:
-    rows = [served(60 * MS), served(30 * MS), served(0)]
-    assert trace(tmp_path, rows).traps["enter_ns"].is_monotonic_increasing
+    rows = [completed(60 * MS), completed(30 * MS), completed(0)]
+    assert trace(tmp_path, rows).traps["start_ns"].is_monotonic_increasing
 
 
 MISSED = FLAGS["RETURN_MISSED"]
@@ -170,29 +170,31 @@ MISSED = FLAGS["RETURN_MISSED"]
 @pytest.mark.parametrize(
     ("trap", "how"),
     [
-        (early(0), "early"),
-        (early(0, left_ms=1), "early"),
-        (early(0, left_ms=1, flags=BLIND), "early"),
-        (early(0, flags=BLIND | MISSED), "early"),
-        (interrupted(0), "early"),
-        (interrupted(0, semaphore_result=-1), "early"),
+        (early(0), "early_return"),
+        (early(0, left_ms=1), "early_return"),
+        (early(0, left_ms=1, flags=BLIND), "early_return"),
+        (early(0, flags=BLIND | MISSED), "early_return"),
+        (interrupted(0), "early_return"),
+        (interrupted(0, semaphore_result=-1), "early_return"),
         (interrupted(0, semaphore_result=0), ""),
         (early(0, left_ms=0), ""),
-        (early(0, left_ms=0, flags=BLIND), "released"),
-        (served(0), "released"),
-        (unpunished(0), "released"),
-        (served(0, flags=BLIND | FLAGS["DETECTION_OFF"] | MISSED), "released"),
-        (early(0, left_ms=0, flags=EARLY | GUEST | MISSED), "early"),
+        (early(0, left_ms=0, flags=BLIND), "detection_off"),
+        (completed(0), "detection_off"),
+        (not_penalized(0), "detection_off"),
+        (completed(0, flags=BLIND | FLAGS["MSR_CLEARED"] | MISSED), "detection_off"),
+        (early(0, left_ms=0, flags=EARLY | GUEST | MISSED), "early_return"),
         (early(0, left_ms=0, flags=BLIND | MISSED), ""),
         (early(0, left_ms=0, flags=(EARLY | MISSED) & ~FLAGS["WARNED"]), ""),
-        (early(0, left_ms=0, flags=EARLY | MISSED | FLAGS["DETECTION_OFF"]), "released"),
+        (early(0, left_ms=0, flags=EARLY | MISSED | FLAGS["MSR_CLEARED"]), "detection_off"),
         (early(0, left_ms=0, flags=GUEST), "fatal"),
         (early(0, left_ms=0, flags=GUEST | FLAGS["MSR_WATCHED"]), "fatal"),
     ],
 )
 def test_how_a_trap_ended(tmp_path: Path, trap: dict[str, Any], how: str) -> None:
     row = trace(tmp_path, [trap]).traps.iloc[0]
-    assert [name for name in ("early", "released", "fatal") if row[name]] == ([how] if how else [])
+    assert [name for name in ("early_return", "detection_off", "fatal") if row[name]] == (
+        [how] if how else []
+    )
 
 
 def test_writes_of_the_msr(tmp_path: Path) -> None:

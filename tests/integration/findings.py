@@ -102,7 +102,7 @@ PROVOCATIONS = {
         Provocation("exits", "cpuid-loop --timeout 1ms", "200ms"),
         Provocation("rare", "rare-split --every 20000000 --timeout 100ms --cpus 0", "2300ms"),
         Provocation("overloaded", "rare-split --every 5000000 --timeout 25ms --cpus 0 --load 4", "2200ms"),
-        Provocation("unpunished", "--timeout 1ms --cpus 0", mitigate=0),
+        Provocation("not_penalized", "--timeout 1ms --cpus 0", mitigate=0),
         Provocation("guarded", "--timeout none --cpus 0", mitigate=0, meanwhile=guardian),
         Provocation("real time", "--timeout none --cpus 1", "1500ms", mitigate=0, meanwhile=real_time),
         Provocation("two at once", "--timeout none --vcpus 2 --cpus 0,1", mitigate=0),

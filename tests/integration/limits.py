@@ -27,7 +27,7 @@ def late_and_chosen(folder):
     finding = folder / "finding.json"
     until = Recorder(
         folder / "until.sld",
-        *("--cgroup", str(CGROUP), "--comm", "pyth*", "--address", "4018-401b", "--calm", "2s"),
+        *("--cgroup", str(CGROUP), "--comm", "pyth*", "--address", "4018-401b", "--idle", "2s"),
         *FREE,
         *("--until", "livelock", "--tail", "500ms", "--on-finding", f"cat > {finding}", "-d", "5m"),
         stop=None,

@@ -63,7 +63,7 @@ def stopped(recorder):
     begin = time.monotonic()
     guests = {"while stopped": guest("1ms", "1500ms", "--migrate", "2ms", "--memory-slots", "5ms")}
     MITIGATE.write_text("0")
-    guests["unpunished"] = guest("1ms", "2s")
+    guests["not_penalized"] = guest("1ms", "2s")
     MITIGATE.write_text("1")
     time.sleep(max(0.0, 30 - (time.monotonic() - begin)))
     recorder.process.send_signal(signal.SIGCONT)

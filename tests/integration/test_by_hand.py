@@ -65,13 +65,13 @@ def test_a_cpu_goes_and_comes_back(by_hand: Scenario, recording: Recording) -> N
     for name in ("before", "hotplug", "after"):
         tid = by_hand.protocol["guests"][name]["vms"][0]["vcpus"][0]["tid"]
         mine = traps[traps["tid"] == tid]
-        mine = mine[np.argsort(mine["enter_ns"])]
+        mine = mine[np.argsort(mine["start_ns"])]
         assert len(mine) == sum(hits for who, hits in rows if who == tid) > 300, name
-        assert (mine["enter_ns"][1:] >= mine["exit_ns"][:-1]).all()
+        assert (mine["start_ns"][1:] >= mine["end_ns"][:-1]).all()
     assert recording.losses == []
     hotplug = traps[traps["tgid"] == by_hand.protocol["guests"]["hotplug"]["pid"]]
-    assert hotplug["enter_cpu"][0] == 1
-    assert 0 in hotplug["enter_cpu"]
+    assert hotplug["start_cpu"][0] == 1
+    assert 0 in hotplug["start_cpu"]
     moved = recording.records("migrate")
     assert (1, 0) in {
         (int(row["from_cpu"]), int(row["to_cpu"])) for row in moved if row["tid"] == hotplug["tid"][0]

@@ -33,7 +33,7 @@ def test_the_verdict_and_the_status(scenario: Scenario) -> None:
 
 def test_what_is_known_of_the_kernel(scenario: Scenario) -> None:
     data = named(scenario, "kernel")["data"]
-    assert (data["generation"], data["penalty"]["alive_ns"]) == GENERATIONS[scenario.kernel]
+    assert (data["generation"], data["penalty"]["always_completes_above_ns"]) == GENERATIONS[scenario.kernel]
     mode = named(scenario, "boot mode")["data"]
     assert (mode["mode"], mode["log"]) == ("warn", "warn")
     assert named(scenario, "cpu")["data"]["detects_split_locks"] is True

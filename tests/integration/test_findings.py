@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sldtrace.analyzers import catalogue, limits
+from sldtrace.analyzers import catalogue, limitations
 from sldtrace.analyzers.finding import Confidence, Finding
 from sldtrace.analyzers.findings import toggle_storm
 from sldtrace.dataset.trace import Trace, load
@@ -32,7 +32,7 @@ ONE = {
     "guarded": "toggle-storm",
     "real time": "detection-left-off",
 }
-HEALTHY = ["aligned", "exits", "rare", "overloaded", "unpunished"]
+HEALTHY = ["aligned", "exits", "rare", "overloaded", "not_penalized"]
 
 
 def run(scenario: Scenario, name: str) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_nothing_is_found_where_all_is_well(findings: Scenario, name: str) -> No
 
 def test_what_is_healthy_was_really_tried(findings: Scenario) -> None:
     """Without traps, exits or a busy CPU there would be nothing to be wrong about."""
-    for name, least in {"rare": 2, "overloaded": 1, "unpunished": 20}.items():
+    for name, least in {"rare": 2, "overloaded": 1, "not_penalized": 20}.items():
         assert len(of(findings, name).traps) >= least, name
     assert of(findings, "exits").exit_counts["count"].sum() > 2000
     alone, beside = (run(findings, name) for name in ("rare", "overloaded"))
@@ -130,7 +130,7 @@ def test_signals_end_the_wait_for_the_semaphore(findings: Scenario) -> None:
     assert len(ended) > len(mine) / 3
     assert (ended["semaphore_result"] == -4).all()  # EINTR
     assert (ended["sleep_left_ms"] == 0).all()
-    assert not ended["released"].any()
+    assert not ended["detection_off"].any()
     assert {row["tgid"] for row in queue.numbers["victims"]} == {beside}
 
 
@@ -156,20 +156,20 @@ def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it
     # Where it woke up is where detection was switched off: the CPU of the trap's return, and of the write.
     traps, moves = recorded.traps, recorded.migrations
     writes = recorded.detection[recorded.detection["tid"] != 0]
-    off = pd.merge_asof(writes, traps[["enter_ns", "exit_ns", "exit_cpu"]], left_on="ns", right_on="enter_ns")
-    off = off[(off["ns"] < off["exit_ns"]) & (off["value"] & np.uint64(1 << 29) == 0)]
-    assert len(off) == traps["released"].sum() > 20
-    assert (off["cpu"] == off["exit_cpu"]).all()
+    off = pd.merge_asof(writes, traps[["start_ns", "end_ns", "end_cpu"]], left_on="ns", right_on="start_ns")
+    off = off[(off["ns"] < off["end_ns"]) & (off["value"] & np.uint64(1 << 29) == 0)]
+    assert len(off) == traps["detection_off"].sum() > 20
+    assert (off["cpu"] == off["end_cpu"]).all()
     # Between a return and the next entry on another CPU there is a move from the one to the other.
     pairs = list(zip(traps.to_dict("records"), traps.iloc[1:].to_dict("records"), strict=False))
-    elsewhere = [(one, other) for one, other in pairs if one["exit_cpu"] != other["enter_cpu"]]
+    elsewhere = [(one, other) for one, other in pairs if one["end_cpu"] != other["start_cpu"]]
     assert len(elsewhere) > 0.9 * len(pairs)
     for one, other in elsewhere:
-        between = moves[moves["ns"].between(one["exit_ns"], other["enter_ns"])]
-        assert between["from_cpu"].iloc[0] == one["exit_cpu"]
-        assert between["to_cpu"].iloc[-1] == other["enter_cpu"]
+        between = moves[moves["ns"].between(one["end_ns"], other["start_ns"])]
+        assert between["from_cpu"].iloc[0] == one["end_cpu"]
+        assert between["to_cpu"].iloc[-1] == other["start_cpu"]
     # So it ran for the time to the next move only, which is the loss.
-    assert finding.numbers["defeated"] > 0.9 * finding.numbers["served"]
+    assert finding.numbers["defeated"] > 0.9 * finding.numbers["completed"]
     assert finding.numbers["migrations"] >= finding.numbers["defeated"]
     used = finding.numbers["used_ns"] / finding.numbers["defeated"]
     assert used < 2_200_000 < WINDOW_JIFFIES * penalty.tick_ns
@@ -198,8 +198,8 @@ def test_somebody_who_guards_detection_makes_a_storm(findings: Scenario) -> None
     (finding,) = found(findings, "guarded")
     assert finding.numbers["core"] == 0
     assert finding.numbers["median_ns"] < toggle_storm.least_ns(penalties.of_facts(recorded.facts)) / 2
-    quiet = run(findings, "unpunished")
-    per_s = len(of(findings, "unpunished").traps) / quiet["ran_ns"]
+    quiet = run(findings, "not_penalized")
+    per_s = len(of(findings, "not_penalized").traps) / quiet["ran_ns"]
     assert len(recorded.traps) / run(findings, "guarded")["ran_ns"] > 4 * per_s
 
 
@@ -223,7 +223,9 @@ def test_two_cpus_that_trap_at_once_share_the_work_item_where_there_is_only_one(
         assert finding.kind == "detection-left-off"
         assert "work item" in finding.cause
         assert sorted(left) == [0, 1]  # it is still off
-        assert any("numbers of traps are too low" in line for line in limits.of(of(findings, "two at once")))
+        assert any(
+            "numbers of traps are too low" in line for line in limitations.of(of(findings, "two at once"))
+        )
     else:
         assert (kinds, left) == ([], [1, 1])
         assert len(of(findings, "two at once").traps) > 20
@@ -244,4 +246,4 @@ def test_nothing_is_found_where_nothing_traps(findings_off: Scenario) -> None:
     check_the_recording(findings_off)
     assert run(findings_off, "off")["loops"] > 0
     assert found(findings_off, "off") == []
-    assert any("split_lock_detect=off" in line for line in limits.of(of(findings_off, "off")))
+    assert any("split_lock_detect=off" in line for line in limitations.of(of(findings_off, "off")))

@@ -41,7 +41,7 @@ def test_attached_late_and_to_one_process(limits: Scenario) -> None:
     (finding,) = catalogue.run(trace)
     assert finding.verdict == "livelock"
     assert finding.subject.tid == late["tid"]
-    assert trace.traps.iloc[0]["enter_ns"] - trace.span_ns[0] < 100_000_000
+    assert trace.traps.iloc[0]["start_ns"] - trace.span_ns[0] < 100_000_000
 
 
 def test_two_recorders_both_see_everything(limits: Scenario, until: Recording) -> None:
@@ -52,7 +52,7 @@ def test_two_recorders_both_see_everything(limits: Scenario, until: Recording) -
     assert limits.protocol["counted"]["trace lost"] == 0
     text = (limits.folder / "late.trace").read_text()
     times = [float(ns) * 1e9 for ns in re.findall(rf"-{late['tid']} .* (\d+\.\d+): traps: ", text)]
-    first, last = trace.traps["enter_ns"].min(), trace.traps["enter_ns"].max()
+    first, last = trace.traps["start_ns"].min(), trace.traps["start_ns"].max()
     counted = sum(first - 300_000 < each < last + 300_000 for each in times)
     # The kernel may skip a probe while another vCPU preempts it there; that is counted, too.
     losses = trace.recording.losses
@@ -111,13 +111,13 @@ def test_detail_comes_with_the_trap_and_goes_when_it_is_calm(limits: Scenario, u
     assert steps(until) == [
         ("traps", "start"),
         ("exits", "trap"),
-        ("traps", "calm"),
+        ("traps", "idle"),
         ("exits", "trap"),
     ]
     few, many, again, more = until.records("detail")["probes"].tolist()
     assert few == again < many == more
-    calm = until.records("detail")[2]
-    assert calm["measured"] >= calm["limit"] == 2_000_000_000
+    idle = until.records("detail")[2]
+    assert idle["measured"] >= idle["limit"] == 2_000_000_000
 
 
 def test_what_was_attached_again_works_again(limits: Scenario, until: Recording) -> None:
@@ -137,24 +137,24 @@ def test_what_was_attached_again_works_again(limits: Scenario, until: Recording)
 
 
 def span_ns(traps: Any) -> int:
-    return int(traps["exit_ns"].max() - traps["enter_ns"].min())
+    return int(traps["end_ns"].max() - traps["start_ns"].min())
 
 
 def test_what_is_kept_and_what_was_let_go_is_all(limits: Scenario) -> None:
     limited = limits.protocol["limited"]
     named = limited["guests"]["named"]["pid"]
     with open_recording(limits.folder / "kept.sld") as recording:
-        traps, released, closing = recording.records("trap"), recording.released, recording.closing
+        traps, discarded, closing = recording.records("trap"), recording.discarded, recording.closing
         assert recording.losses == []
         assert recording.facts["filters"] == {"vm": "web-1"}
     assert set(traps["tgid"].tolist()) == {named}  # and nothing of the VM that has no name
-    assert released is not None
-    assert released.limit_ns == 1_000_000_000
-    assert released.records["trap"] > 1000
-    assert len(traps) + released.records["trap"] == hits(limited, named) > 5000
+    assert discarded is not None
+    assert discarded.limit_ns == 1_000_000_000
+    assert discarded.records["trap"] > 1000
+    assert len(traps) + discarded.records["trap"] == hits(limited, named) > 5000
     # The last second, and a little more than was asked for: chunks go together, 64 KiB at least.
     assert closing is not None
-    assert 900_000_000 < closing["clock"]["monotonic_ns"] - int(traps["enter_ns"].min()) < 4_500_000_000
+    assert 900_000_000 < closing["clock"]["monotonic_ns"] - int(traps["start_ns"].min()) < 4_500_000_000
     (finding,) = catalogue.run(load(limits.folder / "kept.sld"))
     assert (finding.verdict, finding.subject.vm) == ("livelock", "web-1")
 

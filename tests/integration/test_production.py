@@ -311,8 +311,10 @@ def test_user_exits_and_signals_of_a_frozen_guest(production: Scenario, recordin
     assert len(user) > 300
     assert set(zip(user["reason"].tolist(), user["error"].tolist(), strict=True)) == {(USER_INTR, -EINTR)}
     signals = of(recording.records("signal"), [tid])
-    assert {*zip(signals["signal"].tolist(), signals["code"].tolist(), strict=True)} >= {(SIGUSR1, SI_TIMER)}
-    assert (signals["code"] == SI_TIMER).mean() > 0.98
+    assert {*zip(signals["signal"].tolist(), signals["signal_code"].tolist(), strict=True)} >= {
+        (SIGUSR1, SI_TIMER)
+    }
+    assert (signals["signal_code"] == SI_TIMER).mean() > 0.98
 
 
 def test_migrations_name_who_moved_it(production: Scenario, recording: Recording) -> None:
@@ -324,7 +326,7 @@ def test_migrations_name_who_moved_it(production: Scenario, recording: Recording
     assert (rows["from_cpu"][1:] == rows["to_cpu"][:-1]).mean() > 0.95
     assert (rows["by_tgid"] == moved["pid"]).mean() > 0.1
     traps = of(recording.records("trap"), threads(production)["moved"])
-    assert (traps["enter_cpu"] != traps["exit_cpu"]).sum() > 20
+    assert (traps["start_cpu"] != traps["end_cpu"]).sum() > 20
 
 
 def stalls(production: Scenario, recording: Recording, name: str, what: str) -> Any:
@@ -347,8 +349,8 @@ def names(recording: Recording) -> dict[str, str]:
 def test_whoever_changes_memory_slots_waits(production: Scenario, recording: Recording) -> None:
     rows = stalls(production, recording, "moved", "SRCU")
     (tid,) = threads(production)["moved"]
-    assert set(rows["punished_tid"].tolist()) <= {0, tid}
-    assert (rows["punished_tid"] == tid).sum() > 10
+    assert set(rows["penalized_tid"].tolist()) <= {0, tid}
+    assert (rows["penalized_tid"] == tid).sum() > 10
     assert (rows["tid"] != tid).all()
     callers = {names(recording)[str(caller)] for caller in rows["caller"].tolist()}
     assert all(re.match(r"kvm_|__kvm_", name) for name in callers), callers
@@ -359,7 +361,7 @@ def test_whoever_asks_for_registers_waits(production: Scenario, recording: Recor
     assert len(rows) > 10
     assert {names(recording)[str(caller)] for caller in rows["caller"].tolist()} == {"kvm_vcpu_ioctl"}
     assert len(set(rows["lock"].tolist())) == 1
-    rows = rows[rows["punished_tid"] != 0]
+    rows = rows[rows["penalized_tid"] != 0]
     assert np.median(rows["end_ns"] - rows["ns"]) > 300_000
 
 
@@ -370,12 +372,12 @@ def test_whoever_asks_for_registers_waits(production: Scenario, recording: Recor
 def test_runs_of_a_thread_do_not_overlap(production: Scenario, recording: Recording, name: str) -> None:
     """The same TID twice: another process of that number; another program in the same process."""
     traps = of(recording.records("trap"), threads(production)[name])
-    traps = traps[np.argsort(traps["enter_ns"])]
+    traps = traps[np.argsort(traps["start_ns"])]
     assert len(traps) > 100
-    assert (traps["exit_ns"] > traps["enter_ns"]).all()
-    assert (traps["enter_ns"][1:] >= traps["exit_ns"][:-1]).all()
-    assert (traps["sleep_ns"] < traps["exit_ns"] - traps["enter_ns"]).all()
-    assert (traps["exit_ns"] - traps["enter_ns"]).max() < 50_000_000
+    assert (traps["end_ns"] > traps["start_ns"]).all()
+    assert (traps["start_ns"][1:] >= traps["end_ns"][:-1]).all()
+    assert (traps["sleep_ns"] < traps["end_ns"] - traps["start_ns"]).all()
+    assert (traps["end_ns"] - traps["start_ns"]).max() < 50_000_000
     assert (traps["exits"] < 20).all()
     assert (traps["guest_ns"] < 100_000_000).all()
     assert set(traps["vcpu"].tolist()) == {0}
@@ -400,7 +402,7 @@ def test_a_clock_that_is_set_leaves_wall_times_right(production: Scenario, recor
     assert after["realtime_ns"] - before["realtime_ns"] > 3600 * 10**9
     traps = recording.records("trap")
     for name, clock in (("killed", before), ("while stopped", after)):
-        times = pd.Series(of(traps, threads(production)[name])["enter_ns"].astype(np.int64))
+        times = pd.Series(of(traps, threads(production)[name])["start_ns"].astype(np.int64))
         right = times + (clock["realtime_ns"] - clock["monotonic_ns"])
         wall = frames.wall_clock(recording, times).astype(np.int64)
         assert (wall - right).abs().max() < 10_000_000

@@ -49,7 +49,7 @@ RUNS = [("host.0001.sld", "guest"), ("host.0002.sld", "guest again")]
 
 
 @pytest.fixture(scope="module", params=sorted(KERNELS))
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+def completed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Scenario:
     """What service_scenario.py brought back from one kernel."""
     kernel, out = request.param, tmp_path_factory.mktemp("service")
     command = ["python3", "tests/integration/service_scenario.py", "/tmp/out"]
@@ -59,8 +59,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Scenario(kernel, json.loads((out / "out/protocol.json").read_text()), out / "out/state")
 
 
-def test_it_is_installed_and_active_when_it_records(served: Scenario) -> None:
-    protocol = served.protocol
+def test_it_is_installed_and_active_when_it_records(completed: Scenario) -> None:
+    protocol = completed.protocol
     assert protocol["installed"]["status"] == 0
     assert protocol["started"] == {"status": 0, "output": ""}
     running = protocol["running"]
@@ -69,8 +69,8 @@ def test_it_is_installed_and_active_when_it_records(served: Scenario) -> None:
 
 
 @pytest.mark.parametrize(("name", "guest"), RUNS)
-def test_the_frozen_guest_is_in_the_recording(served: Scenario, name: str, guest: str) -> None:
-    frozen, trace = served.protocol[guest], load(served.folder / name)
+def test_the_frozen_guest_is_in_the_recording(completed: Scenario, name: str, guest: str) -> None:
+    frozen, trace = completed.protocol[guest], load(completed.folder / name)
     assert frozen["loops"] == 0
     (finding,) = catalogue.run(trace)
     assert (finding.kind, finding.verdict) == ("early-return-loop", "livelock")
@@ -81,8 +81,8 @@ def test_the_frozen_guest_is_in_the_recording(served: Scenario, name: str, guest
 
 
 @pytest.mark.parametrize(("name", "guest"), RUNS)
-def test_every_probe_is_attached_the_late_ones_too(served: Scenario, name: str, guest: str) -> None:
-    trace = load(served.folder / name)
+def test_every_probe_is_attached_the_late_ones_too(completed: Scenario, name: str, guest: str) -> None:
+    trace = load(completed.folder / name)
     probes = {probe["name"]: probe for probe in trace.facts["probes"]}
     assert {
         "signal:signal_generate",
@@ -94,9 +94,9 @@ def test_every_probe_is_attached_the_late_ones_too(served: Scenario, name: str, 
     assert trace.traps["exits_watched"].mean() > 0.7
 
 
-def test_what_it_may_do(served: Scenario) -> None:
+def test_what_it_may_do(completed: Scenario) -> None:
     """With Debian's kernel.perf_event_paranoid the right that perf_event_open wants; else the two alone."""
-    protocol = served.protocol
+    protocol = completed.protocol
     assert (protocol["paranoid"], protocol["unprivileged_bpf"]) == ("3", "2")
     for state, capabilities in (("recorded", NEEDED | 1 << CAP_SYS_ADMIN), ("recorded again", NEEDED)):
         found = protocol[state]
@@ -104,22 +104,22 @@ def test_what_it_may_do(served: Scenario) -> None:
         assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
-def test_a_recorder_that_hangs_is_ended_and_replaced(served: Scenario) -> None:
-    protocol = served.protocol
+def test_a_recorder_that_hangs_is_ended_and_replaced(completed: Scenario) -> None:
+    protocol = completed.protocol
     restarted = protocol["restarted"]
     assert (restarted["ActiveState"], restarted["NRestarts"]) == ("active", "1")
     assert restarted["StatusText"] == "recording to /var/lib/sldtrace/host.0002.sld"
     assert any("Watchdog timeout" in line for line in protocol["journal"])
     assert not any("dumped core" in line for line in protocol["journal"])
-    assert load(served.folder / "host.0001.sld").recording.closing is None
+    assert load(completed.folder / "host.0001.sld").recording.closing is None
 
 
-def test_it_ends_clean(served: Scenario) -> None:
-    protocol = served.protocol
+def test_it_ends_clean(completed: Scenario) -> None:
+    protocol = completed.protocol
     assert protocol["stopped"] == {"status": 0, "output": ""}
     last = [line for line in protocol["journal"] if "sldtrace.service: " in line][-2:]
     assert "Deactivated successfully" in last[0], last
-    closing = load(served.folder / "host.0002.sld").recording.closing
+    closing = load(completed.folder / "host.0002.sld").recording.closing
     assert closing is not None
     assert closing["ended_by"] == "SIGTERM"
     assert len(protocol["programs while"]) > 10
@@ -130,20 +130,20 @@ def test_it_ends_clean(served: Scenario) -> None:
     )
 
 
-def test_what_runs_for_a_finding_runs_in_the_unit(served: Scenario) -> None:
+def test_what_runs_for_a_finding_runs_in_the_unit(completed: Scenario) -> None:
     told: list[dict[str, Any]] = [
-        json.loads(line) for line in (served.folder / "paged.json").read_text().splitlines()
+        json.loads(line) for line in (completed.folder / "paged.json").read_text().splitlines()
     ]
     assert {one["process"]["vm"]["name"] for one in told} == {"shop"}
-    frozen = [served.protocol[guest]["tgid"] for _, guest in RUNS]
+    frozen = [completed.protocol[guest]["tgid"] for _, guest in RUNS]
     assert [one["subject"]["tgid"] for one in told if one["verdict"] == "livelock"] == frozen
-    rights = {int(line.split()[1], 16) for line in (served.folder / "rights").read_text().splitlines()}
+    rights = {int(line.split()[1], 16) for line in (completed.folder / "rights").read_text().splitlines()}
     assert rights == {NEEDED | 1 << CAP_SYS_ADMIN, NEEDED}
 
 
-def test_nothing_was_forbidden(served: Scenario) -> None:
+def test_nothing_was_forbidden(completed: Scenario) -> None:
     """Neither says the recorder so, nor does its journal; the unit is as tight as it claims."""
-    said = [line for line in served.protocol["journal"] if "sldtrace[" in line]
+    said = [line for line in completed.protocol["journal"] if "sldtrace[" in line]
     assert said
     assert not [line for line in said if re.search(r"not permitted|denied|warning|Traceback", line)]
-    assert {row["json_field"] for row in served.protocol["security"] if row["set"] is False} == OPEN
+    assert {row["json_field"] for row in completed.protocol["security"] if row["set"] is False} == OPEN

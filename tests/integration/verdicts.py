@@ -24,7 +24,7 @@ def frozen_and_healthy(folder, name, *options, stop="INT"):
     with Counter() as counter, recorder:
         guests = {"frozen": guest("1ms", "2s"), "alive": guest("20ms", "1s")}
         MITIGATE.write_text("0")
-        guests["unpunished"] = guest("1ms", "400ms")
+        guests["not_penalized"] = guest("1ms", "400ms")
         MITIGATE.write_text("1")
         counted = counter.read()
         during = attached()

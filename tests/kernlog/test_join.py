@@ -14,9 +14,9 @@ from tests.analyzers.synthetic import (
     START_NS,
     VCPU,
     WALL_NS,
+    completed,
     facts,
     loop,
-    served,
     task,
     trace,
 )
@@ -28,7 +28,7 @@ OTHER = VCPU + 1
 
 def recording(folder: Path) -> Trace:
     """VCPU and OTHER trap; it begins at WALL_NS and lasts SPAN_NS (10 s)."""
-    rows = [*loop(30), served(0, tid=OTHER, vcpu=1)]
+    rows = [*loop(30), completed(0, tid=OTHER, vcpu=1)]
     return trace(folder, rows, tasks=[task(VCPU, b"CPU 0/KVM"), task(OTHER, b"CPU 1/KVM")])
 
 

@@ -11,7 +11,7 @@ import pytest
 from sldtrace.errors import SldtraceError
 from sldtrace.kernlog import sources
 from sldtrace.kernlog.survey import Survey
-from tests.analyzers.synthetic import served, write
+from tests.analyzers.synthetic import completed, write
 
 LINE = b"x86/split lock detection: #AC: CPU 0/KVM/7 took a split_lock trap at address: 0x7c40\n"
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_recording_is_not_a_log(tmp_path: Path) -> None:
-    assert "is a recording" in refused(write(tmp_path / "x.sld", [served(0)]))
+    assert "is a recording" in refused(write(tmp_path / "x.sld", [completed(0)]))
 
 
 def command(folder: Path, name: str, script: str) -> list[str]:

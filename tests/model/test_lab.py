@@ -49,7 +49,7 @@ def test_progress_and_traps_are_those_of_the_lab(kernel: str, row: dict[str, Any
         # Only within one jiffy of the threshold, and only where the penalty is on.
         penalty = recorded_kernel.penalty(recorded(kernel))
         assert row["mitigate"] == 1
-        assert penalty.dead_ns <= row["timeout_ns"] <= penalty.alive_ns
+        assert penalty.always_early_below_ns <= row["timeout_ns"] <= penalty.always_completes_above_ns
     else:
         assert (found.progress == "yes") == (row["loops"] > 0)
     assert found.traps_per_s == pytest.approx(rate(row), rel=0.1)

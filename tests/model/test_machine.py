@@ -9,7 +9,7 @@ from tests.model.scenes import kernel
 TABLES = {
     "punished": machine.table(kernel()),
     "deaf": machine.table(kernel(), deaf=True),
-    "unpunished": machine.table(kernel(mitigate=0)),
+    "not_penalized": machine.table(kernel(mitigate=0)),
     "task flag": machine.table(kernel("5.10")),
     "fatal": machine.table(kernel(mode="fatal")),
     "off": machine.table(kernel(mode="off")),
@@ -31,7 +31,7 @@ def test_each_state_that_is_reached_can_be_left(name: str) -> None:
 def test_who_lets_the_instruction_through() -> None:
     assert releases(TABLES["punished"]) == {(State.QUEUE, Event.SEMAPHORE)}
     assert releases(TABLES["deaf"]) == {(State.QUEUE, Event.SEMAPHORE)}
-    assert releases(TABLES["unpunished"]) == {(State.GUEST, Event.SPLIT_LOCK)}
+    assert releases(TABLES["not_penalized"]) == {(State.GUEST, Event.SPLIT_LOCK)}
     assert releases(TABLES["task flag"]) == {(State.GUEST, Event.SPLIT_LOCK)}
     assert not releases(TABLES["fatal"])
 

@@ -20,8 +20,8 @@ def test_jiffies_by_tick_and_version(hz: int, before: int, since: int) -> None:
         found = penalty.of(release, tick_of(hz))
         assert found.sleep_jiffies == jiffies
         assert found.tick_ns == tick_of(hz)
-        assert found.dead_ns == (jiffies - 1) * tick_of(hz)
-        assert found.alive_ns == found.shortest_sleep_ns == jiffies * tick_of(hz)
+        assert found.always_early_below_ns == (jiffies - 1) * tick_of(hz)
+        assert found.always_completes_above_ns == found.shortest_sleep_ns == jiffies * tick_of(hz)
         assert found.longest_sleep_ns == (jiffies + 1) * tick_of(hz)
 
 
@@ -57,7 +57,7 @@ def test_a_version_that_cannot_be_read_is_taken_for_the_slowest_kernel(release: 
 
 
 @pytest.mark.parametrize(
-    ("facts", "alive_ns", "known"),
+    ("facts", "always_completes_above_ns", "known"),
     [
         ({}, 16_000_000, False),
         ({"kernel": {}}, 16_000_000, False),
@@ -72,9 +72,9 @@ def test_a_version_that_cannot_be_read_is_taken_for_the_slowest_kernel(release: 
         ({"kernel": {"release": NEW, "tick_ns": 10_000_001}}, 12_000_000, True),
     ],
 )
-def test_facts_that_are_missing(facts: dict[str, Any], alive_ns: int, known: bool) -> None:
+def test_facts_that_are_missing(facts: dict[str, Any], always_completes_above_ns: int, known: bool) -> None:
     found = penalty.of_facts(facts)
-    assert (found.alive_ns, found.known) == (alive_ns, known)
+    assert (found.always_completes_above_ns, found.known) == (always_completes_above_ns, known)
 
 
 SWITCHED = {"kernel": {"release": "6.1.0-50-cloud-amd64"}, "split_lock": {"mode": "warn", "mitigate": 0}}

@@ -78,9 +78,9 @@ def test_the_threshold_is_in_jiffies(release: str, dead: int, alive: int) -> Non
     ]
     assert between[1] > between[0]
     # Every other trap: the signal that was armed before the first one ends the second.
-    served = one(timer(alive * MS + MS), 4 * S, release=release, costs=into)
-    first = served.traps[0][:, Column.SLEEP_END] - served.traps[0][:, Column.SLEEP_BEGIN]
-    assert (first[served.traps[0][:, Column.RELEASED] > 0] > dead * MS).all()
+    completed = one(timer(alive * MS + MS), 4 * S, release=release, costs=into)
+    first = completed.traps[0][:, Column.SLEEP_END] - completed.traps[0][:, Column.SLEEP_BEGIN]
+    assert (first[completed.traps[0][:, Column.DETECTION_OFF] > 0] > dead * MS).all()
 
 
 def test_nobody_disturbed_sleeps_one_jiffy_more_at_most_and_runs_for_two_to_three() -> None:
@@ -100,7 +100,7 @@ def test_without_the_penalty_a_trap_is_free_and_detection_off_at_once() -> None:
     played = one(timer(MS), mitigate=0)
     traps = played.traps[0]
     assert (traps[:, Column.SLEEP_BEGIN] == 0).all()
-    assert (traps[:, Column.RELEASED] == 1).all()
+    assert (traps[:, Column.DETECTION_OFF] == 1).all()
     assert (traps[:, Column.EXIT] - traps[:, Column.ENTER] == Costs().trap_ns).all()
     # The window is three ticks long when it begins behind an edge.
     assert len(traps) == pytest.approx(S / (3 * TICK), rel=0.02)
@@ -150,8 +150,8 @@ def test_only_one_core_at_a_time_has_its_detection_off() -> None:
         [traps[:, Column.WAIT_END] - traps[:, Column.WAIT_BEGIN] for traps in played.traps]
     )
     assert np.median(waits) > 2 * TICK
-    served = [len(traps) for traps in played.traps]
-    assert max(served) - min(served) <= 1, "the semaphore is first come, first served"
+    completed = [len(traps) for traps in played.traps]
+    assert max(completed) - min(completed) <= 1, "the semaphore is first come, first completed"
 
 
 def test_a_signal_ends_the_wait_for_the_semaphore() -> None:
@@ -162,7 +162,7 @@ def test_a_signal_ends_the_wait_for_the_semaphore() -> None:
     waiting = (traps[:, Column.WAIT_BEGIN] > 0) & (traps[:, Column.SIGNAL] > 0)
     assert waiting.any()
     assert (traps[waiting, Column.LEFT] == 0).all()
-    assert (traps[waiting, Column.RELEASED] == 0).all()
+    assert (traps[waiting, Column.DETECTION_OFF] == 0).all()
 
 
 def test_siblings_share_the_msr() -> None:
@@ -172,7 +172,7 @@ def test_siblings_share_the_msr() -> None:
     together = play(Scene(kernel(), vcpus, (0, 0)))
     assert together.executed[0] > 0
     assert together.executed[1] > 0
-    assert (together.traps[0][:, Column.RELEASED] == 0).all()
+    assert (together.traps[0][:, Column.DETECTION_OFF] == 0).all()
 
 
 @pytest.mark.parametrize(("release", "left_off"), [("6.12", True), ("6.15", False)])
@@ -192,7 +192,7 @@ def test_a_thread_that_is_moved_out_of_its_window_traps_again() -> None:
     moved = play(Scene(kernel(), (Vcpu(migrate_ns=2 * MS),), (0, 1)))
     assert moved.executed[0] < 0.5 * still.executed[0]
     assert len(moved.migrations) == pytest.approx(S / (2 * MS), rel=0.05)
-    assert (moved.traps[0][:, Column.ENTER_CPU] != moved.traps[0][:, Column.EXIT_CPU]).any()
+    assert (moved.traps[0][:, Column.START_CPU] != moved.traps[0][:, Column.END_CPU]).any()
     for (_, _, _, to_cpu), (_, _, from_cpu, _) in itertools.pairwise(moved.migrations):
         assert to_cpu == from_cpu
 

@@ -18,7 +18,7 @@ from sldtrace.prediction import predict, signal_source
 from sldtrace.prediction import recorded_penalty as recorded_kernel
 from sldtrace.prediction.predict import WhatIf
 from tests.analyzers import synthetic
-from tests.analyzers.synthetic import MS, START_NS, early, facts, loop, served
+from tests.analyzers.synthetic import MS, START_NS, completed, early, facts, loop
 from tests.model.scenes import US, S, kernel, timer
 
 
@@ -170,7 +170,7 @@ def test_threads_whose_signals_were_not_seen(tmp_path: Path) -> None:
 
 def test_a_timer_of_which_no_signal_ends_a_sleep(tmp_path: Path) -> None:
     sent = simulated(tmp_path, Vcpu(timer(28 * MS, Kind.PERIODIC))).rows("signal")
-    rows = synthetic.trace(tmp_path, [served(index * 40 * MS) for index in range(10)]).rows("trap")
+    rows = synthetic.trace(tmp_path, [completed(index * 40 * MS) for index in range(10)]).rows("trap")
     source, seen = signal_source.of(rows, np.zeros(len(rows), bool), sent, 0)
     assert (source.kind, source.period_ns, source.signo) == (Kind.PERIODIC, 28 * MS, 10)
     assert seen == len(sent) - 1
@@ -178,14 +178,14 @@ def test_a_timer_of_which_no_signal_ends_a_sleep(tmp_path: Path) -> None:
 
 def test_a_storm_of_signals_is_bounded(tmp_path: Path) -> None:
     """Signals 5 us apart: the period is cut to what a thread can take at all."""
-    rows = [early(at, US, exit_ns=START_NS + at + 1_500) for at in range(0, 1500 * US, 5 * US)]
+    rows = [early(at, US, end_ns=START_NS + at + 1_500) for at in range(0, 1500 * US, 5 * US)]
     (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
     assert found.profile.source.period_ns == SHORTEST_NS
     assert found.progress == "no"
 
 
 def test_who_was_never_interrupted_gets_on(tmp_path: Path) -> None:
-    rows = [served(index * 40 * MS, guest_ns=20 * MS) for index in range(50)]
+    rows = [completed(index * 40 * MS, guest_ns=20 * MS) for index in range(50)]
     (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
     assert (found.progress, found.profile.source) == ("yes", Source())
 

@@ -16,7 +16,7 @@ from sldtrace.errors import SldtraceError
 from sldtrace.recording import rotation
 from sldtrace.recording.reader import Recording, open_recording
 
-# Writes traps numbered 0, 1, 2, ... (enter_ns) in batches of any size, in one of three ways; says after each
+# Writes traps numbered 0, 1, 2, ... (start_ns) in batches of any size, in one of three ways; says after each
 # flush how many must be in the file by then. Its last line says how it ended.
 WRITER = """
 import random, sys, numpy as np
@@ -37,7 +37,7 @@ try:
     while done < most:
         count = int(rng.integers(1, 3000))
         traps = np.zeros(count, schema.current().records["trap"].dtype)
-        traps["enter_ns"] = done + np.arange(count)
+        traps["start_ns"] = done + np.arange(count)
         traps["rip"] = rng.integers(0, 1 << 48, count)
         out.append("trap", traps)
         done += count
@@ -62,7 +62,7 @@ def flushed(lines: list[str]) -> int:
 
 
 def times(recording: Recording) -> np.ndarray:
-    return recording.records("trap")["enter_ns"]
+    return recording.records("trap")["start_ns"]
 
 
 def only_begun(path: Path) -> bool:
@@ -97,7 +97,7 @@ def test_killed_at_random_moments_nothing_that_was_flushed_is_lost(tmp_path: Pat
                 damage = [line for line in recording.warnings if not line.startswith("the recording has no")]
                 assert [line for line in damage if not line.startswith("the file ends inside")] == []
                 seen.append(times(recording))
-                gone += recording.released.records["trap"] if recording.released else 0
+                gone += recording.discarded.records["trap"] if recording.discarded else 0
         every = np.concatenate(seen)
         assert np.array_equal(every, np.arange(gone, gone + len(every)))
         assert gone + len(every) >= flushed(lines) > 0
@@ -150,8 +150,8 @@ def test_keeping_to_a_limit_a_small_disk_is_enough(small_disk: Path) -> None:
     with open_recording(path) as recording:
         assert recording.closed
         assert recording.warnings == []
-        assert recording.released is not None
-        gone = recording.released.records["trap"]
+        assert recording.discarded is not None
+        gone = recording.discarded.records["trap"]
         assert np.array_equal(times(recording), np.arange(gone, flushed(lines)))
     assert [each.name for each in small_disk.iterdir()] == ["a.sld"]
     assert path.stat().st_blocks * 512 <= 4 << 20

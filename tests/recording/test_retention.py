@@ -37,7 +37,7 @@ def disk(path: Path) -> int:
 
 def traps(count: int, seed: int, at_ns: int = 0) -> np.ndarray:
     records = samples.noise("trap", count, seed).copy()
-    records["enter_ns"] = at_ns + np.arange(count)
+    records["start_ns"] = at_ns + np.arange(count)
     return records
 
 
@@ -65,11 +65,11 @@ def fill(out: Writer, parts: int, count: int = 1000) -> np.ndarray:
 def check_kept(recording: Recording, every: np.ndarray, closed: bool = True) -> int:
     """Asserts that exactly the end of `every` is there and the rest is accounted for; how many are there."""
     kept = recording.records("trap")
-    assert recording.released is not None
-    assert recording.released.records["trap"] + len(kept) == len(every)
+    assert recording.discarded is not None
+    assert recording.discarded.records["trap"] + len(kept) == len(every)
     assert kept.tobytes() == every[len(every) - len(kept) :].tobytes()
-    assert recording.released.last_ns == int(every["enter_ns"][len(every) - len(kept) - 1])
-    assert recording.released.first_ns == int(every["enter_ns"][0])
+    assert recording.discarded.last_ns == int(every["start_ns"][len(every) - len(kept) - 1])
+    assert recording.discarded.first_ns == int(every["start_ns"][0])
     assert [line[:24] for line in recording.warnings] == ([] if closed else ["the recording has no end"])
     return len(kept)
 
@@ -119,8 +119,8 @@ def test_a_limit_in_time_keeps_at_least_that_and_little_more(tmp_path: Path) -> 
     with open_recording(tmp_path / "a.sld") as recording:
         kept = check_kept(recording, np.concatenate(every))
         assert 60_000 <= kept <= 63_000
-        assert recording.released is not None
-        assert recording.released.limit_ns == 60 * SECOND
+        assert recording.discarded is not None
+        assert recording.discarded.limit_ns == 60 * SECOND
 
 
 def test_an_idle_host_writes_nothing(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_an_idle_host_writes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "a.sld").stat().st_size == size
     out.close({})
     with open_recording(tmp_path / "a.sld") as recording:
-        assert recording.released is not None
-        assert recording.released.records == {"trap": 5000}
+        assert recording.discarded is not None
+        assert recording.discarded.records == {"trap": 5000}
         assert recording.warnings == []
 
 
@@ -146,7 +146,7 @@ def test_below_the_limit_nothing_is_let_go(tmp_path: Path) -> None:
     every = fill(out, 30)
     out.close({})
     with open_recording(tmp_path / "a.sld") as recording:
-        assert recording.released is None
+        assert recording.discarded is None
         assert recording.records("trap").tobytes() == every.tobytes()
 
 
@@ -160,8 +160,8 @@ def test_names_survive_however_often_what_names_them_is_let_go(tmp_path: Path) -
     with open_recording(tmp_path / "a.sld") as recording:
         tasks = {int(task["tid"]): bytes(task["comm"]) for task in recording.records("task")}
         assert tasks == {tid: b"new" if tid == 5 else b"old" for tid in range(100)}
-        assert recording.released is not None
-        assert set(recording.released.records) == {"trap"}
+        assert recording.discarded is not None
+        assert set(recording.discarded.records) == {"trap"}
 
 
 def test_the_level_of_detail_is_known_however_long_ago_it_was_set(tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_the_level_of_detail_is_known_however_long_ago_it_was_set(tmp_path: Path
     out.close({})
     with open_recording(tmp_path / "a.sld") as recording:
         assert list(recording.records("detail")["level"]) == [2]
-        assert recording.released is not None
-        assert recording.released.records["detail"] == 2
+        assert recording.discarded is not None
+        assert recording.discarded.records["detail"] == 2
         assert recording.warnings == []
 
 
@@ -189,8 +189,8 @@ def test_threads_beyond_the_bound_are_counted_when_they_are_forgotten(
     out.close({})
     with open_recording(tmp_path / "a.sld") as recording:
         assert sorted(set(recording.records("task")["tid"])) == list(range(15, 25))
-        assert recording.released is not None
-        assert recording.released.records["task"] == 15
+        assert recording.discarded is not None
+        assert recording.discarded.records["task"] == 15
 
 
 @pytest.mark.parametrize("step", ["names", "account", "punch"])
@@ -235,7 +235,7 @@ def test_a_kill_between_the_steps_of_letting_go_loses_and_repeats_nothing(
     whole = np.concatenate(every[:-1])  # the last is on its way when room is made for it
     with open_recording(path) as recording:
         kept = recording.records("trap")
-        gone = recording.released.records["trap"] if recording.released else 0
+        gone = recording.discarded.records["trap"] if recording.discarded else 0
         assert (gone > 0) == (step == "punch")
         assert gone + len(kept) == len(whole)
         assert kept.tobytes() == whole[gone:].tobytes()
@@ -252,8 +252,8 @@ def test_damage_after_the_hole_is_still_named(tmp_path: Path) -> None:
         file.seek(-50_000, os.SEEK_END)
         file.write(b"\0" * 100)
     with open_recording(path) as recording:
-        assert recording.released is not None
-        assert recording.released.records["trap"] + recording.counts["trap"] == len(every) - 1000
+        assert recording.discarded is not None
+        assert recording.discarded.records["trap"] + recording.counts["trap"] == len(every) - 1000
         assert any("are damaged" in line for line in recording.warnings)
         assert len(recording.warnings) == 2
 
@@ -366,9 +366,9 @@ def test_what_is_let_go_is_known_also_to_who_finds_only_the_end(tmp_path: Path) 
     data = (tmp_path / "a.sld").read_bytes()
     (tmp_path / "cut.sld").write_bytes(data[len(data) // 2 :])
     with open_recording(tmp_path / "cut.sld") as recording:
-        assert recording.released is not None
+        assert recording.discarded is not None
         assert recording.facts == samples.FACTS
-        missing = len(every) - recording.released.records["trap"] - recording.counts["trap"]
+        missing = len(every) - recording.discarded.records["trap"] - recording.counts["trap"]
         assert missing > 0
         assert any(line.startswith(f"{missing} of ") for line in recording.warnings)
 
@@ -383,7 +383,7 @@ def test_a_crash_while_it_keeps_to_a_limit(tmp_path: Path) -> None:
         "n = 0\n"
         "while True:\n"
         "    traps = np.zeros(1000, schema.current().records['trap'].dtype)\n"
-        "    traps['enter_ns'] = n + np.arange(1000)\n"
+        "    traps['start_ns'] = n + np.arange(1000)\n"
         "    out.append('trap', traps)\n"
         "    out.flush()\n"
         "    n += 1000\n"
@@ -399,9 +399,9 @@ def test_a_crash_while_it_keeps_to_a_limit(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         lines += [int(line) for line in process.stdout.read().split()]
     with open_recording(path) as recording:
-        assert recording.released is not None
-        told = recording.released.records["trap"]
-        times = recording.records("trap")["enter_ns"]
+        assert recording.discarded is not None
+        told = recording.discarded.records["trap"]
+        times = recording.records("trap")["start_ns"]
         assert told + len(times) >= lines[-1]
         assert np.array_equal(times, np.arange(told, told + len(times)))
     assert disk(path) <= (4 << 20) + 16384

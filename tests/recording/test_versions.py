@@ -47,12 +47,12 @@ def recorded(path: Path, with_schema: Schema, **records: list[tuple[int, ...]]) 
 
 
 def test_missing_fields_hold_their_default_and_strange_ones_are_carried(tmp_path: Path) -> None:
-    other = changed(2, trap=[("enter_ns", "u64"), ("flavour", "u64"), ("tid", "u32"), ("exits", "u32")])
+    other = changed(2, trap=[("start_ns", "u64"), ("flavour", "u64"), ("tid", "u32"), ("exits", "u32")])
     with recorded(tmp_path / "a.sld", other, trap=[(5, 55, 7, 1), (3, 33, 8, 2)]) as recording:
         traps = recording.records("trap")
         assert traps.dtype.names is not None
         assert traps.dtype.names[:-1] == schema.current().records["trap"].dtype.names
-        assert traps["enter_ns"].tolist() == [3, 5]
+        assert traps["start_ns"].tolist() == [3, 5]
         assert traps["flavour"].tolist() == [33, 55]
         assert traps["tid"].tolist() == [8, 7]
         assert traps["vcpu"].tolist() == [-1, -1]

@@ -31,17 +31,17 @@ from tests.analyzers.synthetic import (
     VMM,
     array,
     closing,
+    completed,
     counted,
     early,
     exited,
     facts,
     loop,
-    served,
+    not_penalized,
     signalled,
     step,
     task,
     trace,
-    unpunished,
     waited,
     window,
 )
@@ -54,7 +54,7 @@ WIDTH = 80
 def livelock(folder: Path) -> Trace:
     """A vCPU that a 1 ms timer never lets through, beside one that serves its penalties."""
     rows = loop(2000, period_ns=MS + 13)
-    rows += [served(index * 40 * MS, tid=VCPU + 1, vcpu=1, enter_cpu=1) for index in range(50)]
+    rows += [completed(index * 40 * MS, tid=VCPU + 1, vcpu=1, start_cpu=1) for index in range(50)]
     names = {VMM: b"qemu-system-x86", VCPU: b"CPU 0/KVM", VCPU + 1: b"CPU 1/KVM"}
     vm = {"name": "web01", "uuid": "4dea22b3-1d52-4bdb-a2a4-0d6cc6c0d1f1", "id": "3"}
     who = {"comm": "qemu-system-x86", "vmm": "qemu", "vm": vm}
@@ -64,10 +64,10 @@ def livelock(folder: Path) -> Trace:
 
 def bystanders(folder: Path) -> Trace:
     """Split locks of three kinds of thread, and nobody who is kept from anything."""
-    rows = [served(index * 100 * MS) for index in range(60)]
+    rows = [completed(index * 100 * MS) for index in range(60)]
     rows += [early(index * 700 * MS + 37 * MS, 7 * MS, 2, guest_ns=600 * MS) for index in range(9)]
-    rows += [unpunished(index * 9 * MS, tid=402, tgid=400, vcpu=3) for index in range(100)]
-    rows += [served(index * 900 * MS, tid=500, tgid=500, vcpu=-1, flags=SERVED) for index in range(3)]
+    rows += [not_penalized(index * 9 * MS, tid=402, tgid=400, vcpu=3) for index in range(100)]
+    rows += [completed(index * 900 * MS, tid=500, tgid=500, vcpu=-1, flags=SERVED) for index in range(3)]
     names = [task(VMM, b"qemu-system-x86"), task(500, b"legacy-app", 500)]
     who = {"comm": "cloud-hyperviso", "vmm": "cloud-hypervisor", "vm": {"id": "/run/web02.sock"}}
     return trace(folder, rows, tasks=names, updates=[{"processes": {"400": who}}])
@@ -76,9 +76,9 @@ def bystanders(folder: Path) -> Trace:
 def losses(folder: Path) -> Trace:
     """A loop held up for a while; records lost, exits and MSR not watched, the end of the file missing."""
     blind = EARLY & ~FLAGS["EXITS_WATCHED"] & ~FLAGS["MSR_WATCHED"] | GUEST | FLAGS["SIGNAL_GROUP"]
-    sent = {"signal": SIGIO, "signal_code": 0, "signal_tgid": 900, "signal_tid": 901}
+    sent = {"signal": SIGIO, "signal_code": 0, "sender_tgid": 900, "sender_tid": 901}
     rows = loop(6, period_ns=5 * MS, flags=blind, vcpu=-1, **sent)
-    rows += [served(31 * MS, vcpu=-1, flags=blind | FLAGS["WAITED"])]
+    rows += [completed(31 * MS, vcpu=-1, flags=blind | FLAGS["SEMAPHORE"])]
     rows += [*loop(8, 45 * MS, period_ns=3 * MS, vcpu=-1, flags=blind, **sent)]
     lost = [
         {"ns": START_NS + 40 * MS, "cpu": cpu, "kind": kind, "cause": cause, "count": count}
@@ -122,7 +122,7 @@ def detail(folder: Path) -> Trace:
     ]
     more = {
         "counts": counts,
-        "exit": [{"ns": rows[0]["enter_ns"], "isa": 1, "tgid": VMM, "tid": VCPU}],
+        "exit": [{"ns": rows[0]["start_ns"], "isa": 1, "tgid": VMM, "tid": VCPU}],
         "user_exit": [
             {"ns": START_NS + index * MS, "tgid": VMM, "tid": VCPU, "reason": 10, "error": -4 * (index < 40)}
             for index in range(50)
@@ -135,7 +135,7 @@ def detail(folder: Path) -> Trace:
         "stall": [
             {"ns": START_NS + second + index * 20 * MS, "end_ns": START_NS + second + index * 27 * MS}
             | {"tgid": VMM, "tid": 300, "what": 1 + index % 2, "caller": 0x1B3A + index % 2}
-            | {"punished_tid": VCPU, "result": -4 * (index == 4)}
+            | {"penalized_tid": VCPU, "result": -4 * (index == 4)}
             for index in range(1, 6)
         ],
         "detail": [
@@ -143,9 +143,9 @@ def detail(folder: Path) -> Trace:
             step(second, "EXITS", "TRAPS", "TRAP"),
             step(2 * second, "COUNTS", "EXITS", "CPU", 13_100, 10_000),
             step(2 * second + 400 * MS, "TRAPS", "COUNTS", "EVENTS", 48_000, 20_000),
-            step(2 * second + 900 * MS, "COUNTS", "TRAPS", "ROOM", 300, 20_000),
-            step(4 * second, "EXITS", "COUNTS", "ROOM", 300, 20_000),
-            step(9 * second, "TRAPS", "EXITS", "CALM", 30 * second, 30 * second),
+            step(2 * second + 900 * MS, "COUNTS", "TRAPS", "RECOVERED", 300, 20_000),
+            step(4 * second, "EXITS", "COUNTS", "RECOVERED", 300, 20_000),
+            step(9 * second, "TRAPS", "EXITS", "IDLE", 30 * second, 30 * second),
         ],
     }
     lost = [{"ns": START_NS + second, "cpu": cpu, "kind": 5, "cause": 1, "count": 100} for cpu in range(3)]
@@ -153,7 +153,7 @@ def detail(folder: Path) -> Trace:
     ended = closing(2005) | {
         "seen": {"trap": 2005, "exit": 302, "user_exit": 50, "stall": 5},
         "unfinished": {"trap": 2, "exit": 1},
-        "left_out": {"trap": 3},
+        "filtered": {"trap": 3},
         "cost": cost | {"measured_ns": 7 * second, "memory_bytes": 41 << 20},
     }
     opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots\n"}}) | {"exits": "hot"}
@@ -172,7 +172,7 @@ def model(*options: str) -> Callable[[Path], Trace]:
 
 def phases(folder: Path) -> Trace:
     """A loop, seconds in which the guest gets on, and the loop again; signals and exits were recorded."""
-    rows = [*loop(1300), *(served(index * 50 * MS) for index in range(27, 80)), *loop(300, 4_500 * MS)]
+    rows = [*loop(1300), *(completed(index * 50 * MS) for index in range(27, 80)), *loop(300, 4_500 * MS)]
     sent = [signalled(index * MS - 70_000) for index in range(1, 300)]
     exits = [exited(index * MS - 10_000, vector=17) for index in range(1, 300)]
     exits += [exited(index * 4 * MS - 20_000, 1, rip=0x9000 + index % 2) for index in range(1, 70)]
@@ -181,7 +181,7 @@ def phases(folder: Path) -> Trace:
 
 def locks(folder: Path) -> Trace:
     """Threads that wait for a punished vCPU; bus locks of another, and alignment checks of a third."""
-    rows = [served(index * 400 * MS) for index in range(10)]
+    rows = [completed(index * 400 * MS) for index in range(10)]
     stalls = [waited(index * 400 * MS + MS, 12 * MS) for index in range(5)]
     stalls += [waited(index * 400 * MS + 2 * MS, 6 * MS, "MUTEX", tid=301) for index in range(3)]
     counts = [
@@ -196,8 +196,8 @@ def locks(folder: Path) -> Trace:
 
 def storm(folder: Path) -> Trace:
     """Somebody switches detection on again a millisecond after each penalty."""
-    rows = [served(index * 250 * MS) for index in range(20)]
-    ends = [row["exit_ns"] - START_NS for row in rows]
+    rows = [completed(index * 250 * MS) for index in range(20)]
+    ends = [row["end_ns"] - START_NS for row in rows]
     writes = [write for end in ends for write in window(end, end + MS)]
     return trace(folder, rows, tasks=[task(VMM, b"qemu-system-x86")], detection=writes)
 
@@ -255,10 +255,10 @@ def reports(recorded: Trace) -> dict[str, str]:
     """The report in every form, by the ending of its file."""
     findings = catalogue.run(recorded)
     table = threads.summary(recorded, findings)
-    unjudged = catalogue.unjudged(recorded)
+    not_evaluated = catalogue.not_evaluated(recorded)
     return {
-        "txt": terminal.render(recorded, findings, table, Style(WIDTH), unjudged),
-        "json": json.render(recorded, findings, table, unjudged) + "\n",
+        "txt": terminal.render(recorded, findings, table, Style(WIDTH), not_evaluated),
+        "json": json.render(recorded, findings, table, not_evaluated) + "\n",
     }
 
 

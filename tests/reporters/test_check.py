@@ -17,7 +17,7 @@ def result(
     exposure: Exposure = Exposure.FREEZES, recordable: bool | None = True, name: str = "web01"
 ) -> Result:
     checks = [
-        Check("vm", State.NOTE, f"VM {name}: 2 vCPUs", (Fix(f"look at {name}", "no price"),), {"name": name}),
+        Check("vm", State.NOTE, f"VM {name}: 2 vCPUs", (Fix(f"look at {name}", "no cost"),), {"name": name}),
         Check("cores", State.UNKNOWN, "unread " * 40),
         Check("bcc", State.PROBLEM, "missing", (Fix("apt install python3-bpfcc"),)),
     ]
@@ -78,6 +78,6 @@ def test_json() -> None:
         "name": "vm",
         "state": "note",
         "text": "VM web01: 2 vCPUs",
-        "fixes": [{"do": "look at web01", "price": "no price"}],
+        "fixes": [{"do": "look at web01", "cost": "no cost"}],
         "data": {"name": "web01"},
     }

@@ -37,9 +37,9 @@ def test_the_first_and_the_last_are_shown(tmp_path: Path) -> None:
 def test_what_was_not_watched_is_a_dash(tmp_path: Path) -> None:
     blind = EARLY & ~FLAGS["EXITS_WATCHED"] & ~FLAGS["MSR_WATCHED"] | GUEST
     rows = [
-        early(0, 7 * MS, 3, exits=1234, guest_ns=5_760, enter_cpu=7),
+        early(0, 7 * MS, 3, exits=1234, guest_ns=5_760, start_cpu=7),
         early(10 * MS, 7 * MS, flags=blind, signal=0),
-        early(20 * MS, 7 * MS, flags=EARLY | GUEST | FLAGS["DETECTION_OFF"], signal=40),
+        early(20 * MS, 7 * MS, flags=EARLY | GUEST | FLAGS["MSR_CLEARED"], signal=40),
     ]
     recorded = trace(tmp_path, rows)
     (finding,) = catalogue.run(recorded)

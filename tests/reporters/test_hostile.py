@@ -14,7 +14,7 @@ from sldtrace.host import process
 from sldtrace.reporters import json, terminal
 from sldtrace.reporters.style import Style
 from sldtrace.text.escape import escape
-from tests.analyzers.synthetic import MS, VCPU, VMM, facts, loop, served, task, trace
+from tests.analyzers.synthetic import MS, VCPU, VMM, completed, facts, loop, task, trace
 from tests.host import fakeproc
 
 NASTY = [
@@ -71,21 +71,21 @@ def check(recorded: Trace, lines: int | None = None) -> None:
 @quick
 @given(st.one_of(st.binary(max_size=15), texts.map(lambda text: text.encode("utf-8", "replace")[:15])))
 def test_names_of_threads(tmp_path: Path, comm: bytes) -> None:
-    rows = [*loop(30), served(0, tid=400, tgid=400)]
+    rows = [*loop(30), completed(0, tid=400, tgid=400)]
     check(trace(tmp_path, rows, tasks=[task(VCPU, comm), task(VMM, comm), task(400, comm, 400)]), 66)
 
 
 @quick
 @given(texts.map(storable), st.booleans())
 def test_names_of_processes(tmp_path: Path, name: str, in_a_loop: bool) -> None:
-    rows = loop(30) if in_a_loop else [served(0)]
+    rows = loop(30) if in_a_loop else [completed(0)]
     check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): {"comm": name, "exe": name}}}]), 66)
 
 
 @quick
 @given(texts.map(storable), st.booleans())
 def test_names_of_vms_and_cgroups(tmp_path: Path, name: str, in_a_loop: bool) -> None:
-    rows = loop(30) if in_a_loop else [served(index * 20 * MS) for index in range(9)]
+    rows = loop(30) if in_a_loop else [completed(index * 20 * MS) for index in range(9)]
     vm = dict.fromkeys(("name", "uuid", "id", "namespace", "pod"), name) | {"source": {"name": name}}
     who = {"comm": name, "vmm": name, "vm": vm, "cgroup": name, "unit": name}
     check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): who}}]), 70)
@@ -131,7 +131,7 @@ def test_names_in_the_facts(tmp_path: Path, text: str) -> None:
 @quick
 @given(texts.map(storable))
 def test_names_of_facts_that_nobody_knows(tmp_path: Path, text: str) -> None:
-    check(trace(tmp_path, [served(0)], opening=facts() | {text or "x": {text: [text]}}), 66)
+    check(trace(tmp_path, [completed(0)], opening=facts() | {text or "x": {text: [text]}}), 66)
 
 
 def test_a_name_of_4_kib_is_cut_and_shown_so(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from tests.analyzers.synthetic import (
     VCPU,
     VMM,
     WALL_NS,
+    completed,
     facts,
     loop,
-    served,
     task,
     trace,
 )
@@ -55,7 +55,7 @@ def test_a_finding_has_its_numbers_and_its_evidence(tmp_path: Path) -> None:
         assert {name: row[name] for name in record.dtype.names} == {
             name: int(record[name]) for name in record.dtype.names
         }
-        assert (row["guest"], row["slept"], row["detection_off"]) == (True, True, False)
+        assert (row["guest"], row["slept"], row["msr_cleared"]) == (True, True, False)
 
 
 def test_an_address_of_64_bits_is_not_rounded(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_an_address_of_64_bits_is_not_rounded(tmp_path: Path) -> None:
 
 def test_the_recording_describes_itself(tmp_path: Path) -> None:
     lost = [{"ns": START_NS, "cpu": 1, "kind": 1, "cause": 1, "count": count} for count in (3, 4)]
-    found = render(trace(tmp_path, [served(0)], lost=lost, updates=[{"armed_ns": 5}]))
+    found = render(trace(tmp_path, [completed(0)], lost=lost, updates=[{"armed_ns": 5}]))
     recording = found["recording"]
     assert recording["facts"] == {**FACTS, "armed_ns": 5}
     assert (recording["start_ns"], recording["end_ns"]) == (START_NS, CLOSED_NS)
@@ -90,12 +90,12 @@ def test_a_recording_without_an_end_and_without_facts(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_null(tmp_path: Path) -> None:
     opening = facts(split_lock={"mitigate": None})
-    found = render(trace(tmp_path, [served(0, vcpu=-1), *loop(200, 20 * MS, vcpu=-1)], opening=opening))
+    found = render(trace(tmp_path, [completed(0, vcpu=-1), *loop(200, 20 * MS, vcpu=-1)], opening=opening))
     assert found["findings"][0]["subject"]["vcpu"] is None
     assert found["threads"][0]["vcpu"] is None
     assert found["recording"]["facts"]["split_lock"]["mitigate"] is None
 
 
 def test_threads_are_those_of_the_summary(tmp_path: Path) -> None:
-    recorded = trace(tmp_path, [served(0), served(30 * MS), served(60 * MS, tid=9, vcpu=4)])
+    recorded = trace(tmp_path, [completed(0), completed(30 * MS), completed(60 * MS, tid=9, vcpu=4)])
     assert render(recorded)["threads"] == threads.summary(recorded).to_dict("records")

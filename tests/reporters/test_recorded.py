@@ -10,7 +10,7 @@ from sldtrace.analyzers import catalogue, threads
 from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import json, terminal
 from sldtrace.reporters.style import Style
-from tests.analyzers.synthetic import FACTS, MS, START_NS, VMM, closing, counted, served, step, trace
+from tests.analyzers.synthetic import FACTS, MS, START_NS, VMM, closing, completed, counted, step, trace
 from tests.reporters import cases
 
 LONGEST_NAME = 0x402  # avic_unaccelerated_access
@@ -33,7 +33,7 @@ def as_json(recorded: Trace) -> dict[str, Any]:
 
 
 def test_without_the_new_records_nothing_is_said_of_them(tmp_path: Path) -> None:
-    said = text(trace(tmp_path, [served(0)]))
+    said = text(trace(tmp_path, [completed(0)]))
     for word in ("VM exits", "waited", "Moved", "not watched", "Cost", "left out"):
         assert word not in said
 
@@ -55,14 +55,14 @@ def test_without_the_new_records_nothing_is_said_of_them(tmp_path: Path) -> None
 )
 def test_since_when_exits_were_watched(steps: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
     more = {"counts": [counted(1, 5, {3: 5})], "detail": steps}
-    assert said in flowing(trace(tmp_path, [served(0)], opening=FACTS | {"exits": "hot"}, more=more))
+    assert said in flowing(trace(tmp_path, [completed(0)], opening=FACTS | {"exits": "hot"}, more=more))
 
 
 def test_tables_of_exits_fit_80_columns(tmp_path: Path) -> None:
     wide = {"isa": 2, "guest_ns": 86_400_000_000_000, "host_ns": 86_400_000_000_000}
     rows = [counted(LONGEST_NAME, 9_999_999_999, {31: 2_000_000_000}, **wide)]
     rows += [counted(1, 123_456_789, {10: 123_456_789}, isa=2), counted(2, 999_999_999, {}, isa=2)]
-    said = text(trace(tmp_path, [served(0)], more={"counts": rows}))
+    said = text(trace(tmp_path, [completed(0)], more={"counts": rows}))
     assert "10,000 M" in said
     assert "999,999,999" in said
     assert ">2.15 s" in said
@@ -71,7 +71,7 @@ def test_tables_of_exits_fit_80_columns(tmp_path: Path) -> None:
 
 def test_threads_that_trapped_come_first(tmp_path: Path) -> None:
     rows = [counted(12, 9_000 + n, {9: 1}, tid=300 + n, vcpu=n) for n in range(4)] + [counted(1, 2, {3: 2})]
-    said = text(trace(tmp_path, [served(0)], more={"counts": rows}))
+    said = text(trace(tmp_path, [completed(0)], more={"counts": rows}))
     where = [said.index(f"vCPU {n} of a process") for n in (0, 3)]
     assert where == sorted(where)
     assert "(PID 200, TID 201): 2 exits" in said
@@ -80,15 +80,15 @@ def test_threads_that_trapped_come_first(tmp_path: Path) -> None:
 
 def test_a_mutex_wait_that_a_signal_ended(tmp_path: Path) -> None:
     stall = {"ns": START_NS, "end_ns": START_NS + 8 * MS, "tgid": VMM, "tid": 7, "what": 2, "caller": 16}
-    more = {"stall": [stall | {"result": -4, "punished_tid": 201}]}
-    said = flowing(trace(tmp_path, [served(0)], more=more))
+    more = {"stall": [stall | {"result": -4, "penalized_tid": 201}]}
+    said = flowing(trace(tmp_path, [completed(0)], more=more))
     assert "(PID 200, TID 7) waited 8 ms for a mutex in kvm+0x10, in vain (EINTR)" in said
     assert "while vCPU 0, TID 201 was punished" in said
 
 
 def test_a_wait_while_nobody_was_punished_is_not_shown(tmp_path: Path) -> None:
     stall = {"ns": START_NS, "end_ns": START_NS + 8 * MS, "tgid": VMM, "tid": 7, "what": 2, "caller": 16}
-    assert "Who waited" not in flowing(trace(tmp_path, [served(0)], more={"stall": [stall]}))
+    assert "Who waited" not in flowing(trace(tmp_path, [completed(0)], more={"stall": [stall]}))
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_a_wait_while_nobody_was_punished_is_not_shown(tmp_path: Path) -> None:
 )
 def test_who_moved_it(by: dict[str, int], said: str, tmp_path: Path) -> None:
     move = {"ns": START_NS, "tgid": VMM, "tid": 201, "from_cpu": 3, "to_cpu": 5, "by_tgid": VMM} | by
-    found = flowing(trace(tmp_path, [served(0)], more={"migrate": [move, move | {"to_cpu": 6}]}))
+    found = flowing(trace(tmp_path, [completed(0)], more={"migrate": [move, move | {"to_cpu": 6}]}))
     assert "2 times, between 3 CPUs; 2 of them while " + said in found
 
 
 def test_other_kinds_are_summed_only_where_something_is_not_there(tmp_path: Path) -> None:
     seen = {"trap": 1, "signal": 2, "exit": 3}
     more = {"signal": [{"ns": START_NS}] * 2, "exit": [{"ns": START_NS, "isa": 1}] * 2}
-    recorded = trace(tmp_path, [served(0)], ended=closing(1) | {"seen": seen}, more=more)
+    recorded = trace(tmp_path, [completed(0)], ended=closing(1) | {"seen": seen}, more=more)
     assert "3 exit records counted = 2 recorded + 0 lost + 0 unfinished + 1 missing" in flowing(recorded)
     assert "signal record" not in text(recorded)
     accounts = {one["kind"]: one for one in as_json(recorded)["recording"]["accounts"]}
@@ -112,8 +112,8 @@ def test_other_kinds_are_summed_only_where_something_is_not_there(tmp_path: Path
 
 
 def test_what_was_left_out_is_not_missing(tmp_path: Path) -> None:
-    ended = closing(5) | {"left_out": {"trap": 4}}
-    recorded = trace(tmp_path, [served(0)], ended=ended)
+    ended = closing(5) | {"filtered": {"trap": 4}}
+    recorded = trace(tmp_path, [completed(0)], ended=ended)
     assert "5 traps counted = 1 recorded + 0 lost + 0 unfinished + 4 left out" in flowing(recorded)
     assert text(recorded).startswith("NOTHING FOUND: ")
 
@@ -131,7 +131,7 @@ def test_json_of_all_kinds(tmp_path: Path) -> None:
     ]
     trap = content["exits"][0]
     assert (trap["name"], trap["split_lock"], trap["count"]) == ("EXCEPTION_NMI (#AC)", True, 1999)
-    assert (trap["median_low_ns"], trap["median_high_ns"]) == (1 << 20, 1 << 21)
+    assert (trap["p50_low_ns"], trap["p50_high_ns"]) == (1 << 20, 1 << 21)
     cpuid = next(one for one in content["exits"] if one["name"] == "CPUID")
     assert (cpuid["p99_low_ns"], cpuid["p99_high_ns"]) == (1 << 31, None)
     assert {one["name"]: one["count"] for one in content["user_exits"]} == {"EINTR": 40, "KVM_EXIT_INTR": 10}

@@ -20,15 +20,15 @@ from tests.analyzers.synthetic import (
     VCPU,
     VMM,
     closing,
+    completed,
     early,
     facts,
     interrupted,
     lasting,
     loop,
-    served,
+    not_penalized,
     task,
     trace,
-    unpunished,
 )
 from tests.reporters import cases
 
@@ -62,12 +62,12 @@ def test_tables_fit_80_columns_with_large_numbers(tmp_path: Path) -> None:
         tgid=tgid,
         tid=tid,
         vcpu=287,
-        enter_cpu=127,
+        start_cpu=127,
         exits=12_345,
         guest_ns=999_999,
         signal=62,
     )
-    rows += [unpunished(500 * MS + index, tgid=tgid, tid=tid, vcpu=287) for index in range(12_000)]
+    rows += [not_penalized(500 * MS + index, tgid=tgid, tid=tid, vcpu=287) for index in range(12_000)]
     names = [task(tid, b"CPU 287/KVM-xyz", tgid), task(tgid, b"qemu-system-x86", tgid)]
     text = render(trace(tmp_path, rows, tasks=names))
     assert "SIGRTMIN+28" in text
@@ -77,7 +77,7 @@ def test_tables_fit_80_columns_with_large_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "colour"),
-    [(loop(200), RED), (lasting(2 * LONGEST, 30), YELLOW), ([served(0)], GREEN)],
+    [(loop(200), RED), (lasting(2 * LONGEST, 30), YELLOW), ([completed(0)], GREEN)],
     ids=["livelock", "held up", "nothing"],
 )
 def test_only_the_verdict_is_coloured_and_only_on_request(tmp_path: Path, rows: Any, colour: str) -> None:
@@ -112,7 +112,7 @@ def test_a_loop_that_may_go_on_is_not_said_to_have_ended(tmp_path: Path, left_ns
 
 
 def test_several_stretches_and_progress(tmp_path: Path) -> None:
-    rows = [*loop(100), served(110 * MS), *loop(200, 200 * MS)]
+    rows = [*loop(100), completed(110 * MS), *loop(200, 200 * MS)]
     text = flowing(render(trace(tmp_path, rows)))
     assert "300 ms in 2 stretches, the longest 200 ms" in text
     assert "some: detection was switched off for it 1 time," in text
@@ -126,7 +126,7 @@ def test_early_returns_from_the_semaphore_are_told(tmp_path: Path) -> None:
 
 
 def test_detection_off_without_a_penalty_is_progress(tmp_path: Path) -> None:
-    text = flowing(render(trace(tmp_path, [*loop(100), unpunished(110 * MS), *loop(200, 200 * MS)])))
+    text = flowing(render(trace(tmp_path, [*loop(100), not_penalized(110 * MS), *loop(200, 200 * MS)])))
     assert "some: detection was switched off for it 1 time," in text
 
 
@@ -144,7 +144,7 @@ def test_one_stretch_without_progress(tmp_path: Path) -> None:
         ({}, "SIGUSR1 to the thread, SI_TIMER: a POSIX timer (timer_create), every 1 ms (quartiles 0 us"),
         ({"flags": EARLY | GUEST | FLAGS["SIGNAL_GROUP"]}, "SIGUSR1 to the process, SI_TIMER"),
         (
-            {"signal_code": -6, "signal_tgid": 7, "signal_tid": 8},
+            {"signal_code": -6, "sender_tgid": 7, "sender_tid": 8},
             "SI_TKILL: tgkill or pthread_kill, sent by PID 7, TID 8, every",
         ),
         ({"signal_code": 77}, "si_code 77: the kernel, every"),
@@ -170,20 +170,20 @@ def test_nobody_trapped(tmp_path: Path) -> None:
 
 
 def test_what_became_of_harmless_traps(tmp_path: Path) -> None:
-    rows = [served(0), served(600 * MS), early(1_200 * MS), unpunished(2_000 * MS)]
+    rows = [completed(0), completed(600 * MS), early(1_200 * MS), not_penalized(2_000 * MS)]
     text = flowing(render(trace(tmp_path, rows)))
     assert "Watched for 10 s: 4 split-lock traps of 1 thread." in text
     assert "2 slept the penalty to the end" in text
-    assert "1 was let go at once, unpunished. 1 was cut short by a signal, not in a loop." in text
+    assert "1 was let go at once, not_penalized. 1 was cut short by a signal, not in a loop." in text
     assert "SIGBUS" not in text
     assert "not seen how they ended" not in text
     text = flowing(render(trace(tmp_path, [row | {"tid": tid} for row in rows for tid in (301, 302)])))
     assert "4 slept the penalty to the end" in text
-    assert "2 were let go at once, unpunished. 2 were cut short by a signal, not in a loop." in text
+    assert "2 were let go at once, not_penalized. 2 were cut short by a signal, not in a loop." in text
 
 
 def test_what_became_of_traps_that_were_not_seen_to_the_end(tmp_path: Path) -> None:
-    missed = served(200 * MS, flags=EARLY & ~FLAGS["MSR_WATCHED"] | FLAGS["RETURN_MISSED"] | GUEST)
+    missed = completed(200 * MS, flags=EARLY & ~FLAGS["MSR_WATCHED"] | FLAGS["RETURN_MISSED"] | GUEST)
     text = flowing(render(trace(tmp_path, [missed])))
     assert "1 split-lock trap of 1 thread. Of 1 it was" in text
     assert "let go at once" not in text
@@ -191,9 +191,9 @@ def test_what_became_of_traps_that_were_not_seen_to_the_end(tmp_path: Path) -> N
 
 def test_probes_that_the_kernel_skipped(tmp_path: Path) -> None:
     ended = closing(1) | {"skipped": {"msleep_interruptible": 1234, "odd\x1b": "x"}}
-    text = flowing(render(trace(tmp_path, [served(0)], ended=ended)))
+    text = flowing(render(trace(tmp_path, [completed(0)], ended=ended)))
     assert r"may lack something: msleep_interruptible 1,234, odd\x1b 0" in text
-    assert "skipped" not in render(trace(tmp_path, [served(0)], ended=closing(1) | {"skipped": {}}))
+    assert "skipped" not in render(trace(tmp_path, [completed(0)], ended=closing(1) | {"skipped": {}}))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_probes_that_the_kernel_skipped(tmp_path: Path) -> None:
 def test_nothing_found_in_a_recording_that_is_not_complete(
     tmp_path: Path, rest: dict[str, Any], complete: bool
 ) -> None:
-    text = render(trace(tmp_path, [served(0)], **rest))
+    text = render(trace(tmp_path, [completed(0)], **rest))
     assert text.startswith("NOTHING FOUND: " if complete else "NOTHING FOUND IN WHAT IS THERE: ")
     assert ("The recording is not complete" in text) != complete
 
@@ -216,7 +216,7 @@ def test_nothing_found_in_a_recording_that_is_not_complete(
 def test_accounts_add_up(tmp_path: Path) -> None:
     lost = [{"ns": START_NS, "cpu": cpu, "kind": 1, "cause": 1, "count": 20} for cpu in (0, 1)]
     lost += [{"ns": START_NS, "cpu": 0, "kind": 3, "cause": 1, "count": 500}]
-    rows = [served(0), served(30 * MS)]
+    rows = [completed(0), completed(30 * MS)]
     recorded = trace(tmp_path, rows, lost=lost, ended=closing(50, unfinished=1))
     text = flowing(render(recorded))
     assert "50 traps counted = 2 recorded + 40 lost + 1 unfinished + 7 missing from this file" in text
@@ -229,14 +229,14 @@ def test_accounts_add_up(tmp_path: Path) -> None:
 
 def test_traps_that_the_probes_never_saw_are_counted_too(tmp_path: Path) -> None:
     lost = [{"ns": START_NS, "cpu": 0xFFFF_FFFF, "kind": 1, "cause": 4, "count": 3}]
-    text = flowing(render(trace(tmp_path, [served(0)], lost=lost)))
+    text = flowing(render(trace(tmp_path, [completed(0)], lost=lost)))
     assert "4 traps counted = 1 recorded + 3 lost + 0 unfinished " in text
     assert "lost: 3 trap records (skipped)" in text
     assert "4294967295" not in text
 
 
 def test_accounts_without_an_end(tmp_path: Path) -> None:
-    text = flowing(render(trace(tmp_path, [served(0)], close=False)))
+    text = flowing(render(trace(tmp_path, [completed(0)], close=False)))
     assert "1 trap recorded, 0 lost; the recording was not ended" in text
     assert "warning: the recording has no end" in text
 
@@ -286,7 +286,7 @@ def test_a_thread_that_sleeps_for_a_twentieth_of_its_time_is_no_clean_bill(
     tmp_path: Path, count: int, period_ns: int, slowed: bool
 ) -> None:
     """A penalty of the synthetic host sleeps 13 ms."""
-    text = render(trace(tmp_path, [served(index * period_ns) for index in range(count)]))
+    text = render(trace(tmp_path, [completed(index * period_ns) for index in range(count)]))
     assert text.startswith("SLOWED: " if slowed else "NOTHING FOUND: ")
     assert ("of its time in penalties, but got through" in flowing(text)) == slowed
 

@@ -8,13 +8,13 @@ import pytest
 from sldtrace.dataset.trace import Trace
 from sldtrace.prediction import predict
 from sldtrace.reporters import what_if
-from tests.analyzers.synthetic import MS, VCPU, VMM, loop, served, task, trace
+from tests.analyzers.synthetic import MS, VCPU, VMM, completed, loop, task, trace
 
 CHANGES = ["timer=20ms", "mitigate=0", "fixed-kernel"]
 
 
 def recorded(folder: Path, comm: bytes = b"qemu-system-x86") -> Trace:
-    rows = loop(400) + [served(index * 40 * MS, tid=VCPU + 1, enter_cpu=1) for index in range(10)]
+    rows = loop(400) + [completed(index * 40 * MS, tid=VCPU + 1, start_cpu=1) for index in range(10)]
     return trace(folder, rows, tasks=[task(VMM, comm), task(VCPU, b"CPU 0/KVM")])
 
 
@@ -63,14 +63,14 @@ def test_json(tmp_path: Path) -> None:
     made = recorded(tmp_path)
     found = json.loads(what_if.as_json(made, answers(made, "timer=5ms", "fixed-kernel")))
     assert found["simulated"] is False
-    assert found["kernel"]["dead_ns"] == 8 * MS
-    assert found["kernel"]["alive_ns"] == 12 * MS
+    assert found["kernel"]["always_early_below_ns"] == 8 * MS
+    assert found["kernel"]["always_completes_above_ns"] == 12 * MS
     short, fixed = found["what_if"]
     assert (short["change"], short["assumed"]) == ("timer=5ms", None)
     assert "signals do not end the penalty" in fixed["assumed"]
     frozen, free = short["threads"]
     assert frozen["subject"]["tid"] == VCPU
-    assert (frozen["progress"], frozen["released_per_s"]) == ("no", 0)
+    assert (frozen["progress"], frozen["detection_off_per_s"]) == ("no", 0)
     assert frozen["recorded"]["traps"] == frozen["recorded"]["early_returns"] == 400
     assert frozen["recorded"]["signals_used"] == 399
     assert 0.9 < frozen["punished"] <= 1

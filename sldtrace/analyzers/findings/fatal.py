@@ -37,8 +37,8 @@ def _finding(trace: Trace, rows: Rows) -> Finding:
         subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
         headline=f"was sent SIGBUS for the split lock at guest address {rip:#x}",
         rip=rip,
-        start_ns=int(rows["enter_ns"].min()),
-        end_ns=int(rows["exit_ns"].max()),
+        start_ns=int(rows["start_ns"].min()),
+        end_ns=int(rows["end_ns"].max()),
         ongoing=False,
         confidence=Confidence.CERTAIN if sure else Confidence.LIKELY,
         because="the handler returned false, and the mode is fatal"

@@ -45,14 +45,14 @@ def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, Rows]:
     if mine.empty:
         return int(row["count"]), single
     # Recording ends for traps a moment before it does for exits: behind the last trap nothing is known.
-    enter = np.sort(mine["enter_ns"].to_numpy())
+    enter = np.sort(mine["start_ns"].to_numpy())
     single = single[single["ns"].between(enter[0], enter[-1]) & (single["host_ns"] > 0)]
     begin = single["ns"].to_numpy()
     until = begin + single["host_ns"].to_numpy()
     trapped = np.searchsorted(enter, until, "right") > np.searchsorted(enter, begin, "left")
     if len(single):
         return int((~trapped).sum()), single[~trapped]
-    surplus = int(row["count"]) - int(mine["enter_ns"].between(row["since_ns"], row["ns"]).sum())
+    surplus = int(row["count"]) - int(mine["start_ns"].between(row["since_ns"], row["ns"]).sum())
     return (surplus if surplus >= _SURPLUS * len(mine) else 0), single
 
 

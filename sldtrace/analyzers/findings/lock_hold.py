@@ -32,15 +32,15 @@ def find(trace: Trace) -> list[Finding]:
     """One finding for each punished vCPU and lock, the longest wait in all first."""
     penalty = recorded_penalty.penalty(trace)
     rows = trace.rows("stall")
-    usual = _beside(trace, rows[rows["punished_tid"] == 0])
-    rows = rows[(rows["punished_tid"] != 0) & (rows["waited_ns"] >= penalty.tick_ns)]
-    found = [_finding(trace, penalty, part, usual) for _, part in rows.split("tgid", "punished_tid", "what")]
+    usual = _beside(trace, rows[rows["penalized_tid"] == 0])
+    rows = rows[(rows["penalized_tid"] != 0) & (rows["waited_ns"] >= penalty.tick_ns)]
+    found = [_finding(trace, penalty, part, usual) for _, part in rows.split("tgid", "penalized_tid", "what")]
     return sorted(found, key=lambda finding: finding.numbers["waited_ns"], reverse=True)
 
 
 # usual: the waits while nobody was punished, of all processes.
 def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding:
-    tgid, punished = int(rows["tgid"].iloc[0]), int(rows["punished_tid"].iloc[0])
+    tgid, punished = int(rows["tgid"].iloc[0]), int(rows["penalized_tid"].iloc[0])
     traps = trace.rows("trap").tid(punished)
     known = traps["vcpu"].dropna()
     lock = _LOCKS.get(str(rows["what"].iloc[0]), "a lock")
@@ -106,7 +106,7 @@ def _beside(trace: Trace, rows: Rows) -> Rows:
     traps = trace.rows("trap")
     for tgid in rows["tgid"].unique().tolist():
         mine, theirs = (rows["tgid"] == tgid).to_numpy(), traps[traps["tgid"] == tgid]
-        enters, exits = (np.sort(theirs[name].to_numpy()) for name in ("enter_ns", "exit_ns"))
+        enters, exits = (np.sort(theirs[name].to_numpy()) for name in ("start_ns", "end_ns"))
         begun = np.searchsorted(enters, rows["end_ns"].to_numpy()[mine], "right")
         kept[mine] = begun == np.searchsorted(exits, rows["ns"].to_numpy()[mine], "left")
     return rows[kept]
@@ -127,7 +127,7 @@ def _usual(rows: Rows) -> list[Fact]:
 
 # How much of each wait the thread spent in traps.
 def _punished_ns(rows: Rows, traps: Rows) -> npt.NDArray[np.int64]:
-    begin, end = traps["enter_ns"].to_numpy(), traps["exit_ns"].to_numpy()
+    begin, end = traps["start_ns"].to_numpy(), traps["end_ns"].to_numpy()
     if not len(begin):
         return np.zeros(len(rows), np.int64)
     lengths = np.concatenate([[0], np.cumsum(end - begin)])

@@ -28,7 +28,7 @@ TITLE = "penalties defeated by migrations"
 NEEDS = Needs(("trap", "migrate"))
 
 _LEAST = 3  # defeated penalties; once or twice the load balancer moves any thread
-_SHARE = 0.5  # of the penalties served
+_SHARE = 0.5  # of the penalties completed
 
 
 def find(trace: Trace) -> list[Finding]:
@@ -40,7 +40,7 @@ def find(trace: Trace) -> list[Finding]:
 
 @per_trace
 def defeats(trace: Trace) -> list[Rows]:
-    """The served traps of each thread and address with a finding: columns of the trap, and
+    """The completed traps of each thread and address with a finding: columns of the trap, and
 
     defeated: the next trap was one on another core within the window; gap_ns: until then; used_ns: guest
     time until then (-1: not watched); home, away: the two cores. By TGID, TID and time.
@@ -51,12 +51,12 @@ def defeats(trace: Trace) -> list[Rows]:
 
 
 def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
-    if int((rows["released"] & rows["slept"]).sum()) < _LEAST:
+    if int((rows["detection_off"] & rows["slept"]).sum()) < _LEAST:
         return
-    home, cpu = _released_on(trace, rows), cores.of(rows["enter_cpu"], trace.core)
+    home, cpu = _released_on(trace, rows), cores.of(rows["start_cpu"], trace.core)
     follows = np.append(as_before(rows["rip"])[1:], False)
     gap = np.zeros(len(rows), np.int64)
-    gap[:-1] = rows["enter_ns"].to_numpy()[1:] - rows["exit_ns"].to_numpy()[:-1]
+    gap[:-1] = rows["start_ns"].to_numpy()[1:] - rows["end_ns"].to_numpy()[:-1]
     away = np.roll(cpu, -1)
     defeated = follows & (away != home) & is_within(gap, penalty)
     if not defeated.any():
@@ -64,7 +64,7 @@ def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
     used = np.roll(np.where(rows["exits_watched"], rows["guest_ns"], -1), -1)
     used[-1] = -1
     rows = rows.assign(home=home, away=away, defeated=defeated, gap_ns=gap, used_ns=used)
-    for _, part in rows[rows["released"] & rows["slept"]].split("rip"):
+    for _, part in rows[rows["detection_off"] & rows["slept"]].split("rip"):
         count = int(part["defeated"].sum())
         if count >= _LEAST and count >= _SHARE * len(part):
             yield part
@@ -79,14 +79,14 @@ def is_within(gap_ns: Times, penalty: Penalty) -> Bools:
 # The core whose detection a trap switched off: of the CPU that wrote the MSR, else of that where it
 # returned.
 def _released_on(trace: Trace, rows: Rows) -> Times:
-    home: Times = cores.of(rows["exit_cpu"], trace.core)
+    home: Times = cores.of(rows["end_cpu"], trace.core)
     writes = trace.rows("detection").tid(int(rows["tid"].iloc[0])) if rows["tid"].iloc[0] else None
     if writes is None or writes.empty:
         return home
     at, written = writes["ns"].to_numpy(), cores.of(writes["cpu"], trace.core)
     # The last one before the return.
-    last = np.searchsorted(at, rows["exit_ns"].to_numpy(), "right") - 1
-    inside = (last >= 0) & (at[np.maximum(last, 0)] >= rows["enter_ns"].to_numpy())
+    last = np.searchsorted(at, rows["end_ns"].to_numpy(), "right") - 1
+    inside = (last >= 0) & (at[np.maximum(last, 0)] >= rows["start_ns"].to_numpy())
     return np.where(inside, written[np.maximum(last, 0)], home)
 
 
@@ -94,13 +94,13 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     lost = rows[rows["defeated"]]
     tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
     known = rows["vcpu"].dropna()
-    start, end = int(rows["enter_ns"].min()), int((lost["exit_ns"] + lost["gap_ns"]).max())
+    start, end = int(rows["start_ns"].min()), int((lost["end_ns"] + lost["gap_ns"]).max())
     used = lost["used_ns"][lost["used_ns"] >= 0]
     moves = trace.rows("migrate").tid(tid)
     moves = moves[moves["ns"].between(start, end)]
     window = WINDOW_JIFFIES * penalty.tick_ns
     numbers: dict[str, Any] = {
-        "served": len(rows),
+        "completed": len(rows),
         "defeated": len(lost),
         "gap_median_ns": int(lost["gap_ns"].median()),
         "used_ns": int(used.sum()) if len(used) else None,
@@ -125,7 +125,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
         if len(moves)
         else "each next trap came on another core, but no move was recorded",
         cause=(
-            "When a penalty has been served the kernel switches detection off, but only on the core on "
+            "When a penalty has been completed the kernel switches detection off, but only on the core on "
             "which the "
             f"thread runs then, for two jiffies ({ms(window)} to {ms(window + penalty.tick_ns)} ms). This "
             "thread "
@@ -151,8 +151,8 @@ def _mover(moves: Rows) -> dict[str, int | None]:
 
 
 def _facts(trace: Trace, n: dict[str, Any]) -> list[Fact]:
-    served, lost = n["served"], n["defeated"]
-    text = f"{served:,} served, {lost:,} of them ({percent(lost, served)}) for nothing"
+    completed, lost = n["completed"], n["defeated"]
+    text = f"{completed:,} completed, {lost:,} of them ({percent(lost, completed)}) for nothing"
     ran = "guest time was not recorded"
     if n["used_ns"] is not None:
         ran = f"{length(n['used_ns'])} in the guest after those, of {length(lost * n['window_ns'])}"
@@ -162,7 +162,7 @@ def _facts(trace: Trace, n: dict[str, Any]) -> list[Fact]:
         by = f", {n['moved_by_count']:,} of them while {who} was running"
     movers = ("migrations", "moved_by_tgid", "moved_by_tid", "moved_by_count")
     return [
-        Fact("penalties", text, {"served": served, "defeated": lost}),
+        Fact("penalties", text, {"completed": completed, "defeated": lost}),
         Fact("slept", f"{length(n['slept_ns'])} in vain", {"slept_ns": n["slept_ns"]}),
         Fact("progress", ran, {"used_ns": n["used_ns"], "window_ns": n["window_ns"]}),
         Fact("moved", f"{plural(n['migrations'], 'time')}{by}", {name: n[name] for name in movers}),

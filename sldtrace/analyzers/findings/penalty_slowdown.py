@@ -34,12 +34,12 @@ def find(trace: Trace) -> list[Finding]:
     for (_, tid), traps in trace.rows("trap").threads.items():
         if tid in explained:
             continue
-        rows = traps[(traps["slept"] | traps["waited"]) & ~traps["fatal"]]
+        rows = traps[(traps["slept"] | traps["semaphore"]) & ~traps["fatal"]]
         if rows.empty:
             continue
         # Up to the last one: how long the thread is left alone behind it is not known, and few rare penalties
         # would look like many.
-        span = int(rows["enter_ns"].max() - rows["enter_ns"].min())
+        span = int(rows["start_ns"].max() - rows["start_ns"].min())
         lost = int(rows["sleep_ns"].iloc[:-1].sum() + rows["semaphore_ns"].iloc[:-1].sum())
         if is_slowed(len(rows), lost, span):
             found.append(_finding(trace, penalty, rows))
@@ -61,16 +61,16 @@ def _explained(trace: Trace) -> set[int]:
 
 def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     tgid, tid = int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
-    start, end = int(rows["enter_ns"].min()), int(rows["exit_ns"].max())
+    start, end = int(rows["start_ns"].min()), int(rows["end_ns"].max())
     known = rows["vcpu"].dropna()
     guest = bool(rows["guest"].any())
-    whole = ~rows["early"]
+    whole = ~rows["early_return"]
     watched = rows["guest_ns"][rows["exits_watched"]].iloc[1:]
     slept, waited = int(rows["sleep_ns"].sum()), int(rows["semaphore_ns"].sum())
     numbers: dict[str, Any] = {
         "traps": len(rows),
-        "served": int(whole.sum()),
-        "early_returns": int(rows["early"].sum()),
+        "completed": int(whole.sum()),
+        "early_returns": int(rows["early_return"].sum()),
         "slept_ns": slept,
         "waited_ns": waited,
         "punished": round((slept + waited) / max(end - start, 1), 4),
@@ -121,8 +121,8 @@ def _facts(n: dict[str, Any]) -> list[Fact]:
     return [
         Fact(
             "penalties",
-            f"{n['traps']:,} at {where}: {n['served']:,} slept to the end{early}",
-            {name: n[name] for name in ("traps", "served", "early_returns", "addresses")},
+            f"{n['traps']:,} at {where}: {n['completed']:,} slept to the end{early}",
+            {name: n[name] for name in ("traps", "completed", "early_returns", "addresses")},
         ),
         Fact("punished", text, {name: n[name] for name in ("punished", "slept_ns", "waited_ns", "span_ns")}),
         Fact("progress", ran, {"guest_ns": n["guest_ns"]}),

@@ -65,13 +65,13 @@ def _waits(rows: Rows, tick_ns: int) -> dict[str, Any]:
         "waited_ns": int(wait.sum()),
         "longest_ns": int(wait.max()) if len(wait) else 0,
         "slept_ns": int(rows["sleep_ns"].sum()),
-        "span_ns": int(rows["exit_ns"].max() - rows["enter_ns"].min()),
-        "holds": bool((rows["released"] & rows["waited"]).any()),
+        "span_ns": int(rows["end_ns"].max() - rows["start_ns"].min()),
+        "holds": bool((rows["detection_off"] & rows["semaphore"]).any()),
     }
 
 
 def _served(rows: Rows) -> "pd.Series[bool]":
-    return rows["waited"] & (rows["semaphore_result"] == 0)
+    return rows["semaphore"] & (rows["semaphore_result"] == 0)
 
 
 def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
@@ -80,8 +80,8 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
     who = table[["tgid", "tid"]].itertuples(index=False, name=None)
     mine = traps[traps.isin([traps.thread(int(tgid), int(tid)) for tgid, tid in who])]
     evidence = mine[_served(mine) & (mine["semaphore_ns"] >= penalty.tick_ns)]
-    start, end = int(evidence["enter_ns"].min()), int(evidence["exit_ns"].max())
-    inside = traps[traps["released"] & traps["waited"] & traps["exit_ns"].between(start, end)]
+    start, end = int(evidence["start_ns"].min()), int(evidence["end_ns"].max())
+    inside = traps[traps["detection_off"] & traps["semaphore"] & traps["end_ns"].between(start, end)]
     processes = int(table["tgid"].nunique())
     bound = 1_000_000_000 // (WINDOW_JIFFIES * penalty.tick_ns)
     numbers: dict[str, Any] = {

@@ -38,14 +38,14 @@ _TYPES = {
 class Loaded:
     """What the child has loaded: file descriptors of maps and programs by name, owned by the receiver.
 
-    refused: programs that the kernel did not take, with its reason; left_out, kvm: see
+    refused: programs that the kernel did not take, with its reason; filtered, kvm: see
     sources.Text.
     """
 
     maps: dict[str, int]
     programs: dict[str, int]
     refused: dict[str, str]
-    left_out: dict[str, str]
+    filtered: dict[str, str]
     kvm: list[tuple[int, str]] = field(default_factory=list)
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ def _compile(source: Text) -> Loaded:
         reasons = [line for line in messages if "error:" in line] or messages or [str(error)]
         raise SldtraceError(f"the probes do not compile here: {reasons[0].strip()}") from error
     native, handle = library.lib, module.module
-    loaded = Loaded({}, {}, {}, source.left_out, source.kvm)
+    loaded = Loaded({}, {}, {}, source.filtered, source.kvm)
     for index in range(native.bpf_num_functions(handle)):
         name = native.bpf_function_name(handle, index).decode()
         kind = next(number for start, number in _TYPES.items() if name.startswith(start))
@@ -138,7 +138,7 @@ def _compile(source: Text) -> Loaded:
 
 def _send(there: socket.socket, loaded: Loaded) -> None:
     names = {"maps": list(loaded.maps), "programs": list(loaded.programs)}
-    rest = {"refused": loaded.refused, "left_out": loaded.left_out, "kvm": loaded.kvm}
+    rest = {"refused": loaded.refused, "filtered": loaded.filtered, "kvm": loaded.kvm}
     _tell(there, names | rest, [*loaded.maps.values(), *loaded.programs.values()])
 
 
@@ -178,4 +178,4 @@ def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
     maps = dict(zip(message["maps"], descriptors, strict=False))
     programs = dict(zip(message["programs"], descriptors[len(maps) :], strict=True))
     kvm = [(offset, name) for offset, name in message["kvm"]]
-    return Loaded(maps, programs, message["refused"], message["left_out"], kvm)
+    return Loaded(maps, programs, message["refused"], message["filtered"], kvm)

@@ -247,8 +247,8 @@ class Probes:
             if function not in self.program.functions:
                 _close(done)
                 file = _FILES.get(name) or _FILES.get(name.partition(":")[0], "")
-                left_out = self.program.left_out.get(file, "this kernel does not have it now")
-                return self.program.refused.get(function, left_out)
+                filtered = self.program.filtered.get(file, "this kernel does not have it now")
+                return self.program.refused.get(function, filtered)
             try:
                 done.append(attach(self.program.functions[function], function))
             except OSError as error:

@@ -37,7 +37,7 @@ class Program:
         """Takes the file descriptors over."""
         self._loaded = loaded
         self.refused = loaded.refused
-        self.left_out = loaded.left_out
+        self.filtered = loaded.filtered
         self.kvm = loaded.kvm
         tally = schema.enumeration("tallies").values
         shape = (kernel.possible_cpus(), tally["KINDS"], tally["CAUSES"])

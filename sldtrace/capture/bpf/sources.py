@@ -71,13 +71,13 @@ _ISAS = {"kvm_intel": "SLD_ISA_VMX", "kvm_amd": "SLD_ISA_SVM"}
 class Text:
     """The program: text and flags for the compiler.
 
-    left_out: why files were left out, by file; kvm: the functions of the module kvm by offset, see
+    filtered: why files were left out, by file; kvm: the functions of the module kvm by offset, see
     callers.Callers.
     """
 
     text: str
     flags: list[str]
-    left_out: dict[str, str] = field(default_factory=dict)
+    filtered: dict[str, str] = field(default_factory=dict)
     kvm: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -98,7 +98,7 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
         if reason is None:
             files.append(source.file)
         else:
-            made.left_out[source.file] = reason
+            made.filtered[source.file] = reason
     # `#line` makes the compiler's messages name the right file.
     made.text = "".join(f'#line 1 "{name}"\n{(folder / name).read_text(encoding="utf-8")}' for name in files)
     for record in schema.current().records.values():

@@ -15,9 +15,9 @@ def announcement(loop: Loop, process: dict[str, Any], penalty: Penalty, path: st
 
     Entries named as in `report --json` mean the same: kind, severity, verdict, subject (process, tgid, tid,
     vcpu or null), rip, start_ns, end_ns, start_wall_ns, end_wall_ns, numbers (guest, loops, in_loops_ns,
-    longest_ns, early_returns, dead_ns, alive_ns, sleep_shortest_ns, sleep_longest_ns). All of them are as
-    of now: the loop may go on. Then `process`, what host.process.describe knows of the process, and
-    `recording`, the file that is being written.
+    longest_ns, early_returns, always_early_below_ns, always_completes_above_ns, sleep_shortest_ns,
+    sleep_longest_ns). All of them are as of now: the loop may go on. Then `process`, what
+    host.process.describe knows of the process, and `recording`, the file that is being written.
     """
     verdict, severity = rule.verdict(loop.livelock)
     clock = facts.clock()
@@ -43,8 +43,8 @@ def announcement(loop: Loop, process: dict[str, Any], penalty: Penalty, path: st
             "in_loops_ns": loop.in_loops_ns,
             "longest_ns": loop.longest_ns,
             "early_returns": loop.early_returns,
-            "dead_ns": penalty.dead_ns,
-            "alive_ns": penalty.alive_ns,
+            "always_early_below_ns": penalty.always_early_below_ns,
+            "always_completes_above_ns": penalty.always_completes_above_ns,
             "sleep_shortest_ns": penalty.shortest_sleep_ns,
             "sleep_longest_ns": penalty.longest_sleep_ns,
         },

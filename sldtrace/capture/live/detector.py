@@ -35,12 +35,12 @@ _ROW = np.dtype(
         ("vcpu", "i4"),
         ("guest", "?"),
         ("early", "?"),
-        ("waited", "?"),
+        ("at_semaphore", "?"),
         ("watched", "?"),
     ]
 )
 _WRITE = np.dtype([("ns", "i8"), ("cpu", "u4"), ("on", "?")])
-# `waited`: of `count`, how many were at the semaphore.
+# `at_semaphore`: of `count`, how many were at the semaphore.
 # `before` and `after`: early traps of the thread before the chain's first and up to its last.
 _CHAIN = np.dtype(
     [
@@ -50,7 +50,7 @@ _CHAIN = np.dtype(
         ("start", "i8"),
         ("end", "i8"),
         ("count", "i8"),
-        ("waited", "i8"),
+        ("at_semaphore", "i8"),
         ("before", "i8"),
         ("after", "i8"),
         ("vcpu", "i4"),
@@ -179,15 +179,15 @@ class Detector:
         cut = rule.cut_short(records["sleep_left_ms"], records["semaphore_result"])
         rows = np.zeros(len(records), _ROW)
         rows["thread"] = records["tgid"].astype("u8") << np.uint64(32) | records["tid"]
-        rows["rip"], rows["vcpu"], rows["cpu"] = records["rip"], records["vcpu"], records["enter_cpu"]
-        rows["enter"], rows["exit"] = records["enter_ns"], records["exit_ns"]
-        rows["waited"] = records["semaphore_result"] < 0
+        rows["rip"], rows["vcpu"], rows["cpu"] = records["rip"], records["vcpu"], records["start_cpu"]
+        rows["enter"], rows["exit"] = records["start_ns"], records["end_ns"]
+        rows["at_semaphore"] = records["semaphore_result"] < 0
         rows["guest"], rows["watched"] = is_set["GUEST"], is_set["MSR_WATCHED"]
         slept = is_set["SLEPT"]
         self._sleeps.add(slept, *(records[f"sleep_{each}"] for each in ("requested_ms", "left_ms", "ns")))
         if self._sleeps.jiffies not in (None, self.penalty.sleep_jiffies):
             self.penalty = dataclasses.replace(self.penalty, sleep_jiffies=self._sleeps.jiffies)
-        names = ("RETURN_MISSED", "MSR_WATCHED", "WARNED", "DETECTION_OFF")
+        names = ("RETURN_MISSED", "MSR_WATCHED", "WARNED", "MSR_CLEARED")
         rows["early"] = rule.early(cut, *(is_set[name] for name in names))
         return rows
 
@@ -250,7 +250,7 @@ class Detector:
         for name in ("thread", "rip", "vcpu", "guest"):
             new[name] = rows[name][early]
         new["count"], new["before"], new["after"] = 1, after[early] - 1, after[early]
-        new["waited"] = rows["waited"][early]
+        new["at_semaphore"] = rows["at_semaphore"][early]
         chains = _merged(np.concatenate([going_on[going_on["stretch"] >= 0], new]))
 
         tails = np.concatenate([heads[1:], [len(rows)]]) - 1
@@ -308,7 +308,7 @@ class Detector:
         else:
             loop.loops += 1
         origin = int(chain["before"]) if current is None else current.origin
-        traps, at_semaphore = int(chain["count"]), int(chain["waited"])
+        traps, at_semaphore = int(chain["count"]), int(chain["at_semaphore"])
         self._current[key] = _Current(origin, start, lasted, traps, at_semaphore)
         loop.traps += traps
         loop.at_semaphore += at_semaphore
@@ -329,7 +329,7 @@ def _merged(chains: Array) -> Array:
     begins[1:] = (chains["stretch"][1:] != chains["stretch"][:-1]) | (chains["rip"][1:] != chains["rip"][:-1])
     at = np.flatnonzero(begins)
     whole = chains[at].copy()
-    for name in ("count", "waited"):
+    for name in ("count", "at_semaphore"):
         whole[name] = np.add.reduceat(chains[name], at)
     for name in ("end", "after", "vcpu"):
         whole[name] = np.maximum.reduceat(chains[name], at)

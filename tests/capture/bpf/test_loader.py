@@ -57,7 +57,7 @@ def test_descriptors_arrive_under_their_names(monkeypatch: pytest.MonkeyPatch) -
         "kprobe__f": b"program",
     }
     assert (list(loaded.maps), list(loaded.programs)) == (["traps", "tallies"], ["kprobe__f"])
-    assert (loaded.refused, loaded.left_out) == ({"kprobe__g": "why"}, {"a.c": "gone"})
+    assert (loaded.refused, loaded.filtered) == ({"kprobe__g": "why"}, {"a.c": "gone"})
     assert loaded.kvm == [(8, "f")]
     assert not any(os.get_inheritable(each) for each in held.values())
     loaded.close()
@@ -133,7 +133,7 @@ def test_descriptors_that_were_lost_on_the_way() -> None:
     """The kernel drops what the limit of open files has no room for."""
     here, there = socket.socketpair()
     with here, there:
-        message = {"maps": ["a", "b"], "programs": [], "refused": {}, "left_out": {}}
+        message = {"maps": ["a", "b"], "programs": [], "refused": {}, "filtered": {}}
         socket.send_fds(there, [b"!"], [0])
         there.sendall(json.dumps(message).encode())
         there.shutdown(socket.SHUT_WR)
@@ -210,7 +210,7 @@ def test_every_function_is_loaded_as_its_name_says(fake: type[FakeBpf]) -> None:
     }
     assert loaded.programs["kfunc__f"] == 81
     assert loaded.maps == {"traps": 70, "control": 71}
-    assert (loaded.refused, loaded.left_out) == ({}, {"vcpu.bpf.c": "gone"})
+    assert (loaded.refused, loaded.filtered) == ({}, {"vcpu.bpf.c": "gone"})
     assert loaded.kvm == [(8, "f")]
 
 

@@ -240,7 +240,7 @@ def test_a_probe_whose_source_was_left_out_says_why(
     host: Host, name: str, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.lacks.add(name)
-    host.left_out[file] = "here kvm:x has no field y"
+    host.filtered[file] = "here kvm:x has no field y"
     monkeypatch.setattr(probes.tracepoints, "identifier", lambda each: (*EARLY, *LATE).index(each))
     loaded = load()
     loaded.arm()

@@ -87,7 +87,7 @@ def test_without_kvm_there_are_no_counters_of_exits(loaded: Loaded) -> None:
 
 def test_why_something_is_missing_is_passed_on(loaded: Loaded) -> None:
     made = Program(loaded, SIZES)
-    assert (made.refused, made.left_out) == ({"g": "no"}, {"a.c": "why"})
+    assert (made.refused, made.filtered) == ({"g": "no"}, {"a.c": "why"})
 
 
 def test_runs_are_told_by_function(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

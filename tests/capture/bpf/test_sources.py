@@ -43,7 +43,7 @@ def files(made: Text) -> list[str]:
 def test_with_everything_there_nothing_is_left_out() -> None:
     made = text()
     assert files(made) == ["events.h", *[source.file for source in SOURCES]]
-    assert made.left_out == {}
+    assert made.filtered == {}
     for name in files(made):
         assert f'#line 1 "{name}"\n' + (resources.bpf() / name).read_text(encoding="utf-8") in made.text
 
@@ -54,7 +54,7 @@ def test_a_file_without_its_tracepoint_is_left_out(
 ) -> None:
     del found[str(source.tracepoint)]
     made = text()
-    assert made.left_out == {source.file: "this kernel does not have it now"}
+    assert made.filtered == {source.file: "this kernel does not have it now"}
     assert files(made) == ["events.h", *[each.file for each in SOURCES if each != source]]
 
 
@@ -68,7 +68,7 @@ def test_a_file_without_a_field_that_it_reads_is_left_out(
 ) -> None:
     found[str(source.tracepoint)] -= {name}
     made = text()
-    assert made.left_out == {source.file: f"here {source.tracepoint} has no field {name}"}
+    assert made.filtered == {source.file: f"here {source.tracepoint} has no field {name}"}
     assert source.file not in files(made)
 
 
@@ -76,7 +76,7 @@ def test_a_file_without_a_field_that_it_reads_is_left_out(
 def test_a_field_that_is_younger_is_done_without(name: str, found: dict[str, frozenset[str]]) -> None:
     found["kvm:kvm_exit"] -= {name}
     made = text()
-    assert made.left_out == {}
+    assert made.filtered == {}
     has = {flag for flag in made.flags if flag.startswith("-DSLD_HAS_")}
     assert has == {"-DSLD_HAS_kvm", "-DSLD_HAS_contention", "-DSLD_HAS_vcpu_id", "-DSLD_HAS_intr_info"} - {
         f"-DSLD_HAS_{name}"
@@ -85,7 +85,7 @@ def test_a_field_that_is_younger_is_done_without(name: str, found: dict[str, fro
 
 def test_every_missing_field_is_named(found: dict[str, frozenset[str]]) -> None:
     found["kvm:kvm_exit"] = frozenset({"exit_reason", "info1"})
-    assert text().left_out == {"vcpu.bpf.c": "here kvm:kvm_exit has no field guest_rip, isa"}
+    assert text().filtered == {"vcpu.bpf.c": "here kvm:kvm_exit has no field guest_rip, isa"}
 
 
 def test_what_ends_with_a_thread_does_not_ask_for_a_vcpu_that_was_left_out(
@@ -98,7 +98,7 @@ def test_what_ends_with_a_thread_does_not_ask_for_a_vcpu_that_was_left_out(
 def test_without_the_addresses_of_kvm_there_are_no_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracepoints, "functions_of", lambda module: [])
     made = text()
-    assert made.left_out == {"stall.bpf.c": "the addresses of the module kvm cannot be read"}
+    assert made.filtered == {"stall.bpf.c": "the addresses of the module kvm cannot be read"}
     assert not [flag for flag in made.flags if "KVM_BEGIN" in flag or "contention" in flag]
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_missing_on_the_kernels_of_the_lab(
 
     monkeypatch.setattr(tracepoints, "fields", fields)
     made = text()
-    assert made.left_out == {}
+    assert made.filtered == {}
     assert {"-DSLD_HAS_vcpu_id", "-DSLD_HAS_intr_info"} <= set(made.flags)
 
 

@@ -29,15 +29,15 @@ from tests.analyzers.synthetic import (
     VMM,
     Row,
     array,
+    completed,
     detections,
     early,
     facts,
     interrupted,
     lasting,
     loop,
-    served,
+    not_penalized,
     trace,
-    unpunished,
     window,
 )
 from tests.recording import samples
@@ -96,7 +96,7 @@ def fed(
 ) -> Detector:
     """A detector that got the records as they would be drained: as traps end, in batches cut anywhere."""
     watching = watching or Detector(KERNEL, CORES, SHORT_LAG)
-    arrivals = [(int(ns), "trap", index) for index, ns in enumerate(traps["exit_ns"])]
+    arrivals = [(int(ns), "trap", index) for index, ns in enumerate(traps["end_ns"])]
     arrivals += [(int(ns), "detection", index) for index, ns in enumerate(writes["ns"])]
     arrivals.sort()
     edges = sorted({0, len(arrivals), *(cut % (len(arrivals) + 1) for cut in cuts)})
@@ -111,7 +111,7 @@ def fed(
 
 def both(rows: list[Row], extra: list[Row], cuts: Sequence[int]) -> tuple[dict, dict]:  # type: ignore[type-arg]
     writes = sorted([*detections(rows), *extra], key=lambda row: row["ns"])
-    rows = sorted(rows, key=lambda row: row["exit_ns"])
+    rows = sorted(rows, key=lambda row: row["end_ns"])
     opening = facts(cpu={"cores": {str(cpu): core for cpu, core in CORES.items()}})
     with tempfile.TemporaryDirectory() as folder:
         recorded = trace(Path(folder), rows, detection=writes, opening=opening)
@@ -125,8 +125,8 @@ MAKERS = {
     "blind": lambda at, **rest: early(at, **{"flags": BLIND, **rest}),
     "missed": lambda at, **rest: early(at, left_ms=0, **{"flags": MISSED, **rest}),
     "interrupted": interrupted,
-    "served": served,
-    "unpunished": unpunished,
+    "completed": completed,
+    "not_penalized": not_penalized,
     "unknown": lambda at, **rest: early(at, left_ms=0, **rest),
 }
 
@@ -135,7 +135,7 @@ MAKERS = {
 def threads(draw: st.DrawFn) -> list[Row]:
     """Traps of up to four threads, each one trap after the other, in runs of one kind."""
     rows: list[Row] = []
-    kinds = st.sampled_from(["early"] * 6 + list(MAKERS))
+    kinds = st.sampled_from(["early_return"] * 6 + list(MAKERS))
     run = st.tuples(
         kinds,
         st.integers(1, 40),  # traps
@@ -147,9 +147,9 @@ def threads(draw: st.DrawFn) -> list[Row]:
         at = draw(st.integers(0, 50 * MS))
         for kind, count, gap, rip, cpu in draw(st.lists(run, min_size=1, max_size=6)):
             for _ in range(count):
-                row = MAKERS[kind](at, tid=tid, rip=rip, enter_cpu=cpu)
+                row = MAKERS[kind](at, tid=tid, rip=rip, start_cpu=cpu)
                 rows.append(row)
-                at = row["exit_ns"] - START_NS + gap
+                at = row["end_ns"] - START_NS + gap
     return rows
 
 
@@ -174,9 +174,9 @@ def test_the_same_as_the_analyzer_however_the_records_are_cut(
 def test_the_generated_sequences_are_not_all_trivial() -> None:
     rows = [
         *loop(200),
-        *loop(30, tid=VCPU + 1, enter_cpu=2),
-        served(40 * MS, tid=VCPU + 1, enter_cpu=2),
-        *loop(30, 60 * MS, tid=VCPU + 1, enter_cpu=2),
+        *loop(30, tid=VCPU + 1, start_cpu=2),
+        completed(40 * MS, tid=VCPU + 1, start_cpu=2),
+        *loop(30, 60 * MS, tid=VCPU + 1, start_cpu=2),
     ]
     analyzed, detected = both(rows, [], range(0, 300, 7))
     assert sorted(each["verdict"] for each in analyzed.values()) == ["held up", "livelock"]
@@ -209,7 +209,7 @@ def test_it_tells_of_a_loop_once_and_once_more_when_it_is_a_livelock() -> None:
     told: list[tuple[int, bool]] = []
     for index, row in enumerate(loop(3000)):
         watching.take("trap", array("trap", [row]))
-        now = row["exit_ns"]
+        now = row["end_ns"]
         told += [(index, each.livelock) for each in watching.advance(now)]
     assert [livelock for _, livelock in told] in ([True], [False, True])
     assert told[-1][0] < 2100  # traps of 1 ms: the lag, and as long until it looks again
@@ -227,7 +227,7 @@ def judged(watching: Detector, rows: list[Row], monkeypatch: pytest.MonkeyPatch)
         return judge(until)
 
     monkeypatch.setattr(watching, "_judge", noted)
-    for look, batch in itertools.groupby(rows, lambda row: (row["exit_ns"] - START_NS) // (SECOND // 5)):
+    for look, batch in itertools.groupby(rows, lambda row: (row["end_ns"] - START_NS) // (SECOND // 5)):
         watching.take("trap", array("trap", batch))
         watching.advance(START_NS + (look + 1) * SECOND // 5)
     return times
@@ -246,21 +246,21 @@ def test_while_all_is_a_livelock_and_nothing_is_new_it_looks_ever_more_seldom(
 def test_another_thread_that_begins_to_loop_brings_the_pauses_back(monkeypatch: pytest.MonkeyPatch) -> None:
     watching = Detector(KERNEL, CORES)
     rows = loop(20_000) + loop(8_000, 12 * SECOND, tid=VCPU + 1)
-    times = judged(watching, sorted(rows, key=lambda row: row["exit_ns"]), monkeypatch)
+    times = judged(watching, sorted(rows, key=lambda row: row["end_ns"]), monkeypatch)
     late = [later - before for before, later in itertools.pairwise(times) if before > 12]
     assert min(late) < 1.5
     assert {each.tid for each in watching.loops if each.livelock} == {VCPU, VCPU + 1}
 
 
 def test_where_nothing_loops_it_looks_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [served(index * 25 * MS) for index in range(400)]
+    rows = [completed(index * 25 * MS) for index in range(400)]
     times = judged(Detector(KERNEL, CORES), rows, monkeypatch)
     assert {round(later - before) for before, later in itertools.pairwise(times)} == {1}
 
 
 def test_a_trap_that_outlasts_the_lag_still_belongs_to_its_thread() -> None:
     rows = loop(100)
-    rows.append(interrupted(100 * MS, exit_ns=START_NS + 5 * SECOND))
+    rows.append(interrupted(100 * MS, end_ns=START_NS + 5 * SECOND))
     rows += loop(100, 5 * SECOND + MS)
     watching = fed(array("trap", rows), array("detection", []), range(201))
     (found,) = watching.loops
@@ -273,7 +273,7 @@ def test_threads_are_forgotten_the_longest_silent_first(monkeypatch: pytest.Monk
     looping = loop(600)
     for index in range(600):
         batch = [looping[index]]
-        batch += [served(index * MS + 20_000, tid=10_000 + index, exit_ns=START_NS + index * MS + 40_000)]
+        batch += [completed(index * MS + 20_000, tid=10_000 + index, end_ns=START_NS + index * MS + 40_000)]
         watching.take("trap", array("trap", batch))
         watching.finish()
         assert len(watching._threads) <= 10
@@ -327,7 +327,7 @@ def test_a_gap_that_nobody_watched_ends_a_chain_also_across_batches() -> None:
 def test_a_trap_that_is_still_going_on_proves_that_detection_was_on() -> None:
     """Detection went off while a thread slept; only a trap that ends later shows that it came back."""
     mine = [early(0), early(MS, 9 * MS), *loop(60, 11 * MS)]
-    other = early(3 * MS, 40 * MS, tid=VCPU + 1, enter_cpu=1)
+    other = early(3 * MS, 40 * MS, tid=VCPU + 1, start_cpu=1)
     found = agree_wherever_cut([*mine, other], window(2 * MS))
     assert next(each["start_ns"] for each in found if each["loops"] == 1) == START_NS
     found = agree_wherever_cut(mine, window(2 * MS))
