@@ -14,7 +14,7 @@ from sldtrace import cli
 from sldtrace.errors import SldtraceError, UsageError
 
 ROOT = Path(sldtrace.__file__).parents[1]
-HEAVY = ("pandas", "numpy", "bcc", "tabulate")
+HEAVY = ("pandas", "numpy", "bcc")
 
 
 def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

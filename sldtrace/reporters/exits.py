@@ -30,8 +30,8 @@ def _lines(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
     if len(shown) > _THREADS:
         yield f"  and {wording.plural(len(shown) - _THREADS, 'more thread')}: see --json"
     yield wording.fill(
-        "half <, 99 % <: half of them, and 99 %, took the host less than that until the next entry; the exact"
-        " value is between that and its half.",
+        "p50 <, p99 <: half of the exits, and 99 % of them, took the host less than this time until the next"
+        " entry. The exact value is between half of it and the whole.",
         style,
     )
 
@@ -87,8 +87,8 @@ def _row(row: dict[Any, Any], total: int) -> dict[str, str]:
         "share": _share(row["count"] / max(total, 1)),
         "in guest": wording.length(row["guest_ns"]),
         "on host": wording.length(row["host_ns"]),
-        "half <": _below(row["p50_high_ns"], row["p50_low_ns"]),
-        "99 % <": _below(row["p99_high_ns"], row["p99_low_ns"]),
+        "p50 <": _below(row["p50_high_ns"], row["p50_low_ns"]),
+        "p99 <": _below(row["p99_high_ns"], row["p99_low_ns"]),
     }
 
 

@@ -35,7 +35,7 @@ def render(
     if said := shown.not_evaluated(not_evaluated, style):
         parts.append(said)
     if len(threads):
-        parts.append("Threads that trapped\n" + _indent(_thread_table(trace, threads)))
+        parts.append("Threads that trapped\n" + _indent(_thread_table(trace, threads, style)))
     parts += [
         text for text in (exits.render(trace, threads, style), context.render(trace, threads, style)) if text
     ]
@@ -61,7 +61,7 @@ def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
         if completed:
             what += f" {completed:,} slept the penalty to the end and then went on."
         if free:
-            what += f" {free:,} {'was' if free == 1 else 'were'} let go at once, not_penalized."
+            what += f" {free:,} {'was' if free == 1 else 'were'} not penalized."
         early = int(threads["early_returns"].sum())
         if early:
             what += f" {early:,} {'was' if early == 1 else 'were'} cut short by a signal, not in a loop."
@@ -77,7 +77,7 @@ def _nothing(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
     return "\n".join(lines)
 
 
-def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
+def _thread_table(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
     rows = []
     column = "VM or process" if threads["vm"].astype(bool).any() else "process"
     for row in threads.to_dict("records"):
@@ -89,13 +89,13 @@ def _thread_table(trace: Trace, threads: pd.DataFrame) -> str:
                 "TID": row["tid"],
                 "vCPU": "-" if pd.isna(row["vcpu"]) else row["vcpu"],
                 "traps": f"{row['traps']:,}",
-                "early": f"{row['early_returns']:,}",
+                "early\nreturns": f"{row['early_returns']:,}",
                 "completed": f"{row['completed']:,}",
-                "let go": f"{row['not_penalized']:,}",
+                "not\npenalized": f"{row['not_penalized']:,}",
                 "slept": wording.length(row["slept_ns"]),
             }
         )
-    return tables.table(rows, numbers=True)
+    return tables.table(rows, numbers=True, width=style.width - 2)
 
 
 def _indent(text: str, by: int = 2) -> str:

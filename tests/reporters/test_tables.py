@@ -1,6 +1,6 @@
 """Tables: as wide as their content and no wider, and nothing in them is taken for something else."""
 
-import tabulate
+import pytest
 
 from sldtrace.reporters import tables
 
@@ -18,12 +18,29 @@ def test_left_and_right() -> None:
 
 
 def test_values_stay_as_they_are() -> None:
-    """tabulate would make numbers of texts: 1e5 to 100000, 007 to 7."""
-    text = tables.table([{"name": value} for value in ("1e5", "007", "-1_000", "nan")])
-    assert text.splitlines()[2:] == ["1e5", "007", "-1_000", "nan"]
+    values = ("1e5", "007", "-1_000", "nan")
+    text = tables.table([{"name": value} for value in values])
+    assert text.splitlines()[2:] == list(values)
 
 
-def test_other_users_of_tabulate_are_not_affected() -> None:
-    before = tabulate.MIN_PADDING
-    tables.table(ROWS)
-    assert before == tabulate.MIN_PADDING != 0
+def test_headers_of_two_lines_stand_on_the_rule() -> None:
+    rows = [{"name": "a", "not\npenalized": "12"}]
+    assert tables.table(rows, numbers=True).splitlines() == [
+        "            not",
+        "name  penalized",
+        "----  ---------",
+        "a            12",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "first"),
+    [(20, "a long name     1"), (16, "a long name    1"), (14, "a long...    1"), (3, "a lon...    1")],
+)
+def test_a_narrow_terminal_takes_blanks_first_and_then_the_name(width: int, first: str) -> None:
+    rows = [{"who": "a long name", "n": "1"}, {"who": "b", "n": "1000"}]
+    assert tables.table(rows, numbers=True, width=width).splitlines()[2] == first
+
+
+def test_no_rows_are_no_table() -> None:
+    assert tables.table([]) == ""
