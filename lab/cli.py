@@ -20,9 +20,9 @@ EXIT_USAGE = 2
 _DESCRIPTION = """\
 An emulated Intel host with split-lock detection that boots stock Debian kernels.
 
-The first run builds what is missing: the emulator (Bochs 3.0 from Debian's source with our edits),
-one Debian trixie root file system with Python and bcc, and the kernels. It is kept in
-$SLDTRACE_CACHE/lab, else $XDG_CACHE_HOME/sldtrace/lab, else ~/.cache/sldtrace/lab.
+The first run builds what is missing: the emulator (Bochs 3.0 from Debian's source with the patches
+in lab/patches), one Debian trixie root file system with Python and bcc, and the kernels. It is kept
+in $SLDTRACE_CACHE/lab, else $XDG_CACHE_HOME/sldtrace/lab, else ~/.cache/sldtrace/lab.
 """
 _STATUS = """\
 exit status: that of CMD for `run`; 0 fine, 2 usage, 124 time-out, 125 the lab failed or has

@@ -24,6 +24,7 @@ PACKAGES = {
     "make": "make",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
+    "patch": "patch",
     "setpriv": "util-linux",
     "tar": "tar",
     "unshare": "util-linux",

@@ -28,7 +28,7 @@ def text() -> str:
 
 
 def unused() -> list[Path]:
-    """Folders of artefacts that the present lab (edits, recipes, compiler, packages) does not use."""
+    """Folders of artefacts that the present lab (patches, recipes, compiler, packages) does not use."""
     current = _current()
     return [path for kind in _KINDS for path in _artefacts(kind) if path not in current]
 
