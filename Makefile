@@ -62,6 +62,7 @@ lab: setup ## Build the emulated host for all kernels
 docs: setup ## Write the generated parts of the documentation again
 	@$(BIN)/python -m tools.format_page
 	@$(BIN)/python -m tools.api_page
+	@$(BIN)/python -m tools.lab_page
 
 clean: ## Remove what the commands above made in this folder (the lab's cache stays: python3 -m lab clean)
 	@rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,10 +10,10 @@ from types import FrameType
 from lab import machine
 from lab.failures import LabError
 from lab.job import REPOSITORY, Job
+from lab.kernel import DEFAULT
 from lab.progress import Progress
 
 OUT = REPOSITORY / "demo-output"
-KERNEL = "6.12"
 
 _IN_THE_MACHINE = """
 sh examples/freeze.sh /tmp/frozen.sld
@@ -39,7 +39,7 @@ def main() -> int:
     )
     job = Job(
         command=["sh", "-ec", _IN_THE_MACHINE],
-        kernel=KERNEL,
+        kernel=DEFAULT,
         fetch=["/tmp/frozen.sld", "/tmp/not_penalized.sld"],
         out=OUT,
     )

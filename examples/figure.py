@@ -8,43 +8,47 @@ Keeps what was measured beside the picture, in docs/figure; kernels that are not
 import json
 import subprocess
 import sys
+from itertools import groupby
 
-from lab import machine
+from lab import kernel, machine
 from lab.failures import LabError
 from lab.job import REPOSITORY, Job
 from lab.progress import Progress
 
 FOLDER = REPOSITORY / "docs" / "figure"
-KERNELS = ("6.1", "6.12")
+# One kernel for each length of the penalty.
+KERNELS = tuple(
+    next(alike).name for _, alike in groupby(kernel.KERNELS.values(), key=lambda each: each.sleep_jiffies)
+)
 PICTURE = FOLDER / "sweep.svg"
 SWEEP = ["python3", "-m", "sldtrace", "guest", "sweep", "--mitigate", "both", "--json"]
 
 
-def measure(kernel: str) -> None:
-    """One machine; writes KERNEL.json."""
-    job = Job(["sh", "-c", f"{' '.join(SWEEP)} 2>/dev/null"], kernel=kernel, timeout=1800)
+def measure(name: str) -> None:
+    """One machine; writes NAME.json."""
+    job = Job(["sh", "-c", f"{' '.join(SWEEP)} 2>/dev/null"], kernel=name, timeout=1800)
     result = machine.run(job, Progress())
     if result.status:
-        sys.exit(f"figure: the sweep on {kernel} failed:\n{result.output.decode(errors='replace')}")
+        sys.exit(f"figure: the sweep on {name} failed:\n{result.output.decode(errors='replace')}")
     found = json.loads(result.output)
     points = ",\n".join(json.dumps(point) for point in found.pop("points"))
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{kernel}.json").write_text(f'{json.dumps(found)[:-1]}, "points": [\n{points}\n]}}\n')
+    (FOLDER / f"{name}.json").write_text(f'{json.dumps(found)[:-1]}, "points": [\n{points}\n]}}\n')
 
 
 def draw() -> int:
     """All kernels in one picture; the status of the command."""
-    files = [str(FOLDER / f"{kernel}.json") for kernel in KERNELS]
+    files = [str(FOLDER / f"{name}.json") for name in KERNELS]
     command = [sys.executable, "-m", "sldtrace", "guest", "plot", *files, "--figure", str(PICTURE)]
     return subprocess.run(command, cwd=REPOSITORY).returncode
 
 
 def main() -> int:
     """Measures the kernels that are named, or all, and draws."""
-    for kernel in sys.argv[1:] or KERNELS:
-        if kernel not in KERNELS:
-            sys.exit(f"figure: {kernel} is none of {', '.join(KERNELS)}")
-        measure(kernel)
+    for name in sys.argv[1:] or KERNELS:
+        if name not in KERNELS:
+            sys.exit(f"figure: {name} is none of {', '.join(KERNELS)}")
+        measure(name)
     return draw()
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import emulator, hosttools, kernel, rootfs
-from lab.kernel import Kernel
+from lab import emulator, hosttools, kernel_files, rootfs
+from lab.kernel_files import KernelFiles
 from lab.packages import Archive, Gone
 from lab.progress import Progress
 
@@ -18,7 +18,7 @@ class Lab:
 
     emulator: Path
     roots: dict[str, Path]
-    kernels: dict[str, Kernel]
+    kernels: dict[str, KernelFiles]
 
 
 def ensure(
@@ -40,7 +40,7 @@ def _ensure(names: Sequence[str], roots: Sequence[str], progress: Progress, arch
     try:
         engine = pool.submit(emulator.ensure, archive, progress)
         trees = {name: pool.submit(rootfs.ensure, archive, name, progress) for name in roots}
-        kernels = {name: pool.submit(kernel.ensure, archive, name, progress) for name in names}
+        kernels = {name: pool.submit(kernel_files.ensure, archive, name, progress) for name in names}
         futures: list[Future[Any]] = [engine, *trees.values(), *kernels.values()]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:

@@ -7,11 +7,11 @@ from typing import Any
 
 from lab import cache, hosttools, image, patches
 from lab.failures import LabError
-from lab.packages import Archive, Package
+from lab.packages import SUITE, Archive, Package
 from lab.progress import Progress
 
 SOURCE = "bochs=3.0+dfsg-1"
-FIRMWARE = ["bochsbios/trixie", "vgabios/trixie"]
+FIRMWARE = [f"bochsbios/{SUITE}", f"vgabios/{SUITE}"]
 TOOLS = ("gcc", "g++", "make", "as", "ld", "tar", "xz", "dpkg-deb", "apt-get")
 
 # AVX needs EVEX to compile in 3.0, and the tigerlake model needs AVX.

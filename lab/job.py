@@ -34,7 +34,8 @@ class Job:
     """One run of one machine. Wrong values raise LabError when the job is made.
 
     command: what runs, in /sldtrace, as root; standard input is /dev/null.
-    kernel: 6.1, 6.12 or sid. root: a root file system of rootfs.ROOTS. cpus: 1 or 2. memory: MB.
+    kernel: a name of kernel.KERNELS or an alias. root: a root file system of rootfs.ROOTS.
+    cpus: 1 or 2. memory: MB.
     timeout: wall-clock seconds for all of it.
     split_lock_detect: the boot parameter; None leaves the kernel's default (warn).
     mitigate: the sysctl kernel.split_lock_mitigate; None leaves the default (1).

@@ -1,173 +1,74 @@
-"""Takes a stock Debian kernel apart: the bzImage, the modules that the lab loads, and a static busybox."""
+"""The kernels of the lab: the one table that tests, examples, help and docs derive from."""
 
-import lzma
 import re
-import struct
-import subprocess
-import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
 
-from lab import cache, hosttools
 from lab.failures import LabError
-from lab.packages import Archive, Package
-from lab.progress import Progress
-
-# Name in the lab: the metapackage whose dependency is that kernel.
-KERNELS = {
-    "6.1": "linux-image-cloud-amd64/bookworm",
-    "6.12": "linux-image-cloud-amd64/trixie",
-    "sid": "linux-image-cloud-amd64/sid",
-}
-DEFAULT = "6.12"
-BUSYBOX = ["busybox-static/trixie"]
-TOOLS = ("apt-get", "apt-cache", "dpkg-deb")
-
-# What the machine loads; their dependencies are found in the modules. Absent ones are built in.
-MODULES = ("ata_piix", "sd_mod", "kvm-intel", "msr")
-_REQUIRED = ("kvm-intel",)
-
-_SIGNED = b"~Module signature appended~\n"
-_SIGNATURE_TRAILER = 12  # sizeof(struct module_signature)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel in the cache: `release` is its uname -r, `modules` stand in loading order."""
+    """One stock Debian kernel, and what tests know of it.
+
+    name: its name in the lab. suite: the Debian suite of its metapackage. hz: CONFIG_HZ.
+    sleep_jiffies: how long msleep_interruptible(10) sleeps at that HZ (one jiffy more before 6.12,
+    4381b895f544). no_progress_ms, progress_ms: the penalty on and a timer of N ms before each
+    KVM_RUN, up to which timer a looping guest finishes nothing, and from which on something: of the
+    timers that the tests sweep. generation: the name in sldtrace.model.generation, which follows from
+    727209376f49 (6.2) and c929d08df8be (6.15), both in Debian's 6.1, too. exit_fields: fields of
+    kvm:kvm_exit that not every kernel has. aliases: a regular expression of other names.
+    """
 
     name: str
-    release: str
-    package: str
-    folder: Path
-    modules: tuple[str, ...]
+    suite: str
+    hz: int
+    sleep_jiffies: int
+    no_progress_ms: int
+    progress_ms: int
+    generation: str
+    exit_fields: frozenset[str] = frozenset()
+    aliases: str = ""
 
     @property
-    def vmlinuz(self) -> Path:
-        """The bzImage."""
-        return self.folder / "vmlinuz"
+    def package(self) -> str:
+        """The metapackage that depends on the kernel's image, as apt names it."""
+        return f"linux-image-cloud-amd64/{self.suite}"
 
     @property
-    def busybox(self) -> Path:
-        """The static busybox of the initramfs."""
-        return self.folder / "busybox"
+    def tick_ns(self) -> int:
+        """The length of a jiffy."""
+        return 1_000_000_000 // self.hz
+
+    @property
+    def penalty_ms(self) -> tuple[int, int]:
+        """The least and the most that a sleep lasts that no signal ends: it begins between two ticks."""
+        tick_ms = 1000 // self.hz
+        return self.sleep_jiffies * tick_ms, (self.sleep_jiffies + 1) * tick_ms
+
+
+_TABLE = (
+    Kernel("6.1", "bookworm", 250, 4, 12, 17, "6.15 and later"),
+    Kernel("6.12", "trixie", 250, 3, 7, 13, "6.2 to 6.14"),
+    Kernel(
+        "sid",
+        "sid",
+        250,
+        3,
+        7,
+        13,
+        "6.15 and later",
+        exit_fields=frozenset({"requests"}),
+        aliases=r"unstable|([7-9]|\d\d)(\.(x|\d+)){0,2}",
+    ),
+)
+KERNELS = {kernel.name: kernel for kernel in _TABLE}
+DEFAULT = "6.12"
 
 
 def canonical(name: str) -> str:
-    """The lab's name of a kernel: 6.1, 6.12 or sid; "7.x" and any newer major version mean sid."""
+    """The lab's name of a kernel: a name of the table or an alias; LabError when it is neither."""
     name = name.lower().removeprefix("v")
-    if name in KERNELS:
-        return name
-    if re.fullmatch(r"([7-9]|\d\d)(\.(x|\d+)){0,2}", name) or name == "unstable":
-        return "sid"
+    for kernel in KERNELS.values():
+        if name == kernel.name or (kernel.aliases and re.fullmatch(kernel.aliases, name)):
+            return kernel.name
     raise LabError(f"the lab has no kernel {name!r}", f"it has {', '.join(KERNELS)}")
-
-
-def inputs(archive: Archive, name: str) -> dict[str, Any]:
-    """Everything that the artefact depends on."""
-    return {
-        "packages": {p.filename: p.sha256 for p in _packages(archive, name)},
-        "modules": MODULES,
-        "format": 2,
-    }
-
-
-def ensure(archive: Archive, name: str, progress: Progress) -> Kernel:
-    """The kernel, taken from its packages when it is not in the cache."""
-    folder = cache.ensure(
-        f"kernel-{name}", inputs(archive, name), lambda into: _build(archive, name, progress, into), progress
-    )
-    info = cache.info(folder)
-    return Kernel(name, info["release"], info["package"], folder, tuple(info["modules"]))
-
-
-def _packages(archive: Archive, name: str) -> list[Package]:
-    return archive.resolve_kernel(KERNELS[name]) + archive.resolve(BUSYBOX)
-
-
-def _build(archive: Archive, name: str, progress: Progress, into: Path) -> dict[str, Any]:
-    hosttools.need(TOOLS)
-    *images, busybox = _packages(archive, name)
-    progress.stage(f"kernel {name}: fetching {images[0].name}")
-    kept: dict[str, bytes] = {}
-    for package in [*images, busybox]:
-        deb = archive.download(package, into)
-        for path, data in _members(deb):
-            kept[path] = data
-        deb.unlink()
-    image = [path for path in kept if PurePosixPath(path).name.startswith("vmlinuz")]
-    if len(image) != 1:
-        raise LabError(f"the packages of kernel {name} hold {len(image)} kernels")
-    release = images[0].name.split("-", 2)[2]
-    modules = {_module_name(path): data for path, data in kept.items() if ".ko" in path}
-    order = loading_order(modules)
-    (into / "vmlinuz").write_bytes(kept[image[0]])
-    (into / "busybox").write_bytes(next(data for path, data in kept.items() if path.endswith("bin/busybox")))
-    for module in order:
-        (into / f"{module}.ko").write_bytes(modules[module])
-    progress.stage(f"kernel {name}: {release} ready")
-    return {"release": release, "package": f"{images[0].name} {images[0].version}", "modules": order}
-
-
-def loading_order(modules: dict[str, bytes]) -> list[str]:
-    """MODULES with what they depend on, each behind its dependencies (the "depends=" of .modinfo)."""
-    order: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in order:
-            return
-        match = re.search(rb"\0depends=([^\0]*)\0", modules[name])
-        for dependency in filter(None, (match.group(1).decode() if match else "").split(",")):
-            if dependency.replace("_", "-") in modules or dependency in modules:
-                visit(dependency if dependency in modules else dependency.replace("_", "-"))
-        order.append(name)
-
-    for name in _REQUIRED:
-        if name not in modules:
-            raise LabError(f"the kernel's packages have no module {name}")
-    for name in MODULES:
-        if name in modules:
-            visit(name)
-    return order
-
-
-def _members(deb: Path) -> list[tuple[str, bytes]]:
-    process = hosttools.start(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    found = []
-    try:
-        with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-            for member in tar:
-                name = PurePosixPath(member.name).name
-                if member.isfile() and (name.startswith("vmlinuz") or ".ko" in name or name == "busybox"):
-                    content = tar.extractfile(member)
-                    assert content is not None
-                    found.append((member.name, _plain(member.name, content.read())))
-    except (tarfile.TarError, OSError, lzma.LZMAError) as error:
-        raise LabError(f"{deb.name} cannot be unpacked: {error}") from None
-    finally:
-        process.stdout.close()
-        hosttools.end(process)
-    return found
-
-
-def _plain(name: str, data: bytes) -> bytes:
-    if ".ko" not in name:
-        return data
-    return without_signature(lzma.decompress(data) if name.endswith(".xz") else data)
-
-
-def without_signature(module: bytes) -> bytes:
-    """The module without the signature behind its ELF image (struct module_signature, module_signature.h).
-
-    Checking one costs the machine a second of its time; the kernel then taints itself with E and
-    loads the same code.
-    """
-    if not module.endswith(_SIGNED):
-        return module
-    size = struct.unpack(">I", module[-len(_SIGNED) - 4 : -len(_SIGNED)])[0]
-    return module[: -len(_SIGNED) - _SIGNATURE_TRAILER - size]
-
-
-def _module_name(path: str) -> str:
-    return PurePosixPath(path).name.partition(".ko")[0]

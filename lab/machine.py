@@ -14,7 +14,7 @@ from lab import artefacts, bochs, cache, hosttools, image, job
 from lab.artefacts import Lab
 from lab.failures import LabError, LabTimeout
 from lab.job import Job
-from lab.kernel import Kernel
+from lab.kernel_files import KernelFiles
 from lab.progress import Progress
 
 _HERE = Path(__file__).resolve().parent
@@ -86,7 +86,7 @@ def run(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def initramfs(what: Job, kernel: Kernel) -> bytes:
+def initramfs(what: Job, kernel: KernelFiles) -> bytes:
     """The machine's initramfs: busybox, the modules, the first process, and the job."""
     archive = image.Cpio()
     archive.device("dev/console", 5, 1)
@@ -101,7 +101,7 @@ def initramfs(what: Job, kernel: Kernel) -> bytes:
     return archive.finish()
 
 
-def _prepare(what: Job, lab: Lab, kernel: Kernel, work: Path) -> None:
+def _prepare(what: Job, lab: Lab, kernel: KernelFiles, work: Path) -> None:
     halves = image.BzImage.split(kernel.vmlinuz.read_bytes())
     initrd = initramfs(what, kernel)
     (work / "initrd.bin").write_bytes(initrd)

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from lab import cache, hosttools
 from lab.failures import LabError
+from lab.kernel import KERNELS
 from lab.progress import Progress
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SUITES = ("bookworm", "trixie", "sid")
+# Of the root file systems, the busybox, the firmware and the emulator's source.
+SUITE = "trixie"
+SUITES = tuple(dict.fromkeys([*(kernel.suite for kernel in KERNELS.values()), SUITE]))
 # A mirror for hosts whose apt configuration names no Debian archive.
 MIRROR_VARIABLE = "SLDTRACE_DEBIAN_MIRROR"
 
@@ -199,7 +202,7 @@ class Archive:
             return
         self._progress.stage("reading the package indexes (apt-get update, private state)")
         self._configure()
-        source = f"deb-src [signed-by={KEYRING}] {mirror()} trixie main"
+        source = f"deb-src [signed-by={KEYRING}] {mirror()} {SUITE} main"
         lines = [self.sources_line(suite) for suite in SUITES] + [source]
         (self._folder / "sources.list").write_text("\n".join(lines) + "\n")
         self._apt(["apt-get", "update", "-qq", "--error-on=any"], "reading the package indexes")

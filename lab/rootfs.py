@@ -8,10 +8,9 @@ from typing import Any
 
 from lab import cache, hosttools, image
 from lab.failures import LabError
-from lab.packages import Archive
+from lab.packages import SUITE, Archive
 from lab.progress import Progress
 
-SUITE = "trixie"
 _PACKAGES = (
     "bpftool",
     "kmod",

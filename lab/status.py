@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from lab import cache, emulator, kernel, rootfs
+from lab import cache, emulator, kernel_files, rootfs
 from lab.failures import LabError
+from lab.kernel import KERNELS
 from lab.packages import Archive
 from lab.progress import Progress
 
 _ROOTS = {rootfs.kind(name): name for name in rootfs.ROOTS}
-_KINDS = ("emulator", *_ROOTS, *(f"kernel-{name}" for name in kernel.KERNELS))
+_KINDS = ("emulator", *_ROOTS, *(f"kernel-{name}" for name in KERNELS))
 
 
 def text() -> str:
@@ -48,7 +49,7 @@ def _current() -> set[Path]:
             elif kind in _ROOTS:
                 path = cache.find(kind, rootfs.inputs(archive, _ROOTS[kind]))
             else:
-                path = cache.find(kind, kernel.inputs(archive, kind.removeprefix("kernel-")))
+                path = cache.find(kind, kernel_files.inputs(archive, kind.removeprefix("kernel-")))
         except LabError:
             continue
         if path:

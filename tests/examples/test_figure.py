@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from examples import figure
+from lab.kernel import KERNELS
 from sldtrace.reporters import axis
 from sldtrace.vmm import swept
 from sldtrace.vmm.swept import Sweep
@@ -11,18 +13,16 @@ from sldtrace.vmm.swept import Sweep
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "docs" / "figure"
 MS = 1_000_000
-# Up to which timer nothing, and from which on something, is finished on each kernel (ms).
-THRESHOLDS = {"6.1": (12, 17), "6.12": (7, 13)}
 
 
 def measured(kernel: str) -> Sweep:
     return swept.load(FOLDER / f"{kernel}.json")
 
 
-@pytest.mark.parametrize(("kernel", "thresholds"), THRESHOLDS.items())
-def test_progress_begins_behind_the_penalty(kernel: str, thresholds: tuple[int, int]) -> None:
+@pytest.mark.parametrize("kernel", figure.KERNELS)
+def test_progress_begins_after_the_penalty(kernel: str) -> None:
     sweep = measured(kernel)
-    dead, alive = thresholds
+    dead, alive = KERNELS[kernel].no_progress_ms, KERNELS[kernel].progress_ms
     assert (sweep.release.startswith(f"{kernel}."), sweep.whole, sweep.mode) == (True, True, "warn")
     punished = {point.timeout_ns: point.loops for point in sweep.points if point.mitigate == 1}
     assert {dead * MS, alive * MS} <= set(punished)
@@ -35,11 +35,11 @@ def test_progress_begins_behind_the_penalty(kernel: str, thresholds: tuple[int, 
 
 def test_the_picture_shows_these_points_and_the_readme_their_kernels() -> None:
     picture, readme = (FOLDER / "sweep.svg").read_text(), (REPOSITORY / "README.md").read_text()
-    for kernel in THRESHOLDS:
+    for kernel in figure.KERNELS:
         sweep = measured(kernel)
         assert sweep.release in readme
         assert f"Linux {sweep.release}" in picture
         for point in sweep.points:
             rate = axis.short(point.rate)
             assert f"{point.timeout_ns / MS:g} ms: {point.loops:,} loops, {rate}/s" in picture
-    assert picture.count("<title>") == 1 + sum(len(measured(kernel).points) for kernel in THRESHOLDS)
+    assert picture.count("<title>") == 1 + sum(len(measured(kernel).points) for kernel in figure.KERNELS)

@@ -1,9 +1,10 @@
-"""Tracepoints as tracefs describes them: the texts in data/tracefs are those of three kernels of the lab."""
+"""Tracepoints as tracefs describes them: the texts in data/tracefs are those of the kernels of the lab."""
 
 from pathlib import Path
 
 import pytest
 
+from lab.kernel import DEFAULT, KERNELS
 from sldtrace.host import kernel, tracepoints
 
 TRACEFS = Path(__file__).parent / "data" / "tracefs"
@@ -17,11 +18,11 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize("release", ["6.1", "6.12", "sid"])
+@pytest.mark.parametrize("name_in_lab", KERNELS)
 @pytest.mark.parametrize("name", FIELDS)
-def test_fields_of_real_tracepoints(release: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "tracefs", lambda: TRACEFS / release)
-    more = {"requests"} if (release, name) == ("sid", "kvm:kvm_exit") else set()
+def test_fields_of_real_tracepoints(name_in_lab: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "tracefs", lambda: TRACEFS / name_in_lab)
+    more = KERNELS[name_in_lab].exit_fields if name == "kvm:kvm_exit" else set()
     assert tracepoints.fields(name) == COMMON | FIELDS[name] | more
 
 
@@ -50,7 +51,7 @@ def test_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracepoints.identifier("sched:sched_process_exec") == 307
 
 
-@pytest.mark.parametrize("root", [TRACEFS / "6.1", TRACEFS / "nowhere", None])
+@pytest.mark.parametrize("root", [TRACEFS / DEFAULT, TRACEFS / "nowhere", None])
 def test_a_tracepoint_that_there_is_none_of(root: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "tracefs", lambda: root)
     assert tracepoints.identifier("kvm:kvm_nothing") is None

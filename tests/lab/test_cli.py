@@ -7,6 +7,8 @@ import pytest
 from lab import cli, machine
 from lab.failures import LabError, LabTimeout
 from lab.job import Job
+from lab.kernel import KERNELS
+from lab.rootfs import ROOTS
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_status_of_an_empty_cache_needs_nothing(own_cache: Path, capsys: pytest.
     assert cli.main(["status"]) == 0
     out = capsys.readouterr().out
     assert str(own_cache) in out
-    assert out.count("not built") == 7
+    assert out.count("not built") == 1 + len(ROOTS) + len(KERNELS)
 
 
 def test_clean_removes_the_cache_and_nothing_beside_it(own_cache: Path) -> None:

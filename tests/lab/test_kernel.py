@@ -1,19 +1,22 @@
-"""Kernels: their names, the order of their modules, signatures taken off."""
+"""The lab's kernels: their names, what the model says of them, and the data that is kept of each."""
 
-import struct
+import re
+from pathlib import Path
 
 import pytest
 
 from lab import kernel
 from lab.failures import LabError
+from lab.kernel import DEFAULT, KERNELS
+from sldtrace.model import generation, penalty
+
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        ("6.1", "6.1"),
-        ("6.12", "6.12"),
-        ("sid", "sid"),
+        *((name, name) for name in KERNELS),
         ("7.x", "sid"),
         ("7.2", "sid"),
         ("v6.12", "6.12"),
@@ -26,49 +29,30 @@ def test_names(given: str, name: str) -> None:
 
 @pytest.mark.parametrize("unknown", ["", "6", "6.2", "5.10", "7.x; reboot", "trixie"])
 def test_an_unknown_kernel_is_answered_with_the_known_ones(unknown: str) -> None:
-    with pytest.raises(LabError, match=r"6\.1, 6\.12, sid"):
+    with pytest.raises(LabError, match=re.escape(", ".join(KERNELS))):
         kernel.canonical(unknown)
 
 
-def test_a_module_stands_behind_what_it_depends_on() -> None:
-    modules = {
-        "kvm-intel": module("kvm"),
-        "kvm": module("irqbypass,built_in"),
-        "irqbypass": module(""),
-        "ata_piix": module("libata"),
-        "libata": module("scsi_mod,scsi_common"),
-        "scsi_mod": module("scsi_common"),
-        "scsi_common": module(""),
-        "unwanted": module(""),
-    }
-    order = kernel.loading_order(modules)
-    assert sorted(order) == sorted(set(modules) - {"unwanted"})
-    for name, depends in (
-        ("kvm-intel", "kvm"),
-        ("kvm", "irqbypass"),
-        ("ata_piix", "libata"),
-        ("libata", "scsi_mod"),
-    ):
-        assert order.index(depends) < order.index(name)
+def test_the_default_is_one_of_them() -> None:
+    assert DEFAULT in KERNELS
 
 
-def test_an_underscore_in_depends_finds_a_file_with_a_hyphen() -> None:
-    modules = {"kvm-intel": module("some_lib"), "some-lib": module("")}
-    assert kernel.loading_order(modules) == ["some-lib", "kvm-intel"]
+@pytest.mark.parametrize("each", KERNELS.values(), ids=KERNELS)
+def test_the_penalty_is_that_of_the_model(each: kernel.Kernel) -> None:
+    """Of sid the model is asked about a newer version than all of its thresholds."""
+    release = each.name if each.name[0].isdigit() else "99.0"
+    rules = penalty.of(release, each.tick_ns)
+    assert rules.sleep_jiffies == each.sleep_jiffies
+    shortest, longest = each.penalty_ms
+    assert (rules.shortest_sleep_ns, rules.longest_sleep_ns) == (shortest * 1_000_000, longest * 1_000_000)
+    assert each.no_progress_ms * 1_000_000 <= rules.dead_ns
+    assert each.progress_ms * 1_000_000 > rules.alive_ns
+    assert each.generation in [one.name for one in generation.GENERATIONS if one.switchable]
 
 
-def test_a_kernel_without_kvm_is_refused() -> None:
-    with pytest.raises(LabError, match="kvm-intel"):
-        kernel.loading_order({"msr": module("")})
-
-
-def test_a_signature_is_taken_off_and_nothing_else() -> None:
-    code = b"\x7fELF" + bytes(range(256))
-    signature = b"s" * 263
-    signed = code + signature + struct.pack(">8xI", len(signature)) + b"~Module signature appended~\n"
-    assert kernel.without_signature(signed) == code
-    assert kernel.without_signature(code) == code
-
-
-def module(depends: str) -> bytes:
-    return b"\x7fELF...license=GPL\0depends=" + depends.encode() + b"\0name=x\0"
+@pytest.mark.parametrize(
+    ("folder", "suffixes"), [("host/data/tracefs", [""]), ("model/data", [".json", ".sld"])]
+)
+def test_each_kernel_has_its_data_and_no_other(folder: str, suffixes: list[str]) -> None:
+    kept = {path.name for path in (TESTS / folder).iterdir()}
+    assert kept == {f"{name}{suffix}" for name in KERNELS for suffix in suffixes}

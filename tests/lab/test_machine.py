@@ -9,6 +9,7 @@ import pytest
 from lab import artefacts, machine
 from lab.failures import LabError, LabTimeout
 from lab.job import Job
+from lab.kernel import DEFAULT, KERNELS
 from lab.progress import Progress
 
 pytestmark = pytest.mark.lab
@@ -45,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_a_kernel_boots_and_gives_everything_back(tree: Path, tmp_path: Path) -> None:
     """On one kernel: that the others boot, too, is seen in tests/integration."""
-    kernel = "sid"
+    *_, kernel = KERNELS
     secret = os.urandom(3_000_001)
     (tmp_path / "in").write_bytes(secret)
     pieces: list[bytes] = []
@@ -64,7 +65,6 @@ def test_a_kernel_boots_and_gives_everything_back(tree: Path, tmp_path: Path) ->
     assert result.status == 7
     lines = output.splitlines()
     assert f"release {lab.kernels[kernel].release}" in lines
-    assert lab.kernels[kernel].release.startswith("7.")
     assert {"cpus 1", "mitigate 0", "cwd /sldtrace checkout", "kvm there", "to standard error"} <= set(lines)
     assert "#AC: crashing the kernel on kernel split_locks and warning on user-space split_locks" in output
     assert any(line.startswith("bcc 0.") for line in lines)
@@ -101,7 +101,7 @@ def test_a_machine_whose_time_is_over_is_ended_and_its_console_kept(tree: Path) 
 
 def test_two_machines_side_by_side_do_not_see_each_other_and_are_the_same(tree: Path) -> None:
     """One image, two writers; and with one CPU two runs are alike to the byte."""
-    lab = artefacts.ensure(["6.12"], QUIET)
+    lab = artefacts.ensure([DEFAULT], QUIET)
     script = "test ! -e /root/mark && touch /root/mark && sync && cat /proc/uptime && dmesg"
     job = Job(["sh", "-c", script], tree=tree)
     results: list[machine.Result] = []

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import artefacts, emulator, kernel, rootfs
+from lab import artefacts, emulator, kernel_files, rootfs
+from lab.kernel import DEFAULT
 from lab.packages import Archive, Package
 from lab.progress import Progress
 
@@ -41,10 +42,10 @@ def test_only_what_is_asked_for_is_built(
         return own_cache / name
 
     monkeypatch.setattr(emulator, "ensure", lambda archive, progress: own_cache / "emulator")
-    monkeypatch.setattr(kernel, "ensure", lambda archive, name, progress: name)
+    monkeypatch.setattr(kernel_files, "ensure", lambda archive, name, progress: name)
     monkeypatch.setattr(rootfs, "ensure", ensure)
-    assert artefacts.ensure(["6.12"], QUIET).roots == {"plain": own_cache / "plain"}
+    assert artefacts.ensure([DEFAULT], QUIET).roots == {"plain": own_cache / "plain"}
     assert built == ["plain"]
-    lab = artefacts.ensure(["6.12"], QUIET, roots=["tracers"])
+    lab = artefacts.ensure([DEFAULT], QUIET, roots=["tracers"])
     assert lab.roots == {"tracers": own_cache / "tracers"}
     assert built == ["plain", "tracers"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab.kernel import DEFAULT, KERNELS
 from sldtrace.model import curve, penalty
 from sldtrace.model.curve import Curve
 from sldtrace.model.penalty import Penalty
@@ -28,7 +29,7 @@ def runs(name: str) -> list[tuple[Penalty, Point]]:
     ]
 
 
-@pytest.mark.parametrize("name", ["6.1", "6.12", "sid"])
+@pytest.mark.parametrize("name", KERNELS)
 def test_the_line_goes_through_the_points_of_the_lab(name: str) -> None:
     measured = runs(name)
     model = curve.fit(measured, Kind.REARMED)
@@ -46,7 +47,7 @@ def test_the_line_goes_through_the_points_of_the_lab(name: str) -> None:
 
 def test_the_speed_of_the_guest_is_all_that_the_penalty_is_not_asked_for() -> None:
     """Twice as fast a guest is a line of twice the height, and no other shape."""
-    measured = runs("6.12")
+    measured = runs(DEFAULT)
     slow = curve.fit(measured, Kind.REARMED)
     double = [
         (rules, Point(run.mitigate, run.timeout_ns, 2 * run.loops, run.kvm_runs, 0, run.ran_ns))
@@ -60,7 +61,7 @@ def test_the_speed_of_the_guest_is_all_that_the_penalty_is_not_asked_for() -> No
 
 
 def test_without_progress_the_speed_is_not_known() -> None:
-    dead = [(rules, run) for rules, run in runs("6.12") if not run.loops]
+    dead = [(rules, run) for rules, run in runs(DEFAULT) if not run.loops]
     model = curve.fit(dead, Kind.REARMED)
     assert model.speed is None
     rules, run = dead[0]

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from lab.kernel import KERNELS
 from sldtrace.dataset import trace
 from sldtrace.prediction import predict
 from sldtrace.prediction import recorded_penalty as recorded_kernel
 from sldtrace.prediction.predict import Prediction, WhatIf
 
 DATA = Path(__file__).parent / "data"
-KERNELS = ["6.1", "6.12", "sid"]
 
 
 def table(kernel: str) -> list[dict[str, Any]]:

@@ -4,15 +4,14 @@ from typing import Any
 
 import pytest
 
+from lab.kernel import DEFAULT, KERNELS
 from sldtrace.analyzers import catalogue
 from sldtrace.dataset import trace
 from tests.conftest import Scenario
 
 pytestmark = pytest.mark.lab
 
-JIFFY_NS = 4_000_000  # HZ=250
-# With the penalty (ms): up to which timer nothing, and from which on something, is finished.
-THRESHOLDS = {"6.1": (12, 17), "6.12": (7, 13), "sid": (7, 13)}
+JIFFY_NS = KERNELS[DEFAULT].tick_ns
 
 
 def results(runs: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +89,8 @@ def test_two_vms_share_the_penalty(warn: dict[str, Any]) -> None:
 
 def test_a_sweep_finds_where_progress_begins_on_each_kernel(guests_sweep: Scenario) -> None:
     found = loops(guests_sweep.protocol["sweep"])
-    none, some = THRESHOLDS[guests_sweep.kernel]
+    kernel = KERNELS[guests_sweep.kernel]
+    none, some = kernel.no_progress_ms, kernel.progress_ms
     timers = {timer for _, timer in found}
     assert {1, none, some, 25} <= timers
     assert {timer: found[1, timer] for timer in timers if timer <= none and found[1, timer]} == {}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.kernel import KERNELS
 from sldtrace import resources
 from sldtrace.capture.bpf import sources
 from sldtrace.capture.bpf.program import RINGS
@@ -118,7 +119,7 @@ def test_a_kernel_without_contention_tracepoints(found: dict[str, frozenset[str]
     assert "-DSLD_HAS_contention" not in made.flags
 
 
-@pytest.mark.parametrize("release", ["6.1", "6.12", "sid"])
+@pytest.mark.parametrize("release", KERNELS)
 def test_nothing_is_missing_on_the_kernels_of_the_lab(
     release: str, monkeypatch: pytest.MonkeyPatch, found: dict[str, frozenset[str]]
 ) -> None:
