@@ -5,7 +5,7 @@ from sldtrace import interrupt
 
 def main() -> None:
     """Runs the command line and exits."""
-    with interrupt.deadly():
+    with interrupt.default_sigint():
         from sldtrace.cli import run
     run()
 

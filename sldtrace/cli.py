@@ -32,7 +32,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name].split(":")
-        with interrupt.deadly():
+        with interrupt.default_sigint():
             command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 

@@ -1,4 +1,4 @@
-"""Ctrl-C while there is nothing to tidy up."""
+"""Ctrl-C with the default action of SIGINT, for the time when there is nothing to clean up."""
 
 import signal
 import threading
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def deadly() -> Iterator[None]:
-    """Ctrl-C ends the process at once meanwhile, by the signal itself. For imports.
+def default_sigint() -> Iterator[None]:
+    """SIGINT has its default action (SIG_DFL) inside: Ctrl-C ends the process. For imports.
 
-    A KeyboardInterrupt in the middle of one is a traceback, or is lost in a callback of the import system.
-    Does nothing where SIGINT is ignored, where somebody has a handler for it, and in other threads.
+    A KeyboardInterrupt in an import prints a traceback, or is lost in a callback of the import system.
+    Changes nothing where SIGINT is ignored, where a program has installed a handler, and in other threads.
     """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
+    unchanged = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not unchanged or threading.current_thread() is not threading.main_thread():
         yield
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)

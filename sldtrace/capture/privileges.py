@@ -12,7 +12,7 @@ from sldtrace.host.access import (
     CAP_SYS_ADMIN,
     PARANOID,
     effective_capabilities,
-    perf_events_want_admin,
+    perf_events_require_admin,
 )
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,13 +32,13 @@ def drop(folder: Path | None = None, paranoid: Path = PARANOID) -> int:
 
     folder: where files are made later; CAP_DAC_OVERRIDE is kept if that needs it. CAP_SYS_ADMIN is kept where
     the kernel demands it: before 5.8, which lacks the two (a17b53c4a4b5), and by
-    access.perf_events_want_admin.
+    access.perf_events_require_admin.
     What this process starts gains no privileges either. Raises OSError where the kernel refuses, which it
     has no reason to.
     """
     held = effective_capabilities()
     keep = 1 << CAP_BPF | 1 << CAP_PERFMON
-    if held & keep != keep or perf_events_want_admin(paranoid):
+    if held & keep != keep or perf_events_require_admin(paranoid):
         keep |= 1 << CAP_SYS_ADMIN
     if folder is not None and not _may_write(folder):
         keep |= 1 << CAP_DAC_OVERRIDE

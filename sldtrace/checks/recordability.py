@@ -11,7 +11,7 @@ from sldtrace.capture.bpf import bcc
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
 from sldtrace.host import access, bpf, btf, kernel
-from sldtrace.host.access import Lack
+from sldtrace.host.access import MissingRequirement
 from sldtrace.host.distribution import Distribution
 
 # Measured in the lab: 147 MiB at the peak (bcc 0.31), most of it LLVM while it compiles.
@@ -44,12 +44,12 @@ def checks(places: Places, distribution: Distribution) -> Iterator[Check]:
     yield disk(Path.cwd())
 
 
-def required(name: str, look: Callable[[], Lack | None], fine: str) -> Check:
-    """A check from one of access.REQUIRED; `fine` is what to say where nothing lacks."""
-    lack = look()
-    if lack is None:
+def required(name: str, look: Callable[[], MissingRequirement | None], fine: str) -> Check:
+    """A check from one of access.REQUIRED; `fine` is the text where it is met."""
+    unmet = look()
+    if unmet is None:
         return Check(name, State.OK, fine)
-    return Check(name, State.PROBLEM, lack.message, (Fix(lack.hint),))
+    return Check(name, State.PROBLEM, unmet.message, (Fix(unmet.hint),))
 
 
 def _lockdown_text() -> str:
@@ -126,9 +126,9 @@ def probes(privileged: bool, places: Places) -> Check:
     if _read(places.proc / "sys/kernel/ftrace_enabled") == "0" and fentry:
         text += "; but function tracing is switched off, so fentry may be refused"
         return Check("probes", State.LIMIT, text, (Fix("sysctl kernel.ftrace_enabled=1"),), data)
-    lack = access.type_information()
-    if lack is not None:
-        return Check("probes", State.LIMIT, f"{text}: {lack.message}", (Fix(lack.hint),), data)
+    unmet = access.type_information()
+    if unmet is not None:
+        return Check("probes", State.LIMIT, f"{text}: {unmet.message}", (Fix(unmet.hint),), data)
     if missing:
         return Check("probes", State.LIMIT, f"{text}; this kernel has no {', '.join(missing)}", (), data)
     if not kprobes:
@@ -151,9 +151,9 @@ def tracepoints(privileged: bool) -> Check:
     data = {"missing": missing}
     if not missing:
         return Check("tracepoints", State.OK, f"{', '.join(_TRACEPOINTS)} are there", (), data)
-    lack = access.kvm() if any(name.startswith("kvm:") for name in missing) else None
-    text = f"missing: {', '.join(missing)}" + (f" ({lack.message})" if lack else "")
-    fixes = (Fix(lack.hint),) if lack else ()
+    unmet = access.kvm() if any(name.startswith("kvm:") for name in missing) else None
+    text = f"missing: {', '.join(missing)}" + (f" ({unmet.message})" if unmet else "")
+    fixes = (Fix(unmet.hint),) if unmet else ()
     return Check("tracepoints", State.LIMIT, text, fixes, data)
 
 
@@ -162,9 +162,9 @@ def settings(privileged: bool, places: Places) -> Check:
     names = ("unprivileged_bpf_disabled", "perf_event_paranoid", "kptr_restrict", "dmesg_restrict")
     values = {name: _read(places.proc / "sys/kernel" / name) for name in names}
     shown = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
-    lack = access.perf_events(places.proc / "sys/kernel/perf_event_paranoid") if privileged else None
-    if lack is not None:
-        return Check("settings", State.LIMIT, f"{shown}: {lack.message}", (Fix(lack.hint),), values)
+    unmet = access.perf_events(places.proc / "sys/kernel/perf_event_paranoid") if privileged else None
+    if unmet is not None:
+        return Check("settings", State.LIMIT, f"{shown}: {unmet.message}", (Fix(unmet.hint),), values)
     if privileged:
         text = f"{shown}: none of them restricts a process with these capabilities"
     else:

@@ -213,8 +213,8 @@ def record(
 
 def _warnings() -> list[str]:
     why_not = split_lock.read().why_no_traps()
-    lacks = [lack for look in access.LIMITS if (lack := look())]
-    lines = [f"{lack.message}; {lack.hint}" for lack in lacks]
+    missing = [found for look in access.OPTIONAL if (found := look())]
+    lines = [f"{one.message}; {one.hint}" for one in missing]
     return [f"warning: {line}" for line in ([why_not] if why_not else []) + lines]
 
 

@@ -1,4 +1,4 @@
-"""What recording needs of this host and process, and what it is poorer without; each lack is one line."""
+"""What `sldtrace record` requires of this host and process, and what is optional."""
 
 import os
 import re
@@ -18,8 +18,8 @@ PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
 @dataclass(frozen=True)
-class Lack:
-    """Something that is missing: what, in one line, and what to do about it."""
+class MissingRequirement:
+    """A requirement that is not met: one line that says which, and what to do about it."""
 
     message: str
     hint: str
@@ -32,16 +32,16 @@ def effective_capabilities(status: Path = Path("/proc/self/status")) -> int:
 
 
 def may_trace(capabilities: int) -> bool:
-    """May the process load tracing programs? By CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON (a17b53c4a4b5)."""
+    """Can it load tracing programs? With CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON (a17b53c4a4b5)."""
     needed = 1 << CAP_BPF | 1 << CAP_PERFMON
     return bool(capabilities >> CAP_SYS_ADMIN & 1) or capabilities & needed == needed
 
 
-def perf_events_want_admin(paranoid: Path = PARANOID) -> bool:
-    """Does perf_event_open demand CAP_SYS_ADMIN, and not content itself with CAP_PERFMON?
+def perf_events_require_admin(paranoid: Path = PARANOID) -> bool:
+    """Does perf_event_open require CAP_SYS_ADMIN, so that CAP_PERFMON is not enough?
 
-    It does where kernel.perf_event_paranoid is above 2: a level that Debian and Ubuntu have added. False
-    where the setting cannot be read.
+    It does where kernel.perf_event_paranoid is above 2, a level that Debian and Ubuntu add. False where the
+    setting cannot be read.
     """
     try:
         return int(paranoid.read_text()) > 2
@@ -50,50 +50,50 @@ def perf_events_want_admin(paranoid: Path = PARANOID) -> bool:
 
 
 def sees_all_processes() -> bool:
-    """May it look at the descriptors of every process (ptrace_may_access)?"""
+    """Can this process read the descriptors of every process (ptrace_may_access)?"""
     return bool(effective_capabilities() >> CAP_SYS_PTRACE & 1)
 
 
-# What nothing can be recorded without
+# Required: nothing can be recorded without it.
 
 
-def machine() -> Lack | None:
+def machine() -> MissingRequirement | None:
     """x86-64: split-lock detection exists on x86 only, and the probes are written for that."""
     name = os.uname().machine
     if name == "x86_64":
         return None
-    return Lack(f"this is an {name} machine", "split-lock detection exists on x86 only")
+    return MissingRequirement(f"this is an {name} machine", "split-lock detection exists on x86 only")
 
 
-def privilege() -> Lack | None:
+def privilege() -> MissingRequirement | None:
     """The capabilities to load tracing programs."""
     if may_trace(effective_capabilities()):
         return None
-    return Lack("recording needs the right to trace the kernel", "run it as root")
+    return MissingRequirement("recording needs the right to trace the kernel", "run it as root")
 
 
-def lockdown() -> Lack | None:
+def lockdown() -> MissingRequirement | None:
     """Lockdown below confidentiality, which refuses kprobes, tracefs and reads of kernel memory."""
     if kernel.lockdown() != "confidentiality":
         return None
-    return Lack(
+    return MissingRequirement(
         "the kernel is locked down (confidentiality) and refuses tracing programs",
         "boot with lockdown=integrity or less",
     )
 
 
-def tracefs() -> Lack | None:
+def tracefs() -> MissingRequirement | None:
     """tracefs: where the layouts of tracepoints are read."""
     if kernel.tracefs() is not None:
         return None
-    return Lack("tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing")
+    return MissingRequirement("tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing")
 
 
-def handler() -> Lack | None:
-    """The function that all is about."""
+def handler() -> MissingRequirement | None:
+    """The kernel function that handles the split locks of guests."""
     if kernel.HANDLER in kernel.generation_symbols():
         return None
-    return Lack(
+    return MissingRequirement(
         f"kernel {kernel.release()} has no function {kernel.HANDLER}",
         "split-lock detection needs Linux 5.7 or later on x86 with CONFIG_CPU_SUP_INTEL",
     )
@@ -103,42 +103,44 @@ REQUIRED = (machine, privilege, lockdown, tracefs, handler)
 
 
 def require() -> None:
-    """Raises SldtraceError, with what to do, if recording cannot work here."""
+    """Raises SldtraceError, with what to do, if a requirement is not met."""
     for look in REQUIRED:
-        lack = look()
-        if lack is not None:
-            raise SldtraceError(lack.message, lack.hint)
+        missing = look()
+        if missing is not None:
+            raise SldtraceError(missing.message, missing.hint)
 
 
-# What a recording is poorer without
+# Optional: a recording without it has less in it.
 
 
-def kvm() -> Lack | None:
-    """KVM's tracepoints: VM exits and vCPU ids come from them."""
+def kvm() -> MissingRequirement | None:
+    """KVM's tracepoints: the source of VM exits and vCPU ids."""
     if kernel.has_tracepoint("kvm", "kvm_exit"):
         return None
-    return Lack("KVM is not loaded: no VM exits and no vCPU ids will be recorded", "modprobe kvm_intel")
+    return MissingRequirement(
+        "KVM is not loaded: no VM exits and no vCPU ids will be recorded", "modprobe kvm_intel"
+    )
 
 
-def type_information() -> Lack | None:
-    """BTF: without it there is no fentry."""
+def type_information() -> MissingRequirement | None:
+    """BTF, which fentry requires."""
     if btf.exists():
         return None
-    return Lack(
+    return MissingRequirement(
         "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes, which cost more",
         "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
     )
 
 
-def perf_events(paranoid: Path = PARANOID) -> Lack | None:
-    """perf_event_open: it attaches tracepoints and kprobes, but not fentry and raw tracepoints."""
-    if effective_capabilities() >> CAP_SYS_ADMIN & 1 or not perf_events_want_admin(paranoid):
+def perf_events(paranoid: Path = PARANOID) -> MissingRequirement | None:
+    """perf_event_open, which attaches tracepoints and kprobes (but not fentry and raw tracepoints)."""
+    if effective_capabilities() >> CAP_SYS_ADMIN & 1 or not perf_events_require_admin(paranoid):
         return None
-    return Lack(
-        "kernel.perf_event_paranoid is above 2, which keeps a process without CAP_SYS_ADMIN from tracepoints"
-        " and kprobes: no VM exits, no vCPU ids, no SRCU waits; without BTF no signals either",
+    return MissingRequirement(
+        "kernel.perf_event_paranoid is above 2, which refuses tracepoints and kprobes to a process"
+        " without CAP_SYS_ADMIN: no VM exits, no vCPU ids, no SRCU waits; without BTF no signals either",
         "sysctl kernel.perf_event_paranoid=2, or add CAP_SYS_ADMIN",
     )
 
 
-LIMITS = (kvm, type_information, perf_events)
+OPTIONAL = (kvm, type_information, perf_events)

@@ -65,7 +65,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeRecorder]:
     monkeypatch.setattr(
         access, "effective_capabilities", lambda: 1 << access.CAP_BPF | 1 << access.CAP_PERFMON
     )
-    monkeypatch.setattr(access, "perf_events_want_admin", lambda path: False)
+    monkeypatch.setattr(access, "perf_events_require_admin", lambda path: False)
     return FakeRecorder
 
 
@@ -331,7 +331,7 @@ def test_a_host_with_everything_has_no_warning() -> None:
         ),
         (kernel, "has_tracepoint", False, "KVM is not loaded: no VM exits"),
         (btf, "exists", False, "no BTF (CONFIG_DEBUG_INFO_BTF): using kprobes"),
-        (access, "perf_events_want_admin", True, "kernel.perf_event_paranoid is above 2"),
+        (access, "perf_events_require_admin", True, "kernel.perf_event_paranoid is above 2"),
     ],
 )
 def test_each_lack_that_is_not_fatal_is_a_warning(

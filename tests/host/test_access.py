@@ -1,4 +1,4 @@
-"""What must be there to record: each lack is one line that names the remedy."""
+"""What recording requires: each missing requirement is one line with its remedy."""
 
 import os
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["machine", "capabilities", "lockdown", "tracefs", "symbol"],
 )
-def test_each_lack_is_one_line_with_its_remedy(
+def test_each_missing_requirement_is_one_line_with_its_remedy(
     target: Any, name: str, value: Any, what: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitting(monkeypatch)
@@ -93,7 +93,7 @@ def test_each_lack_is_one_line_with_its_remedy(
 
 
 @pytest.mark.parametrize(
-    ("paranoid", "capabilities", "lacking"),
+    ("paranoid", "capabilities", "refused"),
     [
         ("3\n", PERFMON | BPF, True),
         ("4\n", PERFMON | BPF, True),
@@ -103,10 +103,9 @@ def test_each_lack_is_one_line_with_its_remedy(
         ("", PERFMON | BPF, False),
     ],
 )
-def test_who_is_kept_from_perf_events(
-    paranoid: str, capabilities: int, lacking: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_when_perf_events_are_refused(
+    paranoid: str, capabilities: int, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "effective_capabilities", lambda: capabilities)
     (tmp_path / "paranoid").write_text(paranoid)
-    lack = access.perf_events(tmp_path / "paranoid")
-    assert (lack is not None) is lacking
+    assert (access.perf_events(tmp_path / "paranoid") is not None) is refused

@@ -153,7 +153,7 @@ def run_guest(
         access.require()
 
     # Only now: list and --help need none of it.
-    with interrupt.deadly():
+    with interrupt.default_sigint():
         from sldtrace.vmm.children import Children
         from sldtrace.vmm.recorded import Beside
 

@@ -83,7 +83,7 @@ def sweep_guest(
     host = split_lock.read()
 
     # Only now: --help needs none of it.
-    with interrupt.deadly():
+    with interrupt.default_sigint():
         from sldtrace.reporters import sweep_data, sweep_plot
         from sldtrace.vmm import sweep
         from sldtrace.vmm.swept import Point, Sweep
