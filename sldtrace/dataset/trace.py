@@ -12,7 +12,7 @@ import pandas as pd
 from sldtrace.dataset import exit_counts, frames, rows
 from sldtrace.dataset.rows import Array, Labels, Rows
 from sldtrace.errors import SldtraceError
-from sldtrace.host.vms.names import KEYS, called
+from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.model import early_returns
 from sldtrace.recording import reader
@@ -188,7 +188,7 @@ class Trace:
             thread=thread,
             tid=tid,
             vcpu=vcpu_of(thread) if vcpu is None else vcpu,
-            vm=called(names),
+            vm=display_name(names),
             vm_uuid=names["uuid"],
             vmm=escape.escape(self.text(*told, "vmm")),
         )

@@ -1,4 +1,4 @@
-"""Who a traced process is, from /proc, while it lives."""
+"""Describes a running process, from /proc."""
 
 import contextlib
 import os
@@ -15,13 +15,13 @@ _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"  # RFC 1123, as Kubernetes demands i
 
 
 def describe(tgid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
-    """Who a process is, as plain JSON values; {} where it has gone or is hidden. The texts are not escaped.
+    """A process as plain JSON values; {} where it has ended or is hidden. The texts are not escaped.
 
-    comm; exe, where the reader may know it (it takes the rights of ptrace: proc_pid_exe(5)); vmm: qemu,
-    firecracker, cloud-hypervisor, crosvm, kvmtool, virtualbox, sldtrace, or null; vm: what the VM is called
-    (host.vms.names.Names), null where the process is no known VMM and not in the cgroup of a VM; cgroup: its
-    path; unit: its systemd service. All but exe are readable for everybody unless /proc is mounted with
-    hidepid. Bytes that are not UTF-8 become backslash escapes; the command line itself is not kept.
+    comm; exe, where it can be read (which requires the rights of ptrace: proc_pid_exe(5)); vmm: its
+    name in host.vms.vmms.VMMS, or null; vm: the VM's names (host.vms.names.Names), null where the process is
+    not a known VMM and not in the cgroup of a VM; cgroup: its path; unit: its systemd service. All but exe
+    are readable by every user unless /proc is mounted with hidepid. Bytes that are not UTF-8 become backslash
+    escapes; the command line itself is not kept.
     """
     entry = proc / str(tgid)
     comm = _read(entry / "comm")
@@ -49,17 +49,17 @@ def exists(tgid: int, proc: Path = Path("/proc")) -> bool:
     return f"\nTgid:\t{tgid}\n" in status
 
 
-# The command line goes before the cgroup, which has less of a name; a service's is better than none.
+# The command line has precedence over the cgroup, whose names are shorter; the name of a service comes last.
 def _vm(vmm: str | None, arguments: list[str], path: str | None, unit: str | None) -> dict[str, Any] | None:
     found = cmdline.names_of(vmm, arguments)
     around = Names() if path is None else cgroups.names_of(path)
-    # A container is a machine to systemd, too.
+    # systemd-machined registers containers too.
     if vmm is None and around.id is None and around.source.get("name") in (None, cgroups.MACHINE_SCOPE):
         return None
     for key in KEYS:
-        found = found.told(key, getattr(around, key), around.source.get(key, ""))
+        found = found.with_default(key, getattr(around, key), around.source.get(key, ""))
     if found.name is None and found.id is None:
-        found = found.told("name", unit, "systemd unit")
+        found = found.with_default("name", unit, "systemd unit")
     # KubeVirt calls a libvirt domain NAMESPACE_NAME; neither can have an underscore in it.
     if found.pod and (domain := re.fullmatch(f"({_LABEL})_({_LABEL})", found.name or "")):
         source = {**found.source, "namespace": found.source["name"]}
@@ -75,7 +75,7 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-# An argument that was cut off is left out, so that no half of a name is taken for the name.
+# An argument that was cut off is dropped: half of a name is a wrong name.
 def _arguments(raw: bytes) -> list[str]:
     parts = raw.split(b"\0")
     if len(raw) == _LIMIT or not parts[-1]:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sldtrace.host import process
-from sldtrace.host.vms.names import KEYS, called
+from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.kernlog.survey import Survey
 
 _TGID = re.compile(r"^Tgid:\t(\d+)$", re.MULTILINE)
@@ -29,5 +29,5 @@ def name_vms(survey: Survey, proc: Path = Path("/proc")) -> None:
         tgid = int(found[1])
         if tgid not in known:
             vm = process.describe(tgid, proc).get("vm") or {}
-            known[tgid] = called({key: vm.get(key) or "" for key in KEYS})
+            known[tgid] = display_name({key: vm.get(key) or "" for key in KEYS})
         thread.vm = known[tgid]

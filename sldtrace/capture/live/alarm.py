@@ -7,7 +7,7 @@ from typing import Any
 from sldtrace.capture.live.announcing import announcement
 from sldtrace.capture.live.detector import Detector, Loop
 from sldtrace.capture.live.on_finding import OnFinding
-from sldtrace.host.vms.names import called
+from sldtrace.host.vms.names import display_name
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.recording.layout import Records
@@ -87,6 +87,6 @@ def _news(loop: Loop, process: Mapping[str, Any]) -> str:
     verdict, _ = rule.verdict(loop.livelock)
     vcpu = f"vCPU {loop.vcpu}" if loop.vcpu >= 0 else f"thread {loop.tid}"
     vm = process.get("vm")
-    name = (called(vm) if vm else "") or str(process.get("comm", ""))
+    name = (display_name(vm) if vm else "") or str(process.get("comm", ""))
     who = f"{vcpu} of {escape(name, 64)} (PID {loop.tgid})" if name else f"{vcpu} of PID {loop.tgid}"
     return f"found: {verdict}: {who} at address {loop.rip:#x}"

@@ -60,16 +60,16 @@ def names_of(path: str) -> Names:
         elif group := _LIBVIRT_V1.fullmatch(part):
             found = _machine(found, unescape(group[1]), "libvirt cgroup", "libvirt cgroup")
         elif "kubepods" in path and (pod := _POD.fullmatch(part)):
-            found = found.told("pod", pod[1].replace("_", "-"), "kubepods cgroup")
+            found = found.with_default("pod", pod[1].replace("_", "-"), "kubepods cgroup")
     if proxmox := re.search(r"/qemu\.slice/([0-9]+)\.scope(?:/|$)", path):
-        found = found.told("id", proxmox[1], "Proxmox scope")
+        found = found.with_default("id", proxmox[1], "Proxmox scope")
     if old := re.search(r"/libvirt/qemu/([^/]+)", path):
-        found = found.told("name", old[1], "libvirt cgroup")
+        found = found.with_default("name", old[1], "libvirt cgroup")
     return found
 
 
 def _machine(found: Names, machine: str, by_libvirt: str, otherwise: str) -> Names:
     domain = _MACHINE.fullmatch(machine)
     if domain is None:
-        return found.told("name", machine, otherwise)
-    return found.told("name", domain[2], by_libvirt).told("id", domain[1], by_libvirt)
+        return found.with_default("name", machine, otherwise)
+    return found.with_default("name", domain[2], by_libvirt).with_default("id", domain[1], by_libvirt)

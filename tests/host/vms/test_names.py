@@ -74,6 +74,10 @@ def test_descriptions_of_any_type(vm: Any) -> None:
 
 def test_the_first_that_is_told_stays() -> None:
     found = (
-        Names().told("name", None, "a").told("name", "", "b").told("name", "x", "c").told("name", "y", "d")
+        Names()
+        .with_default("name", None, "a")
+        .with_default("name", "", "b")
+        .with_default("name", "x", "c")
+        .with_default("name", "y", "d")
     )
     assert (found.name, found.source) == ("x", {"name": "c"})
