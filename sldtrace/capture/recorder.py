@@ -24,8 +24,9 @@ from sldtrace.capture.live.alarm import Alarm, Alarms
 from sldtrace.capture.losses import Losses, begins_run
 from sldtrace.capture.scheduling import give_way
 from sldtrace.errors import SldtraceError
-from sldtrace.host import facts, kernel, process, split_lock
+from sldtrace.host import facts, kernel, split_lock
 from sldtrace.host.notify import Notifier
+from sldtrace.host.vms import process
 from sldtrace.host.vms.names import matches_vm
 from sldtrace.model import penalty
 from sldtrace.recording import schema, sparse, target

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sldtrace.errors import EXIT_FINDING, UsageError
-from sldtrace.host import access, cgroup_filter, process, split_lock
+from sldtrace.host import access, cgroup_filter, split_lock
+from sldtrace.host.vms import process
 from sldtrace.reporters import wording
 from sldtrace.text import durations, sizes
 from sldtrace.text.durations import Duration

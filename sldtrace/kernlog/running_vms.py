@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sldtrace.host import process
+from sldtrace.host.vms import process
 from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.kernlog.survey import Survey
 

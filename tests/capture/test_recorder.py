@@ -10,7 +10,7 @@ from sldtrace.capture.bpf.program import RINGS
 from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
-from sldtrace.host import process
+from sldtrace.host.vms import process
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, completed, early, task
 from tests.capture.fakes import FUNCTIONS, programs, stop
 from tests.capture.session import Session, nothing, then, traps

@@ -16,8 +16,9 @@ from sldtrace.capture.governor import Limits
 from sldtrace.capture.recorder import Order, Status
 from sldtrace.commands import record as module
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.host import access, btf, cgroup_filter, kernel, process, split_lock
+from sldtrace.host import access, btf, cgroup_filter, kernel, split_lock
 from sldtrace.host.split_lock import SplitLock
+from sldtrace.host.vms import process
 
 DETECTS = SplitLock("warn", True, False, 1)
 SECOND = 1_000_000_000

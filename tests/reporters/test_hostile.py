@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sldtrace.analyzers import catalogue, threads
 from sldtrace.dataset.trace import Trace
-from sldtrace.host import process
+from sldtrace.host.vms import process
 from sldtrace.reporters import json, terminal
 from sldtrace.reporters.style import Style
 from sldtrace.text.escape import escape

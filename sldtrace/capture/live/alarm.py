@@ -34,7 +34,7 @@ class Alarms:
 class Alarm:
     """Watches the records of one recording as they are drained.
 
-    say: takes a line of news; describe: what is known of a process (host.process.describe), by TGID.
+    say: takes a line of news; describe: what is known of a process (host.vms.process.describe), by TGID.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ def announcement(loop: Loop, process: dict[str, Any], penalty: Penalty, path: st
     vcpu or null), rip, start_ns, end_ns, start_wall_ns, end_wall_ns, numbers (guest, loops, in_loops_ns,
     longest_ns, early_returns, always_early_below_ns, always_completes_above_ns, sleep_shortest_ns,
     sleep_longest_ns). All of them are as of now: the loop may go on. Then `process`, what
-    host.process.describe knows of the process, and `recording`, the file that is being written.
+    host.vms.process.describe knows of the process, and `recording`, the file that is being written.
     """
     verdict, severity = rule.verdict(loop.livelock)
     clock = facts.clock()

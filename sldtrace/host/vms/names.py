@@ -62,7 +62,7 @@ def uuid(text: str) -> str | None:
 
 
 def matches_vm(description: Mapping[str, Any], wanted: str) -> bool:
-    """Does `--vm WANTED` select this VM? `description` is that of host.process.describe.
+    """Does `--vm WANTED` select this VM? `description` is that of host.vms.process.describe.
 
     wanted: the VM's name, UUID, id, the UID of its pod, NAMESPACE/NAME or NAMESPACE_NAME (as KubeVirt names
     its libvirt domains). Case matters, except in a UUID; `*` stands for any characters.

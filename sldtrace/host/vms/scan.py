@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sldtrace.host import process
+from sldtrace.host.vms import process
 from sldtrace.host.vms.threads import vcpu_of
 
 # virt/kvm/kvm_main.c, create_vcpu_fd and kvm_dev_ioctl_create_vm; old kernels have no index in it.
@@ -27,9 +27,9 @@ class VcpuThread:
 class VirtualMachine:
     """A process that runs a VM.
 
-    description: as host.process.describe; vcpus: ids of its vCPUs by its descriptors, in order; threads: its
-    threads that are named like vCPUs, by TID; certain: it holds a KVM descriptor. Else its descriptors may
-    not be read (that takes the rights of ptrace), and only what it calls itself says that it is a VMM.
+    description: as host.vms.process.describe; vcpus: ids of its vCPUs by its descriptors, in order; threads:
+    its threads that are named like vCPUs, by TID; certain: it holds a KVM descriptor. If not, its descriptors
+    cannot be read (that takes the rights of ptrace), and only its own name says that it is a VMM.
     """
 
     tgid: int

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from sldtrace.host import process
-from sldtrace.host.vms import cgroups
+from sldtrace.host.vms import cgroups, process
 from tests.host import fakeproc
 
 
@@ -70,7 +69,7 @@ def test_a_name_that_looks_like_the_field(tmp_path: Path) -> None:
 def test_another_thread_of_this_process_is_no_process() -> None:
     code = (
         "import threading, sys\n"
-        "from sldtrace.host import process\n"
+        "from sldtrace.host.vms import process\n"
         "def work(): print(process.exists(threading.get_native_id()))\n"
         "thread = threading.Thread(target=work); thread.start(); thread.join()\n"
     )
@@ -78,7 +77,7 @@ def test_another_thread_of_this_process_is_no_process() -> None:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(process.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(process.__file__).parents[3])},
     )
     assert run.stdout == "False\n"
 
