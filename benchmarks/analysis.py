@@ -97,7 +97,8 @@ def _more(exits: Records, times: int) -> Records:
 
 
 def _analysis(path: Path) -> None:
-    from sldtrace.analyzers import catalogue, threads
+    from sldtrace.analyzers import threads
+    from sldtrace.analyzers.findings import catalogue
     from sldtrace.dataset import trace as traces
     from sldtrace.reporters import json as as_json
     from sldtrace.reporters import terminal

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import catalogue, threads
+from sldtrace.analyzers import threads
 from sldtrace.analyzers.finding import Finding, Severity
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset import exit_counts, frames, trace
 from sldtrace.dataset.frames import Column

@@ -11,7 +11,7 @@ import pytest
 
 import sldtrace
 from sldtrace import api
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.frames import Column
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema

@@ -11,6 +11,7 @@ import numpy as np
 
 from sldtrace.capture import memory, privileges
 from sldtrace.capture.bpf.callers import Callers
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.probes import Probes, load
 from sldtrace.capture.bpf.program import Program
 from sldtrace.capture.bpf.sources import HOT, Sizes
@@ -18,7 +19,6 @@ from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.clock_steps import Moments
 from sldtrace.capture.cost import Cost
 from sldtrace.capture.detail import Detail
-from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Governor, Limits
 from sldtrace.capture.live.alarm import Alarm, Alarms
 from sldtrace.capture.losses import Losses, begins_run

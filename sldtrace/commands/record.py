@@ -175,8 +175,8 @@ def record(
 
     # One thread of linear algebra less: numpy is here for its arrays.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from sldtrace.capture.bpf.filters import Filters
     from sldtrace.capture.bpf.sources import Sizes
-    from sldtrace.capture.filters import Filters
     from sldtrace.capture.governor import Limits
     from sldtrace.capture.live.alarm import Alarms
     from sldtrace.capture.recorder import FINDING, Order, Recorder

@@ -57,7 +57,8 @@ def report(file: Path, as_json: bool, changes: tuple[str, ...], fail_on: str | N
 
 def text(file: Path, as_json: bool) -> tuple[str, list["Severity"]]:
     """The report of a recording, as it is printed, and how severe each finding is. Raises SldtraceError."""
-    from sldtrace.analyzers import catalogue, threads
+    from sldtrace.analyzers import threads
+    from sldtrace.analyzers.findings import catalogue
     from sldtrace.dataset import trace as traces
     from sldtrace.reporters import json, terminal
     from sldtrace.reporters.style import Style

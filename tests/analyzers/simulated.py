@@ -5,7 +5,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.commands.simulate import simulate
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import catalogue, limitations, needs
+from sldtrace.analyzers import limitations, needs
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
 from tests.analyzers.simulated import simulated

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Severity
+from sldtrace.analyzers.findings import catalogue
 from tests.analyzers.simulated import kinds, simulated
 
 SLOW = ("penalty-slowdown", "slowed")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.analyzers import catalogue, threads
+from sldtrace.analyzers import threads
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import load
 from tests.analyzers.synthetic import (
     EARLY,

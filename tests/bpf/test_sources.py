@@ -10,8 +10,8 @@ import pytest
 
 from sldtrace import resources
 from sldtrace.capture.bpf import probes, program, sources
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import EXITS, SOURCES, Sizes, assemble
-from sldtrace.capture.filters import Filters
 from sldtrace.host import tracepoints as host_tracepoints
 from sldtrace.recording import schema
 

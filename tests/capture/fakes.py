@@ -17,12 +17,12 @@ import pytest
 
 from sldtrace.capture import privileges
 from sldtrace.capture.bpf import counters, loader, probes, program, syscalls
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.bpf.program import RINGS, Program
 from sldtrace.capture.bpf.ring import Ring
 from sldtrace.capture.bpf.sources import Sizes
 from sldtrace.capture.bpf.syscalls import Runs
-from sldtrace.capture.filters import Filters
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.recording import schema
 from tests.capture.memory import RingFile, table

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sldtrace.capture import privileges, recorder
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import RINGS
 from sldtrace.capture.bpf.syscalls import Runs
-from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
 from sldtrace.host.vms import process
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, completed, early, task

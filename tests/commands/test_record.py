@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sldtrace.capture import recorder
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import EXITS, Sizes
-from sldtrace.capture.filters import Filters
 from sldtrace.capture.governor import Limits
 from sldtrace.capture.recorder import Order, Status
 from sldtrace.commands import record as module

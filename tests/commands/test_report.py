@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 import sldtrace
 from sldtrace import cli
-from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Finding, Severity
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.commands import report as module
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sldtrace import cli
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.commands.report import report
 from sldtrace.commands.simulate import simulate
 from sldtrace.dataset import trace

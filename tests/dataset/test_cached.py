@@ -4,7 +4,7 @@ import gc
 import weakref
 from pathlib import Path
 
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.trace import Trace
 from tests.analyzers.synthetic import LONGEST, lasting, trace

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import catalogue, threads
+from sldtrace.analyzers import threads
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import trace as traces
 from sldtrace.errors import SldtraceError
 from sldtrace.reporters import json as json_report

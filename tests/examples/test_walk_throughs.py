@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 
 README = Path(__file__).parents[2] / "examples" / "README.md"
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sldtrace.analyzers import catalogue, limitations
+from sldtrace.analyzers import limitations
 from sldtrace.analyzers.finding import Confidence, Finding
-from sldtrace.analyzers.findings import toggle_storm
+from sldtrace.analyzers.findings import catalogue, toggle_storm
 from sldtrace.dataset.trace import Trace, load
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import WINDOW_JIFFIES

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import load
 from sldtrace.errors import EXIT_FINDING
 from sldtrace.recording import schema

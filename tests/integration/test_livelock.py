@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Finding, Severity
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace, load
 from sldtrace.host import signals
 from sldtrace.recording import schema

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sldtrace.capture import filters
+from sldtrace.capture.bpf import filters
 from sldtrace.dataset import frames
 from sldtrace.recording import schema
 from sldtrace.recording.reader import Recording, open_recording

@@ -14,7 +14,7 @@ from lab import machine
 from lab.job import Job
 from lab.kernel import KERNELS
 from lab.progress import Progress
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import load
 from sldtrace.host.access import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
 from tests.conftest import Scenario

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sldtrace.analyzers import catalogue, threads
+from sldtrace.analyzers import threads
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.retention import Keep

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.reporters import excerpt
 from tests.analyzers.synthetic import EARLY, FLAGS, GUEST, MS, early, lasting, loop, trace
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from tests.reporters import cases
 
 

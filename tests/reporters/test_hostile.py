@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sldtrace.analyzers import catalogue, threads
+from sldtrace.analyzers import threads
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.vms import process
 from sldtrace.reporters import json, terminal

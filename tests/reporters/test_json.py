@@ -4,7 +4,8 @@ import json as parser
 from pathlib import Path
 from typing import Any
 
-from sldtrace.analyzers import catalogue, threads
+from sldtrace.analyzers import threads
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording import schema
 from sldtrace.reporters import excerpt, json

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import catalogue, threads
+from sldtrace.analyzers import threads
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import terminal
 from sldtrace.reporters.style import Style

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lab.kernel import DEFAULT, KERNELS
-from sldtrace.analyzers import catalogue
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import trace
 from tests.conftest import Scenario
 

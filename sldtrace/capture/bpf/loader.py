@@ -16,8 +16,8 @@ from typing import Any
 
 from sldtrace import resources
 from sldtrace.capture.bpf import bcc
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import Sizes, Text, assemble
-from sldtrace.capture.filters import Filters
 from sldtrace.errors import SldtraceError
 
 _MOST_DESCRIPTORS = 250  # include/net/scm.h, SCM_MAX_FD: 253

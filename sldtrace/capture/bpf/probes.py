@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from sldtrace.capture.bpf import loader, syscalls
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import Program
 from sldtrace.capture.bpf.sources import Sizes
-from sldtrace.capture.filters import Filters
 from sldtrace.errors import SldtraceError
 from sldtrace.host import btf, kernel, split_lock, tracepoints
 

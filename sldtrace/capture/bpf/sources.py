@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sldtrace import resources
-from sldtrace.capture.filters import Filters
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.host import btf, kernel, tracepoints
 from sldtrace.recording import schema
 

@@ -12,9 +12,9 @@ import pytest
 
 from sldtrace import resources
 from sldtrace.capture.bpf import bcc, loader
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.bpf.sources import HOT, Sizes, Text
-from sldtrace.capture.filters import Filters
 from sldtrace.errors import SldtraceError
 from tests import leftovers
 

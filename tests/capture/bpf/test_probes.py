@@ -6,8 +6,8 @@ import os
 import pytest
 
 from sldtrace.capture.bpf import probes, syscalls
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import HOT, Sizes
-from sldtrace.capture.filters import Filters
 from sldtrace.errors import SldtraceError
 from tests.capture.fakes import DESCRIBED, EARLY, ENDS, FUNCTIONS, KPROBED, LATE, RAW, Host, programs
 

@@ -8,9 +8,9 @@ import pytest
 from lab.kernel import KERNELS
 from sldtrace import resources
 from sldtrace.capture.bpf import sources
+from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import RINGS
 from sldtrace.capture.bpf.sources import EXITS, SOURCES, Sizes, Text, assemble
-from sldtrace.capture.filters import Filters
 from sldtrace.host import btf, kernel, tracepoints
 from sldtrace.recording import schema
 

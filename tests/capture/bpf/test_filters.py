@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.capture.filters import Filters
+from sldtrace.capture.bpf.filters import Filters
 
 NEEDS_GCC = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 

@@ -5,8 +5,8 @@ from types import ModuleType
 
 import pytest
 
-from sldtrace.analyzers import catalogue
 from sldtrace.analyzers.finding import Severity
+from sldtrace.analyzers.findings import catalogue
 from sldtrace.analyzers.needs import Needs
 from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, lasting, trace, window
 
