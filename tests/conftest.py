@@ -1,10 +1,15 @@
-"""Boots the emulated hosts for the whole run, two at a time, beside the fast tests."""
+"""Boots the emulated hosts for the whole run, beside the tests that need none.
+
+Two processes are at work all the time, as many as the machine has cores at least: this one and one machine,
+and two machines from when this one waits for them.
+"""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,16 +18,16 @@ from typing import Any, TextIO
 
 import pytest
 
-from lab.kernel import KERNELS
-from tests.machines import MACHINES
+from tests.machines import ALL_KERNELS, BOOT_OF, ONE_KERNEL, Machine, machines
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _RUNNING = pytest.StashKey["Machines"]()
+_HEARTBEAT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What one machine brought back: the protocol of its script, and the folder with its recordings."""
+    """What one part brought back from a machine: its protocol, and the folder with its recordings."""
 
     kernel: str
     protocol: dict[str, Any]
@@ -30,7 +35,7 @@ class Scenario:
 
 
 class Machines:
-    """The runs of the machines, by name.
+    """The runs of the machines; a part's result comes by its name and its kernel.
 
     Each is a process of its own, with the environment of the beginning: other tests change theirs.
     """
@@ -41,73 +46,119 @@ class Machines:
         self._environment = dict(os.environ)
         self._start = time.monotonic()
         self._pool = ThreadPoolExecutor(max_workers=2)
-        self._runs: dict[tuple[str, ...], Future[Scenario]] = {}
+        # One at a time while there are other tests to run.
+        self._width = threading.Semaphore(1)
+        self._waiting = False
+        self._ended = threading.Event()
+        self._at_work: dict[str, str] = {}
+        self._runs: dict[tuple[str, str], tuple[Machine, Future[Path]]] = {}
 
-    def begin(self, names: set[tuple[str, ...]]) -> None:
-        """Builds what is missing, then runs the machines."""
-        kernels = sorted({MACHINES[name].kernel for name in names})
-        built = self._pool.submit(self._build, kernels)
-        # The longest first.
-        order = {name: (-one.cpus, one.script, name) for name, one in MACHINES.items()}
-        for name in sorted(names, key=lambda name: order[name]):
-            self._runs[name] = self._pool.submit(self._run, name, built)
+    def begin(self, wanted: set[tuple[str, str]], all_kernels: bool) -> None:
+        """Builds what is missing, then runs the machines for (part, kernel)."""
+        built = self._pool.submit(self._build, sorted({kernel for _, kernel in wanted}))
+        for machine in machines(wanted, all_kernels):
+            run = self._pool.submit(self._run, machine, built)
+            self._runs |= {(part, machine.kernel): (machine, run) for part in machine.parts}
+        threading.Thread(target=self._beat, daemon=True).start()
 
-    def result(self, *name: str) -> Scenario:
-        """Waits for that machine; raises what made it fail."""
-        return self._runs[name].result()
+    def result(self, part: str, kernel: str) -> Scenario:
+        """Waits for the machine of that part; raises what made it fail before the part was over."""
+        machine, run = self._runs[part, kernel]
+        if not run.done() and not self._waiting:
+            self._waiting = True
+            self._width.release()
+        folder = run.result() / part
+        protocol = folder / "protocol.json"
+        if not protocol.exists():
+            output = (folder.parent.parent / "log").read_text(errors="replace")
+            pytest.fail(f"{machine} did not bring back {part}:\n{output[-20_000:]}", pytrace=False)
+        return Scenario(kernel, json.loads(protocol.read_text()), folder)
 
     def end(self) -> None:
         """Begins nothing more."""
+        self._ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _say(self, text: str) -> None:
-        self._terminal.write(f"tests: [{time.monotonic() - self._start:5.1f} s] {text}\n")
+        self._terminal.write(f"tests: [{time.monotonic() - self._start:6.1f} s] {text}\n")
 
-    def _lab(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "lab", *arguments]
-        return subprocess.run(command, cwd=_REPOSITORY, env=self._environment, text=True, **options)
+    def _beat(self) -> None:
+        """A line now and then: minutes without a word look like a hang."""
+        while not self._ended.wait(_HEARTBEAT_S):
+            if self._waiting and self._at_work:
+                self._say("; ".join(f"{name}: {doing}" for name, doing in sorted(self._at_work.items())))
 
     def _build(self, kernels: list[str]) -> None:
         options = [word for kernel in kernels for word in ("--kernel", kernel)]
-        if self._lab("build", *options, stderr=self._terminal).returncode:
+        command = [sys.executable, "-m", "lab", "build", *options]
+        if subprocess.run(command, cwd=_REPOSITORY, env=self._environment, stderr=self._terminal).returncode:
             raise RuntimeError("the lab cannot be built; see above")
 
-    def _run(self, name: tuple[str, ...], built: "Future[None]") -> Scenario:
-        one, out = MACHINES[name], self._folder / "-".join(name)
+    def _run(self, machine: Machine, built: "Future[None]") -> Path:
+        """Boots one machine; the folder that it brought back."""
         built.result()
+        with self._width:
+            if self._ended.is_set():
+                raise RuntimeError("the tests have ended")
+            return self._boot(machine)
+
+    def _boot(self, machine: Machine) -> Path:
+        name, begun = str(machine), time.monotonic()
+        out = self._folder / f"{machine.kernel} {machine.boot.name}".replace(" ", "-")
+        out.mkdir()
         put: tuple[str, ...] = ()
-        if one.program:
-            out.mkdir()
-            compiled = out / Path(one.program).stem
-            subprocess.run(["cc", "-O2", "-o", compiled, one.program], cwd=_REPOSITORY, check=True)
+        if machine.boot.program:
+            compiled = out / Path(machine.boot.program).stem
+            subprocess.run(["cc", "-O2", "-o", compiled, machine.boot.program], cwd=_REPOSITORY, check=True)
             put = ("--put", str(compiled))
-        what = f"Linux {one.kernel} for {' '.join(name)}"
-        self._say(f"the emulated host boots {what}")
-        begun = time.monotonic()
-        done = self._lab(*one.arguments(out, *put), capture_output=True)
-        self._say(f"{what}: status {done.returncode} after {time.monotonic() - begun:.0f} s")
-        assert done.returncode == 0, done.stdout + done.stderr
-        folder = out / "out"
-        return Scenario(one.kernel, json.loads((folder / "protocol.json").read_text()), folder)
+        command = [sys.executable, "-m", "lab"]
+        command += machine.arguments(out, *put)
+        self._at_work[name] = "boots"
+        self._say(f"{name}: boots for {', '.join(machine.parts)}")
+        with (
+            (out / "log").open("w") as log,
+            subprocess.Popen(
+                command,
+                cwd=_REPOSITORY,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process,
+        ):
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                if line.startswith("part "):
+                    self._at_work[name] = line.removeprefix("part ").strip()
+        del self._at_work[name]
+        self._say(f"{name}: status {process.returncode} after {time.monotonic() - begun:.0f} s")
+        return out / "out"
 
 
-def _needed(items: list[pytest.Item]) -> set[tuple[str, ...]]:
-    return {name for item in items if (name := _machine(item))}
-
-
-def _machine(item: pytest.Item) -> tuple[str, ...]:
-    """The name of the machine that this test waits for; empty: none."""
-    names = getattr(item, "fixturenames", ())
+def _part(item: pytest.Item) -> tuple[str, str] | None:
+    """The part that this test waits for, and the kernel."""
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    for name in MACHINES:
-        fixture, *kernel = name
-        if fixture in names and kernel in ([], [params.get(fixture)]) and not _left_out(fixture):
-            return name
-    return ()
+    for name in getattr(item, "fixturenames", ()):
+        if name in BOOT_OF and name in params and not _left_out(name):
+            return name, str(params[name])
+    return None
 
 
-def _left_out(fixture: str) -> bool:
-    return fixture == "by_hand" and "SLDTRACE_BY_HAND" not in os.environ
+def _left_out(part: str) -> bool:
+    return part == "by_hand" and "SLDTRACE_BY_HAND" not in os.environ
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--all-kernels: the whole matrix."""
+    parser.addoption(
+        "--all-kernels",
+        action="store_true",
+        help=f"run all tests of the emulated host on every kernel, not only those of {ONE_KERNEL} and those"
+        " that are marked with every_kernel",
+    )
 
 
 def pytest_configure() -> None:
@@ -118,111 +169,126 @@ def pytest_configure() -> None:
             signal.signal(number, default)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what does not depend on the kernel on all kernels but one.
+
+    Tests that wait for a machine come last, those of one machine together.
+    """
+    out = [item for item in items if not (config.option.all_kernels or _on_this_kernel(item))]
+    if out:
+        config.hook.pytest_deselected(items=out)
+    items[:] = sorted((item for item in items if item not in set(out)), key=_place)
+
+
+def _on_this_kernel(item: pytest.Item) -> bool:
+    part = _part(item)
+    return part is None or part[1] == ONE_KERNEL or item.get_closest_marker("every_kernel") is not None
+
+
+def _place(item: pytest.Item) -> tuple[str, str, str]:
+    part = _part(item)
+    return (BOOT_OF[part[0]].name, part[1], part[0]) if part else ("", "", "")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Starts the machines as soon as it is known which are needed."""
-    names = _needed(session.items)
-    if session.config.option.collectonly or session.testsfailed or not names:
+    wanted = {part for item in session.items if (part := _part(item))}
+    if session.config.option.collectonly or session.testsfailed or not wanted:
         return
+    if hasattr(session.config, "workerinput"):
+        raise pytest.UsageError("tests of the emulated host do not run under -n; add -m 'not lab'")
     # To the terminal itself, past pytest's capture: minutes without a word look like a hang.
     capture = session.config.pluginmanager.getplugin("capturemanager")
     capture.suspend_global_capture()
     stream = os.fdopen(os.dup(2), "w", buffering=1)
     capture.resume_global_capture()
     folder = session.config._tmp_path_factory.mktemp("machines")  # type: ignore[attr-defined]
-    machines = Machines(folder, stream)
-    session.config.stash[_RUNNING] = machines
-    machines.begin(names)
+    running = Machines(folder, stream)
+    session.config.stash[_RUNNING] = running
+    running.begin(wanted, session.config.option.all_kernels)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leaves no machine behind that has not begun."""
-    machines = session.config.stash.get(_RUNNING, None)
-    if machines is not None:
-        machines.end()
+    running = session.config.stash.get(_RUNNING, None)
+    if running is not None:
+        running.end()
+
+
+part = pytest.fixture(scope="session", params=ALL_KERNELS)
 
 
 def _brought(request: pytest.FixtureRequest) -> Scenario:
-    # What the machine of this fixture brought back, on its kernel if there is one for each.
-    kernel = [request.param] if hasattr(request, "param") else []
-    return request.config.stash[_RUNNING].result(str(request.fixturename), *kernel)
+    return request.config.stash[_RUNNING].result(str(request.fixturename), request.param)
 
 
-each_kernel = pytest.fixture(scope="session", params=sorted(KERNELS))
-
-
-@each_kernel
+@part
 def scenario(request: pytest.FixtureRequest) -> Scenario:
-    """The scenario of one kernel; a test that uses it runs once for each kernel."""
+    """Both ways to attach, each with three guests; what `check` and `log` say."""
     return _brought(request)
 
 
-@each_kernel
+@part
 def findings(request: pytest.FixtureRequest) -> Scenario:
     """What provokes each finding, on two CPUs."""
     return _brought(request)
 
 
-@each_kernel
+@part
 def findings_fatal(request: pytest.FixtureRequest) -> Scenario:
     """The same where split_lock_detect=fatal."""
     return _brought(request)
 
 
-@pytest.fixture(scope="session")
+@part
 def findings_off(request: pytest.FixtureRequest) -> Scenario:
     """The same where split_lock_detect=off."""
     return _brought(request)
 
 
-@pytest.fixture(scope="session")
+@part
 def limits(request: pytest.FixtureRequest) -> Scenario:
-    """What was looked at on one kernel only."""
+    """Two recorders at once, filters, limits of time, and all that can be missing."""
     return _brought(request)
 
 
-@each_kernel
+@part
 def production(request: pytest.FixtureRequest) -> Scenario:
     """One long recording on two CPUs."""
     return _brought(request)
 
 
-@pytest.fixture(scope="session")
+@part
 def cost(request: pytest.FixtureRequest) -> Scenario:
     """What sldtrace costs guests: sldtrace's part of benchmarks/observer.py."""
     return _brought(request)
 
 
-@pytest.fixture(scope="session")
+@part
 def by_hand(request: pytest.FixtureRequest) -> Scenario:
     """What takes long and runs only when it is asked for; see integration/test_by_hand.py."""
     return _brought(request)
 
 
-@pytest.fixture(scope="session")
+@part
 def guests_stress(request: pytest.FixtureRequest) -> Scenario:
     """Guests under every kick and stressor, on two CPUs."""
     return _brought(request)
 
 
-@each_kernel
+@part
 def guests_sweep(request: pytest.FixtureRequest) -> Scenario:
-    """The timer swept on each kernel, with and without the penalty."""
+    """The timer swept, with and without the penalty."""
     return _brought(request)
 
 
-@each_kernel
+@part
 def guests_off(request: pytest.FixtureRequest) -> Scenario:
-    """Guests on each kernel, booted with split_lock_detect=off."""
+    """Guests where split_lock_detect=off."""
     return _brought(request)
 
 
-@each_kernel
+@part
 def guests_fatal(request: pytest.FixtureRequest) -> Scenario:
-    """Guests on each kernel, booted with split_lock_detect=fatal."""
+    """Guests where split_lock_detect=fatal."""
     return _brought(request)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for a machine come last, those of one machine together."""
-
-    items.sort(key=_machine)

@@ -1,11 +1,4 @@
-"""Runs in the emulated host: what sldtrace costs guests, for the tests to judge.
-
-usage: cost_in_lab.py FOLDER PART (there is only one). Leaves FOLDER/protocol.json, see inside.measure.
-"""
-
-import json
-import sys
-from pathlib import Path
+"""A part of scenario.py: what sldtrace costs guests, for the tests to judge; see inside.measure."""
 
 from benchmarks.observers.inside import measure
 from benchmarks.observers.plan import Plan
@@ -14,12 +7,6 @@ from benchmarks.observers.table import GUESTS, OBSERVERS
 PLAN = Plan(GUESTS, [one for one in OBSERVERS if one.ours])
 
 
-def main() -> None:
+def run(_folder, _brief):  # type: ignore[no-untyped-def]  # as all parts, which run in the machine
     """The part of the benchmark that is sldtrace's, in one boot."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "protocol.json").write_text(json.dumps(measure(PLAN)))
-
-
-if __name__ == "__main__":
-    main()
+    return measure(PLAN)

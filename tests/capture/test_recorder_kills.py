@@ -1,68 +1,114 @@
-"""kill -9 at fifty moments: the file opens, and has all but what came in the last rounds."""
+"""kill -9 at fifty moments: the file opens, and has all but what came in the last rounds.
+
+A moment is a line of sldtrace that is about to run, and the recorder's clock goes by rounds: on every machine
+the same moments are tried.
+"""
 
 import mmap
 import os
-import random
 import signal
-import time
+import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any
 
 import numpy as np
-import pytest
 
+import sldtrace
 from sldtrace.capture import recorder
 from tests.analyzers.synthetic import MS, array, early
 from tests.capture.session import Session
 
 KILLS = 50
 BATCH = 3
-# All of the recorder's rounds, fifty times as fast: what takes a second takes 20 ms.
-FASTER = 50
+POLL_NS = 200 * MS
 # Emptied each 200 ms, written 600 ms after the last time at the latest: three rounds, that one and the next.
 ROUNDS = 5
+TRIED_ROUNDS = 24
+SOURCES = os.path.dirname(sldtrace.__file__)
 
 
-def killed(session: Session, path: Path, after_s: float) -> tuple[int, int]:
-    """A recorder that is killed so long after its first round: the rounds that it began, its wait status."""
-    counter = mmap.mmap(-1, 8)
-    rounds = np.frombuffer(counter, np.uint64)
+class Lines:
+    """Counts the lines of sldtrace that run from `start` on, and kills this process before one of them."""
 
-    def batch() -> np.ndarray:
-        first = int(rounds[0]) * BATCH
-        rounds[0] += 1
-        return array("trap", [early(time.monotonic_ns(), rip=first + index) for index in range(BATCH)])
+    def __init__(self, deadly: int) -> None:
+        self.count = 0
+        self._deadly = deadly
 
-    session.rings(trap=[batch] * 10_000)
+    def start(self) -> None:
+        """From the next function call on."""
+        sys.settrace(self._called)
+
+    def _called(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+        return self._ran if frame.f_code.co_filename.startswith(SOURCES) else None
+
+    def _ran(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+        if event == "line":
+            self.count += 1
+            if self.count == self._deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self._ran
+
+
+def recorded_until(session: Session, line: int) -> tuple[np.ndarray, int]:
+    """A recorder that is killed before that line (0: not), in a process of its own.
+
+    The number of lines that had run when each of its rounds began, and its wait status.
+    """
+    begun = np.frombuffer(mmap.mmap(-1, 8 * 2 * TRIED_ROUNDS), np.uint64)
     child = os.fork()
     if not child:
         try:
-            session.run(path=path, poll_ns=200 * MS // FASTER, duration_ns=3600_000 * MS)
+            record(session, Lines(line), begun)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
-    while not rounds[0]:
-        time.sleep(0.001)
-    time.sleep(after_s)
-    os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    return int(rounds[0]), status
+    return begun[begun > 0], status
 
 
-def test_at_any_moment_it_leaves_what_is_older_than_a_second(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder, "_ACCOUNT_NS", recorder._ACCOUNT_NS // FASTER)
-    monkeypatch.setattr(recorder, "_FLUSH_NS", recorder._FLUSH_NS // FASTER)
-    moments, lengths = random.Random(1), set()
-    for number in range(KILLS):
+def record(session: Session, lines: Lines, begun: np.ndarray) -> None:
+    """Records for all rounds, by a clock that a round moves on; notes in `begun` when each begins."""
+    ticks, given = 0, dict[int, int]()
+
+    def wait(*_: object) -> None:
+        nonlocal ticks
+        ticks += 1
+
+    def batch() -> np.ndarray | None:
+        if not ticks or ticks in given:
+            return None  # the beginning, and the end, which look more often
+        number = given[ticks] = len(given)
+        begun[number] = lines.count
+        return array("trap", [early(ticks * POLL_NS, rip=number * BATCH + index) for index in range(BATCH)])
+
+    recorder.time = SimpleNamespace(monotonic_ns=lambda: ticks * POLL_NS, sleep=wait)  # type: ignore[assignment]
+    signal.sigtimedwait = wait  # type: ignore[assignment]
+    session.rings(trap=[batch] * 2 * TRIED_ROUNDS)
+    lines.start()
+    session.run(poll_ns=POLL_NS, duration_ns=TRIED_ROUNDS * POLL_NS)
+
+
+def test_at_any_moment_it_leaves_what_is_older_than_a_second(session: Session, tmp_path: Path) -> None:
+    session.path = tmp_path / "whole.sld"
+    begun, status = recorded_until(session, 0)
+    assert status == 0
+    assert len(begun) >= TRIED_ROUNDS
+    lengths = set()
+    for number, line in enumerate(np.linspace(begun[0] + 1, begun[-1], KILLS, dtype=int).tolist()):
         session.path = tmp_path / f"{number}.sld"
-        rounds, status = killed(session, session.path, moments.uniform(0, 0.08))
+        begun, status = recorded_until(session, line)
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
         with session.opened() as recording:
             recorded = recording.records("trap")["rip"]
             assert recorded.tolist() == list(range(len(recorded)))  # none is missing in between
             assert len(recorded) % BATCH == 0
-            assert rounds - ROUNDS <= len(recorded) / BATCH <= rounds
+            assert len(begun) - ROUNDS <= len(recorded) / BATCH <= len(begun)
             assert recording.closing is None
             assert recording.warnings  # that it has no end
             lengths.add(len(recorded))
-    assert len(lengths) > 3
+    assert len(lengths) > TRIED_ROUNDS // ROUNDS  # and so many different ones there must be

@@ -19,6 +19,7 @@ from tests.integration.observing import MITIGATE, Recorder, guest_here, start_gu
 _MSR_TEST_CTRL = 0x33
 _DETECT = 1 << 29
 _FILE_S = 5  # longer than any provocation takes
+_AC = "whether KVM gives the guest its #AC"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Provocation:
     """A run of a guest and what is done meanwhile.
 
     options: of `guest run`; {late}: a timer that is later than any penalty's sleep; meanwhile: makes a
-    context manager, which gives what is to be in the protocol, too, or None.
+    context manager, which gives what is to be in the protocol, too, or None. kernel: what of the kernel
+    decides what comes of it, if anything does.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Provocation:
     duration: str = "500ms"
     mitigate: int = 1
     meanwhile: object = nullcontext
+    kernel: str = ""
 
 
 def read_msr(cpu):
@@ -92,12 +95,21 @@ PROVOCATIONS = {
     "warn": (
         Provocation("loop", "--timeout 1ms"),
         Provocation("semaphore", "--timeout {late} --cpus 0", "1s", meanwhile=queue),
-        Provocation("program", "split-xchg --program --kick itimer --timeout 1ms"),
+        Provocation(
+            "program",
+            "split-xchg --program --kick itimer --timeout 1ms",
+            kernel="what handle_user_split_lock does",
+        ),
         Provocation("slowed", "--timeout none --cpus 0"),
         Provocation("moved", "--timeout none --cpus 0,1 --migrate 2ms"),
         Provocation("queue", "--timeout none --cpus 0,1 --vms 4"),
-        Provocation("slots", "rare-split --every 10000000 --timeout none --memory-slots 5ms --cpus 0", "1s"),
-        Provocation("own", "own-ac --timeout 1ms", "100ms"),
+        Provocation(
+            "slots",
+            "rare-split --every 10000000 --timeout none --memory-slots 5ms --cpus 0",
+            "1s",
+            kernel="which function waits for the readers of the SRCU of the memory slots",
+        ),
+        Provocation("own", "own-ac --timeout 1ms", "100ms", kernel=_AC),
         Provocation("aligned", "aligned-bts --timeout 1ms", "200ms"),
         Provocation("exits", "cpuid-loop --timeout 1ms", "200ms"),
         Provocation("rare", "rare-split --every 20000000 --timeout 100ms --cpus 0", "2300ms"),
@@ -105,14 +117,22 @@ PROVOCATIONS = {
         Provocation("not_penalized", "--timeout 1ms --cpus 0", mitigate=0),
         Provocation("guarded", "--timeout none --cpus 0", mitigate=0, meanwhile=guardian),
         Provocation("real time", "--timeout none --cpus 1", "1500ms", mitigate=0, meanwhile=real_time),
-        Provocation("two at once", "--timeout none --vcpus 2 --cpus 0,1", mitigate=0),
+        Provocation(
+            "two at once",
+            "--timeout none --vcpus 2 --cpus 0,1",
+            mitigate=0,
+            kernel="whether there is a work item for each CPU",
+        ),
     ),
-    "fatal": (Provocation("own", "own-ac --timeout 1ms", "100ms"), Provocation("fatal", "--timeout 1ms")),
+    "fatal": (
+        Provocation("own", "own-ac --timeout 1ms", "100ms", kernel=_AC),
+        Provocation("fatal", "--timeout 1ms", kernel="who is killed, and by what"),
+    ),
     "off": (Provocation("off", "--timeout 1ms"),),
 }
 
 
-def run(folder):
+def run(folder, brief):
     """The protocol of this part."""
     host = split_lock.read()
     penalties = penalty.of(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
@@ -121,6 +141,8 @@ def run(folder):
     runs = {}
     with recorder:
         for each in PROVOCATIONS[host.mode]:
+            if brief and not each.kernel:
+                continue
             # A file says what the sysctl was when it began.
             MITIGATE.write_text(str(each.mitigate))
             file = next_file(recorder.path) if runs else newest(recorder.path)

@@ -20,21 +20,12 @@ MITIGATE = Path("/proc/sys/kernel/split_lock_mitigate")
 SLDTRACE = [sys.executable, "-m", "sldtrace"]
 
 
-def guest(timeout, duration, *options, program=sys.executable):
-    """Runs a bundled guest; its result, and its VM's process."""
-    command = [
-        str(program),
-        *SLDTRACE[1:],
-        "guest",
-        "run",
-        "--timeout",
-        timeout,
-        "--duration",
-        duration,
-        "--json",
-        *options,
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def guest(timeout, duration, *options, program=None):
+    """Runs a bundled guest; its result, and its VM's process. program: another name for Python."""
+    command = ["guest", "run", "--timeout", timeout, "--duration", duration, "--json", *options]
+    if not program:
+        return guest_here(*command[2:])
+    with subprocess.Popen([program, *SLDTRACE[1:], *command], stdout=subprocess.PIPE, text=True) as process:
         result = json.loads(process.stdout.read())
     return {**result, "pid": result["tgid"], "status": process.returncode}
 
@@ -51,7 +42,7 @@ def guest_here(*options):
         except SystemExit as end:
             status = end.code
     result = json.loads(out.getvalue()) if out.getvalue() else {}
-    return {**result, "status": status, "said": said.getvalue().splitlines()}
+    return {**result, "pid": result.get("tgid"), "status": status, "said": said.getvalue().splitlines()}
 
 
 def start_guest(*options):

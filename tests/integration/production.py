@@ -71,7 +71,7 @@ def stopped(recorder):
     return guests
 
 
-def run(folder):
+def run(folder, _brief):
     """The protocol of this part."""
     path = folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, Account(waits=True) as account:

@@ -1,9 +1,11 @@
-"""Runs in the emulated host: freezes guests, records them in several ways, leaves recordings and a protocol.
+"""Runs in the emulated host: parts that freeze guests and record them; leaves recordings and protocols.
 
-usage: scenario.py FOLDER PART (on a machine with root, /dev/kvm, bcc and tracefs; PART: a module here)
+usage: scenario.py [--brief] FOLDER PART... (with root, /dev/kvm, bcc and tracefs; PART: see PARTS)
 
-What it measures is judged outside, by the tests; here nothing is asserted. The events are counted a second
-time by the kernel itself, in tracefs, which has nothing to do with sldtrace.
+--brief leaves out of the parts what does not depend on the kernel. Each part leaves its files in FOLDER/PART,
+with what happened in protocol.json there. What it measures is judged outside, by the tests; here nothing is
+asserted. The events are counted a second time by the kernel itself, in tracefs, which has nothing to do with
+sldtrace.
 """
 
 import json
@@ -15,19 +17,42 @@ from pathlib import Path
 
 from tests.integration.observing import attached
 
-PARTS = ("verdicts", "limits", "production", "findings", "by_hand")
+# Where the function of a part is; it gets the part's folder and `brief`, and returns the protocol.
+PARTS = {
+    "scenario": "tests.integration.verdicts:run",
+    "limits": "tests.integration.limits:run",
+    "production": "tests.integration.production:run",
+    "findings": "tests.integration.findings:run",
+    "findings_fatal": "tests.integration.findings:run",
+    "findings_off": "tests.integration.findings:run",
+    "by_hand": "tests.integration.by_hand:run",
+    "guests_stress": "tests.vmm.guests_in_lab:stress",
+    "guests_sweep": "tests.vmm.guests_in_lab:swept",
+    "guests_off": "tests.vmm.guests_in_lab:off",
+    "guests_fatal": "tests.vmm.guests_in_lab:fatal",
+    "cost": "tests.benchmarks.cost_in_lab:run",
+}
 
 
 def main():
-    """One part, in one boot."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    before = attached()
-    protocol = import_module(f"tests.integration.{PARTS[PARTS.index(sys.argv[2])]}").run(folder)
+    """The parts, in one boot."""
+    brief = sys.argv[1] == "--brief"
+    folder, *parts = sys.argv[1 + brief :]
+    for part in parts:
+        print(f"part {part}", flush=True)
+        run(part, Path(folder) / part, brief)
+
+
+def run(part, folder, brief):
+    """One part; its protocol also has what it took, in seconds of the machine, and what it left attached."""
+    folder.mkdir(parents=True)
+    begun, before = time.monotonic(), attached()
+    module, function = PARTS[part].split(":")
+    protocol = getattr(import_module(module), function)(folder, brief)
     protocol |= {"kernel": os.uname().release}
     # A part after which tracefs is closed has looked itself.
     after = protocol.pop("attached") if "attached" in protocol else at_rest(before)
-    protocol["left"] = {"before": before, "after": after}
+    protocol |= {"left": {"before": before, "after": after}, "took_s": time.monotonic() - begun}
     (folder / "protocol.json").write_text(json.dumps(protocol, indent=1))
 
 
@@ -39,4 +64,5 @@ def at_rest(before):
     return after
 
 
-main()
+if __name__ == "__main__":
+    main()

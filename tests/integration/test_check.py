@@ -7,7 +7,10 @@ import pytest
 from sldtrace.capture.bpf import probes
 from tests.conftest import Scenario
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.every_kernel("what `check` knows of a kernel and reads from it"),
+]
 
 # Which behaviour each kernel has, and the interval of signals (ns) above which every vCPU gets through.
 # Debian's 6.1 has the work item of each CPU (c929d08df8be, 6.15) backported, its 6.12 has not.

@@ -190,7 +190,7 @@ def test_a_killed_recorder_says_so_in_the_report(limits: Scenario) -> None:
         ("no kvm", 1, "/dev/kvm"),
         ("exists", 1, "refused.sld exists; use --force to overwrite it"),
         ("no such pid", 2, "there is no process 99999"),
-        ("a folder", 1, "/tmp/out is a directory"),
+        ("a folder", 1, "/tmp/out/limits is a directory"),
         ("no folder", 1, "/nowhere/x.sld: No such file or directory"),
     ],
 )

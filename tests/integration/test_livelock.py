@@ -21,7 +21,12 @@ from sldtrace.recording import schema
 from sldtrace.recording.reader import open_recording
 from tests.conftest import Scenario
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.every_kernel(
+        "how the probes attach, how long the penalty sleeps, what is counted"
+    ),
+]
 
 BACKENDS = ["fentry", "kprobe"]
 

@@ -9,7 +9,10 @@ from click.testing import CliRunner
 from sldtrace.commands import log as module
 from tests.conftest import Scenario
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.every_kernel("the lines of the kernel log"),
+]
 
 ADDRESS = 0x4018  # of the split lock in split-bts
 

@@ -17,7 +17,10 @@ from sldtrace.recording import schema
 from sldtrace.recording.reader import Recording, open_recording
 from tests.conftest import Scenario
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.every_kernel("every kind of record is accounted for: tracepoints, preemption, locks"),
+]
 
 SPLIT_LOCK = (0, 17)  # exception, #AC: Intel SDM volume 3, appendix C
 EXIT_IO = 30

@@ -1,16 +1,13 @@
-"""Runs in the emulated host: guests under every kick and stressor, sweeps, a recording; judged by the tests.
+"""Parts of scenario.py: guests under every kick and stressor, sweeps, a recording; judged by the tests.
 
-usage: guests_in_lab.py FOLDER PART (PART: stress, which needs two CPUs and /tmp/loop, the compiled
-examples/vmm/loop.c; sweep, off and fatal, each on a machine booted for it). Leaves FOLDER/protocol.json.
+stress needs two CPUs and /tmp/loop, the compiled examples/vmm/loop.c; off and fatal a machine booted so.
 """
 
 import contextlib
 import io
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 from sldtrace import cli
 from sldtrace.host import split_lock
@@ -90,7 +87,7 @@ def recorded(folder):
     return {"status": done.returncode, "said": done.stdout, "error": done.stderr}
 
 
-def stress(folder):
+def stress(folder, _brief):
     """Every kick and stressor, the example VMM, and a run with its recorder."""
     return {
         "runs": {name: run(options) for name, options in STRESS.items()},
@@ -99,29 +96,21 @@ def stress(folder):
     }
 
 
-def swept(folder):
+def swept(_folder, _brief):
     """With and without the penalty."""
     before = split_lock.read().mitigate
     found = sweep("--mitigate", "both")
     return {"sweep": found, "mitigate": {"before": before, "after": split_lock.read().mitigate}}
 
 
-def off(folder):
+def off(_folder, _brief):
     """Where split locks do not trap, although the CPU could."""
     return {"runs": {name: run(options) for name, options in OFF.items()}, "sweep": sweep(timers=(1, 7, 25))}
 
 
-def fatal(folder):
+def fatal(_folder, _brief):
     """Where the first split lock kills, and what the log has of it."""
     runs = {name: run(options) for name, options in FATAL.items()}
     found = {"runs": runs, "sweep": sweep(timers=(1, 25))}
     log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
     return found | {"log": [line for line in log.splitlines() if "split_lock trap" in line]}
-
-
-PARTS = {"stress": stress, "sweep": swept, "off": off, "fatal": fatal}
-
-where = Path(sys.argv[1])
-where.mkdir(parents=True, exist_ok=True)
-protocol = PARTS[sys.argv[2]](where) | {"release": os.uname().release}
-(where / "protocol.json").write_text(json.dumps(protocol, indent=1))
