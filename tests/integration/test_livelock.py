@@ -23,9 +23,7 @@ from tests.conftest import Scenario
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.every_kernel(
-        "how the probes attach, how long the penalty sleeps, what is counted"
-    ),
+    pytest.mark.every_kernel("how the probes attach, how long the penalty sleeps, what is counted"),
 ]
 
 BACKENDS = ["fentry", "kprobe"]

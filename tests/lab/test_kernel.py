@@ -45,8 +45,8 @@ def test_the_penalty_is_that_of_the_model(each: kernel.Kernel) -> None:
     assert rules.sleep_jiffies == each.sleep_jiffies
     shortest, longest = each.penalty_ms
     assert (rules.shortest_sleep_ns, rules.longest_sleep_ns) == (shortest * 1_000_000, longest * 1_000_000)
-    assert each.no_progress_ms * 1_000_000 <= rules.dead_ns
-    assert each.progress_ms * 1_000_000 > rules.alive_ns
+    assert each.no_progress_ms * 1_000_000 <= rules.always_early_below_ns
+    assert each.progress_ms * 1_000_000 > rules.always_completes_above_ns
     assert each.generation in [one.name for one in generation.GENERATIONS if one.switchable]
 
 
