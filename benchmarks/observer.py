@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.observers import outcome, plan, text, verdict
 from benchmarks.observers.plan import Plan
 from benchmarks.observers.table import GUESTS, OBSERVERS, Observer, Ready
-from lab import machine
+from lab import limits, machine
 from lab.failures import LabError
 from lab.job import Job
 from lab.kernel import DEFAULT
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     guests = [replace(one, seconds=options.seconds * one.seconds) for one in GUESTS]
     wanted = Plan(guests, observers)
     try:
-        measured = _measure(wanted, options.kernel, options.timeout, Progress())
+        measured = _measure(wanted, options.kernel, limits.chosen(options), Progress())
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return error.exit_status
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(not all(check.holds for check in checks))
 
 
-def _measure(wanted: Plan, kernel: str, timeout: float, progress: Progress) -> dict[str, object]:
+def _measure(wanted: Plan, kernel: str, chosen: limits.Chosen, progress: Progress) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "plan.json").write_text(plan.text(wanted))
         job = Job(
@@ -56,7 +56,7 @@ def _measure(wanted: Plan, kernel: str, timeout: float, progress: Progress) -> d
             kernel=kernel,
             # The other programs are in a root file system of their own, which takes minutes to build.
             root="plain" if all(one.ours for one in wanted.observers) else "tracers",
-            timeout=timeout,
+            **chosen,
             put={"/tmp/plan.json": Path(folder) / "plan.json"},
             fetch=["/tmp/result.json"],
             out=Path(folder),
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1.0,
         help="of the machine, for each guest (default 1), three times that for the livelock",
     )
-    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for it all (default 3600)")
+    limits.add_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     return parser
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.observers.inside import run_guest
 from benchmarks.observers.table import GUESTS, INSTRUCTIONS_PER_SECOND
-from lab import machine
+from lab import limits, machine
 from lab.failures import LabError
 from lab.job import Job
 from lab.kernel import DEFAULT
@@ -91,6 +91,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kernel", default=DEFAULT, help=f"of the lab (default {DEFAULT})")
+    limits.add_options(parser)
     parser.add_argument("--inside", metavar="RESULT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
@@ -98,7 +99,13 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         command = ["python3", "benchmarks/pieces.py", "--inside", "/tmp/result.json"]
-        job = Job(command, kernel=options.kernel, fetch=["/tmp/result.json"], out=Path(folder), timeout=1800)
+        job = Job(
+            command,
+            kernel=options.kernel,
+            fetch=["/tmp/result.json"],
+            out=Path(folder),
+            **limits.chosen(options),
+        )
         try:
             done = machine.run(job, Progress())
         except LabError as error:

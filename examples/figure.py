@@ -26,7 +26,7 @@ SWEEP = ["python3", "-m", "sldtrace", "guest", "sweep", "--mitigate", "both", "-
 
 def measure(name: str) -> None:
     """One machine; writes NAME.json."""
-    job = Job(["sh", "-c", f"{' '.join(SWEEP)} 2>/dev/null"], kernel=name, timeout=1800)
+    job = Job(["sh", "-c", f"{' '.join(SWEEP)} 2>/dev/null"], kernel=name)
     result = machine.run(job, Progress())
     if result.status:
         sys.exit(f"figure: the sweep on {name} failed:\n{result.output.decode(errors='replace')}")

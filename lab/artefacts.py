@@ -1,6 +1,6 @@
 """Builds everything a machine needs, side by side, and says what is there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,9 @@ from lab import emulator, hosttools, kernel_files, rootfs
 from lab.kernel_files import KernelFiles
 from lab.packages import Archive, Gone
 from lab.progress import Progress
+
+# Seconds between two reports of what is still being built.
+_REPORT = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,12 @@ def _ensure(names: Sequence[str], roots: Sequence[str], progress: Progress, arch
         engine = pool.submit(emulator.ensure, archive, progress)
         trees = {name: pool.submit(rootfs.ensure, archive, name, progress) for name in roots}
         kernels = {name: pool.submit(kernel_files.ensure, archive, name, progress) for name in names}
-        futures: list[Future[Any]] = [engine, *trees.values(), *kernels.values()]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+        futures: dict[Future[Any], str] = {
+            engine: "the emulator",
+            **{future: f"root file system {name}" for name, future in trees.items()},
+            **{future: f"kernel {name}" for name, future in kernels.items()},
+        }
+        _wait(futures, progress)
         return Lab(
             engine.result(),
             {name: future.result() for name, future in trees.items()},
@@ -56,3 +61,16 @@ def _ensure(names: Sequence[str], roots: Sequence[str], progress: Progress, arch
         raise
     finally:
         pool.shutdown()
+
+
+def _wait(futures: Mapping[Future[Any], str], progress: Progress) -> None:
+    """Waits until all are done, or raises what made the first of them fail."""
+    pending: set[Future[Any]] = set(futures)
+    while pending:
+        done, pending = wait(pending, _REPORT, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        if pending:
+            names = [name for future, name in futures.items() if future in pending]
+            progress.live(f"building {', '.join(names)}")
+    progress.clear()

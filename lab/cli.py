@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import FrameType
 
-from lab import artefacts, cache, machine, rootfs, status
+from lab import artefacts, cache, limits, machine, rootfs, status
 from lab.failures import LabError
 from lab.job import REPOSITORY, Job
 from lab.kernel import DEFAULT, KERNELS, canonical
@@ -25,9 +25,9 @@ in lab/patches), one Debian trixie root file system with Python and bcc, and the
 in $SLDTRACE_CACHE/lab, else $XDG_CACHE_HOME/sldtrace/lab, else ~/.cache/sldtrace/lab.
 """
 _STATUS = """\
-exit status: that of CMD for `run`; 0 fine, 2 usage, 124 time-out, 125 the lab failed or has
-not what was asked for (one line on stderr says why, and where the console log is), 130 or 143 stopped by
-Ctrl-C or SIGTERM.
+exit status: that of CMD for `run`; 0 success, 2 usage error, 124 a limit was reached (--machine-time,
+--stalled or --timeout), 125 the lab failed or does not have what was asked for, 130 or 143 ended by
+Ctrl-C or SIGTERM. One line on stderr says why, and where the logs of the machine are.
 """
 
 
@@ -97,9 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--mitigate", type=int, choices=(0, 1), help="sysctl kernel.split_lock_mitigate")
     run.add_argument("--append", default="", metavar="WORDS", help="more of the kernel command line")
     run.add_argument("--memory", type=int, default=1024, metavar="MB", help="default 1024")
-    run.add_argument(
-        "--timeout", type=float, default=600, metavar="S", help="wall-clock seconds (default 600)"
-    )
+    limits.add_options(run)
     run.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for CMD")
     run.add_argument("--tree", type=Path, default=REPOSITORY, metavar="DIR", help="what becomes /sldtrace")
     run.add_argument(
@@ -149,7 +147,7 @@ def _run(arguments: argparse.Namespace) -> int:
         mitigate=arguments.mitigate,
         append=arguments.append,
         memory=arguments.memory,
-        timeout=arguments.timeout,
+        **limits.chosen(arguments),
         environment=dict(_pair(text) for text in arguments.env),
         tree=arguments.tree,
         put=dict(_put(text) for text in arguments.put),

@@ -10,6 +10,6 @@ class LabError(SldtraceError):
 
 
 class LabTimeout(LabError):
-    """The machine was still at work when its time was over."""
+    """The machine reached a limit and was ended."""
 
     exit_status = 124

@@ -13,6 +13,7 @@ from lab import hosttools
 from lab.failures import LabError
 from lab.image import Cpio
 from lab.kernel import DEFAULT, canonical
+from lab.limits import MACHINE_TIME, STALLED, Limits
 from lab.rootfs import DEFAULT as DEFAULT_ROOT
 from lab.rootfs import SYSTEMD, known
 
@@ -36,7 +37,8 @@ class Job:
     command: what runs, in /sldtrace, as root; standard input is /dev/null.
     kernel: a name of kernel.KERNELS or an alias. root: a root file system of rootfs.ROOTS.
     cpus: 1 or 2. memory: MB.
-    timeout: wall-clock seconds for all of it.
+    machine_time, stalled, timeout: when it is ended; see limits.Limits.
+    expected: seconds of the machine's own time that it usually takes, for the progress; None: not known.
     split_lock_detect: the boot parameter; None leaves the kernel's default (warn).
     mitigate: the sysctl kernel.split_lock_mitigate; None leaves the default (1).
     append: more of the kernel command line. environment: more variables for the command.
@@ -53,7 +55,10 @@ class Job:
     mitigate: int | None = None
     append: str = ""
     memory: int = 1024
-    timeout: float = 600.0
+    machine_time: float = MACHINE_TIME
+    stalled: float = STALLED
+    timeout: float | None = None
+    expected: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     tree: Path = REPOSITORY
     put: Mapping[str, Path] = field(default_factory=dict)
@@ -69,8 +74,7 @@ class Job:
             raise LabError(f"{self.cpus} CPUs asked for", "the machine can have 1 or 2")
         if not 512 <= self.memory <= 3072:
             raise LabError(f"{self.memory} MB of memory asked for", "512 to 3072 are possible")
-        if self.timeout <= 0:
-            raise LabError("the time-out must be more than 0 seconds")
+        Limits(self.machine_time, self.stalled, self.timeout)  # refuses what no limit can be
         if self.mitigate not in (None, 0, 1):
             raise LabError(f"kernel.split_lock_mitigate cannot be {self.mitigate}", "0 or 1")
         if self.split_lock_detect is not None and not re.fullmatch(_MODES, self.split_lock_detect):
@@ -91,6 +95,11 @@ class Job:
         for name in self.environment:
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
                 raise LabError(f"{name!r} is no name of an environment variable")
+
+    @property
+    def limits(self) -> Limits:
+        """When the machine is ended."""
+        return Limits(self.machine_time, self.stalled, self.timeout)
 
     @property
     def command_line(self) -> str:

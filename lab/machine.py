@@ -15,6 +15,7 @@ from lab.artefacts import Lab
 from lab.failures import LabError, LabTimeout
 from lab.job import Job
 from lab.kernel_files import KernelFiles
+from lab.limits import Watchdog
 from lab.progress import Progress
 
 _HERE = Path(__file__).resolve().parent
@@ -66,7 +67,7 @@ def run(
     look into the cache when several machines are run. Machines can run side by side.
 
     Raises LabError when the lab cannot be built, the kernel panics or the emulator ends early, and
-    LabTimeout when the job's time is over; the message names the folder of the logs. Nothing but
+    LabTimeout when one of the job's limits is reached; the message names the folder of the logs. Nothing but
     the emulator that was started here is ever ended.
     """
     progress = progress or Progress()
@@ -150,6 +151,8 @@ class _Watch:
         self._start = time.monotonic()
         self._console = bytearray()
         self._output = bytearray()
+        self._ticks = _Ticks()
+        self._watchdog = Watchdog(what.limits, self._start)
         self._boot: float | None = None
         self._stage = "booting"
 
@@ -159,10 +162,9 @@ class _Watch:
             (self._work / "output.log").open("rb") as output,
             (self._work / "emulator.log").open("rb") as emulator,
         ):
-            said = bytearray()
             while True:
                 ended = self._process.poll() is not None
-                said += emulator.read()
+                self._ticks.feed(emulator.read())
                 self._pass_on(output.read())
                 if news := console.read():
                     self._console += news
@@ -170,16 +172,21 @@ class _Watch:
                     self._look_for_death()
                 if ended:
                     break
-                elapsed = time.monotonic() - self._start
-                if elapsed > self._job.timeout:
-                    raise LabTimeout(
-                        f"the machine was still at work after {self._job.timeout:g} s (while {self._stage})",
-                        f"see {self._logs}",
-                    )
-                self._progress.live(f"{self._stage}, machine time {_machine_seconds(said):.1f} s")
+                self._check_limits()
+                self._progress.live(self._state())
                 time.sleep(_POLL)
         self._progress.clear()
         return self._gather()
+
+    def _check_limits(self) -> None:
+        written = len(self._console) + len(self._output)
+        reached = self._watchdog.reached(time.monotonic(), self._ticks.seconds, written)
+        if reached:
+            raise LabTimeout(f"{self._stage}: {reached}", f"see {self._logs}")
+
+    def _state(self) -> str:
+        expected = "" if self._job.expected is None else f" of about {self._job.expected:g} s"
+        return f"{self._stage}, machine time {self._ticks.seconds:.1f} s{expected}"
 
     def _pass_on(self, data: bytes) -> None:
         if data:
@@ -225,10 +232,19 @@ def _stamp(console: str, word: str) -> float:
     return float(found.group(1)) if found else 0.0
 
 
-def _machine_seconds(said: bytearray) -> float:
-    # Bochs prints the ticks of each second of wall clock (print_timestamps).
-    ticks = sum(int(number) for number in re.findall(rb"IPS: (\d+)", said))
-    return ticks / bochs.INSTRUCTIONS_PER_SECOND
+class _Ticks:
+    """The machine's own time, from the lines that the emulator prints each second of this host."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.seconds = 0.0
+
+    def feed(self, written: bytes) -> None:
+        """Takes what the emulator has written since the last call."""
+        *lines, self._rest = (self._rest + written).split(b"\n")
+        for line in lines:
+            if found := re.fullmatch(rb"ticks: (\d+)", line):
+                self.seconds = int(found[1]) / bochs.INSTRUCTIONS_PER_SECOND
 
 
 def _logs_folder(what: Job) -> Path:

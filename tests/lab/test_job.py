@@ -22,6 +22,8 @@ from lab.job import Answer, Job
         ({"cpus": 3}, "1 or 2"),
         ({"memory": 64}, "512 to 3072"),
         ({"timeout": 0}, "more than 0"),
+        ({"machine_time": 0}, "more than 0"),
+        ({"stalled": -1}, "more than 0"),
         ({"mitigate": 2}, "0 or 1"),
         ({"split_lock_detect": "on"}, "is no mode"),
         ({"split_lock_detect": "ratelimit:0"}, "is no mode"),

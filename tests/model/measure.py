@@ -22,7 +22,7 @@ DATA = Path(__file__).parent / "data"
 def measure(kernel: str, folder: Path) -> None:
     """One machine; writes KERNEL.sld and KERNEL.json."""
     command = ["python3", "tests/integration/timers.py", "/tmp/out"]
-    job = Job(command, kernel=kernel, timeout=1800, fetch=["/tmp/out"], out=folder)
+    job = Job(command, kernel=kernel, fetch=["/tmp/out"], out=folder)
     result = machine.run(job, Progress())
     if result.status:
         sys.exit(f"measure: the machine with {kernel} failed:\n{result.output.decode(errors='replace')}")
