@@ -1,15 +1,20 @@
-"""The click group: names the commands, loads the one that is asked for, turns failures into one line."""
+"""The click group: imports the command that is used, and prints expected failures as one line."""
 
 import importlib
+import logging
 import os
+import platform
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
-from sldtrace import interrupt
+from sldtrace import diagnostics, interrupt
 from sldtrace._version import __version__
-from sldtrace.errors import EXIT_ERROR, SldtraceError
+from sldtrace.errors import EXIT_ERROR, EXIT_STATUSES, SldtraceError
+
+_log = logging.getLogger(__name__)
 
 COMMANDS = {
     "check": "sldtrace.commands.check:check",
@@ -25,6 +30,14 @@ COMMANDS = {
 class LazyGroup(click.Group):
     """Imports a command's module when the command is used or listed, not before."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        verbose, debug = ctx.params["verbose"], ctx.params["debug"]
+        diagnostics.configure(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
+        _log.info(
+            "sldtrace %s, Python %s, Linux %s", __version__, platform.python_version(), os.uname().release
+        )
+        return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -32,25 +45,31 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name].split(":")
-        with interrupt.default_sigint():
+        with interrupt.default_sigint(), diagnostics.phase(_log, f"import of the command {name}"):
             command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+_STATUSES = "\n".join(f"  {status}  {meaning}" for status, meaning in EXIT_STATUSES.items())
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExit status:\n" + _STATUSES.replace("`", "").replace("; ", "\n     "),
+)
 @click.version_option(__version__, prog_name="sldtrace")
-def main() -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Print versions, attached probes and times to stderr.")
+@click.option("--debug", is_flag=True, help="Also print the files that are read, and tracebacks of errors.")
+def main(verbose: bool, debug: bool) -> None:
     """Find out why a virtual machine is slowed or frozen by x86 split-lock detection.
 
     Record on the host while it happens (as root), read the report there or on another machine.
-
-    \b
-    Exit status: 0 fine, 1 error, 2 usage, 3 a finding at or above --fail-on.
     """
 
 
 def _open_missing_streams() -> None:
-    # Started with a closed descriptor, Python has None there, and the next file opened would take its number.
+    # Where a descriptor is closed at the start, Python has None, and the next open file gets its number.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
@@ -62,14 +81,31 @@ def run(argv: list[str] | None = None) -> Any:
     try:
         main.main(args=argv, prog_name="sldtrace")
     except SldtraceError as error:
-        click.echo(f"sldtrace: {error}", err=True)
-        sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
     except OSError as error:
-        # Chiefly our own output: a full disk, a terminal that has gone.
+        # Mostly of our own output: a full disk, a terminal that is closed.
+        _log.debug("traceback of this error", exc_info=True)
         click.echo(f"sldtrace: {error.strerror or error}", err=True)
-        # What is left in the buffer must not fail once more, noisily, when the interpreter ends.
+        # The rest of the buffer must not fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(EXIT_ERROR)
     except MemoryError:
-        click.echo("sldtrace: out of memory", err=True)
-        sys.exit(EXIT_ERROR)
+        _fail("out of memory", EXIT_ERROR)
+    finally:
+        _log_versions()
+
+
+def _fail(line: str, status: int) -> NoReturn:
+    _log.debug("traceback of this error", exc_info=True)
+    click.echo(f"sldtrace: {line}", err=True)
+    sys.exit(status)
+
+
+def _log_versions() -> None:
+    if diagnostics.debugging():
+        from importlib import metadata
+
+        for name in ("click", "numpy", "pandas", "tabulate"):
+            if name in sys.modules:
+                with suppress(metadata.PackageNotFoundError):
+                    _log.debug("%s %s", name, metadata.version(name))

@@ -1,13 +1,22 @@
-"""The expected failures: one line for the user and a documented exit status, never a traceback."""
+"""Expected failures: one line for the user and a documented exit status, without a traceback."""
 
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_FINDING = 3
 
+EXIT_STATUSES = {
+    EXIT_OK: "success",
+    EXIT_ERROR: "error: one line on stderr says what is wrong and what to do",
+    EXIT_USAGE: "usage error",
+    EXIT_FINDING: "`report`: a finding at or above `--fail-on`; `check`: the `--fail-on` condition holds; "
+    "`record`: `--until` found a loop",
+}
+"""The meaning of each exit status; in --help and, by a test, in the README."""
+
 
 class SldtraceError(Exception):
-    """Something that the user can understand and act on.
+    """A failure that the user can understand and act on.
 
     The message is one line that says what is wrong; `hint` says what to do about it.
     """
@@ -24,6 +33,6 @@ class SldtraceError(Exception):
 
 
 class UsageError(SldtraceError):
-    """The command line asks for something that cannot be meant."""
+    """The command line is not valid."""
 
     exit_status = EXIT_USAGE

@@ -11,7 +11,7 @@ import pytest
 
 import sldtrace
 from sldtrace import cli
-from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.errors import EXIT_STATUSES, SldtraceError, UsageError
 
 ROOT = Path(sldtrace.__file__).parents[1]
 HEAVY = ("pandas", "numpy", "bcc")
@@ -242,3 +242,17 @@ def test_ctrl_c_is_pythons_own_again_when_a_command_runs() -> None:
         "from sldtrace.__main__ import main; import sys; sys.argv = ['sldtrace', 'guest']; main()"
     )
     assert python(code).stdout == "True\n"
+
+
+# Exit statuses
+
+
+def test_exit_statuses_are_one_table() -> None:
+    rows = "".join(f"| {status} | {meaning} |\n" for status, meaning in EXIT_STATUSES.items())
+    assert f"| exit status | meaning |\n|---|---|\n{rows}" in (ROOT / "README.md").read_text()
+    shown = command("--help").stdout.partition("Exit status:")[2]
+    assert [line.split()[0] for line in shown.splitlines() if line[4:5].isdigit()] == ["0", "1", "2", "3"]
+    for meaning in EXIT_STATUSES.values():
+        assert " ".join(meaning.replace("`", "").replace(";", "").split()) in " ".join(
+            shown.replace(";", "").split()
+        )

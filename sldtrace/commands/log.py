@@ -1,10 +1,12 @@
 """`sldtrace log`: what the kernel's log says about split locks, alone or beside a recording."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from sldtrace import diagnostics
 from sldtrace.errors import SldtraceError
 
 if TYPE_CHECKING:
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
     from sldtrace.kernlog.join import Join
     from sldtrace.kernlog.survey import Survey
+
+_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -42,7 +46,7 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
     survey = Survey()
     read = []
     for opened in [sources.file(path) for path in files] or [sources.running_system()]:
-        with opened as (source, stream):
+        with opened as (source, stream), diagnostics.phase(_log, f"read {source.name}"):
             survey.read(stream)
             read.append(source)
     if not files:

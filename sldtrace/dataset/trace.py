@@ -1,5 +1,6 @@
 """A recording as the analyzers see it: typed frames, the facts of the host, and who is who."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sldtrace import diagnostics
 from sldtrace.dataset import exit_counts, frames, rows
 from sldtrace.dataset.rows import Array, Labels, Rows
 from sldtrace.errors import SldtraceError
@@ -20,6 +22,8 @@ from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
 from sldtrace.recording.merging import merge
 from sldtrace.text import escape
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -237,4 +241,5 @@ def _list(value: Any) -> list[Any]:
 
 def load(path: Path) -> Trace:
     """Opens a recording; raises SldtraceError where there is nothing to read."""
-    return Trace(reader.open_recording(path))
+    with diagnostics.phase(_log, f"open {path}"):
+        return Trace(reader.open_recording(path))

@@ -1,5 +1,6 @@
 """kernel.split_lock_mitigate set to a value meanwhile, and put back whatever becomes of this process."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 from sldtrace.errors import SldtraceError
 from sldtrace.host import split_lock
 from sldtrace.vmm.forked import fork
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -33,6 +36,7 @@ def held(value: int | None, path: Path = split_lock.MITIGATE) -> Iterator[None]:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         _set(path, f"{value}\n")
+        _log.info("kernel.split_lock_mitigate: %d, was %s", value, before.strip())
         yield
     finally:
         os.close(ours)

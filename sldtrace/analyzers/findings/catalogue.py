@@ -4,8 +4,10 @@ Each is a module with KIND and TITLE (what it looks for, in the plural), NEEDS (
 see needs.Needs), and find(trace), which gives its findings.
 """
 
+import logging
 from types import ModuleType
 
+from sldtrace import diagnostics
 from sldtrace.analyzers import needs
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.findings import (
@@ -24,6 +26,8 @@ from sldtrace.analyzers.findings import (
 )
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
+
+_log = logging.getLogger(__name__)
 
 ANALYZERS: tuple[ModuleType, ...] = (
     early_return_loop,
@@ -47,7 +51,8 @@ def run(trace: Trace) -> list[Finding]:
     found: list[Finding] = []
     for analyzer in ANALYZERS:
         if needs.missing(trace, analyzer.NEEDS) is None:
-            found += analyzer.find(trace)
+            with diagnostics.phase(_log, f"analyzer {analyzer.KIND}"):
+                found += analyzer.find(trace)
     return sorted(found, key=lambda finding: finding.severity, reverse=True)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -10,6 +11,8 @@ from typing import Any
 
 from sldtrace.errors import SldtraceError
 from sldtrace.host import distribution
+
+_log = logging.getLogger(__name__)
 
 # bcc is not on PyPI. Where the distributions put it; a virtual environment does not look there by itself.
 _DISTRIBUTION_PATHS = (
@@ -29,6 +32,9 @@ def load() -> Any:
         try:
             module = importlib.import_module("bcc")
             if hasattr(module, "BPF"):  # PyPI's `bcc` is about crystal lattices
+                _log.info(
+                    "bcc %s from %s", getattr(module, "__version__", "without version"), module.__file__
+                )
                 return module
             if module.__file__:
                 reason = f"{module.__file__} is another package of that name"

@@ -1,16 +1,20 @@
 """Attaches the probes: functions by fentry/fexit where that works, else by kprobes, and tracepoints."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from sldtrace import diagnostics
 from sldtrace.capture.bpf import loader, syscalls
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import Program
 from sldtrace.capture.bpf.sources import Sizes
 from sldtrace.errors import SldtraceError
 from sldtrace.host import btf, kernel, split_lock, tracepoints
+
+_log = logging.getLogger(__name__)
 
 FENTRY = "fentry"
 KPROBE = "kprobe"
@@ -108,14 +112,17 @@ def load(
     """
     why = _without_fentry(force)
     while True:
-        loaded = loader.load(filters, exits, sizes, why.keys(), interrupted)
+        with diagnostics.phase(_log, "compile and load the probes"):
+            loaded = loader.load(filters, exits, sizes, why.keys(), interrupted)
         try:
             probes = Probes(Program(loaded, sizes), why)
         except BaseException:
             loaded.close()
             raise
         try:
-            probes.attach()
+            with diagnostics.phase(_log, "attach the probes"):
+                probes.attach()
+            _log_probes(probes.attached)
             return probes
         except _FentryRefusedError as refused:
             probes.close()
@@ -127,6 +134,12 @@ def load(
         except BaseException:
             probes.close()
             raise
+
+
+def _log_probes(probes: list[Probe]) -> None:
+    for probe in probes:
+        detail = f" ({probe.detail})" if probe.detail else ""
+        _log.info("%s: %s%s", probe.name, probe.backend or "not attached", detail)
 
 
 def _without_fentry(force: str | None) -> dict[str, str]:
@@ -185,6 +198,7 @@ class Probes:
         for name in _LATE:
             self._late.append(self._tracepoint(name, self._late_links))
             time.sleep(_BREATH_S)
+        _log_probes(self._late)
         return self._late
 
     def disarm(self) -> None:

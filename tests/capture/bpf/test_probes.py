@@ -1,6 +1,7 @@
 """How the probes are attached: in which order, by which backend, and that nothing is left behind."""
 
 import errno
+import logging
 import os
 
 import pytest
@@ -333,3 +334,18 @@ def test_nothing_but_the_links_is_closed_by_disarm(host: Host) -> None:
 
 def test_a_probe_as_a_fact() -> None:
     assert probes.Probe("f", "kprobe", "why").fact() == {"name": "f", "backend": "kprobe", "detail": "why"}
+
+
+def test_each_probe_is_logged_with_its_backend(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("sldtrace"), "propagate", True)
+    caplog.set_level(logging.INFO, "sldtrace")
+    host.refused["kprobe__synchronize_srcu"] = "no such function"
+    loaded = load()
+    loaded.arm()
+    lines = [record.getMessage() for record in caplog.records]
+    for probe in loaded.attached:
+        detail = f" ({probe.detail})" if probe.detail else ""
+        assert f"{probe.name}: {probe.backend or 'not attached'}{detail}" in lines
+    assert [line for line in lines if line.startswith("attach the probes: ")]
