@@ -8,10 +8,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
 PACKAGES := binutils curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap patch python3 python3-venv xz-utils
 
-.PHONY: help setup demo figure test test-fast test-service lint format bench lab docs clean
+.PHONY: help setup demo figure test test-kernels test-fast test-service lint format bench lab docs clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.packages $(VENV)/.ready ## Install what is missing (apt packages, .venv)
 
@@ -38,11 +38,14 @@ demo: setup ## Freeze a guest on an emulated Intel host, record it, print the re
 figure: setup ## Measure the picture of the README again, on emulated hosts (minutes)
 	@$(BIN)/python -m examples.figure
 
-test: setup lint ## Run all tests, those in the emulated host included
+test: setup lint ## Run the tests; in the emulated host all on one kernel, on the others what depends on it
 	@$(BIN)/python -m pytest
 
-test-fast: setup ## Run the tests that need no emulated host (seconds)
-	@$(BIN)/python -m pytest -m 'not lab'
+test-kernels: setup lint ## Run all tests on every kernel (an hour or more)
+	@$(BIN)/python -m pytest --all-kernels
+
+test-fast: setup ## Run the tests that need no emulated host (minutes)
+	@$(BIN)/python -m pytest -n auto -m 'not lab'
 
 test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
 	@$(BIN)/python -m pytest -m service tests/integration

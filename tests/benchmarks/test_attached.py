@@ -5,6 +5,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from benchmarks.observers.attached import Attached, ObserverError, cpu_seconds, 
 from benchmarks.observers.table import Observer, Ready
 
 AT_ONCE = Ready()
+NEVER = Ready(said="never")
 
 
 def observer(script: str, ready: Ready = AT_ONCE, writes: str = "") -> Observer:
@@ -26,27 +28,40 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attached, "_REST_S", 0.2)
 
 
-def test_it_is_waited_for_until_it_says_so_and_then_until_it_rests() -> None:
-    script = """
-    import time
-    end = time.process_time() + 0.3
-    print("almost", flush=True)
-    while time.process_time() < end: pass
-    print("ready", flush=True)
-    end = time.process_time() + 0.3
-    while time.process_time() < end: pass
-    open("rested", "w").close()
-    time.sleep(600)
-    """
-    one = Attached(observer(script, Ready(said="ready")))
+def test_it_is_waited_for_until_it_says_so_and_then_until_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock of the test's own: the observer speaks after 0.3 s and is busy for as long again."""
+    one = Attached(observer("import time; time.sleep(3600)", Ready(said="ready")))
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        (one.folder / "said").write_text("almost\n" + "ready\n" * (now > 0.3))
+
+    monkeypatch.setattr(attached, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(attached, "cpu_seconds", lambda leader: min(now, 0.6))
     with one:
-        assert (one.folder / "rested").exists()
-        (leader,) = session(one._process.pid)
-        assert cpu_seconds(int(leader.name)) > 0.57  # 0.6, each of its two parts rounded down to a tick
-    assert one.said() == "almost\nready\nTraceback" or "KeyboardInterrupt" in one.said()
+        assert 0.8 <= now < 0.9
+        assert len(session(one._process.pid)) == 1
     assert session(one._process.pid) == []
     one.discard()
     assert not one.folder.exists()
+
+
+def test_what_it_said_and_used_is_that_of_its_processes() -> None:
+    script = """
+    import time
+    end = time.process_time() + 0.3
+    while time.process_time() < end: pass
+    print("ready", flush=True)
+    time.sleep(3600)
+    """
+    one = Attached(observer(script, Ready(said="ready")))
+    with one:
+        assert cpu_seconds(one._process.pid) > 0.28  # 0.3, each of its two parts rounded down to a tick
+    assert one.said().startswith("ready\nTraceback")
+    assert "KeyboardInterrupt" in one.said()
+    one.discard()
 
 
 def test_what_it_writes_is_counted_with_all_parts_of_the_file() -> None:
@@ -54,10 +69,11 @@ def test_what_it_writes_is_counted_with_all_parts_of_the_file() -> None:
     import sys, time
     for name in ("out.data", "out.data.cpu0", "other"):
         open(sys.argv[1] + "/" + name, "w").write("x" * 100)
-    time.sleep(600)
+    print("written", flush=True)
+    time.sleep(3600)
     """
-    given = observer(script, writes="out.data")
-    one = Attached(Observer("o", "-", (*given.command, "FOLDER"), Ready(), "out.data"))
+    given = observer(script, Ready(said="written"), "out.data")
+    one = Attached(Observer("o", "-", (*given.command, "FOLDER"), given.ready, "out.data"))
     with one:
         assert one.written() == 200
     one.discard()
@@ -66,7 +82,7 @@ def test_what_it_writes_is_counted_with_all_parts_of_the_file() -> None:
 def test_one_that_ends_by_itself_is_told_with_its_last_line() -> None:
     with (
         pytest.raises(ObserverError, match="status 3: no such option"),
-        Attached(observer("import sys; print('usage'); print('no such option'); sys.exit(3)")),
+        Attached(observer("import sys; print('usage'); print('no such option'); sys.exit(3)", NEVER)),
     ):
         pass
 
@@ -79,9 +95,9 @@ def test_a_program_that_is_missing_is_told() -> None:
         pass
 
 
-@pytest.mark.parametrize("ready", [Ready(said="never"), Ready(probes=1), Ready(file="/proc/self/sessionid")])
+@pytest.mark.parametrize("ready", [NEVER, Ready(probes=1), Ready(file="/proc/self/sessionid")])
 def test_one_that_never_attaches_is_ended(ready: Ready) -> None:
-    one = Attached(observer("import time; time.sleep(600)", ready), patience=0.6)
+    one = Attached(observer("import time; time.sleep(3600)", ready), patience=0.6)
     before = time.monotonic()
     with pytest.raises(ObserverError, match="not attached"), one:
         pass

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from lab import hosttools
 from lab.failures import LabError
+from tests.waiting import until
 
 
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,18 +49,15 @@ def _runs(pid: int) -> bool:
 
 
 def test_end_stops_the_program_and_its_children_and_nobody_else() -> None:
-    bystander = subprocess.Popen(["sleep", "60"])
-    started = hosttools.start(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
+    bystander = subprocess.Popen(["sleep", "3600"])
+    started = hosttools.start(["sh", "-c", "sleep 3600 & echo $!; wait"], stdout=subprocess.PIPE)
     assert started.stdout is not None
     child = int(started.stdout.readline())
     hosttools.end(started)
     assert started.poll() == -signal.SIGTERM
     # The pipe is at its end only when the child that holds it is gone as well.
     assert started.stdout.read() == b""
-    deadline = time.monotonic() + 10
-    while _runs(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not _runs(child)
+    until(lambda: not _runs(child), "the end of the child")
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
@@ -73,7 +70,7 @@ def test_end_all_wakes_whoever_waits(tmp_path: Path) -> None:
 
     def wait() -> None:
         try:
-            hosttools.run(["sh", "-c", 'echo started > "$0"; exec sleep 60', fifo], what="sleeping")
+            hosttools.run(["sh", "-c", 'echo started > "$0"; exec sleep 3600', fifo], what="sleeping")
         except LabError as error:
             caught.append(error)
 

@@ -79,12 +79,12 @@ def only_begun(path: Path) -> bool:
 @pytest.mark.parametrize("how", ["plain", "keep", "rotate"])
 def test_killed_at_random_moments_nothing_that_was_flushed_is_lost(tmp_path: Path, how: str) -> None:
     random.seed(1)
-    for seed in range(17):  # three times 17: 51 kills
+    for seed in range(17):  # three times 17: 51 kills, each after so many batches and a moment
         path = tmp_path / f"{how}{seed}.sld"
         with start(path, how, seed) as process:
             assert process.stdout is not None
-            lines = [process.stdout.readline()]
-            time.sleep(random.uniform(0, 0.2))
+            lines = [process.stdout.readline() for _ in range(random.randint(1, 60))]
+            time.sleep(random.uniform(0, 0.005))
             process.kill()
             lines += process.stdout.readlines()
         files = list(rotation.segments(path).values()) if how == "rotate" else [path]

@@ -209,8 +209,8 @@ def amd(folder: Path) -> Trace:
     return trace(folder, opening=opening, more={"detail": [step(0, "TRAPS", "TRAPS", "START")]})
 
 
-FROM_LAB: dict[tuple[str, ...], dict[str, str]] = {
-    ("findings", "6.12"): {
+FROM_LAB: dict[str, dict[str, str]] = {
+    "findings": {
         "lab-early-return-loop": "loop",
         "lab-semaphore-early-return": "semaphore",
         "lab-user-space-split-lock": "program",
@@ -224,9 +224,9 @@ FROM_LAB: dict[tuple[str, ...], dict[str, str]] = {
         "lab-guest-ac": "own",
         "lab-nothing": "overloaded",
     },
-    ("findings_fatal", "6.12"): {"lab-fatal": "fatal"},
+    "findings_fatal": {"lab-fatal": "fatal"},
 }
-"""What is kept of which machine of tests/machines.py: the name here, and that in integration/findings.py."""
+"""What is kept of which part of tests/machines.py: the name here, and that in integration/findings.py."""
 
 _FOUR = ("--vcpus", "4", "--cpus", "4")
 

@@ -1,6 +1,6 @@
 """Makes the recordings of the emulated host that are kept in recordings/ anew, and the reports of all cases.
 
-usage: python -m tests.reporters.from_lab (in the root of the repository; about five minutes)
+usage: python -m tests.reporters.from_lab (in the root of the repository; takes minutes)
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.machines import MACHINES
+from tests.machines import BOOT_OF, ONE_KERNEL, Machine
 from tests.reporters import cases
 
 
@@ -21,13 +21,15 @@ def keep(folder: Path, names: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Boots the machines one after the other."""
-    for machine, names in cases.FROM_LAB.items():
+    """Boots one machine for each part, one after the other."""
+    for part, names in cases.FROM_LAB.items():
+        machine = Machine(BOOT_OF[part], ONE_KERNEL, (part,))
+        print(f"from_lab: {machine}: {part}", flush=True)
         with TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "lab", *MACHINES[machine].arguments(Path(folder))]
+            command = [sys.executable, "-m", "lab", *machine.arguments(Path(folder))]
             if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-                sys.exit(f"from_lab: the machine {' '.join(machine)} failed")
-            keep(Path(folder) / "out", names)
+                sys.exit(f"from_lab: {machine} failed")
+            keep(Path(folder) / "out" / part, names)
     cases.main()
 
 

@@ -22,6 +22,7 @@ from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.kvm import DEVICE
 from sldtrace.vmm.plan import Plan, Result
 from tests import leftovers
+from tests.waiting import HANG_S, until
 
 MS = 1_000_000
 CPUS = tuple(sorted(os.sched_getaffinity(0)))
@@ -227,7 +228,7 @@ def test_a_guest_that_leaves_ends_the_run_at_once_and_is_explained(code: bytes, 
     begin = time.monotonic()
     with pytest.raises(SldtraceError, match=words):
         run(plan(duration_ns=HOUR, guest=replace(bundled, image=image), vcpus=2))
-    assert time.monotonic() - begin < 60  # a bound: not the hour
+    assert time.monotonic() - begin < HANG_S  # not the hour
 
 
 @nothing_traps
@@ -304,13 +305,16 @@ def test_a_process_that_is_killed_is_explained_and_the_other_ended(number: int, 
 
 def test_nothing_runs_before_all_are_there_and_the_run_has_begun() -> None:
     steps: list[str] = []
+    waited: list[int] = []
 
     def announce(number: int, pid: int, tids: list[int]) -> None:
         steps.append(f"there {pid}")
 
     def begin(pids: list[int]) -> None:
         steps.append(f"begin {pids}")
+        begun = time.monotonic_ns()
         time.sleep(0.3)
+        waited.append(time.monotonic_ns() - begun)
 
     before = time.monotonic_ns()
     short = plan(duration_ns=10 * MS, program=True)
@@ -318,8 +322,8 @@ def test_nothing_runs_before_all_are_there_and_the_run_has_begun() -> None:
     pids = [result.tgid for result in results]
     assert sorted(steps[:2]) == sorted(f"there {pid}" for pid in pids)
     assert steps[2:] == [f"begin {pids}"]
-    assert time.monotonic_ns() - before > 300 * MS
-    assert all(result.ran_ns < 250 * MS for result in results)
+    after = time.monotonic_ns() - before - waited[0]
+    assert all(10 * MS <= result.ran_ns <= after for result in results)
 
 
 def test_one_that_cannot_begin_ends_the_others_that_wait_for_it() -> None:
@@ -363,9 +367,7 @@ def test_they_end_with_a_parent_that_is_killed() -> None:
         # The load's process, too: it holds the pipe, so that this read ends only when it has gone.
         parent.kill()
         assert parent.stdout.read() == ""
-    end = time.monotonic() + 30
-    while child.exists() and "\nState:\tZ" not in (child / "status").read_text():
-        assert time.monotonic() < end, "the guest outlived its parent"
+    until(lambda: not child.exists() or "\nState:\tZ" in (child / "status").read_text(), "the guest's end")
 
 
 def test_a_lost_terminal_ends_everything() -> None:
@@ -377,6 +379,17 @@ def test_a_lost_terminal_ends_everything() -> None:
     while not (match := re.search(rb"in process (\d+), thread", said)):
         said += os.read(terminal, 4096)
     os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 1  # the results cannot be printed any more
+    statuses: list[int] = []
+
+    def over() -> bool:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        statuses.extend([status] * bool(ended))
+        return bool(ended)
+
+    try:
+        until(over, "the end of the command")
+    finally:
+        if not statuses:
+            os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(statuses[0]) == 1  # the results cannot be printed any more
     assert not Path("/proc", match[1].decode()).exists()

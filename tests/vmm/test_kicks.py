@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from sldtrace.errors import SldtraceError
 from sldtrace.vmm import abi, signals
 from sldtrace.vmm.kicks import Flag, PosixTimer, Sender
+from tests.waiting import HANG_S, until
 
 SIGNO = signal.SIGUSR1
 MS = 1_000_000
@@ -30,10 +30,7 @@ def blocked() -> Iterator[None]:
 
 
 def wait_until_pending() -> None:
-    # A bound, not a measurement: the timer is to fire after a microsecond.
-    end = time.monotonic() + 30
-    while SIGNO not in signal.sigpending():
-        assert time.monotonic() < end, "the signal never came"
+    until(lambda: SIGNO in signal.sigpending(), "the signal")
 
 
 def test_signal_comes_to_the_blocked_thread_and_is_drained() -> None:
@@ -58,7 +55,7 @@ def test_one_shot_stays_away_until_armed_and_the_sender_is_a_timer() -> None:
 def test_a_periodic_timer_comes_again_without_being_armed() -> None:
     timer = PosixTimer(MS, SIGNO, threading.get_native_id(), periodic=True)
     for _ in range(3):
-        assert signal.sigtimedwait({SIGNO}, 30) is not None
+        assert signal.sigtimedwait({SIGNO}, HANG_S) is not None
     timer.close()
     assert signal.sigtimedwait({SIGNO}, 0.02) is None
 
@@ -86,15 +83,14 @@ def test_a_thread_that_does_not_exist_is_an_error_in_one_line() -> None:
 def test_an_interval_timer_sends_sigalrm_until_it_is_stopped() -> None:
     """In a process of its own: the signal goes to any thread that has it open, and would end the process."""
     code = f"""
-import signal, time
+import signal
 from sldtrace.vmm.kicks import IntervalTimer, Pending
+from tests.waiting import until
 signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGALRM}})
 timer, pending = IntervalTimer({MS}), Pending(signal.SIGALRM)
 timer.start()
 for _ in range(2):
-    end = time.monotonic() + 30
-    while signal.SIGALRM not in signal.sigpending():
-        assert time.monotonic() < end, "the signal never came"
+    until(lambda: signal.SIGALRM in signal.sigpending(), "the signal")
     pending.drain()
 timer.stop()
 pending.close()
@@ -110,7 +106,7 @@ def test_a_sender_reaches_the_thread_by_tgkill_and_sets_the_flag_before(flagged:
     sender.start()
     try:
         for _ in range(2):
-            info = signal.sigtimedwait({SIGNO}, 30)
+            info = signal.sigtimedwait({SIGNO}, HANG_S)
             assert info is not None
             assert info.si_pid == os.getpid()  # a timer's signal has none
             assert info.si_code <= 0  # SI_TKILL, or of some kernels SI_USER

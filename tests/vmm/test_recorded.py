@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from sldtrace.vmm import recorded
 from sldtrace.vmm.recorded import Beside
+from tests.waiting import until
 
 # What stands for `sldtrace record`: notes how it was called, is ready (or not), ends at SIGTERM.
 FAKE = """
@@ -36,7 +36,7 @@ address = "\\0" + os.environ["NOTIFY_SOCKET"][1:]
 told.sendto(b"STATUS=compiling", address)
 if "slow" not in path.name:
     told.sendto(b"READY=1\\nSTATUS=recording", address)
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -103,13 +103,11 @@ def test_it_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from sldtrace.vmm import recorded; import time;"
         f"recorded._ROOT = Path({str(recorded._ROOT)!r});"
-        f"recorded.Beside(Path({str(path)!r}), False).begin([1]); print('begun', flush=True); time.sleep(60)"
+        f"recorded.Beside(Path({str(path)!r}), False).begin([1]); print('begun', flush=True);"
+        "time.sleep(3600)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         process.kill()
-    deadline = time.monotonic() + 20
-    while "ended" not in (text := path.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert "ended" in text
+    until(lambda: "ended" in path.read_text(), "the end of the recorder")

@@ -8,6 +8,7 @@ import pytest
 from sldtrace.vmm import abi, guests, libc, stress
 from sldtrace.vmm.kicks import IntervalTimer, Kind, Sender
 from sldtrace.vmm.plan import Plan
+from tests.waiting import HANG_S
 
 CPUS = tuple(sorted(os.sched_getaffinity(0)))
 
@@ -95,7 +96,7 @@ def test_a_worker_that_fails_says_so_and_ends() -> None:
 
     worker = stress.Worker("w", 1000, step, note)
     worker.start()
-    assert failed.wait(30)
+    assert failed.wait(HANG_S)
     worker.stop()
     assert [str(error) for error in failures] == ["offline"]
 

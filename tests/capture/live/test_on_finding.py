@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from sldtrace.capture.live.announcing import announcement
 from sldtrace.capture.live.detector import Loop
 from sldtrace.capture.live.on_finding import OnFinding
 from sldtrace.model import penalty
+from tests.waiting import until
 
 KERNEL = penalty.of("6.12", 4_000_000)
 SECOND = 10**9
@@ -26,12 +26,13 @@ class Clock:
 
 
 def finished(runner: OnFinding) -> None:
-    """Polls until nothing runs or waits any more; a hang fails the test."""
-    deadline = time.monotonic() + 20
-    while runner._run or runner._waiting:
-        assert time.monotonic() < deadline
+    """Polls until nothing runs or waits any more."""
+
+    def over() -> bool:
         runner.poll()
-        time.sleep(0.005)
+        return not (runner._run or runner._waiting)
+
+    until(over, "the end of what runs")
 
 
 def test_it_gets_the_finding_and_runs_one_at_a_time(tmp_path: Path) -> None:
@@ -82,19 +83,15 @@ def test_what_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
     clock, said = Clock(), list[str]()
     runner = OnFinding(f"sleep 1000 & echo $! > {tmp_path / 'pid'}; wait", said.append, clock=clock)
     runner.offer(1, 2, "warning", b"")
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    pid = tmp_path / "pid"
+    until(lambda: pid.exists() and pid.read_text(), "the PID of the command's child")
     runner.poll()
     assert said == []
     clock.now = on_finding.LIMIT_NS + 1
     finished(runner)
     assert said == ["warning: the --on-finding command took too long and was ended"]
-    status = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/status")
-    while status.exists() and "State:\tZ" not in status.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    status = Path(f"/proc/{pid.read_text().strip()}/status")
+    until(lambda: not status.exists() or "State:\tZ" in status.read_text(), "the end of the child")
 
 
 def test_a_command_that_writes_without_end_costs_no_memory() -> None:
