@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A TID may be used again: what was known of it ends with the thread, or with the program that it ran. */
+/* Frees the state of threads and processes that end or exec: their ids may be used again. */
 
-static __always_inline void forget(u32 tid)
+static __always_inline void thread_end(u32 tid)
 {
 	struct sld_thread *t = thread_of(tid);
 	u32 slot;
 
 	if (t) {
 		if (t->trap.start_ns) {
-			tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
-			forgive(t->trap.tgid, tid);
+			count_lost(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
+			penalty_end(t->trap.tgid, tid);
 		}
 		slot = t->slot;
 		t->tid = 0;
-		thread_claims.delete(&slot);	/* last: from now on another thread may take the entry */
+		thread_claims.delete(&slot);	/* last: now another thread may take the entry */
 	}
 #ifdef SLD_HAS_kvm
 	vcpu_end(tid);
@@ -23,11 +23,11 @@ static __always_inline void forget(u32 tid)
 #endif
 }
 
-static __always_inline void forget_process(u32 tgid)
+static __always_inline void process_end(u32 tgid)
 {
 	groups.delete(&tgid);
 #ifdef SLD_BY_VM
-	unwanted.delete(&tgid);
+	filtered.delete(&tgid);
 #endif
 }
 
@@ -37,9 +37,9 @@ RAW_TRACEPOINT_PROBE(sched_process_exit)
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tid = id, tgid = id >> 32;
 
-	forget(tid);
+	thread_end(tid);
 	if (tid == tgid)
-		forget_process(tgid);
+		process_end(tgid);
 	return 0;
 }
 
@@ -49,9 +49,9 @@ RAW_TRACEPOINT_PROBE(sched_process_exec)
 {
 	u32 tid = ctx->args[1], tgid = bpf_get_current_pid_tgid() >> 32;
 
-	forget(tid);
+	thread_end(tid);
 	if (tid != tgid)
-		forget(tgid);
-	forget_process(tgid);
+		thread_end(tgid);
+	process_end(tgid);
 	return 0;
 }

@@ -10,7 +10,7 @@
  *  - the comment of a field is "unit: meaning"; every time is CLOCK_MONOTONIC nanoseconds.
  */
 
-/* Kinds of record; the number stands in the header of a chunk and in struct sld_lost. */
+/* Kinds of record; the number is in the header of a chunk and in struct sld_lost. */
 enum sld_kind {
 	SLD_KIND_TRAP = 1,		/* struct sld_trap */
 	SLD_KIND_DETECTION = 2,		/* struct sld_detection */
@@ -25,26 +25,26 @@ enum sld_kind {
 	SLD_KIND_DETAIL = 11,		/* struct sld_detail */
 };
 
-/* What a trap record says about itself: what happened, and what was being watched meanwhile. */
+/* Flags of a trap: what happened in it, and which probes were attached. */
 enum sld_trap_flags {
 	SLD_TRAP_GUEST = 1,		/* a guest's split lock: handle_guest_split_lock ran */
-	SLD_TRAP_WARNED = 2,		/* split_lock_warn ran (not so when the mode is fatal) */
+	SLD_TRAP_WARNED = 2,		/* split_lock_warn ran (in the mode fatal it does not) */
 	SLD_TRAP_SLEPT = 4,		/* msleep_interruptible ran */
 	SLD_TRAP_SEMAPHORE = 8,		/* down_interruptible ran */
-	SLD_TRAP_MSR_CLEARED = 16,	/* MSR_TEST_CTRL bit 29 was cleared in this run; the detection record says where */
+	SLD_TRAP_MSR_CLEARED = 16,	/* MSR_TEST_CTRL bit 29 was cleared during this trap; the detection record has the CPU */
 	SLD_TRAP_HANDLED = 32,		/* handle_guest_split_lock returned true (always set for user space) */
 	SLD_TRAP_EXITS_WATCHED = 64,	/* exits, guest_ns and vcpu cover all the time since the thread's last trap */
-	SLD_TRAP_MSR_WATCHED = 128,	/* the absence of SLD_TRAP_MSR_CLEARED means that it stayed on */
+	SLD_TRAP_MSR_WATCHED = 128,	/* writes of MSR_TEST_CTRL were recorded: without SLD_TRAP_MSR_CLEARED detection stayed on */
 	SLD_TRAP_SIGNAL_GROUP = 256,	/* the signal was sent to the process, not to the thread */
-	SLD_TRAP_RETURN_MISSED = 512,	/* the return from the sleep or the wait was not seen: its result and time are not known */
+	SLD_TRAP_RETURN_MISSED = 512,	/* the return from the sleep or the wait was not seen: its result and duration are not known */
 };
 
-/* One run of split_lock_warn, from its start to the return of its caller, which is handle_guest_split_lock or, for a
- * program on the host, handle_user_split_lock. In the mode fatal, of handle_guest_split_lock alone. */
+/* One trap: from the entry of split_lock_warn to the return of its caller, which is handle_guest_split_lock or, for a
+ * program on the host, handle_user_split_lock. In the mode fatal, a run of handle_guest_split_lock. */
 struct sld_trap {
-	__u64 start_ns;			/* ns: when the run began */
+	__u64 start_ns;			/* ns: when the trap started */
 	__u64 end_ns;			/* ns: when it ended */
-	__u64 rip;			/* address: the instruction with the split lock, as the guest (or the program) numbers it */
+	__u64 rip;			/* address: the instruction with the split lock, in the address space of the guest (or the program) */
 	__u64 sleep_ns;			/* ns: time spent in msleep_interruptible */
 	__u64 semaphore_ns;		/* ns: time spent in down_interruptible */
 	__u64 guest_ns;			/* ns: time in guest mode since the thread's last trap */
@@ -53,14 +53,14 @@ struct sld_trap {
 	__u32 tid;			/* id: thread (the vCPU) */
 	__s32 vcpu;			/* index: vCPU id; -1: not known */
 	__u32 flags;			/* bits: enum sld_trap_flags */
-	__u32 start_cpu;		/* index: CPU at entry */
-	__u32 end_cpu;			/* index: CPU at return */
+	__u32 start_cpu;		/* index: CPU at the start */
+	__u32 end_cpu;			/* index: CPU at the end */
 	__u32 sleep_requested_ms;	/* ms: argument of msleep_interruptible */
 	__u32 sleep_left_ms;		/* ms: result of msleep_interruptible; above 0 means that it returned early */
 	__s32 semaphore_result;		/* errno: result of down_interruptible, 0 or -EINTR */
-	__u32 exits;			/* count: VM exits since the thread's last trap, the one that led to this trap included */
+	__u32 exits;			/* count: VM exits since the thread's last trap, including the one that led to this trap */
 	__s32 signal;			/* signo: the signal; 0: none seen */
-	__s32 signal_code;		/* si_code: what made the signal (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
+	__s32 signal_code;		/* si_code: how the signal was generated (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
 	__u32 sender_tgid;		/* id: process that sent it; 0: the kernel did, or a timer */
 	__u32 sender_tid;		/* id: thread that sent it; 0: the kernel did, or a timer */
 };
@@ -73,15 +73,15 @@ struct sld_detection {
 	__u32 tid;			/* id: thread that wrote it */
 };
 
-/* A thread that traps or whose exits are followed, when it was met; more than once if both. */
+/* A thread that traps or whose VM exits are followed; two records if both. */
 struct sld_task {
-	__u64 ns;			/* ns: when it was met */
+	__u64 ns;			/* ns: first trap, or first VM exit that was followed */
 	__u32 tgid;			/* id: process */
 	__u32 tid;			/* id: thread */
-	char comm[16];			/* bytes: name of the thread, NUL-terminated; may hold anything */
+	char comm[16];			/* bytes: name of the thread, NUL-terminated; otherwise arbitrary bytes */
 };
 
-/* Whose extension the exit reason belongs to (arch/x86/include/asm/kvm.h: KVM_ISA_VMX, KVM_ISA_SVM). */
+/* The extension that the exit reason belongs to (arch/x86/include/asm/kvm.h: KVM_ISA_VMX, KVM_ISA_SVM). */
 enum sld_isa {
 	SLD_ISA_VMX = 1,		/* Intel: exit reasons of the SDM, volume 3, appendix C */
 	SLD_ISA_SVM = 2,		/* AMD: exit codes of the APM, volume 2, appendix C */
@@ -93,12 +93,12 @@ enum sld_exit_flags {
 	SLD_EXIT_NO_ENTRY = 2,		/* no entry was seen before the next exit, or before the thread's end: host_ns is 0 */
 };
 
-/* One VM exit with the entry that follows it, of a thread that trapped lately or of all (record --exits). */
+/* One VM exit with the entry that follows it, of a thread that trapped recently or of all (record --exits). */
 struct sld_exit {
-	__u64 ns;			/* ns: when the guest was left */
+	__u64 ns;			/* ns: when the guest exited */
 	__u64 guest_ns;			/* ns: time in guest mode before the exit; 0: not known */
 	__u64 host_ns;			/* ns: time until the next VM entry */
-	__u64 rip;			/* address: where the guest was */
+	__u64 rip;			/* address: instruction pointer of the guest */
 	__u64 info1;			/* bits: exit qualification (Intel) or EXITINFO1 (AMD) */
 	__u32 reason;			/* reason: exit reason (Intel: the basic one, 16 bits) or exit code (AMD), see isa */
 	__u32 intr_info;		/* bits: interruption information; the low byte is the vector of an exception */
@@ -111,17 +111,17 @@ struct sld_exit {
 	__u16 flags;			/* bits: enum sld_exit_flags */
 };
 
-/* VM exits of one thread for one reason, counted in the kernel since the previous record of the same. */
+/* VM exits of one thread for one reason, counted since the previous record of the same thread and reason. */
 struct sld_counts {
 	__u64 ns;			/* ns: when the counters were read */
 	__u64 since_ns;			/* ns: when they were read before */
 	__u64 count;			/* count: VM exits */
-	__u64 guest_ns;			/* ns: time in guest mode before these exits, as far as it is known */
+	__u64 guest_ns;			/* ns: time in guest mode before these exits, where known */
 	__u64 host_ns;			/* ns: time from these exits to the entries that followed */
 	__u32 tgid;			/* id: process (the VMM) */
 	__u32 tid;			/* id: thread (the vCPU) */
 	__s32 vcpu;			/* index: vCPU id */
-	__u32 reason;			/* reason: as in the exit record; 4294967295: all reasons for which there was no counter left */
+	__u32 reason;			/* reason: as in the exit record; 4294967295: all reasons without a counter of their own */
 	__s32 vector;			/* vector: of the exception, for an exit by one; -1: not known */
 	__u32 isa;			/* isa: enum sld_isa */
 	__u32 host_log2[32];		/* count: entry n: exits with a host time of 2^n to 2^(n+1) ns; the last one: and more */
@@ -138,27 +138,27 @@ struct sld_user_exit {
 	__s32 error;			/* errno: 0 or what the ioctl returned, for example -EINTR */
 };
 
-/* A signal that became pending for a thread that trapped lately, or for its process. */
+/* A signal that became pending for a thread that trapped recently, or for its process. */
 struct sld_signal {
 	__u64 ns;			/* ns: when it was generated */
-	__u32 tgid;			/* id: process that gets it */
-	__u32 tid;			/* id: thread that gets it; 0: the process as a whole */
+	__u32 tgid;			/* id: process that receives it */
+	__u32 tid;			/* id: thread that receives it; 0: the process as a whole */
 	__s32 signal;			/* signo: the signal */
-	__s32 signal_code;		/* si_code: what made it (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
+	__s32 signal_code;		/* si_code: how it was generated (SI_TIMER, SI_TKILL, SI_KERNEL, ...) */
 	__u32 sender_tgid;		/* id: process that sent it; 0: the kernel did, or a timer */
 	__u32 sender_tid;		/* id: thread that sent it; 0: the kernel did, or a timer */
 	__u32 cpu;			/* index: CPU on which it was generated */
 	__u32 result;			/* result: 0: delivered, 4: delivered without its siginfo (include/trace/events/signal.h) */
 };
 
-/* The scheduler moved a thread that trapped lately to another CPU. */
+/* The scheduler moved a thread that trapped recently to another CPU. */
 struct sld_migrate {
 	__u64 ns;			/* ns: when */
 	__u32 tgid;			/* id: process */
 	__u32 tid;			/* id: thread */
-	__u32 from_cpu;			/* index: CPU that it leaves */
-	__u32 to_cpu;			/* index: CPU that it goes to */
-	__u32 by_tgid;			/* id: process that was running then: who moved it, if anybody did */
+	__u32 from_cpu;			/* index: CPU before */
+	__u32 to_cpu;			/* index: CPU after */
+	__u32 by_tgid;			/* id: process that was running then, which may have moved it */
 	__u32 by_tid;			/* id: thread that was running then */
 };
 
@@ -168,87 +168,87 @@ enum sld_stall_kind {
 	SLD_STALL_MUTEX = 2,		/* a contended mutex, vcpu->mutex if the caller is kvm_vcpu_ioctl */
 };
 
-/* A thread of a VMM with a vCPU that traps waited inside KVM for a lock. A punished vCPU may have held it. */
+/* A thread of a VMM with a vCPU that traps waited inside KVM for a lock. A penalized vCPU may have held it. */
 struct sld_stall {
 	__u64 ns;			/* ns: when the wait began */
-	__u64 end_ns;			/* ns: when it was over */
+	__u64 end_ns;			/* ns: when it ended */
 	__u32 tgid;			/* id: process (the VMM) */
 	__u32 tid;			/* id: thread that waited */
 	__u32 what;			/* kind: enum sld_stall_kind */
-	__u32 lock;			/* hash: of the lock's address: equal for the same lock */
+	__u32 lock;			/* hash: of the lock's address; the same for the same lock */
 	__u32 caller;			/* offset: of the return address in the module kvm; the fact kvm.functions names it */
 	__s32 result;			/* errno: 0, or -EINTR when a signal ended the wait */
-	__u32 penalized_tid;		/* id: thread of the process that was in its penalty when the wait began, or ended, of several the newest; 0: none */
+	__u32 penalized_tid;		/* id: thread of the process that was penalized when the wait began or ended, the newest of several; 0: none */
 	__u32 cpu;			/* index: CPU at the end */
 };
 
-/* How much is recorded; each level includes those below. */
+/* Levels of detail; each includes those below. */
 enum sld_level {
 	SLD_LEVEL_TRAPS = 0,		/* traps, their signals and names: nothing that fires on every VM exit is attached */
 	SLD_LEVEL_COUNTS = 1,		/* and counts of VM exits, detection, migrations, stalls */
 	SLD_LEVEL_EXITS = 2,		/* and a record for each VM exit, and each return to the VMM */
 };
 
-/* Why the level was changed. */
+/* Why the level changed. */
 enum sld_reason {
-	SLD_REASON_START = 0,		/* the recording begins so */
+	SLD_REASON_START = 0,		/* the recording starts at this level */
 	SLD_REASON_TRAP = 1,		/* a thread trapped */
 	SLD_REASON_IDLE = 2,		/* no thread has trapped for a while */
 	SLD_REASON_EVENTS = 3,		/* more records a second than --max-events-per-second */
 	SLD_REASON_CPU = 4,		/* more CPU time than --max-cpu-percent */
-	SLD_REASON_RECOVERED = 5,		/* well below both limits again */
+	SLD_REASON_RECOVERED = 5,	/* well below both limits again */
 };
 
-/* The recorder changed how much it records. */
+/* The recorder changed the level of detail. */
 struct sld_detail {
 	__u64 ns;			/* ns: when */
-	__u64 measured;			/* amount: what made it do so: records a second (events), CPU in 1/1000 % (cpu), ns without a trap (idle) */
-	__u64 limit;			/* amount: the limit that it was held against */
-	__u32 level;			/* level: the new one; enum sld_level */
-	__u32 previous;			/* level: the one before */
+	__u64 measured;			/* amount: the value that caused it: records a second (events), CPU in 1/1000 % (cpu), ns without a trap (idle) */
+	__u64 limit;			/* amount: the limit for that value */
+	__u32 level;			/* level: the new level; enum sld_level */
+	__u32 previous;			/* level: the level before */
 	__u32 reason;			/* reason: enum sld_reason */
 	__u32 probes;			/* count: probes attached afterwards */
 };
 
-/* Why something is missing from the recording. */
+/* Why a record is missing. */
 enum sld_lost_cause {
-	SLD_LOST_NONE = 0,		/* not lost: in the probes' counters, events seen; in no record */
-	SLD_LOST_RING_FULL = 1,		/* no room in the ring buffer: the recorder was not read fast enough */
-	SLD_LOST_TABLE_FULL = 2,	/* too many threads trap at once: no room to follow another one */
-	SLD_LOST_UNFINISHED = 3,	/* the return of a run was never seen */
-	SLD_LOST_SKIPPED = 4,		/* the kernel did not run the probe (bpf_prog_info.recursion_misses); cpu is not known */
+	SLD_LOST_NONE = 0,		/* not lost: index of the events seen in the probes' counters; in no record */
+	SLD_LOST_RING_FULL = 1,		/* no room in the ring buffer: the recorder did not read fast enough */
+	SLD_LOST_TABLE_FULL = 2,	/* too many threads trap at once: no room for another one */
+	SLD_LOST_UNFINISHED = 3,	/* the end of a trap, or of a wait, was not seen */
+	SLD_LOST_SKIPPED = 4,		/* the kernel did not run the probe (bpf_prog_info.recursion_misses); the CPU is not known */
 };
 
 /* Records lost since the previous record of the same CPU, kind and cause. */
 struct sld_lost {
-	__u64 ns;			/* ns: when the loss was read out */
-	__u64 count;			/* count: records lost since the previous report */
-	__u32 cpu;			/* index: CPU that lost them; 4294967295: not known */
+	__u64 ns;			/* ns: when the counter was read */
+	__u64 count;			/* count: records lost since the previous record */
+	__u32 cpu;			/* index: CPU on which they were lost; 4294967295: not known */
 	__u16 kind;			/* kind: enum sld_kind of what was lost */
 	__u16 cause;			/* cause: enum sld_lost_cause */
 };
 
-/* Not in any file: what the probes and the recorder tell each other through maps. */
+/* Not in any file: maps that the probes and the recorder share. */
 
-/* Size of the probes' tallies: a counter at index (cpu * SLD_KINDS + kind) * SLD_CAUSES + cause. */
-enum sld_tallies {
+/* Size of the map event_counts: a counter at index (cpu * SLD_KINDS + kind) * SLD_CAUSES + cause. */
+enum sld_event_counts {
 	SLD_KINDS = 16,			/* above the largest enum sld_kind */
 	SLD_CAUSES = 8,			/* above the largest enum sld_lost_cause */
 };
 
-/* Index into the map that the recorder writes. */
+/* Index into the map controls, which the recorder writes. */
 enum sld_control {
-	SLD_CONTROL_OPEN = 0,		/* not 0: record the runs that begin from now on */
+	SLD_CONTROL_OPEN = 0,		/* not 0: record traps that start from now on */
 	SLD_CONTROL_EXITS = 1,		/* since when (ns) kvm_entry and kvm_exit are probed; 0: they are not */
 	SLD_CONTROL_MSR = 2,		/* since when (ns) write_msr is probed; 0: it is not */
 	SLD_CONTROL_LEVEL = 3,		/* enum sld_level */
-	SLD_CONTROL_SCOPE = 4,		/* rises when a thread whose exits were passed over may be followed after all */
+	SLD_CONTROL_SCOPE = 4,		/* rises when threads whose exits are not followed have to be checked again */
 	SLD_CONTROL_LOCKS = 5,		/* since when (ns) waits inside KVM are recorded; 0: they are not */
 };
 
 /* Threads whose exits are followed, and the counters of each: a cell for each reason. Powers of two. */
 enum sld_counters {
 	SLD_VCPUS = 2048,		/* threads at a time */
-	SLD_CELLS = 32,			/* reasons of one thread; the last cell takes what is above */
+	SLD_CELLS = 32,			/* reasons of one thread; the last cell takes all further ones */
 	SLD_LOG2S = 32,			/* entries of host_log2 */
 };

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Records when the scheduler moves a thread that traps to another CPU. Attached on the first trap. */
+/* Records when the scheduler moves a thread that traps to another CPU. Attached at the first trap. */
 
 BPF_RINGBUF_OUTPUT(migrations, SLD_MIGRATE_PAGES);
 
-static __always_inline void moved(struct sld_thread *t, u32 from_cpu, u32 to_cpu)
+static __always_inline void emit_migration(struct sld_thread *t, u32 from_cpu, u32 to_cpu)
 {
 	u64 current = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns();
 	struct sld_migrate *record;
 
-	if (!told(SLD_CONTROL_OPEN) || !hot(t, now))
+	if (!control(SLD_CONTROL_OPEN) || !trapped_recently(t, now))
 		return;
-	tally(SLD_KIND_MIGRATE, SLD_LOST_NONE);
-	record = migrations.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		tally(SLD_KIND_MIGRATE, SLD_LOST_RING_FULL);
+	count_seen(SLD_KIND_MIGRATE);
+	record = check_reserved(SLD_KIND_MIGRATE, migrations.ringbuf_reserve(sizeof(*record)));
+	if (!record)
 		return;
-	}
 	record->ns = now;
 	record->tgid = t->trap.tgid;
 	record->tid = t->tid;
@@ -23,7 +21,7 @@ static __always_inline void moved(struct sld_thread *t, u32 from_cpu, u32 to_cpu
 	record->to_cpu = to_cpu;
 	record->by_tgid = current >> 32;
 	record->by_tid = current;
-	migrations.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	submit(record);
 }
 
 #if defined(SLD_TASK_PID) && defined(SLD_TASK_CPU)
@@ -37,7 +35,7 @@ RAW_TRACEPOINT_PROBE(sched_migrate_task)
 	if (!t)
 		return 0;
 	bpf_probe_read_kernel(&cpu, sizeof(cpu), (void *)(ctx->args[0] + SLD_TASK_CPU));
-	moved(t, cpu, ctx->args[1]);
+	emit_migration(t, cpu, ctx->args[1]);
 	return 0;
 }
 
@@ -48,7 +46,7 @@ TRACEPOINT_PROBE(sched, sched_migrate_task)
 	struct sld_thread *t = thread_of(args->pid);
 
 	if (t)
-		moved(t, args->orig_cpu, args->dest_cpu);
+		emit_migration(t, args->orig_cpu, args->dest_cpu);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Remembers the newest signal sent to a thread that traps, or to its process, and records each one. */
 
-/* Codes that name a sender (include/uapi/asm-generic/siginfo.h): kill, sigqueue, tkill and tgkill. With any
- * other, the running thread is whoever was interrupted. */
+/* Codes of signals that the current thread sends (include/uapi/asm-generic/siginfo.h): kill, sigqueue, tkill and
+ * tgkill. With any other code the current thread is only the one that was interrupted. */
 #define SLD_SI_USER 0
 #define SLD_SI_QUEUE (-1)
 #define SLD_SI_TKILL (-6)
@@ -13,20 +13,20 @@
 
 BPF_RINGBUF_OUTPUT(signals, SLD_SIGNAL_PAGES);
 
-static __always_inline bool leaves_one_pending(u32 result)
+static __always_inline bool leaves_signal_pending(u32 result)
 {
 	return result == SLD_SIGNAL_DELIVERED || result == SLD_SIGNAL_LOSE_INFO;
 }
 
-/* id: whose signal it is, TGID << 32 | TID; of a process, of one of its threads. */
-static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, s32 number, s32 code, u32 result)
+/* id: TGID << 32 | TID of the receiver; for a signal to a process, of any of its threads. */
+static __always_inline void record_signal(struct sld_thread *t, u64 id, bool group, s32 number, s32 code, u32 result)
 {
 	u64 current = bpf_get_current_pid_tgid(), sender = 0, now;
 	u32 tid = id, tgid = id >> 32;
 	struct sld_signal *record;
 	struct last_signal *last;
 	struct sld_group *process;
-	bool lately;
+	bool recent;
 
 	now = bpf_ktime_get_ns();
 	if (group) {
@@ -34,12 +34,12 @@ static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, 
 		if (!process)
 			return;
 		last = &process->signal;
-		lately = process_hot(tgid, now);
+		recent = process_trapped_recently(tgid, now);
 	} else {
 		if (!t)
 			return;
 		last = &t->signal;
-		lately = hot(t, now);
+		recent = trapped_recently(t, now);
 	}
 	if (code == SLD_SI_USER || code == SLD_SI_QUEUE || code == SLD_SI_TKILL)
 		sender = current;
@@ -48,14 +48,12 @@ static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, 
 	last->sender = sender;
 	last->ns = now;
 
-	if (!lately || !told(SLD_CONTROL_OPEN))
+	if (!recent || !control(SLD_CONTROL_OPEN))
 		return;
-	tally(SLD_KIND_SIGNAL, SLD_LOST_NONE);
-	record = signals.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		tally(SLD_KIND_SIGNAL, SLD_LOST_RING_FULL);
+	count_seen(SLD_KIND_SIGNAL);
+	record = check_reserved(SLD_KIND_SIGNAL, signals.ringbuf_reserve(sizeof(*record)));
+	if (!record)
 		return;
-	}
 	record->ns = now;
 	record->tgid = tgid;
 	record->tid = group ? 0 : tid;
@@ -65,7 +63,7 @@ static __always_inline void signalled(struct sld_thread *t, u64 id, bool group, 
 	record->sender_tid = sender;
 	record->cpu = bpf_get_smp_processor_id();
 	record->result = result;
-	signals.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	submit(record);
 }
 
 #ifdef SLD_TASK_PID
@@ -83,12 +81,12 @@ RAW_TRACEPOINT_PROBE(signal_generate)
 	u64 info = ctx->args[1], id;
 	s32 code = info == SLD_SEND_SIG_NOINFO ? SLD_SI_USER : SLD_SI_KERNEL;
 
-	if (!leaves_one_pending(ctx->args[4]))
+	if (!leaves_signal_pending(ctx->args[4]))
 		return 0;
 	if (info > SLD_SEND_SIG_PRIV)
 		bpf_probe_read_kernel(&code, sizeof(code), (void *)(info + SLD_SIGINFO_CODE));
 	id = id_of(ctx->args[2]);
-	signalled(thread_of(id), id, (u32)ctx->args[3], ctx->args[0], code, ctx->args[4]);
+	record_signal(thread_of(id), id, (u32)ctx->args[3], ctx->args[0], code, ctx->args[4]);
 	return 0;
 }
 
@@ -100,13 +98,13 @@ TRACEPOINT_PROBE(signal, signal_generate)
 	u32 pid = args->pid;
 	struct sld_thread *t;
 
-	if (!leaves_one_pending(args->result))
+	if (!leaves_signal_pending(args->result))
 		return 0;
 	t = thread_of(pid);
-	/* To a process: the tracepoint names its first thread, whose TID is the TGID, or for a timer the running one
-	 * if that is of the process. */
+	/* For a signal to a process the tracepoint has the TID of its first thread, which is the TGID; for a timer it
+	 * has the current thread if that belongs to the process. */
 	tgid = t ? t->trap.tgid : pid == (u32)current ? current >> 32 : pid;
-	signalled(t, tgid << 32 | pid, args->group, args->sig, args->code, args->result);
+	record_signal(t, tgid << 32 | pid, args->group, args->sig, args->code, args->result);
 	return 0;
 }
 

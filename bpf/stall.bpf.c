@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Records who waits inside KVM in a VM of which a vCPU traps, and who was being punished then, from the first
- * trap on. The waits while nobody is punished show what is usual.
+/* Records waits for locks inside KVM, in processes with a vCPU that traps, and the thread that is penalized then.
+ * Attached at the first trap. Waits without a penalized thread are recorded for comparison.
  *
- * A vCPU sleeps its penalty inside KVM_RUN: it holds vcpu->mutex, and is a reader of kvm->srcu. The probes
- * know that a wait is KVM's by the stack: SLD_KVM_BEGIN and SLD_KVM_END are the bounds of the module's text.
+ * A vCPU sleeps its penalty inside KVM_RUN: it holds vcpu->mutex, and is a reader of kvm->srcu. A wait is KVM's if
+ * its stack has an address between SLD_KVM_BEGIN and SLD_KVM_END, the bounds of the module's text.
  */
 
 struct sld_wait {
 	u64 ns;
 	u64 lock;
 	u32 what;
-	u32 by;		/* the function that waits, below; 0: of a mutex */
+	u32 by;		/* the function that waits, SLD_BY_...; 0: for a mutex */
 	u32 caller;
-	u32 punished;
+	u32 penalized;
 };
 
 /* synchronize_srcu waits by synchronize_srcu_expedited. */
@@ -24,19 +24,20 @@ BPF_RINGBUF_OUTPUT(stalls, SLD_STALL_PAGES);
 
 #define SLD_FRAMES 8
 
-static __always_inline u32 punished_of(u32 tgid)
+static __always_inline u32 penalized_thread(u32 tgid)
 {
 	u32 slot = tgid & (SLD_THREADS - 1);
-	struct punished *p = punished.lookup(&slot);
+	struct penalized *p = penalized.lookup(&slot);
 
 	return p && p->tgid == tgid ? p->tid : 0;
 }
 
-/* Is what begins now a part of the wait under way? That may not be: its end was missed (a kretprobe can be), or it began
- * before the probes were taken off. A mutex that is begun again means sleep after spinning (kernel/locking/mutex.c). */
-static __always_inline bool part_of(struct sld_wait *outer, u64 lock, u32 by)
+/* Does the wait that begins now belong to the outer one? Not if the end of the outer one was missed (a kretprobe can
+ * miss it), or it began before the probes were last detached. A mutex begins twice where the thread spins and then
+ * sleeps (kernel/locking/mutex.c). */
+static __always_inline bool is_nested(struct sld_wait *outer, u64 lock, u32 by)
 {
-	if (outer->ns < told(SLD_CONTROL_LOCKS))
+	if (outer->ns < control(SLD_CONTROL_LOCKS))
 		return false;
 	if (outer->what == SLD_STALL_SRCU)
 		return !by || (outer->by == SLD_BY_SRCU && by == SLD_BY_EXPEDITED);
@@ -51,10 +52,10 @@ static __always_inline int stall_begin(void *ctx, u64 lock, u32 what, u32 by)
 	struct sld_group *group = groups.lookup(&tgid);
 	struct sld_wait *outer;
 
-	if (!group || !told(SLD_CONTROL_OPEN) || !told(SLD_CONTROL_LOCKS))
+	if (!group || !control(SLD_CONTROL_OPEN) || !control(SLD_CONTROL_LOCKS))
 		return 0;
 	outer = waits.lookup(&tid);
-	if (outer && part_of(outer, lock, by))
+	if (outer && is_nested(outer, lock, by))
 		return 0;
 	bpf_get_stack(ctx, frames, sizeof(frames), 0);
 	for (int i = 0; i < SLD_FRAMES; i++)
@@ -62,11 +63,11 @@ static __always_inline int stall_begin(void *ctx, u64 lock, u32 what, u32 by)
 			wait.caller = frames[i] - SLD_KVM_BEGIN;
 	if (!wait.caller)
 		return 0;
-	if (outer && outer->ns >= told(SLD_CONTROL_LOCKS)) {
-		tally(SLD_KIND_STALL, SLD_LOST_NONE);
-		tally(SLD_KIND_STALL, SLD_LOST_UNFINISHED);
+	if (outer && outer->ns >= control(SLD_CONTROL_LOCKS)) {
+		count_seen(SLD_KIND_STALL);
+		count_lost(SLD_KIND_STALL, SLD_LOST_UNFINISHED);
 	}
-	wait.punished = punished_of(tgid);
+	wait.penalized = penalized_thread(tgid);
 	wait.ns = bpf_ktime_get_ns();
 	waits.update(&tid, &wait);
 	return 0;
@@ -74,23 +75,21 @@ static __always_inline int stall_begin(void *ctx, u64 lock, u32 what, u32 by)
 
 static __always_inline int stall_end(u64 lock, u32 by, s32 result)
 {
-	u64 id = bpf_get_current_pid_tgid(), since = told(SLD_CONTROL_LOCKS);
+	u64 id = bpf_get_current_pid_tgid(), since = control(SLD_CONTROL_LOCKS);
 	u32 tgid = id >> 32, tid = id;
 	struct sld_wait *wait = waits.lookup(&tid);
 	struct sld_stall *record;
 
 	if (!wait || wait->by != by || (!by && wait->lock != lock))
 		return 0;
-	if (!told(SLD_CONTROL_OPEN) || !since || wait->ns < since)
+	if (!control(SLD_CONTROL_OPEN) || !since || wait->ns < since)
 		goto out;
-	if (!wait->punished)
-		wait->punished = punished_of(tgid);
-	tally(SLD_KIND_STALL, SLD_LOST_NONE);
-	record = stalls.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		tally(SLD_KIND_STALL, SLD_LOST_RING_FULL);
+	if (!wait->penalized)
+		wait->penalized = penalized_thread(tgid);
+	count_seen(SLD_KIND_STALL);
+	record = check_reserved(SLD_KIND_STALL, stalls.ringbuf_reserve(sizeof(*record)));
+	if (!record)
 		goto out;
-	}
 	record->ns = wait->ns;
 	record->end_ns = bpf_ktime_get_ns();
 	record->tgid = tgid;
@@ -99,15 +98,15 @@ static __always_inline int stall_end(u64 lock, u32 by, s32 result)
 	record->lock = wait->lock * 0x9e3779b97f4a7c15ULL >> 32;
 	record->caller = wait->caller;
 	record->result = result;
-	record->penalized_tid = wait->punished;
+	record->penalized_tid = wait->penalized;
 	record->cpu = bpf_get_smp_processor_id();
-	stalls.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	submit(record);
 out:
 	waits.delete(&tid);
 	return 0;
 }
 
-/* Called seldom: kprobes do, and save two programs that the kernel's whole BTF would have to be read for. */
+/* kprobes, because these are called rarely; fentry would need the whole BTF of the kernel for two more programs. */
 int kprobe__synchronize_srcu(struct pt_regs *ctx)
 {
 	return stall_begin(ctx, PT_REGS_PARM1(ctx), SLD_STALL_SRCU, SLD_BY_SRCU);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Assembles one record for each run of the kernel's split-lock handler.
+/* Assembles one record for each trap.
  *
- * A run begins where split_lock_warn is entered, and ends where its caller returns: handle_guest_split_lock or
- * handle_user_split_lock. Each hook costs a guest some 200 instructions in each trap, so their entries and its
- * return, which would tell nothing more, are not hooked.
+ * A trap starts at the entry of split_lock_warn and ends at the return of its caller, handle_guest_split_lock or
+ * handle_user_split_lock. Each hook costs about 200 instructions in each trap. So the entries of the callers and the
+ * return of split_lock_warn are not hooked: they would add nothing.
  *
  * Each function is hooked by fentry/fexit (KFUNC), or by kprobe/kretprobe where the recorder defines
  * SLD_KPROBE_function. The hooks read arguments and results only, no structure of the kernel.
@@ -13,8 +13,8 @@
 
 BPF_RINGBUF_OUTPUT(traps, SLD_TRAP_PAGES);
 
-/* What the thread has collected belongs to a run that has ended: start anew, but remember who it is. */
-static __always_inline void forget_run(struct sld_thread *t)
+/* The trap has ended: clears its fields, except for the ids of the thread. */
+static __always_inline void reset_trap(struct sld_thread *t)
 {
 	s32 vcpu = t->trap.vcpu;
 	u32 tgid = t->trap.tgid;
@@ -32,32 +32,32 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	struct sld_thread *t;
 	struct sld_vcpu *v;
 
-	/* While the probes are attached one by one, that of the run's end may be missing still. */
-	if (!told(SLD_CONTROL_OPEN) || !SLD_WANTED_RIP(rip) || !wanted(id))
+	/* SLD_CONTROL_OPEN: while the probes are attached one by one, the one at the end may still be missing. */
+	if (!control(SLD_CONTROL_OPEN) || !SLD_SELECTS_RIP(rip) || !is_selected(id))
 		return;
 	t = thread_of(tid);
 	if (t && t->trap.start_ns && flags & ~t->trap.flags & SLD_TRAP_WARNED) {
-		/* The run was begun by guest_enter. */
+		/* guest_enter has started this trap. */
 		t->trap.flags |= SLD_TRAP_WARNED;
 		return;
 	}
-	tally(SLD_KIND_TRAP, SLD_LOST_NONE);
+	count_seen(SLD_KIND_TRAP);
 	if (!t) {
-		t = meet(id, now);
+		t = thread_create(id, now);
 		if (!t) {
-			/* With guest_enter a run comes by here twice: rather report too many losses than too few. */
-			tally(SLD_KIND_TRAP, SLD_LOST_TABLE_FULL);
+			/* With guest_enter each trap comes here twice: this counts too many losses, not too few. */
+			count_lost(SLD_KIND_TRAP, SLD_LOST_TABLE_FULL);
 			return;
 		}
 	}
 	if (t->trap.start_ns) {
-		tally(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
-		forget_run(t);
+		count_lost(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
+		reset_trap(t);
 		t->idle_ns = 0;
 	}
-	if (told(SLD_CONTROL_MSR))
+	if (control(SLD_CONTROL_MSR))
 		flags |= SLD_TRAP_MSR_WATCHED;
-	exits = told(SLD_CONTROL_EXITS);
+	exits = control(SLD_CONTROL_EXITS);
 	if (exits && t->idle_ns && exits <= t->idle_ns)
 		flags |= SLD_TRAP_EXITS_WATCHED;
 	t->last_ns = now;
@@ -68,11 +68,11 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 		t->trap.guest_ns = v->guest_ns - t->guest_ns;
 		t->exits = v->exits;
 		t->guest_ns = v->guest_ns;
-		v->hot_ns = now + SLD_HOT_NS;
+		v->recent_until_ns = now + SLD_RECENT_NS;
 	}
-	/* A signal from before the last VM entry would have kept the vCPU out of the guest: it is not pending. */
+	/* A signal from before the last VM entry is not pending: it would have prevented that entry. */
 	t->since_ns = v && v->entry_ns ? v->entry_ns : now;
-	punish(tgid, tid, now);
+	penalty_begin(tgid, tid, now);
 	t->trap.start_ns = now;
 	t->trap.rip = rip;
 	t->trap.flags = flags;
@@ -81,9 +81,9 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	t->trap.start_cpu = bpf_get_smp_processor_id();
 }
 
-/* The newest signal is taken for the one that ended the sleep: an earlier one was blocked, or the sleep would have
- * ended then. A signal to the process wakes one of its threads, maybe another one: one to this thread goes before. */
-static __always_inline void take_signal(struct sld_thread *t)
+/* Stores the newest signal as the one that ended the sleep: an earlier one was blocked, or it would have ended the
+ * sleep itself. A signal to the process may have woken another of its threads, so one to this thread comes first. */
+static __always_inline void attribute_signal(struct sld_thread *t)
 {
 	u32 tgid = t->trap.tgid;
 	struct last_signal *s = &t->signal;
@@ -107,28 +107,26 @@ static __always_inline void trap_end(struct sld_thread *t, bool handled)
 {
 	struct sld_trap *record;
 
-	forgive(t->trap.tgid, t->trap.tid);
+	penalty_end(t->trap.tgid, t->trap.tid);
 	t->trap.end_ns = bpf_ktime_get_ns();
 	t->trap.end_cpu = bpf_get_smp_processor_id();
 	if (handled)
 		t->trap.flags |= SLD_TRAP_HANDLED;
 	if (t->phase_ns)
 		t->trap.flags |= SLD_TRAP_RETURN_MISSED;
-	/* The tracepoint comes after the wake-up: on another CPU this thread may have been faster. */
+	/* signal_generate comes after the wake-up: this thread may have run on another CPU before it. */
 	if ((t->trap.sleep_left_ms || t->trap.semaphore_result) && !t->trap.signal_ns)
-		take_signal(t);
+		attribute_signal(t);
 	t->idle_ns = t->trap.end_ns;
-	record = traps.ringbuf_reserve(sizeof(*record));
+	record = check_reserved(SLD_KIND_TRAP, traps.ringbuf_reserve(sizeof(*record)));
 	if (record) {
 		__builtin_memcpy(record, &t->trap, sizeof(*record));
-		traps.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	} else {
-		tally(SLD_KIND_TRAP, SLD_LOST_RING_FULL);
+		submit(record);
 	}
-	forget_run(t);
+	reset_trap(t);
 }
 
-/* Attached only where split_lock_warn does not begin all runs: it cannot be hooked, or the mode may be fatal. */
+/* Attached only where not every trap calls a split_lock_warn that can be hooked: inlined, or the mode may be fatal. */
 static __always_inline int guest_enter(u64 rip)
 {
 	trap_begin(rip, SLD_TRAP_GUEST);
@@ -137,7 +135,7 @@ static __always_inline int guest_enter(u64 rip)
 
 static __always_inline int guest_return(bool handled)
 {
-	struct sld_thread *t = inside();
+	struct sld_thread *t = thread_in_trap();
 
 	if (t) {
 		t->trap.flags |= SLD_TRAP_GUEST;
@@ -154,7 +152,7 @@ static __always_inline int warn_enter(u64 rip)
 
 static __always_inline int user_return(bool handled)
 {
-	struct sld_thread *t = inside();
+	struct sld_thread *t = thread_in_trap();
 
 	if (t)
 		trap_end(t, handled);
@@ -163,7 +161,7 @@ static __always_inline int user_return(bool handled)
 
 static __always_inline int sleep_enter(u32 ms)
 {
-	struct sld_thread *t = inside();
+	struct sld_thread *t = thread_in_trap();
 
 	if (!t)
 		return 0;
@@ -175,7 +173,7 @@ static __always_inline int sleep_enter(u32 ms)
 
 static __always_inline int sleep_return(u64 left_ms)
 {
-	struct sld_thread *t = inside();
+	struct sld_thread *t = thread_in_trap();
 
 	if (!t || !t->phase_ns)
 		return 0;
@@ -183,13 +181,13 @@ static __always_inline int sleep_return(u64 left_ms)
 	t->trap.sleep_left_ms = left_ms;
 	t->phase_ns = 0;
 	if (left_ms)
-		take_signal(t);
+		attribute_signal(t);
 	return 0;
 }
 
 static __always_inline int semaphore_enter(void)
 {
-	struct sld_thread *t = inside();
+	struct sld_thread *t = thread_in_trap();
 
 	if (!t)
 		return 0;
@@ -200,7 +198,7 @@ static __always_inline int semaphore_enter(void)
 
 static __always_inline int semaphore_return(s32 result)
 {
-	struct sld_thread *t = inside();
+	struct sld_thread *t = thread_in_trap();
 
 	if (!t || !t->phase_ns)
 		return 0;
@@ -208,7 +206,7 @@ static __always_inline int semaphore_return(s32 result)
 	t->trap.semaphore_result = result;
 	t->phase_ns = 0;
 	if (result)
-		take_signal(t);
+		attribute_signal(t);
 	return 0;
 }
 
@@ -220,14 +218,14 @@ int kprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_enter(PT
 int kretprobe__handle_guest_split_lock(struct pt_regs *ctx) { return guest_return((u8)PT_REGS_RC(ctx)); }
 #endif
 
-/* Its return is not hooked: a guest would pay for that in each trap, and its caller's return says the same. */
+/* Its return is not hooked: the return of its caller is enough, and each hook costs the guest time in each trap. */
 #ifndef SLD_KPROBE_split_lock_warn
 KFUNC_PROBE(split_lock_warn, unsigned long ip) { return warn_enter(ip); }
 #else
 int kprobe__split_lock_warn(struct pt_regs *ctx) { return warn_enter(PT_REGS_PARM1(ctx)); }
 #endif
 
-/* The caller for user space; it returns false without a run when the mode is fatal. */
+/* The caller for user space; in the mode fatal it returns false and there is no trap. */
 #ifndef SLD_KPROBE_handle_user_split_lock
 KRETFUNC_PROBE(handle_user_split_lock, void *regs, long error_code, unsigned long ret)
 {

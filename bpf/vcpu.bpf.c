@@ -1,41 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* VM exits and entries: time in the guest between traps, counts by reason, and single exits of hot threads.
+/* VM exits and entries: time in guest mode between traps, counts by reason, and records of single exits of threads
+ * that trapped recently.
  *
- * Attached on the first trap, or from the start if the user asks for it: they fire on every exit of every guest,
- * so what is done for each is cheap. Array look-ups are inlined, ten times cheaper than a hash by TID; each thread
- * writes to memory of its own only, so nothing is atomic; and what is left over when the probes are taken off, the
- * recorder clears.
+ * Attached at the first trap, or from the start if the user asks for it. The probes fire on every exit of every guest,
+ * so each must be cheap: look-ups in arrays are inlined and ten times cheaper than in a hash, and each thread writes
+ * to its own memory only, so nothing is atomic. When the probes are detached, the recorder clears pending exits.
  */
 
-#define SLD_PASSED 4096
-#define SLD_NO_ROOM 1
+#define SLD_UNFOLLOWED 4096
+#define SLD_TABLE_FULL 1
 
-/* A thread whose exits are not followed: looked at again when SLD_CONTROL_SCOPE has risen. */
-struct passed {
+/* A thread whose exits are not followed; it is checked again when SLD_CONTROL_SCOPE has risen. */
+struct unfollowed {
 	u32 tid;
 	u16 scope;
-	u16 why;		/* SLD_NO_ROOM, or 0: not wanted */
+	u16 why;		/* SLD_TABLE_FULL, or 0: not selected */
 };
 
-BPF_HASH(claims, u32, u32, SLD_VCPUS);	/* by index into vcpus: the TID; whoever inserts it has the entry */
-BPF_ARRAY(passed, struct passed, SLD_PASSED);
+BPF_HASH(claims, u32, u32, SLD_VCPUS);	/* by index into vcpus: the TID that owns the entry */
+BPF_ARRAY(unfollowed, struct unfollowed, SLD_UNFOLLOWED);
 BPF_RINGBUF_OUTPUT(exits, SLD_EXIT_PAGES);
 BPF_RINGBUF_OUTPUT(user_exits, SLD_USER_EXIT_PAGES);
 
 static __always_inline void exit_emit(struct sld_vcpu *v)
 {
-	struct sld_exit *record = exits.ringbuf_reserve(sizeof(*record));
+	struct sld_exit *record = check_reserved(SLD_KIND_EXIT, exits.ringbuf_reserve(sizeof(*record)));
 
 	if (record) {
 		__builtin_memcpy(record, &v->pending, sizeof(*record));
-		exits.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	} else {
-		tally(SLD_KIND_EXIT, SLD_LOST_RING_FULL);
+		submit(record);
 	}
 	v->pending.ns = 0;
 }
 
-/* The exit has no entry of its own: the next exit came first, or the thread's end. */
+/* No entry followed the exit: the next exit came first, or the thread's end. */
 static __always_inline void exit_abandon(struct sld_vcpu *v)
 {
 	v->pending.flags |= SLD_EXIT_NO_ENTRY;
@@ -43,20 +41,20 @@ static __always_inline void exit_abandon(struct sld_vcpu *v)
 	exit_emit(v);
 }
 
-/* Is this a thread whose exits are not followed? That is so for most: it must be known at once. */
-static __always_inline struct passed *passes(u32 tid)
+/* The entry of a thread whose exits are not followed, else 0. This is the fast path: it applies to most threads. */
+static __always_inline struct unfollowed *not_followed(u32 tid)
 {
-	u32 slot = tid & (SLD_PASSED - 1);
-	struct passed *p = passed.lookup(&slot);
+	u32 slot = tid & (SLD_UNFOLLOWED - 1);
+	struct unfollowed *p = unfollowed.lookup(&slot);
 
-	return p && p->tid == tid && p->scope == (u16)told(SLD_CONTROL_SCOPE) ? p : 0;
+	return p && p->tid == tid && p->scope == (u16)control(SLD_CONTROL_SCOPE) ? p : 0;
 }
 
-/* The slow path of the first exit of a thread. */
-static __always_inline struct sld_vcpu *meet_vcpu(u64 id)
+/* The slow path of the first exit of a thread: makes its entry. Returns 0 if its exits are not followed. */
+static __always_inline struct sld_vcpu *vcpu_create(u64 id)
 {
-	u32 tgid = id >> 32, tid = id, scope = (u16)told(SLD_CONTROL_SCOPE), slot = tid & (SLD_PASSED - 1);
-	struct passed *p = passed.lookup(&slot);
+	u32 tgid = id >> 32, tid = id, scope = (u16)control(SLD_CONTROL_SCOPE), slot = tid & (SLD_UNFOLLOWED - 1);
+	struct unfollowed *p = unfollowed.lookup(&slot);
 
 	if (!p)
 		return 0;
@@ -65,10 +63,10 @@ static __always_inline struct sld_vcpu *meet_vcpu(u64 id)
 	if (!groups.lookup(&tgid))
 		goto pass;
 #endif
-	if (!wanted(id))
+	if (!is_selected(id))
 		goto pass;
 #pragma nounroll
-	for (u32 i = 0; i < SLD_PROBES; i++) {
+	for (u32 i = 0; i < SLD_VCPU_TRIES; i++) {
 		struct sld_vcpu *v;
 
 		slot = (tid + i) & (SLD_VCPUS - 1);
@@ -81,29 +79,29 @@ static __always_inline struct sld_vcpu *meet_vcpu(u64 id)
 		v->cell = -1;
 		v->since_ns = bpf_ktime_get_ns();
 		v->tid = tid;
-		introduce(id, v->since_ns);
+		emit_task(id, v->since_ns);
 		return v;
 	}
-	p->why = SLD_NO_ROOM;
-	tally(SLD_KIND_COUNTS, SLD_LOST_TABLE_FULL);
+	p->why = SLD_TABLE_FULL;
+	count_lost(SLD_KIND_COUNTS, SLD_LOST_TABLE_FULL);
 pass:
 	p->tid = tid;
 	p->scope = scope;
 	return 0;
 }
 
-/* A number below 256 for the kind of exit: of Intel the basic reason, or the vector of an exception; of AMD the code. */
-static __always_inline u32 kind_of(u32 isa, u32 reason, u32 info)
+/* A number below 256 for the kind of exit: the basic reason or the exception's vector (Intel), or the code (AMD). */
+static __always_inline u32 exit_kind(u32 isa, u32 reason, u32 info)
 {
 	if (isa == SLD_ISA_VMX)
 		return reason ? reason & 0x7f : 0x80 | (info & 0x1f);
 	return reason < 0xf0 ? reason : reason >= 0x400 && reason < 0x404 ? 0xf0 | (reason & 3) : 0xff;
 }
 
-/* Where the cell of a kind of exit is looked for. The multiplier keeps the common kinds apart. */
+/* The index at which the cell of a kind of exit is tried, i-th attempt. The multiplier keeps the common kinds apart. */
 #define SLD_CELL(kind, i) ((((kind) * 41 >> 3) + (i)) & (SLD_CELLS - 1))
 
-/* The slow path of the first exit of its kind; the index of its cell. */
+/* The slow path of the first exit of a kind. Returns the index of its cell. */
 static __always_inline u32 find_cell(struct sld_vcpu *v, u32 isa, u32 reason, u32 vector, u32 kind)
 {
 	bool is_exception = isa == SLD_ISA_VMX ? !reason : reason >= 0x40 && reason < 0x60;
@@ -124,7 +122,7 @@ static __always_inline u32 find_cell(struct sld_vcpu *v, u32 isa, u32 reason, u3
 			return index;
 		}
 	}
-	/* All taken: the last one that was looked at counts the rest as well, and says so. */
+	/* All taken: the last one tried counts all further kinds, with the reason -1. */
 	index = SLD_CELL(kind, SLD_CELLS - 1);
 	v->cells[index].reason = -1;
 	v->cells[index].vector = -1;
@@ -140,22 +138,22 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	struct sld_cell *cell;
 
 	if (!v || v->tid != tid) {
-		struct passed *p = passes(tid);
+		struct unfollowed *p = not_followed(tid);
 
 		if (p) {
-			if (p->why == SLD_NO_ROOM)
-				tally(SLD_KIND_COUNTS, SLD_LOST_TABLE_FULL);
+			if (p->why == SLD_TABLE_FULL)
+				count_lost(SLD_KIND_COUNTS, SLD_LOST_TABLE_FULL);
 			return 0;
 		}
 		v = vcpu_of(tid);
 		if (!v) {
-			v = meet_vcpu(id);
+			v = vcpu_create(id);
 			if (!v)
 				return 0;
 		}
 	}
 	now = bpf_ktime_get_ns();
-	/* Two exits without an entry between: the kernel went back at once without tracing it (fast path). */
+	/* Two exits without an entry in between: KVM re-entered the guest on its fast path, without kvm_entry. */
 	if (v->entry_ns)
 		guest_ns = now - (v->entry_ns > v->exit_ns ? v->entry_ns : v->exit_ns);
 	v->exit_ns = now;
@@ -170,7 +168,7 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 #endif
 	if (isa == SLD_ISA_VMX)
 		reason &= 0xffff;
-	kind = kind_of(isa, reason, info);
+	kind = exit_kind(isa, reason, info);
 	index = SLD_CELL(kind, 0);
 	if (v->cells[index].kind != kind + 1)
 		index = find_cell(v, isa, reason, info & 0xff, kind);
@@ -182,12 +180,12 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	if (v->pending.ns)
 		exit_abandon(v);
 #ifndef SLD_ALL_EXITS
-	if (now >= v->hot_ns)
+	if (now >= v->recent_until_ns)
 		return 0;
 #endif
-	if (told(SLD_CONTROL_LEVEL) < SLD_LEVEL_EXITS)
+	if (control(SLD_CONTROL_LEVEL) < SLD_LEVEL_EXITS)
 		return 0;
-	tally(SLD_KIND_EXIT, SLD_LOST_NONE);
+	count_seen(SLD_KIND_EXIT);
 	v->pending.ns = now;
 	v->pending.guest_ns = guest_ns;
 	v->pending.host_ns = 0;
@@ -204,7 +202,7 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	return 0;
 }
 
-/* A raw tracepoint hands over the arguments of the tracepoint without copying fields first: a third of the cost. */
+/* A raw tracepoint passes the tracepoint's arguments without copying fields first: a third of the cost. */
 RAW_TRACEPOINT_PROBE(kvm_entry)
 {
 	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (SLD_VCPUS - 1);
@@ -212,7 +210,7 @@ RAW_TRACEPOINT_PROBE(kvm_entry)
 	u64 now;
 
 	if (!v || v->tid != tid) {
-		if (passes(tid))
+		if (not_followed(tid))
 			return 0;
 		v = vcpu_of(tid);
 		if (!v)
@@ -225,7 +223,7 @@ RAW_TRACEPOINT_PROBE(kvm_entry)
 		u64 host_ns = now - v->exit_ns;
 		u32 log2 = cell->log2 & (SLD_LOG2S - 1);
 
-		/* Mostly it is the same as the last time, and that is seen sooner than computed. */
+		/* Mostly the same as the last time; checking that is faster than computing it. */
 		if (host_ns >> log2 != 1)
 			cell->log2 = log2 = host_ns >> 32 ? SLD_LOG2S - 1 : bpf_log2(host_ns);
 		cell->host_ns += host_ns;
@@ -249,24 +247,22 @@ RAW_TRACEPOINT_PROBE(kvm_userspace_exit)
 
 #ifdef SLD_ALL_EXITS
 	/* KVM_RUN may return before the guest was entered for the first time. */
-	if (!v && !passes(id))
-		v = meet_vcpu(id);
+	if (!v && !not_followed(id))
+		v = vcpu_create(id);
 #endif
-	if (!v || told(SLD_CONTROL_LEVEL) < SLD_LEVEL_EXITS)
+	if (!v || control(SLD_CONTROL_LEVEL) < SLD_LEVEL_EXITS)
 		return 0;
 	if (v->pending.ns)
 		v->pending.flags |= SLD_EXIT_USER;
 	now = bpf_ktime_get_ns();
 #ifndef SLD_ALL_EXITS
-	if (now >= v->hot_ns)
+	if (now >= v->recent_until_ns)
 		return 0;
 #endif
-	tally(SLD_KIND_USER_EXIT, SLD_LOST_NONE);
-	record = user_exits.ringbuf_reserve(sizeof(*record));
-	if (!record) {
-		tally(SLD_KIND_USER_EXIT, SLD_LOST_RING_FULL);
+	count_seen(SLD_KIND_USER_EXIT);
+	record = check_reserved(SLD_KIND_USER_EXIT, user_exits.ringbuf_reserve(sizeof(*record)));
+	if (!record)
 		return 0;
-	}
 	record->ns = now;
 	record->tgid = id >> 32;
 	record->tid = id;
@@ -274,11 +270,11 @@ RAW_TRACEPOINT_PROBE(kvm_userspace_exit)
 	record->cpu = bpf_get_smp_processor_id();
 	record->reason = ctx->args[0];
 	record->error = ctx->args[1];
-	user_exits.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	submit(record);
 	return 0;
 }
 
-/* What was known of a thread ends with it. */
+/* The thread has ended: its counters are final. */
 static __always_inline void vcpu_end(u32 tid)
 {
 	struct sld_vcpu *v = vcpu_of(tid);

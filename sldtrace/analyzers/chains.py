@@ -12,6 +12,7 @@ import pandas as pd
 
 from sldtrace.analyzers import cores
 from sldtrace.dataset.rows import Rows
+from sldtrace.host.msr import DETECT
 from sldtrace.model import early_returns as rule
 from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.penalty import Penalty
@@ -65,7 +66,7 @@ def _opened(traps: Rows, detection: Rows, core: Callable[[int], int]) -> Bools:
     enter = traps["start_ns"].to_numpy()
     on_core = cores.of(traps["start_cpu"], core)
     write_core, write_ns = cores.of(detection["cpu"], core), detection["ns"].to_numpy()
-    write_on = (detection["value"].to_numpy() & rule.DETECT) != 0
+    write_on = (detection["value"].to_numpy() & DETECT) != 0
     windows = rule.Windows()
     found: Bools = np.zeros(len(traps), bool)
     done = 0

@@ -8,7 +8,7 @@ from sldtrace.analyzers import cores
 from sldtrace.dataset import levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.trace import Trace
-from sldtrace.model.early_returns import DETECT
+from sldtrace.host.msr import DETECT
 
 WRITTEN, TRAPPED, OPEN = "written", "trapped", "open"
 """How a window ended: by a write; a trap shows that detection was on again; it was not seen to end."""

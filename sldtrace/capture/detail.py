@@ -50,9 +50,9 @@ class Detail:
     def end(self) -> None:
         """Takes the late probes off; their last records are still to be read."""
         program = self._probes.program
-        program.tell("EXITS", 0)
-        program.tell("MSR", 0)
-        program.tell("LOCKS", 0)
+        program.set_control("EXITS", 0)
+        program.set_control("MSR", 0)
+        program.set_control("LOCKS", 0)
         self._probes.disarm()
         if self.armed and program.counters:
             self.unfinished_exits += program.counters.rest()
@@ -66,7 +66,7 @@ class Detail:
             self._arm()
         elif step.level == off and self.armed:
             self.end()
-        self._probes.program.tell("LEVEL", step.level)
+        self._probes.program.set_control("LEVEL", step.level)
         record = np.zeros(1, schema.current().records["detail"].dtype)
         record["ns"] = time.monotonic_ns()
         record["measured"], record["limit"] = step.measured, step.limit
@@ -79,14 +79,14 @@ class Detail:
 
     def _arm(self) -> None:
         # Before: of a wait that is begun by then, but by no probe, the end is not taken for another one's.
-        self._probes.program.tell("LOCKS", time.monotonic_ns())
+        self._probes.program.set_control("LOCKS", time.monotonic_ns())
         added = self._probes.arm()
         now = time.monotonic_ns()
         attached = {probe.name for probe in added if probe.backend}
         if {"kvm:kvm_entry", "kvm:kvm_exit"} <= attached:
-            self._probes.program.tell("EXITS", now)
+            self._probes.program.set_control("EXITS", now)
         if "msr:write_msr" in attached:
-            self._probes.program.tell("MSR", now)
+            self._probes.program.set_control("MSR", now)
         self.armed = True
         self._sink.facts_update({"probes": [probe.fact() for probe in self._probes.attached]})
         for probe in added:

@@ -10,25 +10,25 @@ import numpy.typing as npt
 from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.recording import schema
 
-Tallies = npt.NDArray[np.uint64]
+EventCounts = npt.NDArray[np.uint64]
 
 
 class Losses:
-    """Follows the counters of one program; see Program.tallies for their shape."""
+    """Follows the counters of one program; see Program.event_counts for their shape."""
 
     def __init__(self) -> None:
-        self._previous: Tallies | None = None
+        self._previous: EventCounts | None = None
         self._skipped = 0
 
-    def update(self, tallies: Tallies, runs: Mapping[str, Runs]) -> npt.NDArray[Any]:
+    def update(self, event_counts: EventCounts, runs: Mapping[str, Runs]) -> npt.NDArray[Any]:
         """`lost` records for what was lost since the last call; an empty array when nothing was.
 
         runs: see Program.runs; those of begins_run are enough. A run whose first probe was skipped
         is a lost trap that was not even seen; with any other function something is missing in a record.
         """
-        before = self._previous if self._previous is not None else np.zeros_like(tallies)
-        self._previous = tallies.copy()
-        grown = tallies - before
+        before = self._previous if self._previous is not None else np.zeros_like(event_counts)
+        self._previous = event_counts.copy()
+        grown = event_counts - before
         grown[:, schema.current().enums["lost_cause"].values["NONE"]] = 0
         kind, cause, cpu = np.nonzero(grown)
         records = np.zeros(len(kind), schema.current().records["lost"].dtype)
@@ -58,11 +58,11 @@ class Losses:
         nothing = schema.current().enums["lost_cause"].values["NONE"]
         return int(self._of(kind).sum()) - int(self._of(kind)[nothing].sum())
 
-    def _of(self, kind: str) -> Tallies:
+    def _of(self, kind: str) -> EventCounts:
         number = schema.current().records[kind].number
         if self._previous is None:
             return np.zeros((1, 1), np.uint64)
-        causes: Tallies = self._previous[number]
+        causes: EventCounts = self._previous[number]
         return causes
 
 

@@ -14,7 +14,7 @@ from sldtrace.capture.bpf.callers import Callers
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.probes import Probes, load
 from sldtrace.capture.bpf.program import Program
-from sldtrace.capture.bpf.sources import HOT, Sizes
+from sldtrace.capture.bpf.sources import RECENT, Sizes
 from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.clock_steps import Moments
 from sldtrace.capture.cost import Cost
@@ -58,7 +58,7 @@ class Order:
     path: Path
     duration_ns: int | None = None
     filters: Filters = field(default_factory=Filters)
-    exits: str = HOT
+    exits: str = RECENT
     limits: Limits = field(default_factory=Limits)
     alarms: Alarms = field(default_factory=Alarms)
     keep: Keep | None = None
@@ -158,14 +158,14 @@ class Recorder:
             time.sleep(2 * kernel.tick_ns() / 1e9)
             start = time.monotonic_ns()
             detail.start()
-            program.tell("OPEN", start)
+            program.set_control("OPEN", start)
             where = target.shown(sink.path)
             self._say(f"recording to {where}" + (" until Ctrl-C" if order.duration_ns is None else ""))
             notifier.ready(f"recording to {where}")
             memory.trim()
             status.ended_by = self._loop(program, sink, detail, alarm, cost, notifier, start)
             notifier.stopping()
-            program.tell("OPEN", 0)
+            program.set_control("OPEN", 0)
             self._settle(program, sink, detail, alarm)
             status.cost = cost.fact()
             closing = self._closing(program, detail)
@@ -331,7 +331,7 @@ class Recorder:
                 self._unwanted.discard(tgid)  # a PID may be used again
             else:
                 self._unwanted.add(tgid)
-                program.leave_out(tgid)
+                program.filter_out(tgid)
         tasks = self._take(sink, "task", tasks)
         known = {
             str(tgid): self._described[tgid] for tgid in set(tasks["tgid"].tolist()) & self._described.keys()
@@ -340,14 +340,14 @@ class Recorder:
 
     def _account(self, program: Program, sink: Sink, every_run: bool) -> Mapping[str, Runs]:
         runs = program.runs() if every_run else program.runs(begins_run)
-        lost = self._losses.update(program.tallies(), runs)
+        lost = self._losses.update(program.event_counts(), runs)
         if len(lost):
             sink.append("lost", lost)
             self._status.lost += int(lost["count"].sum())
         if program.counters:
             self._take(sink, "counts", program.counters.read())
             if program.counters.freed:
-                program.widen()
+                program.scope_changed()
         if stepped := self._moments.look():
             sink.facts_update(stepped)
         sink.flush()

@@ -80,10 +80,10 @@ def _limit(
 )
 @click.option(
     "--exits",
-    type=click.Choice(["hot", "all", "counts", "none"]),
-    default="hot",
+    type=click.Choice(["recent", "all", "counts", "none"]),
+    default="recent",
     show_default=True,
-    help="VM exits: each one of vCPUs that trapped lately (hot), each one of all, counts of all, or none.",
+    help="Record VM exits of vCPUs that trapped in the last second, of all vCPUs, counts of all, or none.",
 )
 @click.option(
     "--max-events-per-second",

@@ -8,8 +8,9 @@ from pathlib import Path
 from sldtrace.host import kernel
 
 TEST_CTRL = 0x33
-"""Intel SDM volume 4: bit 29 makes a split lock raise #AC. One register for both hyperthreads of a core."""
-_SPLIT_LOCK_DETECT = 1 << 29
+"""Address of MSR_TEST_CTRL (Intel SDM volume 4). One register for both hyperthreads of a core."""
+DETECT = 1 << 29
+"""The bit of MSR_TEST_CTRL that makes a split lock raise #AC: split-lock detection is on."""
 
 # For each split lock that is let go detection is off for two jiffies, at most 20 ms.
 _LOOKS = 4
@@ -64,4 +65,4 @@ def _detects(path: Path) -> bool:
         os.close(handle)
     if len(data) != 8:
         raise OSError(0, "short read")
-    return bool(int.from_bytes(data, "little") & _SPLIT_LOCK_DETECT)
+    return bool(int.from_bytes(data, "little") & DETECT)

@@ -19,8 +19,6 @@ from sldtrace.model.penalty import Penalty
 
 SLEEP = "early-return-loop"
 SEMAPHORE, PROGRAM = "semaphore-early-return", "user-space-split-lock"
-DETECT = np.uint64(1 << 29)
-"""The bit of MSR_TEST_CTRL that switches detection on (Intel SDM volume 4)."""
 
 _MIN_TRAPS = 3  # a signal may fall into two sleeps in a row by chance; it then has missed the next one
 # So many penalties long without one getting through: no chance, but a pattern. More where it does get through

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from sldtrace.host.msr import DETECT
 from sldtrace.model import jiffies, machine
 from sldtrace.model import stretch as stretches
 from sldtrace.model.machine import Action, Event, State
@@ -18,9 +19,6 @@ from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.model.sources import Kind, Source
 from sldtrace.model.stretch import Stretch
 from sldtrace.model.thread import Column, Costs, Thread, Times, Traps
-
-DETECT = 1 << 29
-"""MSR_TEST_CTRL: split-lock detection is on (Intel SDM volume 4)."""
 
 _BATCH_NS = 10_000_000_000
 

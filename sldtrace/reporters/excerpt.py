@@ -7,7 +7,7 @@ import pandas as pd
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
-from sldtrace.model.early_returns import DETECT
+from sldtrace.host.msr import DETECT
 from sldtrace.reporters import wording
 
 FIRST, LAST = 4, 3

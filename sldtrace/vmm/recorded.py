@@ -33,7 +33,7 @@ class Beside:
     def __init__(self, path: Path, every_exit: bool) -> None:
         """every_exit: record each VM exit from the beginning, not only after traps."""
         self._path = path
-        self._exits = "all" if every_exit else "hot"
+        self._exits = "all" if every_exit else "recent"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
+from sldtrace.host.msr import DETECT
 from sldtrace.host.signals import Code
 from sldtrace.recording import schema
 from sldtrace.recording.writer import Writer
@@ -35,7 +36,6 @@ SERVED = EARLY | FLAGS["SEMAPHORE"] | FLAGS["MSR_CLEARED"]
 UNPUNISHED = SERVED & ~FLAGS["SLEPT"] & ~FLAGS["SEMAPHORE"]
 GUEST = FLAGS["GUEST"]
 BLIND = EARLY & ~FLAGS["MSR_WATCHED"] | GUEST  # nobody looks at MSR_TEST_CTRL
-DETECT = 1 << 29  # MSR_TEST_CTRL
 
 FACTS: dict[str, Any] = {
     "tool": {"name": "sldtrace", "version": "0.0.0"},

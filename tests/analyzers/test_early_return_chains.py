@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from sldtrace.analyzers import chains
 from sldtrace.dataset.rows import Rows, Table
+from sldtrace.host.msr import DETECT
 from sldtrace.model import penalty
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one
 from tests.analyzers.synthetic import (
     BLIND,
-    DETECT,
     EARLY,
     FLAGS,
     GUEST,

@@ -65,7 +65,7 @@ def test_where_nobody_trapped_only_what_needs_no_trap_is_open(tmp_path: Path) ->
     assert "not watched while nobody trapped (record --exits all" in found["bus-lock"]
 
 
-@pytest.mark.parametrize(("exits", "open_"), [("none", True), ("hot", False), ("counts", False)])
+@pytest.mark.parametrize(("exits", "open_"), [("none", True), ("recent", False), ("counts", False)])
 def test_what_was_not_to_be_recorded(tmp_path: Path, exits: str, open_: bool) -> None:
     recorded = trace(tmp_path, [completed(0)], opening={**facts(), "exits": exits})
     assert ("record --exits none" in reasons(recorded).get("bus-lock", "")) == open_

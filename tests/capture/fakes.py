@@ -1,7 +1,7 @@
 """A kernel for the recorder: it takes the place of the loader and of the system calls that attach.
 
 Program, Ring, Counters and Probes are the real ones, on maps that are memory files. One log notes, in order,
-what is compiled, attached, detached, told and closed; each can be refused on demand.
+what is compiled, attached, detached, set and closed; each can be refused on demand.
 """
 
 import os
@@ -89,14 +89,14 @@ class Host:
         self.orders: list[tuple[Filters, str, Sizes, set[str]]] = []
         self.runs: dict[str, Runs] = {}
         self.links: dict[int, str] = {}
-        self.unwanted: list[int] = []
+        self.filtered_tgids: list[int] = []
         self.freed: list[int] = []
         self.stats_allowed = True
         self.mode = "warn"
         self.described = True
         self.control: np.ndarray
         self.vcpus: np.ndarray
-        self._tallies: np.ndarray | None = None
+        self._event_counts: np.ndarray | None = None
         self._counted: dict[tuple[int, int], int] = {}
         self._batches: dict[str, list[Batch]] = {}
         self._rings: dict[int, tuple[str, RingFile]] = {}
@@ -117,16 +117,16 @@ class Host:
         self._batches = {kind: list(given) for kind, given in batches.items()}
 
     def count(self, **counts: int) -> None:
-        """Sets tallies as `kind_CAUSE=count` (trap_NONE, task_RING_FULL), all on CPU 1."""
+        """Sets event_counts as `kind_CAUSE=count` (trap_NONE, task_RING_FULL), all on CPU 1."""
         numbers = schema.current()
         for name, count in counts.items():
             kind, _, cause = re.fullmatch(r"([a-z_]+)(_)([A-Z_]+)", name).groups()  # type: ignore[union-attr]
             place = numbers.records[kind].number, numbers.enums["lost_cause"].values[cause]
             self._counted[place] = count
-            if self._tallies is not None:
-                self._tallies[1, place[0], place[1]] = count
+            if self._event_counts is not None:
+                self._event_counts[1, place[0], place[1]] = count
 
-    def told(self, name: str) -> int:
+    def control_value(self, name: str) -> int:
         """An entry of enum sld_control, as the probes see it."""
         return int(self.control[schema.enumeration("control").values[name]])
 
@@ -172,18 +172,18 @@ class Host:
         return self._loaded[-1]
 
     def _maps(self, sizes: Sizes) -> dict[str, int]:
-        tally, control = schema.enumeration("tallies").values, schema.enumeration("control").values
+        counts, control = schema.enumeration("event_counts").values, schema.enumeration("control").values
         limits = schema.enumeration("counters").values
         maps = {}
-        maps["tallies"], memory = table("<u8", CPUS * tally["KINDS"] * tally["CAUSES"])
-        self._tallies = memory.reshape(CPUS, tally["KINDS"], tally["CAUSES"])
+        maps["event_counts"], memory = table("<u8", CPUS * counts["KINDS"] * counts["CAUSES"])
+        self._event_counts = memory.reshape(CPUS, counts["KINDS"], counts["CAUSES"])
         for (kind, cause), count in self._counted.items():
-            self._tallies[1, kind, cause] = count
-        maps["control"], self.control = table("<u8", len(control))
+            self._event_counts[1, kind, cause] = count
+        maps["controls"], self.control = table("<u8", len(control))
         maps["vcpus"], self.vcpus = table(counters.VCPU, limits["VCPUS"])
         if "kvm:kvm_exit" not in self.lacks:
             maps["claims"] = os.memfd_create("claims")
-        maps["unwanted"] = os.memfd_create("unwanted")
+        maps["filtered"] = os.memfd_create("filtered")
         for kind, name in RINGS.items():
             ring = RingFile(sizes.pages(kind) * 4096, schema.current().records[kind].dtype.itemsize)
             maps[name] = ring.fd
@@ -252,18 +252,18 @@ class Host:
         return os.memfd_create("stats")
 
     def map_update(self, descriptor: int, key: bytes, value: bytes) -> None:
-        """The map `unwanted`."""
+        """The map `filtered`."""
         assert value == b"\1"
-        self.unwanted.append(int.from_bytes(key, "little"))
+        self.filtered_tgids.append(int.from_bytes(key, "little"))
 
     def map_delete(self, descriptor: int, key: bytes) -> None:
         """The map `claims`."""
         self.freed.append(int.from_bytes(key, "little"))
 
 
-def no_tallies() -> np.ndarray:
-    """The tallies of a program that saw nothing, shape (kinds, causes, CPUs)."""
-    sizes = schema.enumeration("tallies").values
+def no_event_counts() -> np.ndarray:
+    """The event_counts of a program that saw nothing, shape (kinds, causes, CPUs)."""
+    sizes = schema.enumeration("event_counts").values
     return np.zeros((sizes["KINDS"], sizes["CAUSES"], CPUS), np.uint64)
 
 
@@ -285,23 +285,23 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Host:
             host.produce(self._fd)
             return super().read()
 
-    tell, close, tallies = Program.tell, Program.close, Program.tallies
+    set_control, close, event_counts = Program.set_control, Program.close, Program.event_counts
 
-    def noted_tell(self: Program, name: str, value: int) -> None:
-        host.log.append((f"tell {name}", str(value) if value < 1000 else "time"))
-        tell(self, name, value)
+    def noted_set_control(self: Program, name: str, value: int) -> None:
+        host.log.append((f"control {name}", str(value) if value < 1000 else "time"))
+        set_control(self, name, value)
 
     def noted_close(self: Program) -> None:
         host.log.append(("close", ""))
         close(self)
 
-    def noted_tallies(self: Program) -> np.ndarray:
-        host.log.append(("tallies", ""))
-        return tallies(self)
+    def noted_event_counts(self: Program) -> np.ndarray:
+        host.log.append(("event_counts", ""))
+        return event_counts(self)
 
-    monkeypatch.setattr(Program, "tell", noted_tell)
+    monkeypatch.setattr(Program, "set_control", noted_set_control)
     monkeypatch.setattr(Program, "close", noted_close)
-    monkeypatch.setattr(Program, "tallies", noted_tallies)
+    monkeypatch.setattr(Program, "event_counts", noted_event_counts)
     monkeypatch.setattr(program, "Ring", FedRing)
     monkeypatch.setattr(program.kernel, "possible_cpus", lambda: CPUS)
     monkeypatch.setattr(loader, "load", host.load)

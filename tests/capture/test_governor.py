@@ -40,13 +40,13 @@ class Run:
         return self
 
 
-def run(exits: str = "hot", **limits: int) -> Run:
+def run(exits: str = "recent", **limits: int) -> Run:
     return Run(Governor(exits, Limits(**limits)))
 
 
 @pytest.mark.parametrize(
     ("exits", "start", "trapped"),
-    [("hot", TRAPS, EXIT), ("all", EXIT, EXIT), ("counts", COUNTS, COUNTS), ("none", TRAPS, TRAPS)],
+    [("recent", TRAPS, EXIT), ("all", EXIT, EXIT), ("counts", COUNTS, COUNTS), ("none", TRAPS, TRAPS)],
 )
 def test_where_each_mode_begins_and_what_a_trap_changes(exits: str, start: int, trapped: int) -> None:
     governor = Governor(exits)
@@ -67,7 +67,7 @@ def test_what_is_written_is_compressed_as_long_as_there_is_time() -> None:
 
 
 def test_after_a_first_trap_it_is_not_known_whether_there_is_time() -> None:
-    governor = Governor("hot")
+    governor = Governor("recent")
     assert governor.compress
     governor.trapped(BOOT * SECOND)
     assert not governor.compress
@@ -80,7 +80,7 @@ def test_after_a_first_trap_it_is_not_known_whether_there_is_time() -> None:
 
 
 def test_every_mode_is_known() -> None:
-    assert set(EXITS) == {"hot", "all", "counts", "none"}
+    assert set(EXITS) == {"recent", "all", "counts", "none"}
 
 
 # Up and down by traps
@@ -94,7 +94,7 @@ def test_calm_takes_off_what_a_trap_put_on_and_the_next_trap_puts_it_on_again() 
 
 
 def test_calm_says_how_long_it_has_been() -> None:
-    governor = Governor("hot", Limits(idle_ns=7 * SECOND))
+    governor = Governor("recent", Limits(idle_ns=7 * SECOND))
     governor.trapped(100 * SECOND)
     assert governor.second(106 * SECOND, 0, 0) is None
     assert governor.second(108 * SECOND, 0, 0) == Step(TRAPS, EXIT, "IDLE", 8 * SECOND, 7 * SECOND)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.losses import Losses
 from sldtrace.recording import schema
-from tests.capture.fakes import no_tallies
+from tests.capture.fakes import no_event_counts
 
 CAUSES = schema.current().enums["lost_cause"].values
 TRAP, DETECTION, TASK = (schema.current().records[name].number for name in ("trap", "detection", "task"))
@@ -20,7 +20,7 @@ NO_CPU = 0xFFFF_FFFF  # struct sld_lost: the CPU is not known
 
 def counters(*entries: tuple[int, int, int, int]) -> np.ndarray:
     """Counters from (kind, cause, cpu, count)."""
-    table = no_tallies()
+    table = no_event_counts()
     for kind, cause, cpu, count in entries:
         table[kind, cause, cpu] = count
     return table
@@ -32,7 +32,7 @@ def rows(records: np.ndarray) -> set[tuple[int, int, int, int]]:
 
 def test_nothing_lost_is_no_record() -> None:
     losses = Losses()
-    assert len(losses.update(no_tallies(), {})) == 0
+    assert len(losses.update(no_event_counts(), {})) == 0
     assert len(losses.update(counters((TRAP, SEEN, 0, 1000), (TASK, SEEN, 1, 5)), {})) == 0
     assert (losses.seen("trap"), losses.seen("task"), losses.seen("detection")) == (1000, 5, 0)
     assert losses.lost("trap") == 0
@@ -99,11 +99,11 @@ ENTRY = "kfunc__vmlinux__handle_guest_split_lock"
 def test_a_run_whose_beginning_was_skipped_is_lost_and_was_not_seen(function: str, counts: bool) -> None:
     losses = Losses()
     skipped = 4 if counts else 0
-    assert rows(losses.update(no_tallies(), {function: Runs(0, 4)})) == (
+    assert rows(losses.update(no_event_counts(), {function: Runs(0, 4)})) == (
         {(TRAP, SKIPPED, NO_CPU, 4)} if counts else set()
     )
     assert (losses.seen("trap"), losses.lost("trap")) == (0, 0)
-    assert len(losses.update(no_tallies(), {function: Runs(0, 4)})) == 0
+    assert len(losses.update(no_event_counts(), {function: Runs(0, 4)})) == 0
     table = counters((TRAP, FULL, 1, 2))
     assert rows(losses.update(table, {function: Runs(0, 9)})) == {(TRAP, FULL, 1, 2)} | (
         {(TRAP, SKIPPED, NO_CPU, 9 - skipped)} if counts else set()
@@ -111,7 +111,9 @@ def test_a_run_whose_beginning_was_skipped_is_lost_and_was_not_seen(function: st
 
 
 def test_what_was_skipped_has_a_time() -> None:
-    (record,) = Losses().update(no_tallies(), {ENTRY: Runs(5, 1), "kprobe__down_interruptible": Runs(5, 7)})
+    (record,) = Losses().update(
+        no_event_counts(), {ENTRY: Runs(5, 1), "kprobe__down_interruptible": Runs(5, 7)}
+    )
     assert record["ns"] > 0
     assert record["count"] == 1
 
@@ -131,7 +133,7 @@ def test_what_was_skipped_has_a_time() -> None:
     )
 )
 def test_the_records_add_up_to_the_counters(steps: list[list[tuple[int, int, int, int]]]) -> None:
-    losses, table, total = Losses(), no_tallies(), no_tallies()
+    losses, table, total = Losses(), no_event_counts(), no_event_counts()
     for step in steps:
         for kind, cause, cpu, count in step:
             table[kind, cause, cpu] += np.uint64(count)

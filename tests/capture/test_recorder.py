@@ -10,6 +10,7 @@ from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import RINGS
 from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.governor import Limits
+from sldtrace.host.msr import DETECT
 from sldtrace.host.vms import process
 from tests.analyzers.synthetic import FACTS, MS, START_NS, array, completed, early, task
 from tests.capture.fakes import FUNCTIONS, programs, stop
@@ -20,7 +21,7 @@ from tests.capture.session import Session, nothing, then, traps
 
 def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> None:
     first, second, last = traps(5), traps(3, 100 * MS), traps(2, 200 * MS)
-    switches = array("detection", [{"ns": START_NS, "value": 1 << 29, "cpu": 1, "tid": 201}])
+    switches = array("detection", [{"ns": START_NS, "value": DETECT, "cpu": 1, "tid": 201}])
     session.rings(
         trap=[first, then(stop, second), last],
         task=[array("task", [task(201, b"CPU 0/KVM")])],
@@ -134,7 +135,7 @@ def test_room_for_other_threads_is_told_to_the_probes(session: Session) -> None:
     session.rings(trap=[then(ended), then(stop)])
     session.run(exits="counts")
     assert session.host.freed == [5]
-    assert session.host.told("SCOPE") == 1
+    assert session.host.control_value("SCOPE") == 1
 
 
 # Leaving out
@@ -149,7 +150,7 @@ def test_vms_that_are_not_meant_are_left_out_of_every_kind(
     session.rings(trap=[both, then(stop, both)], task=[tasks])
     session.host.count(trap_NONE=6)
     status = session.run(filters=Filters(vm="vm-200"))
-    assert session.host.unwanted == [300]
+    assert session.host.filtered_tgids == [300]
     assert (status.traps, status.unfinished) == (4, 0)
     with session.opened() as recording:
         assert set(recording.records("trap")["tgid"].tolist()) == {200}
@@ -187,7 +188,7 @@ def test_rights_are_dropped_when_the_file_is_open_and_before_anything_is_read(
 ) -> None:
     def drop(*_: object) -> None:
         assert session.path.exists()
-        assert session.host.done("tell OPEN") == []
+        assert session.host.done("control OPEN") == []
         session.host.log.append(("drop", ""))
 
     monkeypatch.setattr(privileges, "drop", drop)
@@ -205,12 +206,12 @@ def test_runs_are_recorded_from_when_all_probes_are_attached_to_the_end(session:
     session.rings(trap=[then(stop)])
     session.run()
     log = session.host.log
-    assert session.host.done("tell OPEN") == ["time", "0"]
-    opened, closed = log.index(("tell OPEN", "time")), log.index(("tell OPEN", "0"))
+    assert session.host.done("control OPEN") == ["time", "0"]
+    opened, closed = log.index(("control OPEN", "time")), log.index(("control OPEN", "0"))
     attached = [index for index, (entry, _) in enumerate(log) if entry == "attach"]
     detached = [index for index, (entry, _) in enumerate(log) if entry == "detach"]
     assert max(attached) < opened < closed < min(detached)
-    assert ("tallies", "") in log[closed:]
+    assert ("event_counts", "") in log[closed:]
 
 
 def test_runs_that_began_before_all_probes_were_there_have_time_to_pass(
@@ -219,7 +220,7 @@ def test_runs_that_began_before_all_probes_were_there_have_time_to_pass(
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
-        assert session.host.done("tell OPEN") == []
+        assert session.host.done("control OPEN") == []
         slept.append(seconds)
 
     monkeypatch.setattr(recorder.time, "sleep", sleep)
@@ -234,12 +235,12 @@ def test_counters_are_read_before_the_rings_in_the_end(session: Session) -> None
     # The signal is fetched before the second read; the third and fourth are those of the end.
     session.rings(trap=[then(stop), *[noting] * 5])
     session.run()
-    closed = session.host.log.index(("tell OPEN", "0"))
-    order = [verb for verb, _ in session.host.log[closed:] if verb in ("tallies", "read", "detach")]
+    closed = session.host.log.index(("control OPEN", "0"))
+    order = [verb for verb, _ in session.host.log[closed:] if verb in ("event_counts", "read", "detach")]
     first, last = order.index("detach"), len(order) - order[::-1].index("detach")
-    assert order[:first][:2] == ["tallies", "read"]
+    assert order[:first][:2] == ["event_counts", "read"]
     # Once more after the late probes have been taken off, which here are none.
-    assert order[first - 2 : first] == ["tallies", "read"]
+    assert order[first - 2 : first] == ["event_counts", "read"]
     assert set(order[first:last]) == {"detach"}
 
 

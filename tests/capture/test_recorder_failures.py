@@ -107,7 +107,7 @@ def test_a_process_that_keeps_its_rights_does_not_record(
     with pytest.raises(OSError, match="Operation not permitted"):
         session.run()
     assert left(session) == set()
-    assert session.host.done("tell OPEN") == []
+    assert session.host.done("control OPEN") == []
     with session.opened() as recording:
         assert recording.closing is not None
         assert recording.closing["ended_by"] == "error"
@@ -118,7 +118,7 @@ def test_maps_that_do_not_fit_are_let_go_of(session: Session, monkeypatch: pytes
 
     def incomplete(*arguments: Any) -> Loaded:
         loaded = session.host.load(*arguments)
-        os.close(loaded.maps.pop("tallies"))
+        os.close(loaded.maps.pop("event_counts"))
         made.append(loaded)
         return loaded
 

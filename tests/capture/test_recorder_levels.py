@@ -35,12 +35,16 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
 
     def nothing_yet() -> None:
         assert host.attached() == early
-        assert (host.told("EXITS"), host.told("MSR"), host.told("LEVEL")) == (0, 0, LEVELS["TRAPS"])
+        assert (host.control_value("EXITS"), host.control_value("MSR"), host.control_value("LEVEL")) == (
+            0,
+            0,
+            LEVELS["TRAPS"],
+        )
 
     def armed() -> None:
         assert host.attached() == early | late
-        assert host.told("EXITS") == host.told("MSR") > 0
-        assert host.told("LEVEL") == LEVELS["EXITS"]
+        assert host.control_value("EXITS") == host.control_value("MSR") > 0
+        assert host.control_value("LEVEL") == LEVELS["EXITS"]
 
     session.rings(
         trap=[
@@ -51,7 +55,9 @@ def test_the_late_probes_are_attached_once_and_with_the_first_trap(session: Sess
         ]
     )
     session.run()
-    assert host.done("tell EXITS") == host.done("tell MSR") == host.done("tell LOCKS") == ["time", "0"]
+    assert (
+        host.done("control EXITS") == host.done("control MSR") == host.done("control LOCKS") == ["time", "0"]
+    )
     assert steps(session) == [("traps", "start"), ("exits", "trap")]
     with session.opened() as recording:
         (update,) = recording.updates
@@ -65,7 +71,9 @@ def test_the_probes_watch_before_the_level_says_so(session: Session) -> None:
     session.run()
     log = session.host.log
     last_link = max(index for index, (verb, _) in enumerate(log) if verb == "attach")
-    assert last_link < log.index(("tell EXITS", "time")) < log.index(("tell LEVEL", str(LEVELS["EXITS"])))
+    assert (
+        last_link < log.index(("control EXITS", "time")) < log.index(("control LEVEL", str(LEVELS["EXITS"])))
+    )
 
 
 def test_waits_count_from_before_the_first_of_their_probes_is_there(session: Session) -> None:
@@ -76,13 +84,13 @@ def test_waits_count_from_before_the_first_of_their_probes_is_there(session: Ses
     probes = {
         ("attach", function) for name in LATE if name.startswith("lock:") for function in programs(name)
     }
-    assert log.index(("tell LOCKS", "time")) < min(map(log.index, probes))
+    assert log.index(("control LOCKS", "time")) < min(map(log.index, probes))
 
 
 def test_without_a_trap_nothing_is_armed(session: Session) -> None:
     session.rings(trap=[then(stop)])
     session.run()
-    assert "time" not in session.host.done("tell EXITS") + session.host.done("tell MSR")
+    assert "time" not in session.host.done("control EXITS") + session.host.done("control MSR")
     assert not set(programs("kvm:kvm_exit")) & set(session.host.done("attach"))
     assert steps(session) == [("traps", "start")]
 
@@ -93,7 +101,7 @@ def test_what_the_user_asks_for_is_armed_from_the_start(session: Session, exits:
     session.run(exits=exits)
     log = session.host.log
     armed = log.index(("attach", "tracepoint__kvm__kvm_exit"))
-    assert armed < log.index(("tell OPEN", "time"))
+    assert armed < log.index(("control OPEN", "time"))
     assert steps(session) == [(level, "start")]
 
 
@@ -120,7 +128,7 @@ def test_a_late_probe_that_is_missing_is_a_warning(session: Session, missing: st
     session.run()
     warnings = [line for line in session.said if "warning" in line]
     assert warnings == [f"warning: {missing} is not attached: No such file or directory"]
-    assert [name for name in ("EXITS", "MSR") if "time" in session.host.done(f"tell {name}")] == told
+    assert [name for name in ("EXITS", "MSR") if "time" in session.host.done(f"control {name}")] == told
 
 
 def test_when_it_is_calm_the_late_probes_come_off_until_the_next_trap(
@@ -131,7 +139,7 @@ def test_when_it_is_calm_the_late_probes_come_off_until_the_next_trap(
     seen = []
 
     def look() -> None:
-        seen.append((host.told("EXITS") > 0, host.told("LEVEL"), len(host.attached())))
+        seen.append((host.control_value("EXITS") > 0, host.control_value("LEVEL"), len(host.attached())))
 
     session.rings(trap=[then(look, traps(1)), then(look), then(look, traps(1, MS)), then(look), then(stop)])
     # Calm at once: each second without a trap.
@@ -159,10 +167,10 @@ def test_too_many_records_lower_the_level_and_it_is_said(
     session.rings(trap=[traps(1), then(stop)])
     session.run()
     assert "50,000 records a second, more than 20,000: now recording counts only" in session.said
-    assert session.host.done("tell LEVEL") == [str(LEVELS[name]) for name in ("TRAPS", "EXITS", "COUNTS")]
+    assert session.host.done("control LEVEL") == [str(LEVELS[name]) for name in ("TRAPS", "EXITS", "COUNTS")]
     assert session.host.attached() == set()
     assert "detach" not in [
-        verb for verb, _ in session.host.log[: session.host.log.index(("tell OPEN", "0"))]
+        verb for verb, _ in session.host.log[: session.host.log.index(("control OPEN", "0"))]
     ]
     with session.opened() as recording:
         last = recording.records("detail")[-1]

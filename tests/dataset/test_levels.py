@@ -14,7 +14,7 @@ START = step(0, "TRAPS", "TRAPS", "START")
 TRAP = step(100 * MS, "EXITS", "TRAPS", "TRAP")
 
 
-def made(folder: Path, *rows: dict[str, Any], exits: str = "hot") -> Trace:
+def made(folder: Path, *rows: dict[str, Any], exits: str = "recent") -> Trace:
     return trace(folder, opening=FACTS | {"exits": exits}, more={"detail": rows})
 
 
@@ -76,8 +76,8 @@ def test_a_trap_after_a_calm_does_not_lift_a_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("exits", "level", "less"),
     [
-        ("hot", "EXITS", 0),
-        ("hot", "COUNTS", 1),
+        ("recent", "EXITS", 0),
+        ("recent", "COUNTS", 1),
         ("all", "COUNTS", 1),
         ("counts", "COUNTS", 0),
         ("counts", "TRAPS", 1),

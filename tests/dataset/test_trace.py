@@ -10,13 +10,13 @@ from sldtrace.analyzers import threads
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import trace as traces
 from sldtrace.errors import SldtraceError
+from sldtrace.host.msr import DETECT
 from sldtrace.reporters import json as json_report
 from sldtrace.reporters import terminal
 from sldtrace.reporters.style import Style
 from tests.analyzers.synthetic import (
     BLIND,
     CLOSED_NS,
-    DETECT,
     EARLY,
     FACTS,
     FLAGS,

@@ -7,7 +7,7 @@ import pytest
 from sldtrace.host import msr
 from sldtrace.host.msr import Core
 
-ON, OFF = 1 << 29, 0
+ON, OFF = msr.DETECT, 0
 
 
 def host(folder: Path, values: dict[int, int | None], siblings: dict[int, str]) -> tuple[Path, Path]:
@@ -55,3 +55,8 @@ def test_off_for_a_moment_is_a_penalty(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(msr.time, "sleep", later)
     assert msr.read(dev, sys, pause=0.5) == [Core((0,), True, moments_off=True)]
     assert looks == [0.5] * 3
+
+
+def test_the_register_and_its_bit() -> None:
+    """Intel SDM volume 4: MSR_TEST_CTRL (33H), bit 29."""
+    assert (msr.TEST_CTRL, msr.DETECT) == (0x33, 1 << 29)

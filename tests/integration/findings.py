@@ -11,13 +11,11 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from sldtrace.host import kernel, split_lock
+from sldtrace.host import kernel, msr, split_lock
 from sldtrace.model import penalty
 from sldtrace.recording.rotation import segments
 from tests.integration.observing import MITIGATE, Recorder, guest_here, start_guest
 
-_MSR_TEST_CTRL = 0x33
-_DETECT = 1 << 29
 _FILE_S = 5  # longer than any provocation takes
 _AC = "whether KVM gives the guest its #AC"
 
@@ -42,13 +40,13 @@ class Provocation:
 def read_msr(cpu):
     """MSR_TEST_CTRL of a CPU."""
     with open(f"/dev/cpu/{cpu}/msr", "rb", buffering=0) as file:
-        return struct.unpack("<Q", os.pread(file.fileno(), 8, _MSR_TEST_CTRL))[0]
+        return struct.unpack("<Q", os.pread(file.fileno(), 8, msr.TEST_CTRL))[0]
 
 
 def write_msr(cpu, value):
     """Sets MSR_TEST_CTRL of a CPU."""
     with open(f"/dev/cpu/{cpu}/msr", "wb", buffering=0) as file:
-        os.pwrite(file.fileno(), struct.pack("<Q", value), _MSR_TEST_CTRL)
+        os.pwrite(file.fileno(), struct.pack("<Q", value), msr.TEST_CTRL)
 
 
 @contextmanager
@@ -69,7 +67,7 @@ def guardian():
 
     def guard():
         while not ended.wait(0.001):
-            write_msr(0, _DETECT)
+            write_msr(0, msr.DETECT)
 
     thread = threading.Thread(target=guard)
     thread.start()
@@ -175,6 +173,6 @@ def detection_on():
     time.sleep(0.05)
     found = {cpu: read_msr(cpu) for cpu in sorted(os.sched_getaffinity(0))}
     for cpu, value in found.items():
-        if not value & _DETECT and split_lock.read().mode == "warn":
-            write_msr(cpu, value | _DETECT)
+        if not value & msr.DETECT and split_lock.read().mode == "warn":
+            write_msr(cpu, value | msr.DETECT)
     return found

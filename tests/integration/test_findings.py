@@ -7,7 +7,6 @@ detection (docs/lab.md). Each provocation is in a file of its own, in which noth
 import re
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,6 +14,7 @@ from sldtrace.analyzers import limitations
 from sldtrace.analyzers.finding import Confidence, Finding
 from sldtrace.analyzers.findings import catalogue, toggle_storm
 from sldtrace.dataset.trace import Trace, load
+from sldtrace.host.msr import DETECT
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import WINDOW_JIFFIES
 from tests.conftest import Scenario
@@ -161,7 +161,7 @@ def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it
     traps, moves = recorded.traps, recorded.migrations
     writes = recorded.detection[recorded.detection["tid"] != 0]
     off = pd.merge_asof(writes, traps[["start_ns", "end_ns", "end_cpu"]], left_on="ns", right_on="start_ns")
-    off = off[(off["ns"] < off["end_ns"]) & (off["value"] & np.uint64(1 << 29) == 0)]
+    off = off[(off["ns"] < off["end_ns"]) & (off["value"] & DETECT == 0)]
     assert len(off) == traps["detection_off"].sum() > 20
     assert (off["cpu"] == off["end_cpu"]).all()
     # Between a return and the next entry on another CPU there is a move from the one to the other.

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace, load
 from sldtrace.host import signals
+from sldtrace.host.msr import DETECT
 from sldtrace.recording import schema
 from sldtrace.recording.reader import open_recording
 from tests.conftest import Scenario
@@ -182,7 +182,7 @@ def test_without_the_penalty_nobody_sleeps(scenario: Scenario, backend: str) -> 
 def test_each_switch_of_detection_is_recorded(scenario: Scenario, backend: str) -> None:
     recording = open_recording(scenario.folder / f"{backend}.sld")
     writes = recording.records("detection")
-    off = writes[writes["value"] & np.uint64(1 << 29) == 0]
+    off = writes[writes["value"] & DETECT == 0]
     rows = recording.records("trap")
     switched = rows[rows["flags"] & schema.current().enums["trap_flags"].values["MSR_CLEARED"] != 0]
     assert len(off) == len(switched) > 20

@@ -125,7 +125,7 @@ def of_hot(production: Scenario, trace: list[Event], name: str, records: Any) ->
             first.pop(event.tid, None)
         elif event.name == name and (tid := int(event.fields["pid"])) in wanted & first.keys():
             known = event.us - first[tid] > MOMENT_US or recorded(records, tid, event.us)
-            if known and event.us - newest[tid] < filters.HOT_NS // 1000:
+            if known and event.us - newest[tid] < filters.RECENT_NS // 1000:
                 found.append(event.fields)
     return found
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sldtrace.host.msr import DETECT
 from sldtrace.model.penalty import WINDOW_JIFFIES
-from sldtrace.model.simulator import DETECT, Scene, Vcpu
+from sldtrace.model.simulator import Scene, Vcpu
 from sldtrace.model.sources import Kind, Source
 from sldtrace.model.thread import Column, Costs
 from tests.model.scenes import MS, TICK, US, Played, S, kernel, play, timer

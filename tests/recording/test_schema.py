@@ -106,10 +106,10 @@ def test_flags_and_kinds_are_enums() -> None:
 
 
 def test_enumerations_that_stand_in_no_file() -> None:
-    tallies = schema.enumeration("tallies").values
-    assert tallies["KINDS"] > max(schema.current().enums["kind"].values.values())
-    assert tallies["CAUSES"] > max(schema.current().enums["lost_cause"].values.values())
-    assert "tallies" not in schema.current().enums
+    event_counts = schema.enumeration("event_counts").values
+    assert event_counts["KINDS"] > max(schema.current().enums["kind"].values.values())
+    assert event_counts["CAUSES"] > max(schema.current().enums["lost_cause"].values.values())
+    assert "event_counts" not in schema.current().enums
     with pytest.raises(KeyError):
         schema.enumeration("nothing")
 

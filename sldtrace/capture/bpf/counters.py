@@ -39,7 +39,7 @@ VCPU = np.dtype(
         ("reserved", "<u4"),
         ("entry_ns", "<u8"),
         ("exit_ns", "<u8"),
-        ("hot_ns", "<u8"),
+        ("recent_until_ns", "<u8"),
         ("exits", "<u8"),
         ("guest_ns", "<u8"),
         ("since_ns", "<u8"),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-HOT_NS = 1_000_000_000
-"""A thread is hot, and all about it is recorded, for this long after a trap."""
+RECENT_NS = 1_000_000_000
+"""For this long after a trap the VM exits, signals and migrations of a thread are recorded."""
 
 _COMM_BYTES = 16  # include/linux/sched.h, TASK_COMM_LEN
 
@@ -34,7 +34,7 @@ class Filters:
             "-DSLD_WANTED_TID(x)=" + _any(f"(x)=={tid}" for tid in self.tids),
             "-DSLD_WANTED_RIP(x)="
             + _any(f"((x)>={first:#x}ULL&&(x)<={last:#x}ULL)" for first, last in self.addresses),
-            f"-DSLD_HOT_NS={HOT_NS}ULL",
+            f"-DSLD_HOT_NS={RECENT_NS}ULL",
         ]
         if self.comm is not None:
             flags.append("-DSLD_WANTED_COMM(a,b)=" + _comm(self.comm))

@@ -1,4 +1,4 @@
-"""The loaded probes as the recorder uses them: their rings, counters and switches, mapped as memory."""
+"""The loaded probes as the recorder uses them: their rings, counters and controls, mapped as memory."""
 
 import contextlib
 import mmap
@@ -39,10 +39,10 @@ class Program:
         self.refused = loaded.refused
         self.filtered = loaded.filtered
         self.kvm = loaded.kvm
-        tally = schema.enumeration("tallies").values
-        shape = (kernel.possible_cpus(), tally["KINDS"], tally["CAUSES"])
-        self._tallies = self._memory("tallies", shape[0] * shape[1] * shape[2]).reshape(shape)
-        self._control = self._memory("control", len(schema.enumeration("control").values))
+        dimensions = schema.enumeration("event_counts").values
+        shape = (kernel.possible_cpus(), dimensions["KINDS"], dimensions["CAUSES"])
+        self._event_counts = self._memory("event_counts", shape[0] * shape[1] * shape[2]).reshape(shape)
+        self._control = self._memory("controls", len(schema.enumeration("control").values))
         kinds = schema.current().records
         self.rings = {
             kind: Ring(loaded.maps[table], sizes.pages(kind) * PAGE, kinds[kind].dtype)
@@ -57,32 +57,32 @@ class Program:
         """The loaded programs by name, as file descriptors."""
         return self._loaded.programs
 
-    def tell(self, name: str, value: int) -> None:
+    def set_control(self, name: str, value: int) -> None:
         """Sets an entry of enum sld_control."""
         self._control[schema.enumeration("control").values[name]] = value
 
-    def widen(self) -> None:
-        """Has threads looked at again whose exits were passed over."""
+    def scope_changed(self) -> None:
+        """Has the probes check threads again whose exits they do not follow."""
         self._control[schema.enumeration("control").values["SCOPE"]] += np.uint64(1)
 
-    def tallies(self) -> npt.NDArray[np.uint64]:
-        """The probes' counters, shape (kinds, causes, CPUs): events seen at cause 0, lost at the others."""
-        return self._tallies.transpose(1, 2, 0).copy()
+    def event_counts(self) -> npt.NDArray[np.uint64]:
+        """The probes' counters, shape (kinds, causes, CPUs): cause 0: events seen, others: lost."""
+        return self._event_counts.transpose(1, 2, 0).copy()
 
-    def runs(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, syscalls.Runs]:
-        """What the kernel has counted of the runs of each function, or of those that are wanted.
+    def runs(self, select: Callable[[str], bool] = lambda name: True) -> dict[str, syscalls.Runs]:
+        """The kernel's counters of the runs of each probe that `select` accepts, by the probe's name.
 
-        It skips a program that would run inside itself (fentry and raw tracepoints; counted since 5.12,
-        9ed9e9ba2337), and any kprobe or tracepoint program inside another or inside the bpf system call
+        The kernel skips a program that would run inside itself (fentry and raw tracepoints; counted since
+        5.12, 9ed9e9ba2337), and any kprobe or tracepoint program inside another or inside the bpf system call
         (since 6.7, dd8657894c11).
         """
-        return {name: syscalls.program_runs(one) for name, one in self.functions.items() if wanted(name)}
+        return {name: syscalls.program_runs(one) for name, one in self.functions.items() if select(name)}
 
-    def leave_out(self, tgid: int) -> None:
-        """Tells the probes that this process is none of those wanted (Filters.vm)."""
-        # Refused only where the table is full of ended ones: the recorder leaves its records out then, too.
+    def filter_out(self, tgid: int) -> None:
+        """Has the probes ignore this process, which Filters.vm does not select."""
+        # Fails only where the table is full of ended processes; the recorder filters the records anyway.
         with contextlib.suppress(OSError):
-            syscalls.map_update(self._loaded.maps["unwanted"], tgid.to_bytes(4, "little"), b"\1")
+            syscalls.map_update(self._loaded.maps["filtered"], tgid.to_bytes(4, "little"), b"\1")
 
     def _memory(self, table: str, count: int) -> npt.NDArray[np.uint64]:
         size = -(-count * 8 // PAGE) * PAGE

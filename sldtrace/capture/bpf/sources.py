@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sldtrace import resources
 from sldtrace.capture.bpf.filters import Filters
-from sldtrace.host import btf, kernel, tracepoints
+from sldtrace.host import btf, kernel, msr, tracepoints
 from sldtrace.recording import schema
 
 
@@ -28,9 +28,9 @@ class Sizes:
         return int(getattr(self, kind))
 
 
-NONE, HOT, COUNTS, ALL = "none", "hot", "counts", "all"
-EXITS = (HOT, ALL, COUNTS, NONE)
-"""Whose VM exits: each one of threads that trapped lately, each of all vCPUs, counts of all, or none."""
+NONE, RECENT, COUNTS, ALL = "none", "recent", "counts", "all"
+EXITS = (RECENT, ALL, COUNTS, NONE)
+"""--exits: records of VM exits of threads that trapped recently, of all vCPUs; counts of all vCPUs; none."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
     folder = resources.bpf()
     made = Text("", [f"-DSLD_{kind.upper()}_PAGES={sizes.pages(kind)}" for kind in vars(sizes)])
     made.flags += [f"-DSLD_CPUS={kernel.possible_cpus()}", *filters.flags()]
+    made.flags += [f"-DSLD_MSR_TEST_CTRL={msr.TEST_CTRL:#x}", f"-DSLD_MSR_DETECT={msr.DETECT:#x}ULL"]
     made.flags += [f"-DSLD_KPROBE_{function}" for function in kprobes]
     made.flags += {ALL: ["-DSLD_ALL_VCPUS", "-DSLD_ALL_EXITS"], COUNTS: ["-DSLD_ALL_VCPUS"]}.get(exits, [])
     made.flags += [f"-DSLD_TASK_{name.upper()}={offset}" for name, offset in layout().items()]

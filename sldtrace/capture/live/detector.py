@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sldtrace.host.msr import DETECT
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.sleeps import Sleeps
@@ -146,7 +147,7 @@ class Detector:
         elif kind == "detection":
             rows = np.zeros(len(records), _WRITE)
             rows["ns"], rows["cpu"] = records["ns"], records["cpu"]
-            rows["on"] = records["value"] & rule.DETECT != 0
+            rows["on"] = records["value"] & DETECT != 0
             self._writes.append(rows)
         else:
             return

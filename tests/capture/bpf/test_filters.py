@@ -23,7 +23,7 @@ def check(folder: Path, filters: Filters, condition: str, wanted: bool) -> None:
 def comm(name: bytes) -> str:
     """The condition for a thread of that name: two words, as bpf_get_current_comm fills them."""
     first, second = struct.unpack("<QQ", name.ljust(16, b"\0"))
-    return f"SLD_WANTED_COMM({first:#x}ULL, {second:#x}ULL)"
+    return f"SLD_SELECTS_COMM({first:#x}ULL, {second:#x}ULL)"
 
 
 @NEEDS_GCC
@@ -64,22 +64,22 @@ TOP = 0xFFFF_FFFF_FFFF_FFFF
 @pytest.mark.parametrize(
     ("filters", "condition", "wanted"),
     [
-        (Filters(), "SLD_WANTED_TGID(7) && SLD_WANTED_TID(7) && SLD_WANTED_RIP(7ULL)", True),
-        (Filters(tgids=(7, 9)), "SLD_WANTED_TGID(7) && SLD_WANTED_TGID(9)", True),
-        (Filters(tgids=(7, 9)), "SLD_WANTED_TGID(8)", False),
-        (Filters(tgids=(7,)), "SLD_WANTED_TID(8)", True),
-        (Filters(tids=(7, 9)), "SLD_WANTED_TID(9)", True),
-        (Filters(tids=(7, 9)), "SLD_WANTED_TID(8)", False),
+        (Filters(), "SLD_SELECTS_TGID(7) && SLD_SELECTS_TID(7) && SLD_SELECTS_RIP(7ULL)", True),
+        (Filters(tgids=(7, 9)), "SLD_SELECTS_TGID(7) && SLD_SELECTS_TGID(9)", True),
+        (Filters(tgids=(7, 9)), "SLD_SELECTS_TGID(8)", False),
+        (Filters(tgids=(7,)), "SLD_SELECTS_TID(8)", True),
+        (Filters(tids=(7, 9)), "SLD_SELECTS_TID(9)", True),
+        (Filters(tids=(7, 9)), "SLD_SELECTS_TID(8)", False),
         # As the probes use it, negated.
-        (Filters(tgids=(7, 9)), "(!SLD_WANTED_TGID(7) || !SLD_WANTED_TGID(9))", False),
-        (Filters(addresses=((0x4018, 0x4018),)), "SLD_WANTED_RIP(0x4018ULL)", True),
-        (Filters(addresses=((0x4018, 0x4018),)), "SLD_WANTED_RIP(0x4019ULL)", False),
-        (Filters(addresses=((0x4000, 0x4FFF),)), "SLD_WANTED_RIP(0x4FFFULL)", True),
-        (Filters(addresses=((0x4000, 0x4FFF),)), "SLD_WANTED_RIP(0x5000ULL)", False),
-        (Filters(addresses=((0x4000, 0x4FFF),)), "SLD_WANTED_RIP(0x3FFFULL)", False),
-        (Filters(addresses=((1, 2), (TOP - 1, TOP))), f"SLD_WANTED_RIP({TOP:#x}ULL)", True),
-        (Filters(addresses=((1, 2), (TOP - 1, TOP))), "SLD_WANTED_RIP(3ULL)", False),
-        (Filters(), "SLD_HOT_NS == 1000000000", True),
+        (Filters(tgids=(7, 9)), "(!SLD_SELECTS_TGID(7) || !SLD_SELECTS_TGID(9))", False),
+        (Filters(addresses=((0x4018, 0x4018),)), "SLD_SELECTS_RIP(0x4018ULL)", True),
+        (Filters(addresses=((0x4018, 0x4018),)), "SLD_SELECTS_RIP(0x4019ULL)", False),
+        (Filters(addresses=((0x4000, 0x4FFF),)), "SLD_SELECTS_RIP(0x4FFFULL)", True),
+        (Filters(addresses=((0x4000, 0x4FFF),)), "SLD_SELECTS_RIP(0x5000ULL)", False),
+        (Filters(addresses=((0x4000, 0x4FFF),)), "SLD_SELECTS_RIP(0x3FFFULL)", False),
+        (Filters(addresses=((1, 2), (TOP - 1, TOP))), f"SLD_SELECTS_RIP({TOP:#x}ULL)", True),
+        (Filters(addresses=((1, 2), (TOP - 1, TOP))), "SLD_SELECTS_RIP(3ULL)", False),
+        (Filters(), "SLD_RECENT_NS == 1000000000", True),
         (Filters(cgroup=(1 << 40, 3)), "SLD_CGROUP == 1ULL << 40 && SLD_CGROUP_LEVEL == 3", True),
     ],
 )
@@ -90,7 +90,7 @@ def test_conditions(filters: Filters, condition: str, wanted: bool, tmp_path: Pa
 @pytest.mark.parametrize(
     ("filters", "name"),
     [
-        (Filters(comm="x"), "SLD_WANTED_COMM"),
+        (Filters(comm="x"), "SLD_SELECTS_COMM"),
         (Filters(cgroup=(1, 2)), "SLD_CGROUP"),
         (Filters(vm="x"), "SLD_BY_VM"),
     ],

@@ -14,7 +14,7 @@ from sldtrace import resources
 from sldtrace.capture.bpf import bcc, loader
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.loader import Loaded
-from sldtrace.capture.bpf.sources import HOT, Sizes, Text
+from sldtrace.capture.bpf.sources import RECENT, Sizes, Text
 from sldtrace.errors import SldtraceError
 from tests import leftovers
 
@@ -29,7 +29,7 @@ def load(monkeypatch: pytest.MonkeyPatch, work: Any, interrupted: Any = lambda: 
     """Loads with that function in the compiler's place; it runs in the child."""
     monkeypatch.setattr(loader, "assemble", lambda *_: Text("text", []))
     monkeypatch.setattr(loader, "_compile", work)
-    return loader.load(Filters(), HOT, Sizes(), (), interrupted)
+    return loader.load(Filters(), RECENT, Sizes(), (), interrupted)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def nothing_is_left() -> Any:
 def test_descriptors_arrive_under_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(source: Text) -> Loaded:
         assert source.text == "text"
-        maps = {"traps": file(b"traps"), "tallies": file(b"tallies")}
+        maps = {"traps": file(b"traps"), "event_counts": file(b"event_counts")}
         return Loaded(
             maps, {"kprobe__f": file(b"program")}, {"kprobe__g": "why"}, {"a.c": "gone"}, [(8, "f")]
         )
@@ -53,10 +53,10 @@ def test_descriptors_arrive_under_their_names(monkeypatch: pytest.MonkeyPatch) -
     held = {**loaded.maps, **loaded.programs}
     assert {name: os.pread(each, 99, 0) for name, each in held.items()} == {
         "traps": b"traps",
-        "tallies": b"tallies",
+        "event_counts": b"event_counts",
         "kprobe__f": b"program",
     }
-    assert (list(loaded.maps), list(loaded.programs)) == (["traps", "tallies"], ["kprobe__f"])
+    assert (list(loaded.maps), list(loaded.programs)) == (["traps", "event_counts"], ["kprobe__f"])
     assert (loaded.refused, loaded.filtered) == ({"kprobe__g": "why"}, {"a.c": "gone"})
     assert loaded.kvm == [(8, "f")]
     assert not any(os.get_inheritable(each) for each in held.values())
@@ -108,7 +108,7 @@ def test_sources_that_cannot_be_read_are_an_error_of_the_child(monkeypatch: pyte
 
     monkeypatch.setattr(loader, "assemble", missing)
     with pytest.raises(SldtraceError, match=r"loading the probes failed: FileNotFoundError"):
-        loader.load(Filters(), HOT, Sizes(), ())
+        loader.load(Filters(), RECENT, Sizes(), ())
 
 
 def test_a_child_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from sldtrace.capture.bpf import probes, syscalls
 from sldtrace.capture.bpf.filters import Filters
-from sldtrace.capture.bpf.sources import HOT, Sizes
+from sldtrace.capture.bpf.sources import RECENT, Sizes
 from sldtrace.errors import SldtraceError
 from tests.capture.fakes import DESCRIBED, EARLY, ENDS, FUNCTIONS, KPROBED, LATE, RAW, Host, programs
 
@@ -16,7 +16,7 @@ SIZES = Sizes(*[1] * 8)
 
 
 def load(force: str | None = None) -> probes.Probes:
-    return probes.load(Filters(), HOT, SIZES, force)
+    return probes.load(Filters(), RECENT, SIZES, force)
 
 
 def found(loaded: probes.Probes) -> dict[str, probes.Probe]:
@@ -85,7 +85,7 @@ def test_the_order_reaches_the_loader(host: Host) -> None:
 
 def test_an_interruption_while_compiling_is_passed_on(host: Host) -> None:
     with pytest.raises(KeyboardInterrupt):
-        probes.load(Filters(), HOT, SIZES, None, lambda: True)
+        probes.load(Filters(), RECENT, SIZES, None, lambda: True)
     assert host.log == []
 
 

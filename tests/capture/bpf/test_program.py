@@ -29,27 +29,27 @@ def table(pages: int = 1) -> int:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Loaded:
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
     return Loaded(
-        {"control": table(), "tallies": table()}, {"kprobe__f": table()}, {"g": "no"}, {"a.c": "why"}
+        {"controls": table(), "event_counts": table()}, {"kprobe__f": table()}, {"g": "no"}, {"a.c": "why"}
     )
 
 
 def test_counters_have_a_place_for_each_kind_cause_and_cpu(loaded: Loaded) -> None:
     made = Program(loaded, SIZES)
-    sizes = schema.enumeration("tallies").values
+    sizes = schema.enumeration("event_counts").values
     kinds, causes = sizes["KINDS"], sizes["CAUSES"]
     places = [(0, 0, 0), (1, 3, 2), (kinds - 1, causes - 1, 1), (2, 1, 0)]
     for number, (kind, cause, cpu) in enumerate(places, 1):
         # As bpf/thread.bpf.c computes it.
         at = 8 * ((cpu * kinds + kind) * causes + cause)
-        os.pwrite(loaded.maps["tallies"], struct.pack("<Q", number << 40), at)
-    found = made.tallies()
+        os.pwrite(loaded.maps["event_counts"], struct.pack("<Q", number << 40), at)
+    found = made.event_counts()
     assert found.shape == (kinds, causes, CPUS)
     assert found.dtype == np.uint64
     assert [int(found[place]) >> 40 for place in places] == [1, 2, 3, 4]
     assert np.count_nonzero(found) == len(places)
-    os.pwrite(loaded.maps["tallies"], struct.pack("<Q", 99), 0)
+    os.pwrite(loaded.maps["event_counts"], struct.pack("<Q", 99), 0)
     assert found[0, 0, 0] == 1 << 40
-    assert made.tallies()[0, 0, 0] == 99
+    assert made.event_counts()[0, 0, 0] == 99
 
 
 def test_tells_the_probes_by_the_numbers_of_events_h(loaded: Loaded) -> None:
@@ -57,14 +57,14 @@ def test_tells_the_probes_by_the_numbers_of_events_h(loaded: Loaded) -> None:
 
     def read(name: str) -> int:
         at = 8 * schema.enumeration("control").values[name]
-        return int(struct.unpack("<Q", os.pread(loaded.maps["control"], 8, at))[0])
+        return int(struct.unpack("<Q", os.pread(loaded.maps["controls"], 8, at))[0])
 
-    made.tell("EXITS", (1 << 63) + 5)
-    made.tell("OPEN", 1)
+    made.set_control("EXITS", (1 << 63) + 5)
+    made.set_control("OPEN", 1)
     assert (read("EXITS"), read("OPEN"), read("MSR"), read("SCOPE")) == ((1 << 63) + 5, 1, 0, 0)
-    made.tell("OPEN", 0)
-    made.widen()
-    made.widen()
+    made.set_control("OPEN", 0)
+    made.scope_changed()
+    made.scope_changed()
     assert (read("OPEN"), read("SCOPE")) == (0, 2)
 
 
@@ -109,9 +109,9 @@ def test_leaving_out_a_process(
             raise error
 
     monkeypatch.setattr(syscalls, "map_update", update)
-    loaded.maps["unwanted"] = table()
-    Program(loaded, SIZES).leave_out(0x01020304)
-    assert calls == [(loaded.maps["unwanted"], b"\4\3\2\1", b"\1")]
+    loaded.maps["filtered"] = table()
+    Program(loaded, SIZES).filter_out(0x01020304)
+    assert calls == [(loaded.maps["filtered"], b"\4\3\2\1", b"\1")]
 
 
 def test_closing_unloads_everything(loaded: Loaded) -> None:

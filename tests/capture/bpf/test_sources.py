@@ -33,7 +33,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     return known
 
 
-def text(exits: str = "hot", sizes: Sizes | None = None, kprobes: tuple[str, ...] = ()) -> Text:
+def text(exits: str = "recent", sizes: Sizes | None = None, kprobes: tuple[str, ...] = ()) -> Text:
     return assemble(Filters(), exits, sizes or Sizes(), kprobes)
 
 
@@ -136,7 +136,7 @@ def test_nothing_is_missing_on_the_kernels_of_the_lab(
 @pytest.mark.parametrize(
     ("exits", "flags"),
     [
-        ("hot", set()),
+        ("recent", set()),
         ("none", set()),
         ("counts", {"-DSLD_ALL_VCPUS"}),
         ("all", {"-DSLD_ALL_VCPUS", "-DSLD_ALL_EXITS"}),
@@ -183,7 +183,7 @@ def test_the_layout_of_a_task(
 
 def test_filters_are_flags() -> None:
     filters = Filters(tgids=(77,), vm="x")
-    assert set(filters.flags()) <= set(assemble(filters, "hot", Sizes(), ()).flags)
+    assert set(filters.flags()) <= set(assemble(filters, "recent", Sizes(), ()).flags)
 
 
 def test_every_ring_has_a_size_that_is_a_power_of_two() -> None:
