@@ -1,4 +1,4 @@
-"""The kernel's own words about its split-lock detection, as far as its log still has them and may be read."""
+"""The kernel's boot messages about split-lock detection, from its ring buffer."""
 
 import os
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _NO_ACCESS = "no-access"  # kernlog.message.Mode
 
 @dataclass(frozen=True)
 class BootLog:
-    """What the log says.
+    """The messages in the ring buffer.
 
-    readable: may it be read at all; begins: is the boot's first message still in it; mode: as in
-    kernlog.message.Mode, None where no line says it; failed: MSR_TEST_CTRL did not take the bit, so there is
-    no detection; lines: the kernel's words.
+    readable: False if this process cannot read it; begins: it still has the boot's first message; mode: as in
+    kernlog.message.Mode, None if no message has it; failed: MSR_TEST_CTRL could not be written, so there is
+    no detection; lines: the messages.
     """
 
     readable: bool
@@ -39,7 +39,7 @@ def read(path: Path = Path("/dev/kmsg")) -> BootLog:
         os.close(handle)
 
 
-# One read is one record; EPIPE: it was overwritten meanwhile (Documentation/ABI/testing/dev-kmsg).
+# One read is one record; EPIPE: the record was overwritten (Documentation/ABI/testing/dev-kmsg).
 def _records(handle: int) -> list[bytes]:
     records = []
     while True:
@@ -56,9 +56,9 @@ def _records(handle: int) -> list[bytes]:
 
 
 def parse(records: list[bytes]) -> BootLog:
-    """The same from records in the form of /dev/kmsg: `priority,sequence,time,flags;text`."""
+    """The messages in records of /dev/kmsg: `priority,sequence,time,flags;text`."""
     begins = False
-    said = []
+    messages = []
     for record in records:
         head, _, text = record.partition(b";")
         fields = head.split(b",")
@@ -68,7 +68,7 @@ def parse(records: list[bytes]) -> BootLog:
         begins = begins or fields[1] == b"0"
         found = message.find(text.split(b"\n", 1)[0])
         if found and isinstance(found[1], Mode):
-            said.append(found[1])
-    modes = [one.name for one in said if one.name != _NO_ACCESS]
-    failed = any(one.name == _NO_ACCESS for one in said)
-    return BootLog(True, begins, modes[-1] if modes else None, failed, tuple(one.text for one in said))
+            messages.append(found[1])
+    modes = [one.name for one in messages if one.name != _NO_ACCESS]
+    failed = any(one.name == _NO_ACCESS for one in messages)
+    return BootLog(True, begins, modes[-1] if modes else None, failed, tuple(one.text for one in messages))

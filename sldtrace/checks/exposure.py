@@ -14,13 +14,14 @@ from sldtrace.model import generation as generations
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.generation import Generation
 from sldtrace.model.penalty import Penalty
+from sldtrace.text.phrases import ms
 
 
 class Exposure(StrEnum):
-    """What a guest's split lock leads to."""
+    """The effect of a guest's split lock."""
 
     FREEZES = "freezes"
-    """Its vCPU thread sleeps, and signals can keep it from ever getting on."""
+    """Its vCPU thread sleeps, and signals can keep it from making progress."""
     KILLS = "kills"
     """Its VMM gets SIGBUS."""
     NONE = "none"
@@ -29,9 +30,9 @@ class Exposure(StrEnum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What exposure depends on.
+    """The facts that exposure depends on.
 
-    cpu: the fields of /proc/cpuinfo; lock.mode: by the kernel's log where that has it.
+    cpu: the fields of /proc/cpuinfo; lock.mode: from the kernel's log if it has it.
     """
 
     cpu: dict[str, str]
@@ -49,7 +50,7 @@ class Facts:
 
 
 def read(places: Places) -> Facts:
-    """The facts of the host. Raises SldtraceError where not even /proc/cpuinfo can be read."""
+    """The facts of the host. Raises SldtraceError if /proc/cpuinfo cannot be read."""
     try:
         cpu = split_lock.cpu_fields((places.proc / "cpuinfo").read_text(errors="replace"))
         lock = split_lock.read(places.proc)
@@ -67,11 +68,11 @@ def read(places: Places) -> Facts:
     return Facts(cpu, seen, lock.mode, log, behaviour, penalty, driver)
 
 
-def judge(facts: Facts) -> tuple[Exposure, str]:
-    """What a split lock leads to here, and why, in one sentence."""
+def evaluate(facts: Facts) -> tuple[Exposure, str]:
+    """The effect of a split lock on this host, and why, in one sentence."""
     lock = facts.lock
     if not lock.detects_split_locks and "hypervisor" in facts.flags:
-        why = "this machine is itself a guest, and hypervisors do not pass split-lock detection on"
+        why = "this machine is a guest, and hypervisors do not offer split-lock detection to guests"
         return Exposure.NONE, f"{why} (its own host may have it)"
     why_not = lock.why_no_traps()
     if why_not:
@@ -81,20 +82,20 @@ def judge(facts: Facts) -> tuple[Exposure, str]:
     if lock.mode == "fatal":
         return Exposure.KILLS, "split_lock_detect=fatal: a guest's split lock ends its VMM with SIGBUS"
     if not facts.generation.sleeps:
-        return Exposure.NONE, "this kernel reports split locks, but puts nobody to sleep for them"
+        return Exposure.NONE, "this kernel logs split locks, but has no penalty for them"
     if lock.mitigate == 0:
-        return Exposure.NONE, "kernel.split_lock_mitigate=0: split locks trap, but nobody sleeps for them"
-    alive = f"{facts.penalty.always_completes_above_ns / 1e6:.3g}"
+        return Exposure.NONE, "kernel.split_lock_mitigate=0: split locks trap, but are not penalized"
+    limit = ms(facts.penalty.always_completes_above_ns)
     return (
         Exposure.FREEZES,
-        f"a split lock puts its vCPU to sleep, and signals {alive} ms or less apart can keep it there",
+        f"a split lock puts its vCPU to sleep, and signals {limit} ms or less apart can prevent its progress",
     )
 
 
 def checks(facts: Facts, distribution: Distribution) -> list[Check]:
     """All checks of exposure."""
     found = [cpu(facts), mode(facts, distribution), behaviour(facts), sysctl(facts), kvm_module(facts)]
-    return found if facts.log.readable else [*found, unseen_log()]
+    return found if facts.log.readable else [*found, unreadable_log()]
 
 
 def cpu(facts: Facts) -> Check:
@@ -110,11 +111,9 @@ def cpu(facts: Facts) -> Check:
     if facts.lock.detects_split_locks:
         return Check("cpu", State.NOTE, f"{name}: raises #AC for split locks", (), data)
     if facts.log.failed:
-        text = f"{name}: detects split locks, but MSR_TEST_CTRL could not be written, says the kernel's log"
+        text = f"{name}: detects split locks, but the kernel could not write MSR_TEST_CTRL (from its log)"
     elif data["is_a_guest"]:
-        text = (
-            f"{name}, seen from inside a virtual machine: the kernel does not use split-lock detection there"
-        )
+        text = f"{name}, inside a virtual machine, where the kernel does not use split-lock detection"
     elif facts.lock.detects_bus_locks:
         text = f"{name}: no #AC for split locks; #DB for bus locks of programs, which the kernel logs"
     else:
@@ -123,7 +122,7 @@ def cpu(facts: Facts) -> Check:
 
 
 def mode(facts: Facts, distribution: Distribution) -> Check:
-    """What was chosen at boot, by the command line and by the kernel's own words."""
+    """The mode chosen at boot, by the command line and by the kernel's log."""
     log = facts.log
     data = {
         "mode": facts.lock.mode,
@@ -132,14 +131,14 @@ def mode(facts: Facts, distribution: Distribution) -> Check:
         "log_lines": log.lines,
     }
     if facts.lock.mode == "unsupported":
-        return Check("boot mode", State.OK, "split_lock_detect has no meaning on this CPU", (), data)
+        return Check("boot mode", State.OK, "split_lock_detect has no effect on this CPU", (), data)
     text = f"split_lock_detect={facts.lock.mode}"
     if log.mode and log.mode != facts.cmdline_mode:
-        text += f" by the kernel's log, although its command line means {facts.cmdline_mode}"
+        text += f" by the kernel's log, although the command line says {facts.cmdline_mode}"
     elif log.mode:
-        text += ": the kernel's log says the same"
+        text += ", confirmed by the kernel's log"
     elif not log.readable:
-        text += " by the command line; the kernel's log may not be read"
+        text += " by the command line; the kernel's log cannot be read"
     elif not log.begins:
         text += " by the command line; the kernel's log no longer has the boot in it"
     else:
@@ -148,13 +147,13 @@ def mode(facts: Facts, distribution: Distribution) -> Check:
         return Check("boot mode", State.OK, text, (), data)
     off = Fix(
         distribution.boot_option("split_lock_detect=off"),
-        "a reboot; split locks go unnoticed, and any guest can slow down the whole host with them",
+        "a reboot; split locks are not detected, and any guest can slow down the whole host with them",
     )
     return Check("boot mode", State.NOTE, text, (off,) if facts.lock.detects_split_locks else (), data)
 
 
 def behaviour(facts: Facts) -> Check:
-    """What this kernel does about a split lock, and how long."""
+    """The handler of this kernel, and how long its penalty is."""
     penalty = facts.penalty
     data = {
         "release": kernel.release(),
@@ -172,60 +171,56 @@ def behaviour(facts: Facts) -> Check:
     }
     text = f"Linux {kernel.release()}, HZ={round(1e9 / penalty.tick_ns)}: "
     if facts.generation is None:
-        return Check("kernel", State.OK, text + "no handler for split locks of guests", (), data)
+        return Check("kernel", State.OK, text + "has no handler for split locks of guests", (), data)
     if not facts.generation.sleeps:
-        return Check("kernel", State.OK, text + "lets a task with a split lock go on at once", (), data)
+        return Check("kernel", State.OK, text + "has no penalty for split locks", (), data)
     text += (
-        f"sleeps {_ms(penalty.shortest_sleep_ns)} to {_ms(penalty.longest_sleep_ns)} ms for a split lock; "
-        f"a vCPU completes it if more than {_ms(penalty.always_completes_above_ns)} ms lie between "
-        "the signals to it"
+        f"sleeps {ms(penalty.shortest_sleep_ns)} to {ms(penalty.longest_sleep_ns)} ms for a split lock; "
+        f"a vCPU completes the sleep if its signals are more than {ms(penalty.always_completes_above_ns)} ms "
+        "apart"
         + (
-            f", never at {_ms(penalty.always_early_below_ns)} ms or less"
+            f", never at {ms(penalty.always_early_below_ns)} ms or less"
             if penalty.always_early_below_ns
             else ""
         )
     )
     if facts.penalty.shared_reenable:
-        text += "; with mitigate=0 detection may come back late on other CPUs (before 6.15)"
+        text += "; with mitigate=0 the re-enable may be late on other CPUs (before 6.15)"
     return Check("kernel", State.NOTE, text, (), data)
 
 
 def sysctl(facts: Facts) -> Check:
-    """Is the sleep switched on?"""
+    """Is the penalty switched on?"""
     name, value = "kernel.split_lock_mitigate", facts.lock.mitigate
     data = {"mitigate": value}
     if value is None:
-        missing = f"there is no {name} (it came with 6.2)"
+        missing = f"there is no {name} (before 6.2)"
         if facts.generation and facts.generation.sleeps:
-            return Check("sysctl", State.NOTE, f"{missing}: the sleep cannot be switched off", (), data)
+            return Check("sysctl", State.NOTE, f"{missing}: the penalty cannot be switched off", (), data)
         return Check("sysctl", State.OK, missing, (), data)
     if value == 0:
-        return Check("sysctl", State.OK, f"{name}=0: no sleep", (), data)
-    cost = "any VM or program here may then take split locks, and slow down memory for all the others"
+        return Check("sysctl", State.OK, f"{name}=0: no penalty", (), data)
+    cost = "any VM or program here can then take split locks, and slow down memory for all others"
     if facts.penalty.shared_reenable:
-        cost += "; before 6.15 detection may come back late on other CPUs"
+        cost += "; before 6.15 the re-enable may be late on other CPUs"
     fixes: tuple[Fix, ...] = ()
     if facts.lock.mode == "warn" and facts.lock.detects_split_locks:
         keep = "echo kernel.split_lock_mitigate=0 > /etc/sysctl.d/90-split-lock.conf"
-        fixes = (Fix(f"sysctl {name}=0", cost), Fix(keep, "the same, after each boot"))
-    return Check("sysctl", State.NOTE if fixes else State.OK, f"{name}={value}: the sleep is on", fixes, data)
-
-
-def kvm_module(facts: Facts) -> Check:
-    """Is there a KVM that could run guests?"""
-    data = {"module": facts.kvm}
-    if facts.kvm:
-        return Check("kvm", State.NOTE, f"{facts.kvm} is there", (), data)
-    wanted = "kvm_amd" if facts.cpu.get("vendor_id") == "AuthenticAMD" else "kvm_intel"
+        fixes = (Fix(f"sysctl {name}=0", cost), Fix(keep, "the same at each boot"))
     return Check(
-        "kvm", State.NOTE, "KVM is not loaded: no guests at present", (Fix(f"modprobe {wanted}"),), data
+        "sysctl", State.NOTE if fixes else State.OK, f"{name}={value}: the penalty is on", fixes, data
     )
 
 
-def unseen_log() -> Check:
-    """Where the log may not be read: what would confirm the boot mode."""
-    return Check("kernel log", State.UNKNOWN, "the kernel's log may not be read by this user", (AS_ROOT,))
+def kvm_module(facts: Facts) -> Check:
+    """Is KVM loaded?"""
+    data = {"module": facts.kvm}
+    if facts.kvm:
+        return Check("kvm", State.NOTE, f"{facts.kvm} is loaded", (), data)
+    wanted = "kvm_amd" if facts.cpu.get("vendor_id") == "AuthenticAMD" else "kvm_intel"
+    return Check("kvm", State.NOTE, "KVM is not loaded: no guests run", (Fix(f"modprobe {wanted}"),), data)
 
 
-def _ms(ns: int) -> str:
-    return f"{ns / 1e6:.3g}"
+def unreadable_log() -> Check:
+    """The kernel's log, which confirms the boot mode, cannot be read."""
+    return Check("kernel log", State.UNKNOWN, "this user cannot read the kernel's log", (AS_ROOT,))

@@ -1,4 +1,4 @@
-"""Can sldtrace record work here: privileges, what the kernel offers, bcc and numpy, room."""
+"""Does sldtrace record work here: privileges, kernel features, bcc and numpy, memory and disk."""
 
 import importlib
 import os
@@ -29,10 +29,10 @@ def checks(places: Places, distribution: Distribution) -> Iterator[Check]:
     """All checks of recordability."""
     privileged = access.privilege() is None
     yield required("machine", access.machine, os.uname().machine)
-    yield required("privilege", access.privilege, "this process may load tracing programs")
+    yield required("privilege", access.privilege, "this process can load tracing programs")
     yield required("lockdown", access.lockdown, _lockdown_text())
     yield tracefs(privileged, places)
-    yield required("symbol", access.handler, "handle_guest_split_lock is there to be probed")
+    yield required("symbol", access.handler, "handle_guest_split_lock exists")
     yield bpf_programs(privileged, places)
     yield probes(privileged, places)
     yield tracepoints(privileged)
@@ -55,13 +55,13 @@ def required(name: str, look: Callable[[], MissingRequirement | None], fine: str
 def _lockdown_text() -> str:
     mode = kernel.lockdown()
     return {
-        "unknown": "no lockdown, as far as can be seen (/sys/kernel/security is not mounted, or has none)",
+        "unknown": "no lockdown is visible (/sys/kernel/security is not mounted, or has no lockdown)",
         "none": "no lockdown",
     }.get(mode, f"lockdown={mode}, which allows tracing programs")
 
 
 def tracefs(privileged: bool, places: Places) -> Check:
-    """Is tracefs mounted? Others than root see the mount, not what is in it."""
+    """Is tracefs mounted? Without root only the mount is visible, not its contents."""
     path = kernel.tracefs()
     if path is not None:
         return Check("tracefs", State.OK, f"tracefs is mounted on {path}", (), {"path": str(path)})
@@ -73,33 +73,33 @@ def tracefs(privileged: bool, places: Places) -> Check:
         for line in mounts:
             fields = line.split(" ")
             if len(fields) > 2 and fields[2] == "tracefs":
-                text = f"tracefs is mounted on {fields[1]}, and readable for root"
+                text = f"tracefs is mounted on {fields[1]}, and readable by root"
                 return Check("tracefs", State.OK, text, (), {"path": fields[1]})
     return required("tracefs", access.tracefs, "")
 
 
 def bpf_programs(privileged: bool, places: Places) -> Check:
-    """Does the kernel take a program? Asked by loading one of two instructions."""
+    """Does the kernel load a program? Tried with one of two instructions."""
     unprivileged = bpf.unprivileged(places.proc / "sys/kernel/unprivileged_bpf_disabled")
     data = {"unprivileged_bpf_disabled": unprivileged, "refused": None}
     if unprivileged is None:
         text = "this kernel has no bpf system call (CONFIG_BPF_SYSCALL)"
         return Check("bpf", State.PROBLEM, text, (Fix("boot a kernel with CONFIG_BPF_SYSCALL=y"),), data)
     if not privileged:
-        text = "whether the kernel takes tracing programs can only be tried with the privilege"
+        text = "only a privileged process can try whether the kernel loads tracing programs"
         return Check("bpf", State.UNKNOWN, text, (AS_ROOT,), data)
     refused = bpf.refusal()
     if refused is None:
         return Check(
-            "bpf", State.OK, "the kernel takes a tracing program (one was loaded and dropped)", (), data
+            "bpf", State.OK, "the kernel loads tracing programs (one was loaded and removed)", (), data
         )
     text = f"the kernel refuses a tracing program: {refused.strerror}"
-    fix = Fix("look for what forbids it: a container's seccomp filter, a security module (dmesg | tail)")
+    fix = Fix("find what forbids it: a container's seccomp filter, a security module (dmesg | tail)")
     return Check("bpf", State.PROBLEM, text, (fix,), {**data, "refused": refused.strerror})
 
 
 def probes(privileged: bool, places: Places) -> Check:
-    """fentry or kprobe, function by function."""
+    """fentry or kprobe, for each function."""
     described = btf.names(_FUNCTIONS)
     present = kernel.symbols(set(_FUNCTIONS), places.proc / "kallsyms")
     kprobes = _kprobes(places)
@@ -117,14 +117,14 @@ def probes(privileged: bool, places: Places) -> Check:
     parts += [f"kprobe for {', '.join(by_kprobe)}"] if by_kprobe and kprobes else []
     text = "; ".join(parts) or "nothing"
     if by_kprobe and not kprobes:
-        text += f"; kprobes are not available, and {', '.join(by_kprobe)} cannot be probed otherwise"
+        text += f"; kprobes are not available, and {', '.join(by_kprobe)} cannot be probed by fentry"
         lost = {kernel.HANDLER, "msleep_interruptible"} & set(by_kprobe)
         fix = Fix("boot a kernel with CONFIG_KPROBE_EVENTS=y, or one with CONFIG_DEBUG_INFO_BTF=y")
         if _read(places.sys / "kernel/debug/kprobes/enabled") == "0":
             fix = Fix("echo 1 > /sys/kernel/debug/kprobes/enabled")
         return Check("probes", State.PROBLEM if lost else State.LIMIT, text, (fix,), data)
     if _read(places.proc / "sys/kernel/ftrace_enabled") == "0" and fentry:
-        text += "; but function tracing is switched off, so fentry may be refused"
+        text += "; function tracing is switched off, so the kernel may refuse fentry"
         return Check("probes", State.LIMIT, text, (Fix("sysctl kernel.ftrace_enabled=1"),), data)
     unmet = access.type_information()
     if unmet is not None:
@@ -132,25 +132,25 @@ def probes(privileged: bool, places: Places) -> Check:
     if missing:
         return Check("probes", State.LIMIT, f"{text}; this kernel has no {', '.join(missing)}", (), data)
     if not kprobes:
-        text += "; kprobes are not available, should the kernel refuse fentry"
+        text += "; kprobes are not available as a fallback"
     return Check("probes", State.OK, text, (), data)
 
 
-# The event source through which bcc attaches kprobes, and the switch of all kprobes.
+# The event source by which kprobes are attached, and the switch of all kprobes.
 def _kprobes(places: Places) -> bool:
     switch = _read(places.sys / "kernel/debug/kprobes/enabled")
     return (places.sys / "bus/event_source/devices/kprobe").exists() and switch != "0"
 
 
 def tracepoints(privileged: bool) -> Check:
-    """The tracepoints that tell signals, VM exits and MSR writes."""
+    """The tracepoints of signals, VM exits and MSR writes."""
     if kernel.tracefs() is None:
-        text = "tracepoints cannot be seen without tracefs"
+        text = "tracepoints are not visible without tracefs"
         return Check("tracepoints", State.UNKNOWN, text, () if privileged else (AS_ROOT,))
     missing = [name for name in _TRACEPOINTS if not kernel.has_tracepoint(*name.split(":"))]
     data = {"missing": missing}
     if not missing:
-        return Check("tracepoints", State.OK, f"{', '.join(_TRACEPOINTS)} are there", (), data)
+        return Check("tracepoints", State.OK, f"{', '.join(_TRACEPOINTS)} exist", (), data)
     unmet = access.kvm() if any(name.startswith("kvm:") for name in missing) else None
     text = f"missing: {', '.join(missing)}" + (f" ({unmet.message})" if unmet else "")
     fixes = (Fix(unmet.hint),) if unmet else ()
@@ -158,7 +158,7 @@ def tracepoints(privileged: bool) -> Check:
 
 
 def settings(privileged: bool, places: Places) -> Check:
-    """Settings that people suspect: which of them matter to this process."""
+    """Security settings, and which of them restrict this process."""
     names = ("unprivileged_bpf_disabled", "perf_event_paranoid", "kptr_restrict", "dmesg_restrict")
     values = {name: _read(places.proc / "sys/kernel" / name) for name in names}
     shown = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
@@ -168,12 +168,12 @@ def settings(privileged: bool, places: Places) -> Check:
     if privileged:
         text = f"{shown}: none of them restricts a process with these capabilities"
     else:
-        text = f"{shown}: they restrict processes without privileges; none has to be changed to record"
+        text = f"{shown}: they restrict unprivileged processes; recording needs no change of them"
     return Check("settings", State.OK, text, (), values)
 
 
 def bcc_module(distribution: Distribution) -> Check:
-    """Can bcc be imported by this Python, and from where?"""
+    """Can this Python import bcc, and from where?"""
     venv = sys.prefix != sys.base_prefix
     data = {"python": sys.executable, "virtual_environment": venv, "path": None, "version": None}
     try:
@@ -222,27 +222,25 @@ def numpy_module(distribution: Distribution) -> Check:
 
 
 def pid_namespace(places: Places) -> Check:
-    """Is this the first PID namespace? BPF sees the PIDs of that one."""
+    """Is this the initial PID namespace? BPF programs get its PIDs."""
     try:
         here = os.readlink(places.proc / "self/ns/pid")
     except OSError:
-        return Check("pid namespace", State.UNKNOWN, "the PID namespace cannot be seen", (AS_ROOT,))
+        return Check("pid namespace", State.UNKNOWN, "the PID namespace cannot be read", (AS_ROOT,))
     # PROC_PID_INIT_INO, include/linux/proc_ns.h
     if here == "pid:[4026531836]":
         return Check("pid namespace", State.OK, "not in a container's PID namespace")
-    text = (
-        "in a container's PID namespace: recordings hold the host's PIDs, and names cannot be found by them"
-    )
+    text = "in a container's PID namespace: recordings have the host's PIDs, by which no names are found here"
     return Check("pid namespace", State.LIMIT, text, (Fix("run sldtrace on the host itself"),))
 
 
 def memory(places: Places) -> Check:
-    """Enough for LLVM?"""
+    """Is there enough memory for LLVM?"""
     try:
         lines = (places.proc / "meminfo").read_text().splitlines()
         available = next(int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
-        return Check("memory", State.UNKNOWN, "free memory cannot be seen in /proc/meminfo")
+        return Check("memory", State.UNKNOWN, "/proc/meminfo has no free memory")
     data = {"available_mb": available, "needed_mb": _MEMORY_MB}
     if available >= _MEMORY_MB:
         return Check("memory", State.OK, f"{available:,} MB of memory available", (), data)
@@ -251,11 +249,11 @@ def memory(places: Places) -> Check:
 
 
 def disk(folder: Path) -> Check:
-    """Enough room where one stands?"""
+    """Is there enough space in the current folder?"""
     try:
         free = shutil.disk_usage(folder).free >> 20
     except OSError as error:
-        return Check("disk", State.UNKNOWN, f"free space in {folder} cannot be seen: {error.strerror}")
+        return Check("disk", State.UNKNOWN, f"free space in {folder} cannot be read: {error.strerror}")
     data = {"folder": str(folder), "free_mb": free, "needed_mb": _DISK_MB}
     text = f"{free:,} MB free in {folder}"
     if free >= _DISK_MB:

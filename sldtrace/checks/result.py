@@ -1,4 +1,4 @@
-"""What a check returns."""
+"""The result of a check."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,21 +7,21 @@ from typing import Any
 
 
 class State(StrEnum):
-    """How it is."""
+    """The outcome of a check."""
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; nothing to do."""
+    """Information; nothing to do."""
     LIMIT = "limit"
-    """A recording works, but will be poorer."""
+    """A recording works, but has less in it."""
     PROBLEM = "problem"
     UNKNOWN = "unknown"
-    """It could not be seen; the fixes say how to see it."""
+    """It could not be checked; the fixes say how to check it."""
 
 
 @dataclass(frozen=True)
 class Fix:
-    """A command, or what to do where there is no command; and what it costs, if that is worth knowing."""
+    """A command, or an instruction where there is no command; and what it costs, if anything."""
 
     do: str
     cost: str = ""
@@ -44,7 +44,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the host is read from; other folders for tests."""
+    """The folders that the host is read from; others in tests."""
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")

@@ -1,4 +1,4 @@
-"""All checks of the host, and what they come to."""
+"""All checks of the host, and the verdict."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from sldtrace.host import access, distribution
 
 @dataclass(frozen=True)
 class Result:
-    """What `sldtrace check` found.
+    """The result of `sldtrace check`.
 
-    exposure, why: what a guest's split lock leads to here; recordable: does sldtrace record work, None where
-    that could not be seen; groups: the checks by title, in the order to show them.
+    exposure, why: the effect of a guest's split lock on this host; recordable: does sldtrace record work,
+    None if that could not be checked; groups: the checks by title, in the order to show them.
     """
 
     exposure: Exposure
@@ -29,7 +29,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """For programs; in docs/check.md."""
+        """The verdict for programs; see docs/check.md."""
         if not self.exposed:
             return "not exposed"
         if self.recordable is None:
@@ -43,7 +43,7 @@ class Result:
 
     @property
     def foreign_hypervisor(self) -> bool:
-        """Is a module loaded that certainly runs guests without KVM?"""
+        """Is a module loaded that runs guests without KVM?"""
         return any(
             check.name == "hypervisor module" and check.state is State.PROBLEM for check in self.checks
         )
@@ -59,10 +59,10 @@ EXPOSURE, MACHINES, CORES, MODULES, RECORDING = (
 
 
 def run(places: Places) -> Result:
-    """Looks at everything; nothing is changed. Raises SldtraceError where /proc cannot be read."""
+    """Runs all checks; changes nothing. Raises SldtraceError if /proc cannot be read."""
     here = distribution.read(places.root)
     facts = exposure.read(places)
-    what, why = exposure.judge(facts)
+    what, why = exposure.evaluate(facts)
     privileged = access.privilege() is None
     freezes = what is Exposure.FREEZES
     recording = list(recordability.checks(places, here))
@@ -70,14 +70,14 @@ def run(places: Places) -> Result:
         EXPOSURE: exposure.checks(facts, here),
         MACHINES: list(virtual_machines.checks(places, facts.penalty, freezes, access.sees_all_processes())),
         CORES: [cores.check(facts.lock, places)],
-        MODULES: list(hypervisors.checks(hypervisors.look(places), here)),
+        MODULES: list(hypervisors.checks(hypervisors.scan(places), here)),
         RECORDING: recording,
     }
     return Result(what, why, recordable(recording, privileged), groups, here.name)
 
 
 def recordable(checks: list[Check], privileged: bool) -> bool | None:
-    """Does recording work? None where only the privilege is missing, so that the rest could not be seen."""
+    """Does recording work? None if only the privilege is missing, so that the rest could not be checked."""
     problems = {check.name for check in checks if check.state is State.PROBLEM}
     if not privileged:
         return False if problems - {"privilege", "tracefs"} else None
@@ -85,9 +85,9 @@ def recordable(checks: list[Check], privileged: bool) -> bool | None:
 
 
 def next_steps(result: Result) -> list[Fix]:
-    """What to do first."""
+    """What to do next."""
     if result.recordable is None:
-        return [Fix("run sldtrace check as root: it then sees whether a recording works")]
+        return [Fix("run sldtrace check as root: it can then check whether a recording works")]
     if result.exposed and result.recordable:
         return [Fix("sldtrace record --duration 30s --output host.sld", "while a VM is slow")]
     if result.exposed:

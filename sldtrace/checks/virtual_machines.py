@@ -1,4 +1,4 @@
-"""The VMs that run now, and the timers whose signals may reach their vCPUs."""
+"""The running VMs, and the timers whose signals may reach their vCPUs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,14 +9,16 @@ from sldtrace.host.timers import PosixTimer
 from sldtrace.host.vms import scan
 from sldtrace.host.vms.scan import VirtualMachine
 from sldtrace.model.penalty import Penalty
+from sldtrace.text.phrases import ms, plural
 
-_NO_INTERVAL = "/proc has no interval of them: sldtrace record measures it"
+_NO_INTERVAL = "/proc has no interval of a timer: sldtrace record measures it"
 
 
 def checks(places: Places, penalty: Penalty, freezes: bool, all_visible: bool) -> Iterator[Check]:
-    """One check for each VM, then what can be said of the whole host.
+    """One check for each VM, then those of the whole host.
 
-    freezes: can a split lock freeze a guest here? all_visible: may this process see everybody's descriptors?
+    freezes: can a split lock freeze a guest here? all_visible: can this process read the descriptors of all
+    processes?
     """
     machines = scan.scan(places.proc)
     for machine in machines:
@@ -28,7 +30,7 @@ def checks(places: Places, penalty: Penalty, freezes: bool, all_visible: bool) -
 def virtual_machine(
     machine: VirtualMachine, found: list[PosixTimer] | None, penalty: Penalty, freezes: bool
 ) -> Check:
-    """Who it is, and which of its timers send signals to a vCPU thread, or to the whole process."""
+    """The VM, and which of its timers send signals to a vCPU thread or to the whole process."""
     threads = {thread.tid: thread.vcpu for thread in machine.threads}
     sending = [timer for timer in found or () if timer.signals]
     count = len(machine.vcpus) or len(machine.threads)
@@ -41,50 +43,50 @@ def virtual_machine(
         "vcpus": list(machine.vcpus),
         "timers": None if found is None else [_timer(timer, threads) for timer in found],
     }
-    vcpus = f"{count} {'vCPU' if count == 1 else 'vCPUs'}" if count else "vCPUs not visible"
+    vcpus = plural(count, "vCPU") if count else "vCPUs not visible"
     text = f"{name(machine)}: {vcpus}"
     if found is None:
         return Check("vm", State.UNKNOWN, f"{text}; its timers cannot be read", (AS_ROOT,), data)
     if not sending:
-        text += "; no POSIX timer sends it signals (setitimer, and signals of other threads, cannot be seen)"
+        text += "; no POSIX timer sends it signals (setitimer, and signals of other threads, are not visible)"
         return Check("vm", State.OK, text, (), data)
     aims = sorted({_aim(timer, threads) for timer in sending})
     text += f"; POSIX timers send it {', '.join(aims)}; {_NO_INTERVAL}"
     if not freezes:
         return Check("vm", State.NOTE, text, (), data)
-    threshold = f"{penalty.always_completes_above_ns / 1e6:.3g} ms"
-    text += f". At {threshold} or less between signals to one vCPU a split lock can freeze it"
+    threshold = ms(penalty.always_completes_above_ns)
+    text += f". Where signals to a vCPU are {threshold} ms or less apart, a split lock can freeze it"
     fix = Fix(f"sldtrace record --pid {machine.tgid} --duration 30s --output vm.sld")
     return Check("vm", State.NOTE, text, (fix,), data)
 
 
 def name(machine: VirtualMachine) -> str:
-    """What people call it."""
+    """The VM's name, VMM and PID."""
     vm = machine.description.get("vm")
-    called = (vm.get("name") or vm.get("id") or vm.get("uuid")) if isinstance(vm, dict) else None
+    known = (vm.get("name") or vm.get("id") or vm.get("uuid")) if isinstance(vm, dict) else None
     vmm = machine.description.get("vmm") or machine.description.get("comm") or "a VMM"
-    who = f"VM {called} ({vmm}, PID {machine.tgid})" if called else f"{vmm} (PID {machine.tgid})"
-    return who if machine.certain else f"{who}, by its name only"
+    text = f"VM {known} ({vmm}, PID {machine.tgid})" if known else f"{vmm} (PID {machine.tgid})"
+    return text if machine.certain else f"{text}, by its name only"
 
 
 def overview(machines: list[VirtualMachine], all_visible: bool) -> Check:
-    """How many, and whether that is all of them."""
-    count = f"{len(machines)} running {'VM' if len(machines) == 1 else 'VMs'} found"
+    """How many VMs run, and whether all processes could be read."""
+    count = f"{plural(len(machines), 'running VM')} found"
     data = {"count": len(machines), "complete": all_visible}
     if all_visible:
         return Check("running vms", State.OK, count, (), data)
-    text = f"{count}; the descriptors of other users' processes may not be read"
+    text = f"{count}; the descriptors of other users' processes cannot be read"
     return Check("running vms", State.UNKNOWN, text, (AS_ROOT,), data)
 
 
 def armed(found: timers.Armed | None) -> Check:
-    """The armed timers of the whole host; the kernel does not say whose they are."""
+    """The armed timers of the whole host; the kernel does not name their processes."""
     if found is None:
-        text = "timers of setitimer cannot be seen: /proc/timer_list may not be read"
+        text = "timers of setitimer are not visible: /proc/timer_list cannot be read"
         return Check("armed timers", State.UNKNOWN, text, (AS_ROOT,))
     text = (
         f"armed on the whole host: {found.interval} of setitimer or alarm, {found.posix} of timer_create "
-        "(the kernel does not say whose)"
+        "(the kernel does not name their processes)"
     )
     return Check(
         "armed timers", State.OK, text, (), {"setitimer": found.interval, "timer_create": found.posix}

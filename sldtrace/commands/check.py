@@ -1,4 +1,4 @@
-"""`sldtrace check`: is this host exposed, can it be recorded here, and what to do about what is missing."""
+"""`sldtrace check`: is this host exposed, does a recording work, and how to provide what is missing."""
 
 import sys
 
@@ -8,7 +8,7 @@ from sldtrace.errors import EXIT_FINDING
 
 _EXAMPLES = """\b
 Examples:
-  sldtrace check                              # look, as root to see everything
+  sldtrace check                              # as root, to check everything
   sldtrace check --json | jq -r .verdict
   sldtrace check --fail-on exposed >/dev/null || alert    # from cron, or a monitoring agent
 """
@@ -20,22 +20,21 @@ Examples:
     "--fail-on",
     multiple=True,
     type=click.Choice(["exposed", "unrecordable", "hypervisor"]),
-    help="Exit with status 3 if so; may be given several times.",
+    help="Exit with status 3 if this holds; repeatable.",
 )
 def check(as_json: bool, fail_on: tuple[str, ...]) -> None:
     """Say whether split locks can freeze VMs on this host, and whether they can be recorded.
 
-    Looks at the CPU, the boot mode, the kernel and its settings, KVM, the running VMs and their
-    timers, the cores, other hypervisors' modules, and at all that `sldtrace record` needs; with the command
-    for each thing that can be mended. Changes nothing. Works without root, and says what it then
-    could not see.
+    Checks the CPU, the boot mode, the kernel and its settings, KVM, the running VMs and their timers, the
+    cores, the modules of other hypervisors, and what `sldtrace record` requires, with the command that fixes
+    each problem. Changes nothing. Works without root, and then lists what it could not check.
 
     \b
-    --fail-on exposed       a split lock can freeze a VM here, or end it
-    --fail-on unrecordable  sldtrace record would not work (unless that cannot be seen)
+    --fail-on exposed       a split lock can freeze a VM here, or kill it
+    --fail-on unrecordable  sldtrace record does not work (not if that could not be checked)
     --fail-on hypervisor    a module other than KVM runs guests
 
-    Exit status: 0 whatever was found, 1 error, 2 usage, 3 something that --fail-on names.
+    Exit status: 0 success, 1 error, 2 usage error, 3 the --fail-on condition holds.
     """
     from sldtrace.checks import verdict
     from sldtrace.checks.result import Places

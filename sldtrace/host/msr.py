@@ -1,4 +1,4 @@
-"""MSR_TEST_CTRL of each core, read through /dev/cpu/N/msr; nothing is ever written."""
+"""Reads MSR_TEST_CTRL of each core through /dev/cpu/N/msr; never writes it."""
 
 import os
 import time
@@ -12,23 +12,23 @@ TEST_CTRL = 0x33
 DETECT = 1 << 29
 """The bit of MSR_TEST_CTRL that makes a split lock raise #AC: split-lock detection is on."""
 
-# For each split lock that is let go detection is off for two jiffies, at most 20 ms.
-_LOOKS = 4
-_PAUSE = 0.03
+READS = 4
+"""Most reads of one register, until detection is on: a penalty switches it off for two jiffies (<= 20 ms)."""
+_PAUSE = 0.03  # seconds between two reads
 
 
 @dataclass(frozen=True)
 class Core:
-    """One core: its online CPUs, and what its MSR says.
+    """One core: its online CPUs, and the state of detection in its MSR.
 
-    detects: None where it could not be read. moments_off: it was off in some of several looks, as
-    during a penalty.
+    detects: None if the MSR could not be read, for the reason `error`. sometimes_off: detection was off in
+    some of the reads, as after a penalty.
     """
 
     cpus: tuple[int, ...]
     detects: bool | None
-    moments_off: bool = False
-    why_not: str = ""
+    sometimes_off: bool = False
+    error: str = ""
 
 
 def read(
@@ -45,16 +45,16 @@ def read(
 
 def _core(cpus: tuple[int, ...], dev: Path, pause: float) -> Core:
     seen = []
-    for look in range(_LOOKS):
-        if look:
+    for attempt in range(READS):
+        if attempt:
             time.sleep(pause)
         try:
             seen.append(_detects(dev / str(cpus[0]) / "msr"))
         except OSError as error:
-            return Core(cpus, None, why_not=error.strerror or str(error))
+            return Core(cpus, None, error=error.strerror or str(error))
         if seen[0]:
             break
-    return Core(cpus, any(seen), moments_off=not seen[0] and any(seen))
+    return Core(cpus, any(seen), sometimes_off=not seen[0] and any(seen))
 
 
 def _detects(path: Path) -> bool:

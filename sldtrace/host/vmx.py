@@ -1,8 +1,11 @@
-"""Looks for VMX instructions in a module's code: what can run a guest on Intel without being KVM.
+"""Finds VMX instructions in a module's code, which a hypervisor on Intel other than KVM has.
 
-Such a module meets the #AC of its guests' split locks itself; unless it calls handle_guest_split_lock it
-handles them wrongly (LWN, "VMX virtualization runs afoul of split-lock detection"). 6276c67f2bc4 (6.19)
+Such a module handles the #AC of its guests' split locks itself, and wrongly unless it calls
+handle_guest_split_lock (LWN, "VMX virtualization runs afoul of split-lock detection"). 6276c67f2bc4 (6.19)
 exports that function to KVM alone.
+
+The encodings are two to four bytes long, so other code and constants have some of these byte sequences too:
+the background. A file with far more of them than ordinary code of its size is a hypervisor.
 """
 
 import re
@@ -26,9 +29,9 @@ _PATTERNS = {
     "VMREAD": re.compile(rb"\x0f\x78"),
     "VMWRITE": re.compile(rb"\x0f\x79"),
 }
-# How many of them a MiB of compiled code holds by chance, in constants and in other instructions:
-# counted by `scan` over 350 MiB of Debian 12's libraries and programs, with one added to each count.
-_BY_CHANCE = {
+# Occurrences in a MiB of code that has no VMX instructions: counted by `scan` in 350 MiB of Debian 12's
+# libraries and programs, with one added to each count so that none is 0.
+_BACKGROUND_PER_MIB = {
     "VMXON": 1 / 350,
     "VMPTRLD": 4 / 350,
     "VMLAUNCH": 26 / 350,
@@ -40,31 +43,31 @@ _BY_CHANCE = {
 
 @dataclass(frozen=True)
 class Scan:
-    """What the executable sections hold.
+    """The contents of a module's executable sections.
 
-    hits: how often each encoding occurs (bytes may look like an instruction and be none); chance: how many of
-    them that much code of other programs holds; handles: does it call handle_guest_split_lock?
+    hits: how often each encoding occurs; background: how often it occurs in as much code without VMX
+    instructions; handles: does the module call handle_guest_split_lock?
     """
 
     code_bytes: int
     hits: dict[str, int]
-    chance: dict[str, float]
+    background: dict[str, float]
     handles: bool
 
     @property
     def certain(self) -> bool:
-        """It enters guests, and it turns VMX on and loads a VMCS, or reads and writes the fields of one.
+        """It enters guests, and either turns VMX on and loads a VMCS, or reads and writes fields of one.
 
-        KVM's own kvm-intel has some 300 of VMREAD and of VMWRITE each; since 7.x VMXON is not in it.
+        kvm-intel itself has some 300 of VMREAD and of VMWRITE each, and since 7.x no VMXON.
         """
         enters = bool(self.hits["VMLAUNCH"] or self.hits["VMRESUME"])
         begins = bool(self.hits["VMXON"] and self.hits["VMPTRLD"])
-        fields = all(self.hits[name] > 4 + 8 * self.chance[name] for name in ("VMREAD", "VMWRITE"))
+        fields = all(self.hits[name] > 4 + 8 * self.background[name] for name in ("VMREAD", "VMWRITE"))
         return enters and (begins or fields)
 
     @property
     def possible(self) -> bool:
-        """It has two kinds of bytes that few other programs have, or that of VMXON, which none has."""
+        """It has two of the encodings that are rare in other code, or that of VMXON, which is in none."""
         rare = sum(1 for name in ("VMPTRLD", "VMLAUNCH", "VMRESUME") if self.hits[name])
         return bool(self.hits["VMXON"]) or rare > 1
 
@@ -77,8 +80,8 @@ def scan(elf: bytes) -> Scan:
         name: sum(sum(1 for _ in pattern.finditer(part)) for part in code)
         for name, pattern in _PATTERNS.items()
     }
-    chance = {name: often * size / (1 << 20) for name, often in _BY_CHANCE.items()}
-    return Scan(size, hits, chance, f"\0{HANDLER}\0".encode() in elf)
+    background = {name: count * size / (1 << 20) for name, count in _BACKGROUND_PER_MIB.items()}
+    return Scan(size, hits, background, f"\0{HANDLER}\0".encode() in elf)
 
 
 def _executable(elf: bytes) -> list[memoryview]:

@@ -27,15 +27,15 @@ from tests.host.fakeproc import proc
         ({"mode": "off"}, Exposure.NONE, "split_lock_detect=off"),
         ({"mode": "ratelimit:5"}, Exposure.NONE, "split_lock_detect=ratelimit:5"),
         ({"mitigate": 0}, Exposure.NONE, "split_lock_mitigate=0"),
-        ({"generation": TASK_FLAG, "mitigate": None}, Exposure.NONE, "puts nobody to sleep"),
+        ({"generation": TASK_FLAG, "mitigate": None}, Exposure.NONE, "has no penalty"),
         ({"generation": None}, Exposure.NONE, "no split-lock detection for guests"),
         ({"detects": False, "mode": "unsupported"}, Exposure.NONE, "CPU has no split-lock detection"),
         ({"detects": False, "bus": True}, Exposure.NONE, "CPU has no split-lock detection"),
-        ({"detects": False, "flags": "vmx hypervisor"}, Exposure.NONE, "itself a guest"),
+        ({"detects": False, "flags": "vmx hypervisor"}, Exposure.NONE, "is a guest"),
     ],
 )
 def test_exposure(changed: dict[str, Any], expected: Exposure, why: str) -> None:
-    what, said = exposure.judge(facts(**changed))
+    what, said = exposure.evaluate(facts(**changed))
     assert what is expected
     assert why in said
 
@@ -49,7 +49,7 @@ def test_the_kernels_log_goes_before_the_command_line(tmp_path: Path) -> None:
     assert not found.log.readable
     assert [one.name for one in exposure.checks(found, DEBIAN)][-1] == "kernel log"
     said = exposure.mode(facts(mode="fatal", cmdline_mode="off", log=BootLog(True, True, "fatal")), DEBIAN)
-    assert "fatal by the kernel's log, although its command line means off" in said.text
+    assert "fatal by the kernel's log, although the command line says off" in said.text
 
 
 def test_no_proc_is_one_line(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ def test_no_proc_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("log", "said"),
     [
-        (BootLog(True, True, "warn"), "the kernel's log says the same"),
-        (BootLog(False), "may not be read"),
+        (BootLog(True, True, "warn"), "confirmed by the kernel's log"),
+        (BootLog(False), "cannot be read"),
         (BootLog(True, False), "no longer has the boot in it"),
         (BootLog(True, True), "no line about it"),
     ],
@@ -101,7 +101,7 @@ def test_the_kernels_thresholds_are_shown() -> None:
         ({"detects": False}, "no split-lock detection"),
         ({"detects": False, "bus": True}, "#DB for bus locks"),
         ({"detects": False, "flags": "hypervisor"}, "inside a virtual machine"),
-        ({"detects": False, "log": BootLog(True, True, None, failed=True)}, "could not be written"),
+        ({"detects": False, "log": BootLog(True, True, None, failed=True)}, "could not write MSR_TEST_CTRL"),
     ],
 )
 def test_the_cpu(changed: dict[str, Any], said: str) -> None:

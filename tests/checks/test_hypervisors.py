@@ -25,7 +25,7 @@ def host(folder: Path, files: dict[str, bytes | None], taints: str = "") -> list
     there = [name for name, content in files.items() if content is not None]
     (tree / "modules.dep").write_text("".join(f"{name}.ko:\n" for name in there))
     places = Places(proc=folder, sys=folder / "sys", root=folder)
-    return list(hypervisors.checks(hypervisors.look(places), DEBIAN))
+    return list(hypervisors.checks(hypervisors.scan(places), DEBIAN))
 
 
 def test_a_hypervisor_is_found_by_its_code(tmp_path: Path) -> None:
@@ -33,12 +33,12 @@ def test_a_hypervisor_is_found_by_its_code(tmp_path: Path) -> None:
     assert (suspect.name, suspect.state) == ("hypervisor module", State.PROBLEM)
     assert "module mine, out of tree has the VMX instructions of a hypervisor: VMXON 1" in suspect.text
     assert "does not call handle_guest_split_lock" in suspect.text
-    assert suspect.data["sure"] == "certain"
+    assert suspect.data["confidence"] == "certain"
     assert suspect.data["hits"]["VMREAD"] == 20
     assert [fix.do for fix in suspect.fixes] == ["modprobe -r mine"]
     assert others.state is State.OK
     assert others.text == (
-        "2 of 2 loaded modules beside KVM scanned for VMX instructions; out of tree: mine, harmless"
+        "2 of 2 loaded modules other than KVM scanned for VMX instructions; out of tree: mine, harmless"
     )
 
 
@@ -51,7 +51,7 @@ def test_one_that_calls_the_kernels_handler(tmp_path: Path) -> None:
 def test_kvm_is_no_suspect(tmp_path: Path) -> None:
     found = host(tmp_path, {"kvm_intel": elf(HYPERVISOR), "kvm": elf(NOP)})
     assert [one.name for one in found] == ["other modules"]
-    assert "no modules are loaded beside KVM" in found[0].text
+    assert "no modules other than KVM are loaded" in found[0].text
 
 
 def test_instructions_in_data_are_nothing(tmp_path: Path) -> None:
@@ -59,10 +59,10 @@ def test_instructions_in_data_are_nothing(tmp_path: Path) -> None:
     assert others.state is State.OK
 
 
-def test_by_chance_is_said(tmp_path: Path) -> None:
+def test_a_coincidence_is_possible(tmp_path: Path) -> None:
     suspect, _ = host(tmp_path, {"big": elf(VMLAUNCH + VMRESUME)})
     assert suspect.state is State.NOTE
-    assert "perhaps by chance" in suspect.text
+    assert "perhaps by coincidence" in suspect.text
     assert suspect.fixes == ()
 
 
@@ -78,8 +78,8 @@ def test_what_could_not_be_seen(tmp_path: Path) -> None:
     (others,) = host(tmp_path, {"gone": None, "broken": b"no ELF", "fine": elf(NOP)})
     assert others.state is State.UNKNOWN
     assert "1 of 3 loaded modules" in others.text
-    assert "not seen: gone (its file is not below /lib/modules) and 1 more" in others.text
-    assert [one["name"] for one in others.data["unseen"]] == ["gone", "broken"]
+    assert "not read: gone (its file is not below /lib/modules) and 1 more" in others.text
+    assert [one["name"] for one in others.data["not_read"]] == ["gone", "broken"]
 
 
 def test_a_file_that_is_not_what_was_loaded(tmp_path: Path) -> None:
@@ -87,4 +87,4 @@ def test_a_file_that_is_not_what_was_loaded(tmp_path: Path) -> None:
     (tmp_path / "sys/module/mine/srcversion").write_text("AB12\n")
     suspect, _ = host(tmp_path, {"mine": elf(HYPERVISOR, data=b"\0srcversion=CD34\0")})
     assert "srcversion differs" in suspect.text
-    assert suspect.data["file_is_the_loaded_one"] is False
+    assert suspect.data["file_is_loaded"] is False

@@ -26,7 +26,7 @@ def test_a_timer_that_kicks_a_vcpu() -> None:
     assert "VM web01 (qemu, PID 508): 2 vCPUs" in check.text
     assert "SIGUSR1 (to TID 509, vCPU 0)" in check.text
     assert "/proc has no interval" in check.text
-    assert "At 12 ms or less between signals" in check.text
+    assert "12 ms or less apart, a split lock can freeze it" in check.text
     assert "--pid 508" in check.fixes[0].do
     assert [one["vcpu"] for one in check.data["timers"]] == [0, None]
 

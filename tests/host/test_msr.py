@@ -36,7 +36,7 @@ def test_other_bits_do_not_count(tmp_path: Path) -> None:
 def test_a_register_that_cannot_be_read(tmp_path: Path) -> None:
     dev, sys = host(tmp_path, {0: None, 1: ON}, {})
     assert msr.read(dev, sys, pause=0) == [
-        Core((0,), None, why_not="No such file or directory"),
+        Core((0,), None, error="No such file or directory"),
         Core((1,), True),
     ]
     (dev / "1" / "msr").write_bytes(bytes(msr.TEST_CTRL + 3))
@@ -53,7 +53,7 @@ def test_off_for_a_moment_is_a_penalty(tmp_path: Path, monkeypatch: pytest.Monke
             (dev / "0" / "msr").write_bytes(bytes(msr.TEST_CTRL) + ON.to_bytes(8, "little"))
 
     monkeypatch.setattr(msr.time, "sleep", later)
-    assert msr.read(dev, sys, pause=0.5) == [Core((0,), True, moments_off=True)]
+    assert msr.read(dev, sys, pause=0.5) == [Core((0,), True, sometimes_off=True)]
     assert looks == [0.5] * 3
 
 

@@ -1,4 +1,4 @@
-"""VMX instructions in modules: found in code only, counted, and weighed against chance."""
+"""VMX instructions in modules: found in code only, counted, and compared with the background."""
 
 import contextlib
 
@@ -66,7 +66,7 @@ def test_how_sure(code: bytes, certain: bool, possible: bool) -> None:
     assert (found.certain, found.possible) == (certain, possible)
 
 
-def test_a_large_module_has_some_of_the_bytes_by_chance() -> None:
+def test_a_large_module_has_some_of_the_bytes() -> None:
     """Twenty of each field instruction are nothing in 16 MiB, and a hypervisor in a small module."""
     code = VMLAUNCH + (VMREAD + VMWRITE) * 20
     assert vmx.scan(elf(code)).certain

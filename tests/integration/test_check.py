@@ -51,7 +51,7 @@ def test_the_guest_and_its_timer_are_seen(scenario: Scenario) -> None:
 
 def test_the_register_of_the_core_is_read(scenario: Scenario) -> None:
     (core,) = named(scenario, "cores")["data"]["cores"]
-    assert (core["cpus"], core["detects"], core["why_not"]) == ([0], True, "")
+    assert (core["cpus"], core["detects"], core["error"]) == ([0], True, "")
 
 
 def test_it_says_how_it_would_be_recorded(scenario: Scenario) -> None:
