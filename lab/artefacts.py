@@ -1,4 +1,4 @@
-"""Builds everything a machine needs, side by side, and says what is there."""
+"""Builds what a machine needs, in parallel."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -8,7 +8,7 @@ from typing import Any
 
 from lab import emulator, hosttools, kernel_files, rootfs
 from lab.kernel_files import KernelFiles
-from lab.packages import Archive, Gone
+from lab.packages import Archive, PackageRemoved
 from lab.progress import Progress
 
 # Seconds between two reports of what is still being built.
@@ -17,7 +17,7 @@ _REPORT = 1.0
 
 @dataclass(frozen=True)
 class Lab:
-    """Folders of the cached artefacts; root file systems and kernels by their name in the lab."""
+    """What a machine is made from: folders in the cache. Keys: names of rootfs.ROOTS and kernel.KERNELS."""
 
     emulator: Path
     roots: dict[str, Path]
@@ -33,8 +33,8 @@ def ensure(
     """
     try:
         return _ensure(names, roots, progress, Archive(progress, update))
-    except Gone as gone:
-        progress.stage(f"{gone.message}: looking for newer packages")
+    except PackageRemoved as removed:
+        progress.stage(f"{removed.message}: looking for newer packages")
         return _ensure(names, roots, progress, Archive(progress, update=True))
 
 

@@ -1,4 +1,4 @@
-"""The cache of built artefacts: one folder per key, made in a temporary folder and renamed when whole."""
+"""The cache of built artefacts: one folder per key, made in a temporary folder and renamed when complete."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ def key(inputs: Any) -> str:
 
 @contextlib.contextmanager
 def lock(name: str, progress: Progress | None = None) -> Iterator[None]:
-    """Holds the named lock of this cache; other processes and threads wait. Freed when the holder dies.
+    """Holds the named lock of this cache; other processes and threads wait. Released when the holder ends.
 
     A wait is announced on `progress`, if there is one.
     """
@@ -50,13 +50,13 @@ def lock(name: str, progress: Progress | None = None) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if progress:
-                progress.stage(f"waiting for whoever else builds {name}")
+                progress.stage(f"waiting for another process that builds {name}")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def find(kind: str, inputs: Any) -> Path | None:
-    """The artefact's folder when it is whole, else None."""
+    """The artefact's folder when it is complete, else None."""
     path = folder() / kind / key(inputs)
     return path if (path / INFO).is_file() else None
 
@@ -64,8 +64,8 @@ def find(kind: str, inputs: Any) -> Path | None:
 def ensure(kind: str, inputs: Any, build: Callable[[Path], dict[str, Any]], progress: Progress) -> Path:
     """The folder of the artefact, built first when it is not there.
 
-    `build` fills an empty folder and returns what info.json shall say beside the inputs. An
-    interrupted build leaves only a temporary folder, which the next build of that kind takes away.
+    `build` fills an empty folder and returns what info.json holds besides the inputs. An
+    interrupted build leaves only a temporary folder, which the next build of that kind removes.
     """
     found = find(kind, inputs)
     if found:
@@ -83,7 +83,7 @@ def ensure(kind: str, inputs: Any, build: Callable[[Path], dict[str, Any]], prog
             info = build(temporary)
             (temporary / INFO).write_text(json.dumps({"inputs": inputs, **info}, indent=1) + "\n")
             temporary.chmod(0o755)
-            shutil.rmtree(final, ignore_errors=True)  # without info.json it is no artefact
+            shutil.rmtree(final, ignore_errors=True)  # incomplete: it has no info.json
             temporary.rename(final)
         except OSError as error:
             raise LabError(f"building {kind} failed: {error.strerror}: {error.filename}") from error
@@ -93,7 +93,7 @@ def ensure(kind: str, inputs: Any, build: Callable[[Path], dict[str, Any]], prog
 
 
 def info(path: Path) -> dict[str, Any]:
-    """What info.json of an artefact says."""
+    """The content of info.json of an artefact."""
     read: dict[str, Any] = json.loads((path / INFO).read_text())
     return read
 

@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lab: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("lab: stopped", file=sys.stderr)
+        print("lab: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of our output has gone: end as a filter does, without a second complaint at exit.
+        # The reader has closed the pipe: end as a filter does, without a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return result
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         help="boot a machine and run a command in it",
         description="Boot a machine, run CMD in it (as root, in /sldtrace, which holds the checkout)\n"
-        "and return its exit status. Its output comes on stdout as it is written.",
+        "and return its exit status. Its output goes to stdout as it is written.",
         epilog=_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="python -m lab run [options] -- CMD...",
@@ -90,41 +90,51 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--root", default=rootfs.DEFAULT, metavar="R", help=f"{roots} (default {rootfs.DEFAULT})"
     )
-    run.add_argument("--cpus", type=int, default=1, metavar="N", help="1 (default; repeatable) or 2")
+    run.add_argument(
+        "--cpus", type=int, default=1, metavar="N", help="1 (default; two runs give the same output) or 2"
+    )
     run.add_argument(
         "--split-lock-detect", metavar="MODE", help="boot parameter: off, warn, fatal, ratelimit:N"
     )
     run.add_argument("--mitigate", type=int, choices=(0, 1), help="sysctl kernel.split_lock_mitigate")
-    run.add_argument("--append", default="", metavar="WORDS", help="more of the kernel command line")
+    run.add_argument("--append", default="", metavar="WORDS", help="words added to the kernel command line")
     run.add_argument("--memory", type=int, default=1024, metavar="MB", help="default 1024")
     limits.add_options(run)
-    run.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable for CMD")
-    run.add_argument("--tree", type=Path, default=REPOSITORY, metavar="DIR", help="what becomes /sldtrace")
+    run.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="an environment variable for CMD"
+    )
+    run.add_argument(
+        "--tree",
+        type=Path,
+        default=REPOSITORY,
+        metavar="DIR",
+        help="the folder put at /sldtrace (default: the checkout)",
+    )
     run.add_argument(
         "--put",
         action="append",
         default=[],
         metavar="FILE[:PATH]",
-        help="a file for the machine (default /tmp/NAME)",
+        help="copy a file of this host to PATH in the machine (default /tmp/NAME)",
     )
     run.add_argument(
         "--fetch",
         action="append",
         default=[],
         metavar="PATH",
-        help="a file or folder to bring back; may be repeated",
+        help="copy a file or folder of the machine to the folder of --out; may be repeated",
     )
     run.add_argument(
-        "--out", type=Path, metavar="DIR", help="where fetched files go, each under its last name"
+        "--out", type=Path, metavar="DIR", help="the folder for fetched files, each under its last name"
     )
     run.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    run.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help="the command, behind --")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help="the command, after --")
     run.set_defaults(action=_run)
 
     show = commands.add_parser("status", help="what is in the cache", description="What is in the cache.")
     show.set_defaults(action=_status)
     clean = commands.add_parser("clean", help="empty the cache", description="Remove the lab's cache.")
-    clean.add_argument("--old", action="store_true", help="only what the present lab does not use")
+    clean.add_argument("--old", action="store_true", help="only artefacts that the lab does not use")
     clean.set_defaults(action=_clean)
     return parser
 

@@ -36,7 +36,7 @@ _BOOT_ROM = Path(__file__).with_name("bootrom.S")
 
 
 def inputs(archive: Archive) -> dict[str, Any]:
-    """Everything that the binary depends on; the key of the artefact is made from it."""
+    """Everything that the binary depends on; it makes the key of the artefact."""
     source, firmware = _packages(archive)
     return {
         "source": source.sha256,
@@ -62,13 +62,13 @@ def _packages(archive: Archive) -> tuple[Package, list[Package]]:
 
 
 def _build(archive: Archive, progress: Progress, into: Path) -> dict[str, Any]:
-    hosttools.need([*TOOLS, *patches.TOOLS])
+    hosttools.require([*TOOLS, *patches.TOOLS])
     source, firmware = _packages(archive)
     progress.stage(f"emulator: fetching {source.filename}")
     work = into / "work"
     tarball = archive.download(source, work)
     for package in firmware:
-        _take_roms(archive.download(package, work), into)
+        _extract_roms(archive.download(package, work), into)
     for rom in _ROMS:
         if not (into / rom).is_file():
             raise LabError(f"the firmware packages have no {rom}")
@@ -92,7 +92,7 @@ def _build(archive: Archive, progress: Progress, into: Path) -> dict[str, Any]:
     return {"version": source.version}
 
 
-def _take_roms(deb: Path, into: Path) -> None:
+def _extract_roms(deb: Path, into: Path) -> None:
     unpacked = deb.with_suffix(".tree")
     hosttools.run(["dpkg-deb", "-x", deb, unpacked], what=f"unpacking {deb.name}")
     for name, folder in _ROMS.items():

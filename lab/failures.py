@@ -1,4 +1,4 @@
-"""The lab's own failures: each is one line, what to do about it, and an exit status of the lab."""
+"""Errors of the lab: each is one line, a hint, and an exit status."""
 
 from sldtrace.errors import SldtraceError
 

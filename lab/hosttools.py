@@ -1,4 +1,4 @@
-"""Runs the host's own programs: missing ones are named with their package, a failure is one line."""
+"""Runs programs of this host. Names the package of a missing one; a failure is one line."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.failures import LabError
 
-# Program: the Debian package that has it.
+# The Debian package of each program.
 PACKAGES = {
     "ar": "binutils",
     "apt-cache": "apt",
@@ -36,13 +36,13 @@ _running: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
 
 
-def need(names: Iterable[str]) -> None:
+def require(names: Iterable[str]) -> None:
     """Raises LabError with the apt command when any of the programs is missing."""
     missing = [name for name in names if _find(name) is None]
     if missing:
         packages = sorted({PACKAGES[name] for name in missing})
         raise LabError(
-            f"this host lacks {', '.join(missing)}", f"install with: apt-get install {' '.join(packages)}"
+            f"missing programs: {', '.join(missing)}", f"install with: apt-get install {' '.join(packages)}"
         )
 
 
@@ -52,13 +52,14 @@ def start(
     cwd: Path | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
-    die_with_us: signal.Signals = signal.SIGTERM,
+    death_signal: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
-    """Starts a program in a process group of its own that gets a signal when this thread ends.
+    """Starts a program in a process group of its own.
 
-    The group keeps a Ctrl-C on the terminal from reaching it: whoever started it ends it.
+    It gets `death_signal` when the calling thread ends (PR_SET_PDEATHSIG). Ctrl-C on the terminal does not
+    reach its group: the caller ends it, with `end`.
     """
-    program = [_find("setpriv") or "setpriv", "--pdeathsig", die_with_us.name.removeprefix("SIG"), "--"]
+    program = [_find("setpriv") or "setpriv", "--pdeathsig", death_signal.name.removeprefix("SIG"), "--"]
     return subprocess.Popen(
         [*program, *map(str, argv)],
         cwd=cwd,
@@ -84,7 +85,7 @@ def run(
     With `log`, both streams go to that file instead. Raises LabError ("WHAT failed: last line")
     when the program cannot be started or returns anything but 0.
     """
-    need(["setpriv"] if "/" in str(argv[0]) else ["setpriv", str(argv[0])])
+    require(["setpriv"] if "/" in str(argv[0]) else ["setpriv", str(argv[0])])
     sink = log.open("wb") if log else None
     try:
         with _running_lock:
@@ -110,15 +111,16 @@ def run(
         if sink:
             sink.close()
     if process.returncode != 0:
-        said = log.read_bytes() if log else err
-        raise LabError(
-            f"{what} failed: {_telling_line(said)}", hint or (f"the whole log is {log}" if log else None)
-        )
+        written = log.read_bytes() if log else err
+        raise LabError(f"{what} failed: {_error_line(written)}", hint or (f"see {log}" if log else None))
     return (out or b"").decode("utf-8", "replace")
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:
-    """Ends a program that this module started, with its children: SIGTERM, then SIGKILL."""
+    """Ends a program that this module started, with its children: SIGTERM, then SIGKILL.
+
+    patience: seconds between the two.
+    """
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
@@ -143,12 +145,12 @@ def _find(name: str) -> str | None:
 
 
 def _environment() -> dict[str, str]:
-    # The sbin folders are not on a user's PATH; messages are read by us, so they are English.
+    # The sbin folders are not on a user's PATH. Messages are parsed, so they are in English.
     path = ":".join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
     return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}
 
 
-def _telling_line(said: bytes) -> str:
-    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+def _error_line(written: bytes) -> str:
+    lines = [line.strip() for line in written.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("E:", "error:")) or " error: " in line]
-    return (errors or lines or ["it said nothing"])[-1][:300]
+    return (errors or lines or ["it wrote nothing"])[-1][:300]

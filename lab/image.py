@@ -10,7 +10,7 @@ from lab.failures import LabError
 ROM_SIZE = 512
 # Bochs takes disks of whole cylinders only: 16 heads of 63 sectors of 512 bytes.
 CYLINDER = 16 * 63 * 512
-# Where the option ROM expects the setup code; the command line goes behind its heap.
+# Where the option ROM expects the setup code; the command line goes after its heap.
 SETUP_ADDRESS = 0x90000
 KERNEL_ADDRESS = 0x100000
 _COMMAND_LINE_OFFSET = 0xE000
@@ -29,7 +29,7 @@ class Cpio:
         self._folders: set[str] = set()
 
     def folder(self, path: str, mode: int = 0o755) -> None:
-        """A folder with the folders above it; one that is there already stays as it is."""
+        """A folder and its parents; an existing one is left as it is."""
         path = path.strip("/")
         if not path or path in self._folders:
             return
@@ -38,12 +38,12 @@ class Cpio:
         self._add(path, stat.S_IFDIR | mode)
 
     def file(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """A regular file with the folders above it."""
+        """A regular file and the folders above it."""
         self.folder(path.rpartition("/")[0])
         self._add(path.strip("/"), stat.S_IFREG | mode, data)
 
     def link(self, path: str, target: str) -> None:
-        """A symbolic link with the folders above it."""
+        """A symbolic link and the folders above it."""
         self.folder(path.rpartition("/")[0])
         self._add(path.strip("/"), stat.S_IFLNK | 0o777, target.encode("utf-8", "surrogateescape"))
 
@@ -76,7 +76,7 @@ class BzImage:
 
     @classmethod
     def split(cls, image: bytes) -> "BzImage":
-        """Cuts the image at setup_sects (Documentation/arch/x86/boot.rst); LabError when it is no bzImage."""
+        """Cuts the image at setup_sects (Documentation/arch/x86/boot.rst); LabError if it is not one."""
         if image[0x202:0x206] != b"HdrS" or struct.unpack_from("<H", image, 0x206)[0] < 0x202:
             raise LabError("the kernel is not a bzImage with boot protocol 2.02 or newer")
         cut = ((image[0x1F1] or 4) + 1) * 512

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# First process of the machine: loads modules, mounts the root file system, puts the job in, moves there.
-# Lines "lab: ..." on the console are read by lab/machine.py as stages.
+# First process of the machine: loads modules, mounts the root file system, copies the job into it, runs it there.
+# lab/machine.py reads lines "lab: ..." on the console.
 /bin/busybox mkdir -p /proc /sys /dev /new
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
@@ -8,18 +8,18 @@
 bb() { /bin/busybox "$@"; }
 
 while read -r module; do
-	bb insmod "/modules/$module.ko" || echo "lab: failed: module $module does not load"
+	bb insmod "/modules/$module.ko" || echo "lab: error: module $module does not load"
 done < /modules/order
 
-# Disks are named in the order in which they answer; the place on the bus does not change.
+# Disks get their names in the order in which they are found; their place on the bus is fixed.
 disk() { for path in /sys/bus/scsi/devices/*:0:"$1":0/block/*; do [ -b "/dev/${path##*/}" ] && echo "/dev/${path##*/}"; done; }
 tries=0
 until root=$(disk 0) && result=$(disk 1) && [ -n "$root" ] && [ -n "$result" ]; do
 	tries=$((tries + 1))
-	[ $tries -gt 500 ] && { echo "lab: failed: the disks did not appear"; bb poweroff -f; }
+	[ $tries -gt 500 ] && { echo "lab: error: the disks did not appear"; bb poweroff -f; }
 	bb sleep 0.02
 done
-bb mount -t ext4 -o noatime "$root" /new || { echo "lab: failed: no root file system"; bb poweroff -f; }
+bb mount -t ext4 -o noatime "$root" /new || { echo "lab: error: no root file system"; bb poweroff -f; }
 
 bb mount -t proc proc /new/proc
 bb mount -t sysfs sys /new/sys
@@ -45,9 +45,9 @@ bb umount /dev /sys /proc 2>/dev/null
 if [ "$LAB_SYSTEMD" = 1 ]; then
 	bb mkdir -p /new/run/systemd/system
 	bb cp /job/lab.service /new/run/systemd/system/
-	# One that is there, and always the same: no first boot, with its questions.
+	# A fixed machine ID: without one systemd takes this for the first boot and asks questions.
 	echo 51d7ace051d7ace051d7ace051d7ace0 > /new/etc/machine-id
-	# Nothing was updated, and nothing shall be: idle time is skipped, so any timer would soon run out.
+	# Marks /etc and /var as up to date. No timers: idle time is skipped, so each would soon expire.
 	bb touch -r /new/usr /new/etc/.updated /new/var/.updated
 	bb ln -s /dev/null /new/run/systemd/system/timers.target
 fi

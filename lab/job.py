@@ -1,4 +1,4 @@
-"""What a machine is asked to do, how that is packed into its initramfs, and how its answer is read."""
+"""Jobs: what a machine runs, how that is packed into its initramfs, how its result disk is read."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from lab.rootfs import DEFAULT as DEFAULT_ROOT
 from lab.rootfs import SYSTEMD, known
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# The result disk: the header of the answer, and behind it a tar archive.
+# The result disk: a header, and after it a tar archive.
 HEADER_SIZE = 64 << 10
 RESULT_DISK = 1 << 30
 
@@ -69,32 +69,32 @@ class Job:
         object.__setattr__(self, "kernel", canonical(self.kernel))
         known(self.root)
         if not self.command:
-            raise LabError("no command to run", "put it behind --")
+            raise LabError("no command to run", "put it after --")
         if self.cpus not in (1, 2):
-            raise LabError(f"{self.cpus} CPUs asked for", "the machine can have 1 or 2")
+            raise LabError(f"the machine cannot have {self.cpus} CPUs", "1 or 2")
         if not 512 <= self.memory <= 3072:
-            raise LabError(f"{self.memory} MB of memory asked for", "512 to 3072 are possible")
-        Limits(self.machine_time, self.stalled, self.timeout)  # refuses what no limit can be
+            raise LabError(f"the machine cannot have {self.memory} MB of memory", "512 to 3072")
+        Limits(self.machine_time, self.stalled, self.timeout)  # raises LabError when one is not more than 0
         if self.mitigate not in (None, 0, 1):
             raise LabError(f"kernel.split_lock_mitigate cannot be {self.mitigate}", "0 or 1")
         if self.split_lock_detect is not None and not re.fullmatch(_MODES, self.split_lock_detect):
             raise LabError(
-                f"split_lock_detect={self.split_lock_detect} is no mode", "off, warn, fatal, ratelimit:N"
+                f"split_lock_detect={self.split_lock_detect} is not a mode", "off, warn, fatal, ratelimit:N"
             )
         if self.fetch and self.out is None:
-            raise LabError("files are to be fetched but no folder is named for them", "add --out DIR")
+            raise LabError("--fetch needs a folder for the files", "add --out DIR")
         for path in self.fetch:
             _check_path(path)
         names = [PurePosixPath(path).name for path in self.fetch]
         if len(set(names)) != len(names) or "" in names:
-            raise LabError("two fetched files would get the same name", "fetch the folder that holds them")
+            raise LabError("two fetched files have the same name", "fetch the folder that holds them")
         for path in self.put:
             _check_path(path)
             if not path.startswith("/") or ".." in PurePosixPath(path).parts:
                 raise LabError(f"{path} is not an absolute path in the machine", "--put FILE:/path")
         for name in self.environment:
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
-                raise LabError(f"{name!r} is no name of an environment variable")
+                raise LabError(f"{name!r} is not the name of an environment variable")
 
     @property
     def limits(self) -> Limits:
@@ -135,7 +135,7 @@ def pack(job: Job, archive: Cpio) -> None:
 def pack_tree(tree: Path, where: str, archive: Cpio) -> None:
     """Puts what git tracks in a folder, or would track, into the archive; without git, all but caches."""
     if not tree.is_dir():
-        raise LabError(f"{tree} is no folder")
+        raise LabError(f"{tree} is not a folder")
     total = 0
     for name in sorted(tree_files(tree)):
         path = tree / name
@@ -155,12 +155,12 @@ def tree_files(tree: Path) -> list[str]:
     """Relative paths of the files of a tree: what git tracks or would track; without git, all but caches."""
     try:
         listed = subprocess.run(
-            # The checkout may belong to somebody else than the user of the lab; it is only read.
+            # The checkout may belong to another user; it is only read.
             ["git", "-c", "safe.directory=*", "-C", tree, "ls-files", "-z", "-c", "-o", "--exclude-standard"],
             capture_output=True,
         )
     except FileNotFoundError:
-        hosttools.need(["git"])
+        hosttools.require(["git"])
         raise
     if listed.returncode == 0:
         return [name.decode("utf-8", "surrogateescape") for name in set(listed.stdout.split(b"\0")) if name]
@@ -172,16 +172,16 @@ def tree_files(tree: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the machine wrote to the result disk: exit status, paths found, paths missing."""
+class ResultHeader:
+    """The header of the result disk: exit status of the command, paths found, paths missing."""
 
     status: int
     found: tuple[str, ...]
     missing: tuple[str, ...]
 
 
-def read_answer(disk: Path) -> Answer | None:
-    """The header of the result disk; None when the machine did not get as far as writing it."""
+def read_header(disk: Path) -> ResultHeader | None:
+    """The header; None when the machine ended before it was written."""
     with disk.open("rb") as file:
         text = file.read(HEADER_SIZE).rstrip(b"\0").decode("utf-8", "surrogateescape")
     lines = text.splitlines()
@@ -190,21 +190,21 @@ def read_answer(disk: Path) -> Answer | None:
     fields = [line.partition(" ") for line in lines[1:-1]]
     if any(name == "full" for name, _, _ in fields):
         raise LabError(f"the files to fetch have more than {RESULT_DISK >> 20} MB")
-    return Answer(
+    return ResultHeader(
         status=next(int(value) for name, _, value in fields if name == "status"),
         found=tuple(value for name, _, value in fields if name == "found"),
         missing=tuple(value for name, _, value in fields if name == "missing"),
     )
 
 
-def take_files(disk: Path, answer: Answer, out: Path) -> dict[str, Path]:
+def extract_files(disk: Path, header: ResultHeader, out: Path) -> dict[str, Path]:
     """Writes the fetched files to the folder; returns {path as asked for: path on this host}.
 
     Only regular files and folders are taken, and nothing is written outside the folder.
     """
-    if not answer.found:
+    if not header.found:
         return {}
-    asked = {path.lstrip("/"): path for path in answer.found}
+    asked = {path.lstrip("/"): path for path in header.found}
     try:
         out.mkdir(parents=True, exist_ok=True)
         with disk.open("rb") as file:
@@ -225,7 +225,7 @@ def take_files(disk: Path, answer: Answer, out: Path) -> dict[str, Path]:
         raise LabError(f"the fetched files cannot be read from the result disk: {error}") from None
     except OSError as error:
         raise LabError(f"{error.filename or out} cannot be written: {error.strerror}") from None
-    return {path: out / PurePosixPath(path).name for path in answer.found}
+    return {path: out / PurePosixPath(path).name for path in header.found}
 
 
 def _target(member: str, asked: Mapping[str, str], out: Path) -> Path | None:

@@ -70,7 +70,7 @@ def _packages(archive: Archive, name: str) -> list[Package]:
 
 
 def _build(archive: Archive, name: str, progress: Progress, into: Path) -> dict[str, Any]:
-    hosttools.need(TOOLS)
+    hosttools.require(TOOLS)
     *images, busybox = _packages(archive, name)
     progress.stage(f"kernel {name}: fetching {images[0].name}")
     kept: dict[str, bytes] = {}
@@ -94,7 +94,7 @@ def _build(archive: Archive, name: str, progress: Progress, into: Path) -> dict[
 
 
 def loading_order(modules: dict[str, bytes]) -> list[str]:
-    """MODULES with what they depend on, each behind its dependencies (the "depends=" of .modinfo)."""
+    """MODULES with what they depend on, each after its dependencies (the "depends=" of .modinfo)."""
     order: list[str] = []
 
     def visit(name: str) -> None:
@@ -142,7 +142,7 @@ def _plain(name: str, data: bytes) -> bytes:
 
 
 def without_signature(module: bytes) -> bytes:
-    """The module without the signature behind its ELF image (struct module_signature, module_signature.h).
+    """The module without the signature after its ELF image (struct module_signature, module_signature.h).
 
     Checking one costs the machine a second of its time; the kernel then taints itself with E and
     loads the same code.

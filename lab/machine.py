@@ -1,4 +1,4 @@
-"""Runs one machine: starts the emulator, streams the command's output, brings status and files out."""
+"""Runs one machine: starts the emulator, streams the command's output, returns its status and files."""
 
 import contextlib
 import re
@@ -21,10 +21,10 @@ from lab.progress import Progress
 _HERE = Path(__file__).resolve().parent
 _POLL = 0.05
 _LOGS_KEPT = 40
-# How long a dying kernel may still write to its console.
-_LAST_WORDS = 0.5
-# Any of these on the kernel's console means that the command will never end.
-_DEATH = re.compile(r"Kernel panic - not syncing.*|lab: failed: .*")
+# Seconds in which a kernel that panics may still write to its console.
+_PANIC_OUTPUT = 0.5
+# After one of these on the console the command does not end. init.sh and second.sh write "lab: error:".
+_FATAL = re.compile(r"(Kernel panic - not syncing.*)|lab: error: (.*)")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a job.
+    """The result of a job.
 
     status: exit status of the command. output: its standard output and error, as bytes. console: the
     kernel's console. files: {path as asked for: path on this host}. missing: paths that were not
@@ -63,12 +63,12 @@ def run(
 ) -> Result:
     """Boots a machine, runs the job's command in it and returns when the machine is off.
 
-    `sink` gets the command's output (standard output and error in one) as it comes. `lab` saves the
-    look into the cache when several machines are run. Machines can run side by side.
+    `sink` gets the command's output (standard output and error in one) as it is written. `lab`: what
+    artefacts.ensure returned, when several machines are run. Machines can run at the same time.
 
     Raises LabError when the lab cannot be built, the kernel panics or the emulator ends early, and
-    LabTimeout when one of the job's limits is reached; the message names the folder of the logs. Nothing but
-    the emulator that was started here is ever ended.
+    LabTimeout when one of the job's limits is reached; the message names the folder of the logs. Ends no
+    process but the emulator that it started.
     """
     progress = progress or Progress()
     lab = lab or artefacts.ensure([what.kernel], progress, roots=[what.root])
@@ -165,11 +165,11 @@ class _Watch:
             while True:
                 ended = self._process.poll() is not None
                 self._ticks.feed(emulator.read())
-                self._pass_on(output.read())
+                self._forward(output.read())
                 if news := console.read():
                     self._console += news
-                    self._note_stage()
-                    self._look_for_death()
+                    self._update_stage()
+                    self._check_console()
                 if ended:
                     break
                 self._check_limits()
@@ -188,46 +188,46 @@ class _Watch:
         expected = "" if self._job.expected is None else f" of about {self._job.expected:g} s"
         return f"{self._stage}, machine time {self._ticks.seconds:.1f} s{expected}"
 
-    def _pass_on(self, data: bytes) -> None:
+    def _forward(self, data: bytes) -> None:
         if data:
             self._output += data
             if self._sink:
                 self._progress.clear()
                 self._sink(data)
 
-    def _note_stage(self) -> None:
+    def _update_stage(self) -> None:
         if self._boot is None and b"lab: command starts at " in self._console:
             self._boot = time.monotonic() - self._start
             self._stage = "running the command"
             self._progress.stage(f"command starts ({self._boot:.1f} s after power-on)")
         elif self._stage.startswith("running") and b"lab: command ended at " in self._console:
-            self._stage = "bringing the result out"
+            self._stage = "fetching the files"
 
-    def _look_for_death(self) -> None:
-        found = _DEATH.search(self._text())
+    def _check_console(self) -> None:
+        found = _FATAL.search(self._text())
         if found:
-            time.sleep(_LAST_WORDS)
-            raise LabError(f"the machine died: {found.group(0).strip()}", f"see {self._logs}")
+            time.sleep(_PANIC_OUTPUT)
+            raise LabError(f"the machine failed: {(found[1] or found[2]).strip()}", f"see {self._logs}")
 
     def _text(self) -> str:
         return self._console.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def _gather(self) -> Result:
         disk = self._work / "result.img"
-        answer = job.read_answer(disk)
-        if answer is None:
+        header = job.read_header(disk)
+        if header is None:
             raise LabError(
                 f"the emulator ended (status {self._process.returncode}) before the command did",
                 f"see {self._logs}",
             )
-        files = job.take_files(disk, answer, self._job.out) if self._job.out else {}
+        files = job.extract_files(disk, header, self._job.out) if self._job.out else {}
         text = self._text()
-        begin, finish = (_stamp(text, word) for word in ("starts", "ended"))
+        begin, finish = (_uptime(text, word) for word in ("starts", "ended"))
         timings = Timings(self._boot or 0.0, time.monotonic() - self._start, begin, finish - begin)
-        return Result(answer.status, bytes(self._output), text, files, answer.missing, timings, self._logs)
+        return Result(header.status, bytes(self._output), text, files, header.missing, timings, self._logs)
 
 
-def _stamp(console: str, word: str) -> float:
+def _uptime(console: str, word: str) -> float:
     found = re.search(rf"lab: command {word} at ([\d.]+)", console)
     return float(found.group(1)) if found else 0.0
 

@@ -1,4 +1,4 @@
-"""Fetches Debian packages and sources with a private apt state: the machine's mirror, the signed indexes."""
+"""Fetches Debian packages and sources with a private apt state, from this host's mirror."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Package:
     sha256: str
 
 
-class Gone(LabError):
+class PackageRemoved(LabError):
     """The archive no longer has the version that was resolved earlier."""
 
 
@@ -94,7 +94,7 @@ class Archive:
         self._offline = offline
 
     def resolve(self, wanted: list[str]) -> list[Package]:
-        """Binary packages named "package/suite", as the index has them or as remembered."""
+        """Binary packages named "package/suite", from the index, or from an earlier look-up."""
         return self._remember("binary " + " ".join(wanted), lambda: self._resolve(wanted))
 
     def resolve_source(self, wanted: str) -> list[Package]:
@@ -128,10 +128,10 @@ class Archive:
             )
         except LabError as error:
             if "404" in error.message:
-                raise Gone(f"the archive no longer has {package.filename}", _HINT_NETWORK) from None
+                raise PackageRemoved(f"the archive no longer has {package.filename}", _HINT_NETWORK) from None
             raise
         if hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
-            raise LabError(f"{package.filename} is not what the signed index says", _HINT_NETWORK)
+            raise LabError(f"{package.filename} does not match the signed index", _HINT_NETWORK)
         return path
 
     def sources_line(self, suite: str) -> str:

@@ -22,7 +22,7 @@ _PACKAGES = (
     "python3-tabulate",
 )
 SYSTEMD = "systemd"
-# What the machine can have: "tracers" adds the programs that benchmarks/observer.py compares sldtrace with;
+# "tracers" adds the programs that benchmarks/observer.py compares sldtrace with;
 # "systemd" boots with systemd as the first process, which runs the job as a service.
 ROOTS = {
     "plain": _PACKAGES,
@@ -46,7 +46,7 @@ TOOLS = ("mmdebstrap", "mke2fs", "tar", "apt-get", "unshare")
 
 
 def known(name: str) -> str:
-    """The name of a root file system, as it is; raises LabError when there is none of that name."""
+    """The name of a root file system, as it is; raises LabError when it does not exist."""
     if name not in ROOTS:
         raise LabError(f"no root file system '{name}'", f"there are {', '.join(ROOTS)}")
     return name
@@ -80,7 +80,7 @@ def ensure(archive: Archive, name: str, progress: Progress) -> Path:
 
 
 def _build(archive: Archive, packages: Sequence[str], progress: Progress, into: Path) -> dict[str, Any]:
-    hosttools.need(TOOLS)
+    hosttools.require(TOOLS)
     progress.stage(f"root file system: Debian {SUITE} with {', '.join(packages)} (half a minute)")
     tarball, tree, disk = into / "root.tar", into / "tree", into / "root.img"
     hosttools.run(
@@ -98,8 +98,8 @@ def _build(archive: Archive, packages: Sequence[str], progress: Progress, into: 
     )
     progress.stage("root file system: making the image")
     tree.mkdir()
-    # Everything belongs to root in the machine, so that whoever builds the image need not be root:
-    # the tree is made and read inside one user namespace in which the builder is.
+    # Everything belongs to root in the machine, but the builder may be another user: the tree is made and
+    # read in a user namespace in which the builder is root.
     script = (
         'tar xf "$1" -C "$2" --no-same-owner --exclude-from="$3" && mkdir -p "$2/sldtrace" && '
         'size=$(du -sk --apparent-size "$2" | cut -f1) && '

@@ -1,9 +1,9 @@
 # In the root file system, as the first process or as a service of systemd: settings, the command, its files, the
 # result, power-off.
-# The result goes to the second disk, where nothing that the command prints can be taken for it.
+# The result goes to the second disk, so no output of the command can be taken for it.
 bb() { /run/lab/busybox "$@"; }
-give_up() {
-	echo "lab: failed: $*"
+fail() {
+	echo "lab: error: $*"
 	bb poweroff -f
 }
 . /run/lab/settings
@@ -12,14 +12,14 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 bb hostname lab
 bb ip link set lo up
 if [ -n "$LAB_MITIGATE" ]; then
-	echo "$LAB_MITIGATE" > /proc/sys/kernel/split_lock_mitigate || give_up "this kernel has no split_lock_mitigate"
+	echo "$LAB_MITIGATE" > /proc/sys/kernel/split_lock_mitigate || fail "this kernel has no split_lock_mitigate"
 fi
 
-# khugepaged works in slices of 16 ms on this slow CPU: a thread in a penalty sleep, woken by its signal, then waits
-# for the CPU until its time is up, which looks as if it had slept to the end.
+# No khugepaged: on this slow CPU it runs for 16 ms at a time. A signal that ends a penalty sleep wakes the thread,
+# but it then waits for the CPU until the sleep would have ended, as if it had slept to the end.
 echo 4294967295 > /sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs 2>/dev/null
 
-bb stty -F /dev/ttyS1 raw || give_up "no second serial port"
+bb stty -F /dev/ttyS1 raw || fail "no second serial port"
 bb mkfifo /run/lab/output
 bb cat /run/lab/output > /dev/ttyS1 &
 reader=$!
@@ -29,7 +29,7 @@ echo "lab: command starts at $uptime"
 bb sh /run/lab/run < /dev/null > /run/lab/output 2>&1
 status=$?
 
-# A process that the command left behind may hold the pipe; its output is not waited for.
+# A process that outlives the command may hold the pipe. Do not wait for it.
 tries=0
 while [ -d /proc/$reader ] && ! bb grep -q '^State:.Z' /proc/$reader/status && [ $tries -lt 50 ]; do
 	tries=$((tries + 1))
@@ -40,7 +40,7 @@ wait $reader 2>/dev/null
 read -r uptime _ < /proc/uptime
 echo "lab: command ended at $uptime"
 
-cd /sldtrace || give_up "the checkout is gone"
+cd /sldtrace || fail "/sldtrace does not exist"
 {
 	echo "sldtrace-lab 1"
 	echo "status $status"
@@ -59,5 +59,5 @@ if [ $# -gt 0 ]; then
 	bb grep -q 'No space left' /run/lab/dd.log && echo "full" >> /run/lab/header
 fi
 echo "end" >> /run/lab/header
-bb dd if=/run/lab/header of="$LAB_RESULT" bs=64k conv=notrunc,fsync 2>/dev/null || give_up "the result cannot be written"
+bb dd if=/run/lab/header of="$LAB_RESULT" bs=64k conv=notrunc,fsync 2>/dev/null || fail "the result cannot be written"
 bb poweroff -f

@@ -1,4 +1,4 @@
-"""Says what is in the lab's cache: artefacts, real versions, sizes, keys."""
+"""Lists the lab's cache: artefacts, versions of the packages, sizes, keys."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ def text() -> str:
         for path in artefacts:
             info = cache.info(path)
             version = info.get("release") or info.get("version")
-            old = "" if path in current else "  not used any more"
+            old = "" if path in current else "  unused"
             lines.append(f"{kind:14} {path.name}  {cache.size(path) >> 20:4} MB  {version}{old}")
     return "\n".join(lines)
 
 
 def unused() -> list[Path]:
-    """Folders of artefacts that the present lab (patches, recipes, compiler, packages) does not use."""
+    """Folders of artefacts that differ from today's patches, recipes, compiler or packages."""
     current = _current()
     return [path for kind in _KINDS for path in _artefacts(kind) if path not in current]
 

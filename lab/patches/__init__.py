@@ -24,7 +24,7 @@ def apply(tree: Path, patches: Sequence[Path]) -> None:
 
     Raises LabError at the first patch that does not apply as a whole; the message names it and the file.
     """
-    hosttools.need(TOOLS)
+    hosttools.require(TOOLS)
     log = tree.with_name(f"{tree.name}-patch.log")
     for patch in patches:
         options = ["-p1", "--fuzz=0", "--batch", "--forward", "--reject-file=-", f"--input={patch}"]

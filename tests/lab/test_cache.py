@@ -1,4 +1,4 @@
-"""The cache: keys, whole artefacts or none, one builder at a time."""
+"""The cache: keys, complete artefacts only, one builder at a time."""
 
 import threading
 from pathlib import Path
@@ -20,8 +20,8 @@ def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("SLDTRACE_CACHE")
     assert cache.folder() == Path("/xdg/sldtrace/lab")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert cache.folder() == Path("/home/somebody/.cache/sldtrace/lab")
+    monkeypatch.setenv("HOME", "/home/user")
+    assert cache.folder() == Path("/home/user/.cache/sldtrace/lab")
 
 
 def test_a_key_changes_with_any_input_and_not_with_their_order() -> None:

@@ -18,8 +18,8 @@ def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.Monk
         hosttools, "_find", lambda name: None if name in ("as", "ld", "mke2fs") else f"/bin/{name}"
     )
     with pytest.raises(LabError) as caught:
-        hosttools.need(["as", "make", "ld", "mke2fs"])
-    assert caught.value.message == "this host lacks as, ld, mke2fs"
+        hosttools.require(["as", "make", "ld", "mke2fs"])
+    assert caught.value.message == "missing programs: as, ld, mke2fs"
     assert caught.value.hint == "install with: apt-get install binutils e2fsprogs"
 
 
@@ -48,7 +48,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_end_stops_the_program_and_its_children_and_nobody_else() -> None:
+def test_end_stops_the_program_and_its_children_and_no_other() -> None:
     bystander = subprocess.Popen(["sleep", "3600"])
     started = hosttools.start(["sh", "-c", "sleep 3600 & echo $!; wait"], stdout=subprocess.PIPE)
     assert started.stdout is not None
@@ -63,7 +63,7 @@ def test_end_stops_the_program_and_its_children_and_nobody_else() -> None:
     bystander.wait()
 
 
-def test_end_all_wakes_whoever_waits(tmp_path: Path) -> None:
+def test_end_all_ends_every_wait(tmp_path: Path) -> None:
     caught: list[LabError] = []
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

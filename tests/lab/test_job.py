@@ -1,4 +1,4 @@
-"""Jobs: what is refused, what is packed, and what is believed of the answer."""
+"""Jobs: what is refused, what is packed, and how the result disk is read."""
 
 import io
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from lab import job
 from lab.failures import LabError
 from lab.image import Cpio
-from lab.job import Answer, Job
+from lab.job import Job, ResultHeader
 
 
 @pytest.mark.parametrize(
@@ -25,19 +25,19 @@ from lab.job import Answer, Job
         ({"machine_time": 0}, "more than 0"),
         ({"stalled": -1}, "more than 0"),
         ({"mitigate": 2}, "0 or 1"),
-        ({"split_lock_detect": "on"}, "is no mode"),
-        ({"split_lock_detect": "ratelimit:0"}, "is no mode"),
-        ({"split_lock_detect": "warn quiet"}, "is no mode"),
+        ({"split_lock_detect": "on"}, "is not a mode"),
+        ({"split_lock_detect": "ratelimit:0"}, "is not a mode"),
+        ({"split_lock_detect": "warn quiet"}, "is not a mode"),
         ({"fetch": ["/x"]}, "--out"),
         ({"fetch": ["/x", "/y/x"], "out": Path("o")}, "same name"),
         ({"fetch": ["/"], "out": Path("o")}, "same name"),
         ({"fetch": ["a\nb"], "out": Path("o")}, "cannot be a path"),
         ({"put": {"relative": Path("x")}}, "absolute"),
         ({"put": {"/a/../b": Path("x")}}, "absolute"),
-        ({"environment": {"A B": "1"}}, "no name"),
+        ({"environment": {"A B": "1"}}, "is not the name"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(fields: dict[str, Any], message: str) -> None:
+def test_invalid_fields_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(LabError, match=message):
         Job(**{"command": ["true"], **fields})
 
@@ -92,55 +92,55 @@ def test_a_file_to_put_that_is_not_there_is_named(tmp_path: Path) -> None:
         packed(Job(["true"], tree=tmp_path, put={"/x": tmp_path / "none"}))
 
 
-def test_an_answer_is_read_back(tmp_path: Path) -> None:
-    disk = answer_disk(tmp_path, "status 7\nfound /tmp/a b\nmissing x\n", {})
-    assert job.read_answer(disk) == Answer(7, ("/tmp/a b",), ("x",))
+def test_a_header_is_read_back(tmp_path: Path) -> None:
+    disk = result_disk(tmp_path, "status 7\nfound /tmp/a b\nmissing x\n", {})
+    assert job.read_header(disk) == ResultHeader(7, ("/tmp/a b",), ("x",))
 
 
 @pytest.mark.parametrize(
     "text", ["", "sldtrace-lab 1\nstatus 7\n", "status 0\nend\n", "sldtrace-lab 2\nstatus 0\nend\n"]
 )
-def test_a_disk_without_a_whole_header_is_no_answer(tmp_path: Path, text: str) -> None:
+def test_a_disk_without_a_complete_header_has_no_result(tmp_path: Path, text: str) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(text.encode().ljust(job.HEADER_SIZE, b"\0"))
-    assert job.read_answer(disk) is None
+    assert job.read_header(disk) is None
 
 
 def test_files_and_folders_come_out_under_their_last_name(tmp_path: Path) -> None:
     members = {"tmp/rec.sld": b"\1\2", "var/x/one": b"1", "var/x/deep/two": b"2", "etc/not-asked": b"no"}
-    disk = answer_disk(tmp_path, "status 0\nfound /tmp/rec.sld\nfound /var/x\n", members)
-    answer = job.read_answer(disk)
-    assert answer is not None
+    disk = result_disk(tmp_path, "status 0\nfound /tmp/rec.sld\nfound /var/x\n", members)
+    header = job.read_header(disk)
+    assert header is not None
     out = tmp_path / "out"
-    assert job.take_files(disk, answer, out) == {"/tmp/rec.sld": out / "rec.sld", "/var/x": out / "x"}
+    assert job.extract_files(disk, header, out) == {"/tmp/rec.sld": out / "rec.sld", "/var/x": out / "x"}
     assert (out / "rec.sld").read_bytes() == b"\1\2"
     assert (out / "x/deep/two").read_bytes() == b"2"
     assert sorted(p.name for p in out.rglob("*")) == ["deep", "one", "rec.sld", "two", "x"]
 
 
 def test_nothing_is_written_outside_the_folder(tmp_path: Path) -> None:
-    disk = answer_disk(
+    disk = result_disk(
         tmp_path, "status 0\nfound /x\n", {"x/../../escaped": b"!", "../x": b"!", "x/fine": b"ok"}
     )
-    answer = job.read_answer(disk)
-    assert answer is not None
-    job.take_files(disk, answer, tmp_path / "out")
+    header = job.read_header(disk)
+    assert header is not None
+    job.extract_files(disk, header, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["fine"]
     assert not (tmp_path / "escaped").exists()
 
 
 def test_an_archive_that_is_cut_is_one_line(tmp_path: Path) -> None:
-    disk = answer_disk(tmp_path, "status 0\nfound /x\n", {"x": b"d" * 5000})
+    disk = result_disk(tmp_path, "status 0\nfound /x\n", {"x": b"d" * 5000})
     with disk.open("r+b") as file:
         file.truncate(job.HEADER_SIZE + 2000)
     with pytest.raises(LabError, match="cannot be read from the result disk"):
-        job.take_files(disk, Answer(0, ("/x",), ()), tmp_path / "out")
+        job.extract_files(disk, ResultHeader(0, ("/x",), ()), tmp_path / "out")
 
 
-@pytest.mark.parametrize(("root", "told"), [("plain", 0), ("tracers", 0), ("systemd", 1)])
-def test_systemd_is_the_first_process_where_it_is_there(root: str, told: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("root", "systemd"), [("plain", 0), ("tracers", 0), ("systemd", 1)])
+def test_systemd_is_the_first_process_where_it_is_there(root: str, systemd: int, tmp_path: Path) -> None:
     settings = packed(Job(["true"], root=root, tree=tmp_path))["job/settings"].decode()
-    assert f"\nLAB_SYSTEMD={told}\n" in settings
+    assert f"\nLAB_SYSTEMD={systemd}\n" in settings
 
 
 def packed(what: Job) -> dict[str, bytes]:
@@ -158,7 +158,7 @@ def packed(what: Job) -> dict[str, bytes]:
         at += -(-size // 4) * 4
 
 
-def answer_disk(folder: Path, lines: str, members: dict[str, bytes]) -> Path:
+def result_disk(folder: Path, lines: str, members: dict[str, bytes]) -> Path:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for name, data in members.items():

@@ -8,7 +8,7 @@ from lab import kernel_files
 from lab.failures import LabError
 
 
-def test_a_module_stands_behind_what_it_depends_on() -> None:
+def test_a_module_comes_after_its_dependencies() -> None:
     modules = {
         "kvm-intel": module("kvm"),
         "kvm": module("irqbypass,built_in"),

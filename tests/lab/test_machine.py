@@ -80,7 +80,7 @@ def test_a_kernel_boots_and_gives_everything_back(tree: Path, tmp_path: Path) ->
 
 
 def test_two_cpus_and_the_boot_parameter(tree: Path) -> None:
-    """And a process that the command leaves behind does not hold the machine."""
+    """And a process that outlives the command does not keep the machine running."""
     script = "nproc; dmesg | grep 'split lock detection'; cat /proc/cmdline; sleep 100000 & exit 3"
     result = machine.run(
         Job(["sh", "-c", script], cpus=2, split_lock_detect="off", append="mark=1", tree=tree), QUIET
@@ -93,7 +93,7 @@ def test_two_cpus_and_the_boot_parameter(tree: Path) -> None:
 
 
 def test_a_machine_whose_time_is_over_is_ended_and_its_console_kept(tree: Path) -> None:
-    """An hour of its own time, which it sleeps away."""
+    """It sleeps for an hour of its own time."""
     with pytest.raises(LabTimeout, match="within 60 s of its own time; --machine-time raises") as caught:
         machine.run(Job(["sleep", "3600"], tree=tree, machine_time=60), QUIET)
     assert caught.value.hint is not None
@@ -120,10 +120,10 @@ def test_two_machines_side_by_side_do_not_see_each_other_and_are_the_same(tree: 
 
 
 def test_output_comes_before_the_end_and_a_panic_is_noticed(tree: Path) -> None:
-    """The command never ends: what it said must have been passed on before the kernel died."""
+    """The command does not end: its output is forwarded before the panic."""
     pieces: list[bytes] = []
     script = "echo first; sleep 1; echo c > /proc/sysrq-trigger"
-    with pytest.raises(LabError, match="Kernel panic - not syncing: sysrq") as caught:
+    with pytest.raises(LabError, match="the machine failed: Kernel panic - not syncing: sysrq") as caught:
         machine.run(Job(["sh", "-c", script], tree=tree), QUIET, pieces.append)
     assert b"".join(pieces) == b"first\n"
     assert caught.value.hint is not None

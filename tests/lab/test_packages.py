@@ -1,4 +1,4 @@
-"""What apt says, read: the mirror, the lines of --print-uris; and a memory that saves the network."""
+"""Output of apt: the mirror, the lines of --print-uris; and look-ups that are remembered."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_the_mirror_is_the_whole_suite_of_a_debian_archive() -> None:
     assert packages.choose_mirror(lines) == "http://archive.example/debian/"
 
 
-def test_a_host_without_a_debian_archive_is_told_what_to_set() -> None:
+def test_a_host_without_a_debian_archive_gets_the_variable_named() -> None:
     with pytest.raises(LabError, match=packages.MIRROR_VARIABLE):
         packages.choose_mirror("'http://archive.example/ubuntu/dists/noble/InRelease' ubuntu 0\n")
 

@@ -17,8 +17,8 @@ from lab.rootfs import DEFAULT as ROOT
 
 QUIET = Progress(quiet=True)
 TICKS = f"echo ticks: $(({{seconds}} * {bochs.INSTRUCTIONS_PER_SECOND}))"
-ANSWER = "printf 'sldtrace-lab 1\\nstatus 3\\nend\\n' | dd of=result.img conv=notrunc 2>/dev/null"
-FOR_EVER = "while :; do sleep 0.05; done"
+RESULT = "printf 'sldtrace-lab 1\\nstatus 3\\nend\\n' | dd of=result.img conv=notrunc 2>/dev/null"
+HANG = "while :; do sleep 0.05; done"
 
 
 def run(tmp_path: Path, script: str, progress: Progress = QUIET, **fields: float) -> machine.Result:
@@ -42,7 +42,7 @@ def run(tmp_path: Path, script: str, progress: Progress = QUIET, **fields: float
 @pytest.mark.usefixtures("own_cache")
 def test_an_emulator_that_executes_nothing_is_ended(tmp_path: Path) -> None:
     with pytest.raises(LabTimeout, match=r"booting: the emulator executed nothing.*--stalled") as caught:
-        run(tmp_path, FOR_EVER, stalled=0.5)
+        run(tmp_path, HANG, stalled=0.5)
     assert caught.value.hint is not None
     assert (Path(caught.value.hint.removeprefix("see ")) / "console.log").is_file()
 
@@ -93,7 +93,7 @@ def test_what_the_machine_does_is_shown(tmp_path: Path) -> None:
             "printf first > output.log",
             TICKS.format(seconds=13),
             f"until [ -e {running} ]; do sleep 0.02; done",
-            ANSWER,
+            RESULT,
         ]
     )
     result = run(tmp_path, script, Progress(terminal, terminal=True), expected=20)
@@ -101,6 +101,6 @@ def test_what_the_machine_does_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_an_emulator_that_ends_without_an_answer_is_a_failure(tmp_path: Path) -> None:
+def test_an_emulator_that_ends_without_a_result_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"status 7\) before the command did"):
         run(tmp_path, "exit 7")
