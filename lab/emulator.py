@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lab import cache, hosttools, image, patches
+from lab import cache, hosttools, image, patching
 from lab.failures import LabError
 from lab.packages import SUITE, Archive, Package
 from lab.progress import Progress
@@ -41,7 +41,7 @@ def inputs(archive: Archive) -> dict[str, Any]:
     return {
         "source": source.sha256,
         "firmware": {package.filename: package.sha256 for package in firmware},
-        "patches": {patch.name: patch.read_text("latin-1") for patch in patches.series()},
+        "patches": {patch.name: patch.read_text("latin-1") for patch in patching.series()},
         "configure": CONFIGURE,
         "compiler": hosttools.run(["g++", "--version"], what="asking the compiler").splitlines()[0],
         "boot rom": _BOOT_ROM.read_text(),
@@ -62,7 +62,7 @@ def _packages(archive: Archive) -> tuple[Package, list[Package]]:
 
 
 def _build(archive: Archive, progress: Progress, into: Path) -> dict[str, Any]:
-    hosttools.require([*TOOLS, *patches.TOOLS])
+    hosttools.require([*TOOLS, *patching.TOOLS])
     source, firmware = _packages(archive)
     progress.stage(f"emulator: fetching {source.filename}")
     work = into / "work"
@@ -77,7 +77,7 @@ def _build(archive: Archive, progress: Progress, into: Path) -> dict[str, Any]:
     hosttools.run(
         ["tar", "xf", tarball, "-C", tree, "--strip-components=1"], what="unpacking the emulator's source"
     )
-    patches.apply(tree, patches.series())
+    patching.apply(tree, patching.series())
     log = cache.folder() / "logs" / "emulator-build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     progress.stage("emulator: configuring")

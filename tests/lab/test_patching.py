@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import patches
+from lab import patching
 from lab.failures import LabError
 
 PATCH = """\
@@ -50,7 +50,7 @@ def hunks(patch: Path) -> list[tuple[str, int, list[str]]]:
 
 def test_a_patch_changes_its_lines_and_no_other_byte(tree: Path, tmp_path: Path) -> None:
     source = written(tree / "cpu/f.cc", "one\ntwo\nthree\n\xe9\xff\n")
-    patches.apply(tree, [written(tmp_path / "a.patch", PATCH)])
+    patching.apply(tree, [written(tmp_path / "a.patch", PATCH)])
     assert source.read_bytes() == b"one\n2\nthree\n\xe9\xff\n"
     assert [path.name for path in tree.rglob("*") if path.is_file()] == ["f.cc"]
 
@@ -62,14 +62,14 @@ def test_a_patch_that_does_not_apply_is_one_line_with_patch_and_file(
     if source is not None:
         written(tree / "cpu/f.cc", source)
     with pytest.raises(LabError) as caught:
-        patches.apply(tree, [written(tmp_path / "a.patch", PATCH)])
+        patching.apply(tree, [written(tmp_path / "a.patch", PATCH)])
     assert caught.value.message == "a.patch does not apply to cpu/f.cc"
 
 
 def test_context_must_be_the_same(tree: Path, tmp_path: Path) -> None:
     written(tree / "cpu/f.cc", "ONE\ntwo\nthree\n")
     with pytest.raises(LabError, match=r"a\.patch does not apply to cpu/f\.cc"):
-        patches.apply(tree, [written(tmp_path / "a.patch", PATCH)])
+        patching.apply(tree, [written(tmp_path / "a.patch", PATCH)])
 
 
 def test_the_second_file_is_named_when_the_first_is_patched(tree: Path, tmp_path: Path) -> None:
@@ -77,10 +77,10 @@ def test_the_second_file_is_named_when_the_first_is_patched(tree: Path, tmp_path
     written(tree / "cpu/g.cc", "something else\n")
     second = PATCH.partition("\n\n")[2].replace("f.cc", "g.cc")
     with pytest.raises(LabError, match=r"a\.patch does not apply to cpu/g\.cc"):
-        patches.apply(tree, [written(tmp_path / "a.patch", PATCH + second)])
+        patching.apply(tree, [written(tmp_path / "a.patch", PATCH + second)])
 
 
-@pytest.mark.parametrize("patch", patches.series(), ids=lambda patch: patch.stem)
+@pytest.mark.parametrize("patch", patching.series(), ids=lambda patch: patch.stem)
 def test_each_patch_has_a_header(patch: Path) -> None:
     header, _, diff = patch.read_text("latin-1").partition("\n--- a/")
     assert diff
@@ -94,7 +94,7 @@ def test_each_patch_has_a_header(patch: Path) -> None:
 
 def test_the_patches_apply_to_a_tree_of_their_context_and_not_twice(tree: Path) -> None:
     lines: dict[str, dict[int, str]] = {}
-    for patch in patches.series():
+    for patch in patching.series():
         for file, first, marked in hunks(patch):
             before = [line[1:] for line in marked if line[0] != "+"]
             lines.setdefault(file, {}).update(enumerate(before, first))
@@ -102,10 +102,10 @@ def test_the_patches_apply_to_a_tree_of_their_context_and_not_twice(tree: Path) 
         # The lines between the hunks are numbers, so that no hunk fits anywhere else.
         text = "".join(f"{numbered.get(n, n)}\n" for n in range(1, max(numbered) + 1))
         written(tree / file, text)
-    patches.apply(tree, patches.series())
-    for patch in patches.series():
+    patching.apply(tree, patching.series())
+    for patch in patching.series():
         for file, _, marked in hunks(patch):
             after = "".join(f"{line[1:]}\n" for line in marked if line[0] != "-")
             assert after in (tree / file).read_text("latin-1")
-    with pytest.raises(LabError, match=f"{patches.series()[0].name} does not apply"):
-        patches.apply(tree, patches.series())
+    with pytest.raises(LabError, match=f"{patching.series()[0].name} does not apply"):
+        patching.apply(tree, patching.series())

@@ -11,7 +11,7 @@ from lab import hosttools
 from lab.failures import LabError
 
 TOOLS = ("patch",)
-_FOLDER = Path(__file__).resolve().parent
+_FOLDER = Path(__file__).resolve().parent / "patches"
 
 
 def series() -> list[Path]:
