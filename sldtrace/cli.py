@@ -105,7 +105,7 @@ def _log_versions() -> None:
     if diagnostics.debugging():
         from importlib import metadata
 
-        for name in ("click", "numpy", "pandas", "tabulate"):
+        for name in ("click", "numpy", "pandas"):
             if name in sys.modules:
                 with suppress(metadata.PackageNotFoundError):
                     _log.debug("%s %s", name, metadata.version(name))
