@@ -35,7 +35,7 @@ for finding in recorded.findings:
     who = finding.subject
     name = f"vCPU {who.vcpu} of {who.vm or who.process}, TID {who.tid}" if who else "the host"
     print(f"{finding.severity.name}: {name} {finding.headline}")
-    print(f"  {finding.confidence.name.lower()}: {finding.because}")
+    print(f"  {finding.confidence.name.lower()}: {finding.confidence_reason}")
     for remedy in finding.remedies:
         print(f"  - {remedy.what} Price: {remedy.cost}.")
 print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "completed", "punished", "verdict"]])

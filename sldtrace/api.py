@@ -15,7 +15,8 @@ from sldtrace.analyzers.findings import catalogue
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset import exit_counts, frames, trace
 from sldtrace.dataset.frames import Column
-from sldtrace.dataset.trace import Subject, Trace
+from sldtrace.dataset.subject import Subject
+from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
 from sldtrace.text.escape import escape
 
@@ -36,7 +37,7 @@ FINDINGS: Mapping[str, Column] = {
     "end": Column("datetime64[ns, UTC]", "time", "the same"),
     "ongoing": Column("bool", "flag", "it had not ended when the recording did"),
     "confidence": Column("category", "name", "possible, likely or certain, in this order"),
-    "because": Column("text", "text", "why it is as sure as that"),
+    "confidence_reason": Column("text", "text", "why it is as sure as that"),
 }
 """The columns of `Analysis.findings_table`; those of `Fleet.findings` begin with `path` and `host`."""
 
@@ -198,7 +199,7 @@ class Analysis:
         return frames.frame(self.trace.recording, "lost")
 
     @cached_property
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Finding[Any]]:
         """What the analyzers found, the worst first; `finding.evidence.frame()` is its evidence."""
         return catalogue.run(self.trace)
 
@@ -273,7 +274,7 @@ class Fleet:
                 yield one
 
 
-def _finding(recorded: Trace, finding: Finding) -> dict[str, Any]:
+def _finding(recorded: Trace, finding: Finding[Any]) -> dict[str, Any]:
     who = finding.subject
     return {
         "kind": finding.kind,
@@ -292,7 +293,7 @@ def _finding(recorded: Trace, finding: Finding) -> dict[str, Any]:
         "end": recorded.wall_ns(finding.end_ns),
         "ongoing": finding.ongoing,
         "confidence": finding.confidence.name.lower(),
-        "because": finding.because,
+        "confidence_reason": finding.confidence_reason,
     }
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Generic, TypeVar
 
 from sldtrace.dataset.rows import Rows
-from sldtrace.dataset.trace import Subject
+from sldtrace.dataset.subject import Subject
 
 
 class Severity(IntEnum):
@@ -26,6 +26,23 @@ class Confidence(IntEnum):
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """The values of a finding; each kind has a subclass, in the finding's module.
+
+    The unit is in the name: `_ns`; `_per_s`; `share` is from 0 to 1; anything else is a count or an id.
+    `dataclasses.asdict` gives plain data: numbers, texts, None, and tuples and dicts of them with str keys.
+    """
+
+    @property
+    def affected(self) -> list[tuple[int, int]]:
+        """TGID and TID of the threads that are affected, of a finding without a subject."""
+        return []
+
+
+N = TypeVar("N", bound=Numbers, covariant=True)
+
+
+@dataclass(frozen=True)
 class Remedy:
     """What to change, its cost on this kernel, and the exact command or setting where there is one."""
 
@@ -36,53 +53,43 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of a finding: a label of at most ten characters, the text, and for programs the numbers.
-
-    The numbers have their unit in the name, as in Finding.numbers.
-    """
+    """One line of a finding: a label of at most ten characters, and the text."""
 
     label: str
     text: str
-    numbers: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A stretch of time (CLOCK_MONOTONIC) in which one verdict holds, with its numbers."""
+    """A stretch of time in which one verdict holds."""
 
-    start_ns: int
+    start_ns: int  # CLOCK_MONOTONIC
     end_ns: int
     verdict: str
-    numbers: dict[str, Any] = field(default_factory=dict)
+    traps: int  # that start in it
+    early_returns: int
+    detection_off: int  # traps after which detection was off
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One finding.
+class Finding(Generic[N]):
+    """One finding."""
 
-    kind: name of the analyzer; headline: what is so, to follow the name of the subject (None: the finding
-    is of no single thread); rip: address in the guest or program, None where there is none; start_ns,
-    end_ns: CLOCK_MONOTONIC; ongoing: it had not ended when the recording did; intervals: when what was so,
-    in order, where that is more than one thing; confidence, because: how sure it is, and why; numbers:
-    named values with the unit in the name (_ns), counts, or shares; evidence: rows of the recording, of the
-    record kind `evidence_kind`.
-    """
-
-    kind: str
+    kind: str  # name of the analyzer
     severity: Severity
-    verdict: str
-    subject: Subject | None
-    headline: str
-    rip: int | None
-    start_ns: int
+    verdict: str  # one or two words
+    subject: Subject | None  # None: of no single thread
+    headline: str  # a sentence without its subject, which is the name of the thread; whole without one
+    rip: int | None  # address in the guest or program; None: of no single one
+    start_ns: int  # CLOCK_MONOTONIC
     end_ns: int
-    ongoing: bool
+    ongoing: bool  # it had not ended when the recording did
     confidence: Confidence
-    because: str
-    cause: str
+    confidence_reason: str
+    cause: str  # sentences
     facts: Sequence[Fact]
-    numbers: dict[str, Any]
+    numbers: N
     remedies: Sequence[Remedy]
     evidence: Rows = field(compare=False)
-    evidence_kind: str = "trap"
-    intervals: Sequence[Interval] = ()
+    evidence_kind: str = "trap"  # record kind of the evidence
+    intervals: Sequence[Interval] = ()  # in order; empty where one verdict holds all the time

@@ -39,7 +39,7 @@ class NotEvaluated:
 
     kind: str
     title: str
-    because: str
+    reason: str
 
 
 def missing(trace: Trace, needs: Needs) -> str | None:

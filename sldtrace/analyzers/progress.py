@@ -1,6 +1,6 @@
 """What a thread in a loop did all the same: guest time, other addresses and exits, other cores."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,45 +13,54 @@ from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import length, percent, plural
 
 
-def numbers(trace: Trace, rows: Rows, same: Rows) -> dict[str, Any]:
-    """rows: the traps in loops; same: all of the thread from the first to the last of them.
+@dataclass(frozen=True)
+class ProgressNumbers:
+    """What a thread did between the traps of its loops. None: not watched."""
 
-    detection_off: traps after which detection was off; exits, guest_ns: between the traps of each loop, as
-    far as watched_traps covers them; unwatched_traps: in loops, where MSR_TEST_CTRL was not watched;
-    watched_ns: how long the loops lasted where it was; missed_returns: in loops, where the sleep's result
-    was not seen; exit_records: VM exits in loops that were recorded one by one, other_exits: those not by
-    #AC, other_addresses: at how many other guest addresses; elsewhere: stays on other cores where detection
-    was off meanwhile. None: not watched.
-    """
+    detection_off: int  # traps after which detection was off, from the first loop to the last
+    exits: int | None  # VM exits between the traps of each loop, as far as watched_traps covers them
+    guest_ns: int | None  # guest time, likewise
+    watched_traps: int  # traps for which VM exits were watched since the trap before
+    unwatched_traps: int  # traps in loops where MSR_TEST_CTRL was not watched
+    watched_ns: int  # time in loops where it was
+    missed_returns: int  # traps in loops where the result of the sleep was not seen
+    exit_records: int  # VM exits in loops that were recorded one by one
+    other_exits: int | None  # of exit_records, those not by #AC
+    other_addresses: int | None  # of exit_records, how many guest addresses besides that of the loop
+    elsewhere: int  # stays on other cores while detection was off there
+
+
+def numbers(trace: Trace, rows: Rows, same: Rows) -> ProgressNumbers:
+    """rows: the traps in loops; same: all of the thread from the first to the last of them."""
     # The first trap of a chain is counted from before the chain, so its guest time is not part of it.
     watched = rows[chains.as_before(rows["chain"]) & rows["exits_watched"]]
     _, starts, ends = chains.spans(rows[rows["msr_watched"]])
-    return {
-        "detection_off": int(same["detection_off"].sum()),
-        "exits": int(watched["exits"].sum()) if len(watched) else None,
-        "guest_ns": int(watched["guest_ns"].sum()) if len(watched) else None,
-        "watched_traps": len(watched),
-        "unwatched_traps": int((~rows["msr_watched"]).sum()),
-        "watched_ns": int((ends - starts).sum()),
-        "missed_returns": int(rows["return_missed"].sum()),
-        **_exits(trace, rows),
-        "elsewhere": _elsewhere(trace, rows),
-    }
+    records, other_exits, other_addresses = _exits(trace, rows)
+    return ProgressNumbers(
+        detection_off=int(same["detection_off"].sum()),
+        exits=int(watched["exits"].sum()) if len(watched) else None,
+        guest_ns=int(watched["guest_ns"].sum()) if len(watched) else None,
+        watched_traps=len(watched),
+        unwatched_traps=int((~rows["msr_watched"]).sum()),
+        watched_ns=int((ends - starts).sum()),
+        missed_returns=int(rows["return_missed"].sum()),
+        exit_records=records,
+        other_exits=other_exits,
+        other_addresses=other_addresses,
+        elsewhere=_elsewhere(trace, rows),
+    )
 
 
-def _exits(trace: Trace, rows: Rows) -> dict[str, Any]:
+# exit_records, other_exits and other_addresses of ProgressNumbers.
+def _exits(trace: Trace, rows: Rows) -> tuple[int, int | None, int | None]:
     starts, ends = (np.sort(each) for each in chains.spans(rows)[1:])
     mine = trace.rows("exit").thread(int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
     place = np.searchsorted(starts, mine["ns"].to_numpy(), "right") - 1
     mine = mine[(place >= 0) & (mine["ns"].to_numpy() <= ends[np.maximum(place, 0)])]
     if mine.empty:
-        return {"exit_records": 0, "other_exits": None, "other_addresses": None}
+        return 0, None, None
     elsewhere = mine["rip"] != rows["rip"].iloc[0]
-    return {
-        "exit_records": len(mine),
-        "other_exits": int((~mine["split_lock"]).sum()),
-        "other_addresses": int(mine["rip"][elsewhere].nunique()),
-    }
+    return len(mine), int((~mine["split_lock"]).sum()), int(mine["rip"][elsewhere].nunique())
 
 
 # A thread that was moved to a core with detection off, and back before it trapped again, may have got on
@@ -73,62 +82,55 @@ def _elsewhere(trace: Trace, rows: Rows) -> int:
     return int((windows.overlapping(windows.off(trace), core, since, until) & ~asleep).sum())
 
 
-def confidence(trace: Trace, penalty: Penalty, n: dict[str, Any]) -> tuple[Confidence, str]:
+def confidence(
+    trace: Trace, penalty: Penalty, found: ProgressNumbers, early_returns: int, in_loops_ns: int
+) -> tuple[Confidence, str]:
     """How sure it is that the instruction was not executed in the loops, and why."""
     lost = sum(loss.count for loss in trace.recording.losses if loss.kind == "trap")
     if lost:
         return Confidence.POSSIBLE, f"{plural(lost, 'trap')} of the recording were lost"
-    if n["elsewhere"]:
+    if found.elsewhere:
         return (
             Confidence.POSSIBLE,
-            f"it was moved {plural(n['elsewhere'], 'time')} to a core on which detection was off for a "
+            f"it was moved {plural(found.elsewhere, 'time')} to a core on which detection was off for a "
             "moment",
         )
-    if n["missed_returns"]:
-        return Confidence.LIKELY, f"of {plural(n['missed_returns'], 'trap')} the result was not seen"
-    if n["unwatched_traps"] and rule.is_livelock(
-        1, n["watched_ns"], n["early_returns"] - n["unwatched_traps"], penalty
+    if found.missed_returns:
+        return Confidence.LIKELY, f"of {plural(found.missed_returns, 'trap')} the result was not seen"
+    if found.unwatched_traps and rule.is_livelock(
+        1, found.watched_ns, early_returns - found.unwatched_traps, penalty
     ):
         # The probe of MSR writes is attached by the first trap: it needs a moment.
-        watched = f"{length(n['watched_ns'])} of {length(n['in_loops_ns'])}"
+        watched = f"{length(found.watched_ns)} of {length(in_loops_ns)}"
         return (
             Confidence.CERTAIN,
             f"each early return was seen; detection was watched for {watched}: it stayed on",
         )
-    if n["unwatched_traps"]:
+    if found.unwatched_traps:
         return (
             Confidence.LIKELY,
-            f"in {plural(n['unwatched_traps'], 'trap')} it was not watched whether others switched "
+            f"in {plural(found.unwatched_traps, 'trap')} it was not watched whether others switched "
             "detection off",
         )
     return Confidence.CERTAIN, "each early return was seen, and that detection stayed on"
 
 
-def fact(n: dict[str, Any]) -> Fact:
+def fact(found: ProgressNumbers, in_loops_ns: int) -> Fact:
     """In words."""
-    parts = [f"detection was switched off for it {plural(n['detection_off'], 'time')}"]
-    if n["guest_ns"] is None:
+    parts = [f"detection was switched off for it {plural(found.detection_off, 'time')}"]
+    if found.guest_ns is None or found.exits is None:
         parts.append("what the guest did in between was not recorded")
     else:
         parts.append(
-            f"{length(n['guest_ns'])} in the guest ({percent(n['guest_ns'], n['in_loops_ns'])}) and "
-            f"{plural(n['exits'], 'VM exit')} over {plural(n['watched_traps'], 'trap')}"
+            f"{length(found.guest_ns)} in the guest ({percent(found.guest_ns, in_loops_ns)}) and "
+            f"{plural(found.exits, 'VM exit')} over {plural(found.watched_traps, 'trap')}"
         )
-    if n["exit_records"]:
+    if found.other_exits is not None and found.other_addresses is not None:
         parts.append(
-            f"{plural(n['other_exits'], 'exit')} other than the traps, "
-            f"{plural(n['other_addresses'], 'other address', 'other addresses')}"
+            f"{plural(found.other_exits, 'exit')} other than the traps, "
+            f"{plural(found.other_addresses, 'other address', 'other addresses')}"
         )
-    names = (
-        "detection_off",
-        "exits",
-        "guest_ns",
-        "watched_traps",
-        "exit_records",
-        "other_exits",
-        "other_addresses",
-    )
-    text = f"{'some' if n['detection_off'] else 'none'}: {', '.join(parts)}"
-    if n["other_addresses"]:
+    text = f"{'some' if found.detection_off else 'none'}: {', '.join(parts)}"
+    if found.other_addresses:
         text += ": other code of the guest runs"
-    return Fact("progress", text, {name: n[name] for name in (*names, "elsewhere")})
+    return Fact("progress", text)

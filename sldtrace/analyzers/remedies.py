@@ -1,9 +1,9 @@
 """What can be changed against the penalty, and what each of it costs on a given kernel."""
 
 import signal
-from typing import Any
 
 from sldtrace.analyzers.finding import Remedy
+from sldtrace.analyzers.signal_owner import SignalNumbers
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.signals import Code
 from sldtrace.model.penalty import Penalty
@@ -12,9 +12,9 @@ from sldtrace.text.phrases import ms, plural
 _TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
 
-def longer_period(penalty: Penalty, numbers: dict[str, Any], where: str) -> Remedy:
-    """Signals further apart; numbers: those of signal_owner; where: the VMM or the program."""
-    is_timer = numbers["signal_code"] == Code.SI_TIMER or numbers["signal"] in _TIMER_SIGNALS
+def longer_period(penalty: Penalty, found: SignalNumbers | None, where: str) -> Remedy:
+    """Signals further apart; where: the VMM or the program."""
+    is_timer = found and (found.code == Code.SI_TIMER or found.number in _TIMER_SIGNALS)
     word = "timer" if is_timer else "signal"
     alive = ms(penalty.always_completes_above_ns)
     # At HZ=100 the sleep is one jiffy: no period is too short to get through by luck.
@@ -30,11 +30,11 @@ def longer_period(penalty: Penalty, numbers: dict[str, Any], where: str) -> Reme
     )
 
 
-def period_of(numbers: dict[str, Any]) -> Remedy:
+def period_of(least_period_ns: int, other_threads: int) -> Remedy:
     """Signals so far apart that the wait for all the others fits in between as well."""
-    others = plural(numbers["others"], "other thread")
+    others = plural(other_threads, "other thread")
     return Remedy(
-        f"In the VMM: leave more than {ms(numbers['least_period_ns'])} ms between the signals that reach "
+        f"In the VMM: leave more than {ms(least_period_ns)} ms between the signals that reach "
         f"this thread: its sleep, and a turn of each of the {others} that took split locks meanwhile.",
         "what the signal is for happens later; with more such threads it is too short again",
     )

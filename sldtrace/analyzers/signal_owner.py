@@ -5,8 +5,7 @@ signals that the traps name.
 """
 
 import signal
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,19 +31,27 @@ _MADE_BY = {
 }
 
 
-def numbers(trace: Trace, penalty: Penalty, same: Rows) -> dict[str, Any]:
-    """Of the signal that ended most of the early returns in these traps of one thread.
+@dataclass(frozen=True)
+class SignalNumbers:
+    """The signal that ended most of the early returns in some traps of one thread."""
 
-    signal, signal_code, sender_tgid, sender_tid, signal_group: as in the trap record; signal_made_by:
-    timer_create, setitimer, kill, sigqueue, tgkill or kernel; signal_seen: sleeps that it ended;
-    signal_records: records of it meanwhile; period_ns, period_spread_ns: median and distance of the
-    quartiles; least_period_ns: the shortest with which this thread would get through every time, on this
-    kernel. None: not known.
-    """
+    number: int
+    code: int  # si_code
+    to_process: bool  # not to the thread
+    sender_tgid: int  # 0: sent by the kernel
+    sender_tid: int
+    made_by: str  # timer_create, setitimer, kill, sigqueue, tgkill or kernel
+    ended: int  # sleeps that it ended
+    records: int  # signal records of it in the same time
+    period_ns: int | None  # median; None: not known
+    period_spread_ns: int | None  # distance of the quartiles; None: not known
+
+
+def numbers(trace: Trace, same: Rows) -> SignalNumbers | None:
+    """The signal that ended most of the early returns in these traps of one thread; None: none was seen."""
     seen = same[same["signal"] > 0]
     if seen.empty:
-        unknown = [*_WHAT, "signal_made_by", "period_ns", "period_spread_ns", "least_period_ns"]
-        return dict.fromkeys(unknown) | {"signal_seen": 0, "signal_records": 0}
+        return None
     ranked = seen.counted(*_WHAT)
     most = {name: int(ranked[name].iloc[0]) for name in _WHAT}
     matching = np.ones(len(same), bool)
@@ -55,16 +62,18 @@ def numbers(trace: Trace, penalty: Penalty, same: Rows) -> dict[str, Any]:
     if not len(gaps):
         gaps = np.diff(same["signal_ns"].to_numpy())[matching[1:] & matching[:-1]]
     quartiles = np.quantile(gaps, [0.25, 0.5, 0.75]) if len(gaps) else None
-    del gaps  # there may be millions
-    return {
-        **most,
-        "signal_made_by": _made_by(most["signal"], most["signal_code"]),
-        "signal_seen": int(matching.sum()),
-        "signal_records": len(records),
-        "period_ns": int(quartiles[1]) if quartiles is not None else None,
-        "period_spread_ns": int(quartiles[2] - quartiles[0]) if quartiles is not None else None,
-        "least_period_ns": _least_period(trace, penalty, same) if quartiles is not None else None,
-    }
+    return SignalNumbers(
+        number=most["signal"],
+        code=most["signal_code"],
+        to_process=bool(most["signal_group"]),
+        sender_tgid=most["sender_tgid"],
+        sender_tid=most["sender_tid"],
+        made_by=_made_by(most["signal"], most["signal_code"]),
+        ended=int(matching.sum()),
+        records=len(records),
+        period_ns=int(quartiles[1]) if quartiles is not None else None,
+        period_spread_ns=int(quartiles[2] - quartiles[0]) if quartiles is not None else None,
+    )
 
 
 # The records of that signal to this thread, from the first of these traps to the last.
@@ -83,46 +92,36 @@ def _made_by(number: int, code: int) -> str:
     return _MADE_BY[Code(code)] if code in set(Code) and Code(code) in _MADE_BY else "kernel"
 
 
-# As the model sees it: from the trap to the signal some of the period has passed already, and signals
-# jitter.
-def _least_period(trace: Trace, penalty: Penalty, same: Rows) -> int:
+def least_period_ns(trace: Trace, penalty: Penalty, same: Rows) -> int:
+    """The shortest period with which this thread completes every penalty on this kernel, by the model.
+
+    The model knows that some of the period has passed between the signal and the trap, and that signals
+    jitter.
+    """
     found = thread_profile.of_thread(trace, same)
     source = replace(found.source, kind=Kind.REARMED) if found.source.kind is Kind.NONE else found.source
     return threshold.least_period_ns(penalty, source, found.costs)
 
 
-def fact(trace: Trace, n: dict[str, Any]) -> Fact:
-    """In words: who makes the signal, and how often it comes."""
-    values = {name: n[name] for name in (*_WHAT, "signal_made_by", "signal_seen", "signal_records")}
-    values |= {name: n[name] for name in ("period_ns", "period_spread_ns")}
-    if n["signal"] is None:
-        return Fact("signal", "none was seen", values)
-    name = f"{signals.name(n['signal'])} to the {'process' if n['signal_group'] else 'thread'}"
-    made = f", {signals.code_name(n['signal_code'])}: {_maker(n)}{_sender(trace, n)}"
+def fact(trace: Trace, found: SignalNumbers | None, early_returns: int) -> Fact:
+    """In words: what makes the signal, who sends it, and how often it comes."""
+    if found is None:
+        return Fact("signal", "none was seen")
+    name = f"{signals.name(found.number)} to the {'process' if found.to_process else 'thread'}"
+    made = f", {signals.code_name(found.code)}: {_maker(found)}{_sender(trace, found)}"
     often = ""
-    if n["period_ns"] is not None:
-        often = f", every {length(n['period_ns'])} (quartiles {length(n['period_spread_ns'])} apart)"
-    seen = f"; it ended {n['signal_seen']:,} of the sleeps"
-    share = "" if n["signal_seen"] == n["early_returns"] else seen
-    return Fact("signal", name + made + often + share, values)
+    if found.period_ns is not None and found.period_spread_ns is not None:
+        often = f", every {length(found.period_ns)} (quartiles {length(found.period_spread_ns)} apart)"
+    share = "" if found.ended == early_returns else f"; it ended {found.ended:,} of the sleeps"
+    return Fact("signal", name + made + often + share)
 
 
-def _maker(n: dict[str, Any]) -> str:
-    return "setitimer or alarm" if n["signal_made_by"] == "setitimer" else signals.source(n["signal_code"])
+def _maker(found: SignalNumbers) -> str:
+    return "setitimer or alarm" if found.made_by == "setitimer" else signals.source(found.code)
 
 
-def _sender(trace: Trace, n: dict[str, Any]) -> str:
-    if not n["sender_tid"]:
+def _sender(trace: Trace, found: SignalNumbers) -> str:
+    if not found.sender_tid:
         return ""
-    thread = trace.subject(n["sender_tgid"], n["sender_tid"], None).thread
-    return f", sent by PID {n['sender_tgid']}, TID {n['sender_tid']}{f' ({thread})' if thread else ''}"
-
-
-def least(n: dict[str, Any]) -> list[Fact]:
-    """The shortest period that lets this thread through on this kernel, if it has one."""
-    if n["least_period_ns"] is None:
-        return []
-    text = (
-        f"{length(n['least_period_ns'])} or more between them would let it through each time (by the model)"
-    )
-    return [Fact("needs", text, {"least_period_ns": n["least_period_ns"]})]
+    thread = trace.subject(found.sender_tgid, found.sender_tid, None).thread
+    return f", sent by PID {found.sender_tgid}, TID {found.sender_tid}{f' ({thread})' if thread else ''}"

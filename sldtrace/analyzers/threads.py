@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.finding import Finding, Numbers
 from sldtrace.dataset import frames
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.rows import Rows
@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, Column] = {
 """The columns of `summary`; vcpu and the names are those of its trace.Subject."""
 
 
-def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataFrame:
+def summary(trace: Trace, findings: Sequence[Finding[Any]] | None = None) -> pd.DataFrame:
     """One row a thread, most traps first; columns: COLUMNS, the last of them only with findings."""
     types = {name: column.dtype for name, column in COLUMNS.items() if column.dtype != "text"}
     threads = trace.rows("trap").threads
@@ -61,10 +61,10 @@ def summary(trace: Trace, findings: Sequence[Finding] | None = None) -> pd.DataF
 
 
 # Of a finding without a subject, those that it counts among its victims.
-def _concerned(finding: Finding) -> list[tuple[int, int]]:
+def _concerned(finding: Finding[Numbers]) -> list[tuple[int, int]]:
     if finding.subject:
         return [(finding.subject.tgid, finding.subject.tid)]
-    return [(each["tgid"], each["tid"]) for each in finding.numbers.get("victims", [])]
+    return finding.numbers.affected
 
 
 def _sums(rows: Rows) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pandas as pd
 from sldtrace import diagnostics
 from sldtrace.dataset import exit_counts, frames, rows
 from sldtrace.dataset.rows import Array, Labels, Rows
+from sldtrace.dataset.subject import Subject
 from sldtrace.errors import SldtraceError
 from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.host.vms.threads import vcpu_of
@@ -24,24 +25,6 @@ from sldtrace.recording.merging import merge
 from sldtrace.text import escape
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A thread: names of process and thread, and its vCPU (None if unknown).
-
-    vm: what its VM is called, by name or, where it has none, by the id or UUID of host.vms.names.Names;
-    vm_uuid; vmm: the program that runs it. All texts are escaped, and empty if unknown.
-    """
-
-    process: str
-    tgid: int
-    thread: str
-    tid: int
-    vcpu: int | None
-    vm: str = ""
-    vm_uuid: str = ""
-    vmm: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sldtrace.dataset.trace import Subject, Trace
+from sldtrace.dataset.subject import Subject
+from sldtrace.dataset.trace import Trace
 from sldtrace.kernlog.survey import Survey, Thread
 from sldtrace.text import escape
 

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.needs import NotEvaluated
@@ -20,12 +21,12 @@ _NOUNS = {
 }
 
 
-def render(trace: Trace, finding: Finding, style: Style) -> str:
+def render(trace: Trace, finding: Finding[Any], style: Style) -> str:
     """The finding, in paragraphs."""
     return "\n".join(_lines(trace, finding, style))
 
 
-def _lines(trace: Trace, finding: Finding, style: Style) -> Iterator[str]:
+def _lines(trace: Trace, finding: Finding[Any], style: Style) -> Iterator[str]:
     yield from _headline(finding, style)
     yield ""
     for name, text in _facts(trace, finding):
@@ -48,7 +49,7 @@ def _lines(trace: Trace, finding: Finding, style: Style) -> Iterator[str]:
         yield textwrap.fill(cost, style.width, initial_indent=" " * 7, subsequent_indent=" " * 7)
 
 
-def _headline(finding: Finding, style: Style) -> Iterator[str]:
+def _headline(finding: Finding[Any], style: Style) -> Iterator[str]:
     who = finding.subject
     if who is None:
         name = ""
@@ -62,7 +63,7 @@ def _headline(finding: Finding, style: Style) -> Iterator[str]:
     yield f"  ({finding.kind})"
 
 
-def _facts(trace: Trace, finding: Finding) -> Iterator[tuple[str, str]]:
+def _facts(trace: Trace, finding: Finding[Any]) -> Iterator[tuple[str, str]]:
     end = "the end of the recording" if finding.ongoing else wording.moment(trace, finding.end_ns, date=False)
     lasted = wording.length(finding.end_ns - finding.start_ns)
     yield "when", f"{wording.moment(trace, finding.start_ns)} to {end}: {lasted}"
@@ -79,14 +80,14 @@ def _facts(trace: Trace, finding: Finding) -> Iterator[tuple[str, str]]:
         yield "phase", text
     if len(finding.intervals) > _INTERVALS:
         yield "", f"and {wording.plural(len(finding.intervals) - _INTERVALS, 'phase')} more"
-    yield finding.confidence.name.lower(), finding.because
+    yield finding.confidence.name.lower(), finding.confidence_reason
 
 
 def not_evaluated(listed: Sequence[NotEvaluated], style: Style) -> str:
     """What could not be judged, by reason; empty where everything could."""
     reasons: dict[str, list[str]] = {}
     for each in listed:
-        reasons.setdefault(each.because, []).append(f"{each.title} ({each.kind})")
+        reasons.setdefault(each.reason, []).append(f"{each.title} ({each.kind})")
     texts = [
         f"Could not be judged, because {because}: {', '.join(titles)}" for because, titles in reasons.items()
     ]

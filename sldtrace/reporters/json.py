@@ -1,5 +1,6 @@
 """The report for programs: the same findings and numbers as one JSON object."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,10 @@ LONGEST = 100
 
 
 def render(
-    trace: Trace, findings: list[Finding], threads: pd.DataFrame, not_evaluated: Sequence[NotEvaluated] = ()
+    trace: Trace,
+    findings: list[Finding[Any]],
+    threads: pd.DataFrame,
+    not_evaluated: Sequence[NotEvaluated] = (),
 ) -> str:
     """One object, described in docs/report.md; times in ns.
 
@@ -62,7 +66,7 @@ def _records(rows: pd.DataFrame) -> Any:
     return json.loads(rows.to_json(orient="records"))
 
 
-def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
+def _finding(trace: Trace, finding: Finding[Any]) -> dict[str, Any]:
     return {
         "kind": finding.kind,
         "severity": finding.severity.name.lower(),
@@ -76,10 +80,10 @@ def _finding(trace: Trace, finding: Finding) -> dict[str, Any]:
         "end_wall_ns": trace.wall_ns(finding.end_ns),
         "ongoing": finding.ongoing,
         "confidence": finding.confidence.name.lower(),
-        "because": finding.because,
+        "confidence_reason": finding.confidence_reason,
         "intervals": [vars(interval) for interval in finding.intervals],
         "facts": [vars(fact) for fact in finding.facts],
-        "numbers": finding.numbers,
+        "numbers": dataclasses.asdict(finding.numbers),
         "cause": finding.cause,
         "remedies": [vars(remedy) for remedy in finding.remedies],
         "evidence_kind": finding.evidence_kind,

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -19,7 +20,7 @@ _NAME_WIDTH = 18  # characters of a name in the table
 
 def render(
     trace: Trace,
-    findings: list[Finding],
+    findings: list[Finding[Any]],
     threads: pd.DataFrame,
     style: Style,
     not_evaluated: Sequence[NotEvaluated] = (),

@@ -4,8 +4,9 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from sldtrace.dataset.subject import thread
 from sldtrace.text.escape import escape
-from sldtrace.text.phrases import length, percent, plural, thread
+from sldtrace.text.phrases import length, percent, plural
 
 if TYPE_CHECKING:
     from sldtrace.dataset.trace import Trace

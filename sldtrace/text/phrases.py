@@ -1,9 +1,4 @@
-"""Amounts and names in words, the same in findings and in every report."""
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sldtrace.dataset.trace import Subject
+"""Amounts and addresses in words, the same in findings and in every report."""
 
 
 def length(ns: int) -> str:
@@ -30,14 +25,6 @@ def percent(part: float, whole: float) -> str:
     return f"{text} %"
 
 
-def thread(who: "Subject") -> str:
-    """`VM web01 (qemu, PID 182, TID 183)`; `python3 (PID 182)` of no known VM. The TID only if it differs."""
-    which = f"PID {who.tgid}" if who.tid == who.tgid else f"PID {who.tgid}, TID {who.tid}"
-    if who.vm:
-        return f"VM {who.vm} ({who.vmm or who.process or 'unknown VMM'}, {which})"
-    return f"{who.process or 'a process'} ({which})"
-
-
 def rate(per_s: float) -> str:
     """Events a second: `8.4`, `83`, `12,000`."""
     return f"{per_s:,.0f}" if per_s >= 100 or per_s == round(per_s) else f"{per_s:,.1f}"
@@ -46,3 +33,8 @@ def rate(per_s: float) -> str:
 def ms(ns: int) -> str:
     """Milliseconds without their unit, three digits: `0.95`, `12`."""
     return f"{ns / 1e6:.3g}"
+
+
+def address(value: int) -> str:
+    """An address in memory: `0x7c40`."""
+    return f"{value:#x}"

@@ -15,7 +15,7 @@ def loops_of(recorded: Trace) -> list[Finding]:
     """What the three analyzers of loops find in it, the longest first."""
     analyzers = (early_return_loop, semaphore_early_return, user_space)
     found = [finding for analyzer in analyzers for finding in analyzer.find(recorded)]
-    return sorted(found, key=lambda finding: finding.numbers["longest_ns"], reverse=True)
+    return sorted(found, key=lambda finding: finding.numbers.longest_ns, reverse=True)
 
 
 def find(folder: Path, rows: list[Row], **rest: Any) -> list[Finding]:

@@ -96,8 +96,8 @@ def test_a_trap_in_the_middle(tmp_path: Path, trap: Row, chains: list[int]) -> N
 
 def test_a_chain_of_the_semaphore_alone(tmp_path: Path) -> None:
     finding = one(tmp_path, [interrupted(index * MS) for index in range(200)])
-    assert (finding.verdict, finding.numbers["semaphore_early_returns"]) == ("livelock", 200)
-    assert finding.numbers["early_returns"] == 200
+    assert (finding.verdict, finding.numbers.semaphore_early_returns) == ("livelock", 200)
+    assert finding.numbers.early_returns == 200
 
 
 @pytest.mark.parametrize("result", [0, 1])
@@ -107,14 +107,14 @@ def test_a_semaphore_that_was_taken_is_no_early_return(tmp_path: Path, result: i
 
 def test_what_a_chain_is_broken_by_belongs_to_neither_half(tmp_path: Path) -> None:
     finding = one(tmp_path, [*loop(20), not_penalized(20 * MS), *loop(20, 30 * MS)])
-    assert (finding.numbers["loops"], finding.numbers["traps"], finding.numbers["detection_off"]) == (
+    assert (finding.numbers.loops, finding.numbers.traps, finding.numbers.progress.detection_off) == (
         2,
         41,
         1,
     )
-    assert finding.numbers["early_returns"] == len(finding.evidence) == 40
-    assert finding.numbers["longest_ns"] == 20 * MS - 30_000
-    assert finding.numbers["in_loops_ns"] == 40 * MS - 60_000
+    assert finding.numbers.early_returns == len(finding.evidence) == 40
+    assert finding.numbers.longest_ns == 20 * MS - 30_000
+    assert finding.numbers.in_loops_ns == 40 * MS - 60_000
 
 
 def test_halves_shorter_than_a_penalty_are_no_loop(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_halves_shorter_than_a_penalty_are_no_loop(tmp_path: Path) -> None:
 
 def test_time_in_the_guest_does_not_help_the_instruction(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(40, period_ns=20 * MS, guest_ns=19 * MS))
-    assert (finding.numbers["loops"], finding.verdict) == (1, "livelock")
+    assert (finding.numbers.loops, finding.verdict) == (1, "livelock")
 
 
 # Addresses and threads
@@ -136,13 +136,13 @@ def test_two_addresses_in_turn_are_two_loops(tmp_path: Path) -> None:
     turns = [row | {"rip": (RIP, OTHER_RIP)[index % 2]} for index, row in enumerate(loop(200))]
     found = find(tmp_path, turns)
     assert {each.rip: len(each.evidence) for each in found} == {RIP: 100, OTHER_RIP: 100}
-    assert [each.numbers["loops"] for each in found] == [1, 1]
+    assert [each.numbers.loops for each in found] == [1, 1]
     assert [each.verdict for each in found] == ["livelock"] * 2
 
 
 def test_one_address_after_the_other(tmp_path: Path) -> None:
     rows = loop(30) + loop(60, 30 * MS, rip=OTHER_RIP)
-    assert [(each.rip, each.numbers["traps"]) for each in find(tmp_path, rows)] == [
+    assert [(each.rip, each.numbers.traps) for each in find(tmp_path, rows)] == [
         (OTHER_RIP, 60),
         (RIP, 30),
     ]
@@ -161,7 +161,7 @@ def test_a_chain_does_not_go_on_in_another_thread(tmp_path: Path, other: dict[st
     assert sizes(tmp_path, first + second) == [2, 2]
     assert find(tmp_path, first + second) == []
     found = find(tmp_path, loop(40) + loop(30, 40 * MS, **other))
-    assert [(each.subject.tgid, each.subject.tid, each.numbers["traps"]) for each in found] == [
+    assert [(each.subject.tgid, each.subject.tid, each.numbers.traps) for each in found] == [
         (VMM, VCPU, 40),
         (other.get("tgid", VMM), other.get("tid", VCPU), 30),
     ]
@@ -172,11 +172,11 @@ def test_threads_that_take_turns_are_kept_apart(tmp_path: Path) -> None:
     yours = loop(50, MS // 2, tid=302, vcpu=1)
     stranger = [completed(index * 20 * MS, tid=303, vcpu=2, start_cpu=1) for index in range(5)]
     found = find(tmp_path, mine + yours + stranger)
-    assert [(each.subject.tid, each.subject.vcpu, each.numbers["traps"]) for each in found] == [
+    assert [(each.subject.tid, each.subject.vcpu, each.numbers.traps) for each in found] == [
         (301, 0, 100),
         (302, 1, 50),
     ]
-    assert [each.numbers["detection_off"] for each in found] == [0, 0]
+    assert [each.numbers.progress.detection_off for each in found] == [0, 0]
 
 
 def test_records_out_of_order_are_put_in_order(tmp_path: Path) -> None:

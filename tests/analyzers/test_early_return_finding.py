@@ -7,6 +7,7 @@ import pytest
 
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.findings import early_return_loop
+from sldtrace.analyzers.progress import ProgressNumbers
 from sldtrace.dataset import frames
 from sldtrace.host.signals import Code
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one
@@ -39,22 +40,27 @@ UNWATCHED = SERVED & ~FLAGS["MSR_WATCHED"] & ~FLAGS["MSR_CLEARED"] | GUEST
 # Numbers
 
 
+def ran(found: ProgressNumbers) -> tuple[int | None, int | None, int]:
+    """What the guest did between the traps."""
+    return found.exits, found.guest_ns, found.watched_traps
+
+
 def test_only_what_happened_between_its_traps_is_counted(tmp_path: Path) -> None:
     """The first trap's guest time and exits are from before the loop, in every stretch of it."""
     rows = at(at(loop(40), 0, guest_ns=500 * MS, exits=900), 20, guest_ns=2 * TICK, exits=70)
     opened = window(20 * MS - 20_000, 20 * MS - 10_000)
     numbers = one(tmp_path, rows, detection=opened).numbers
-    assert numbers["loops"] == 2
-    assert (numbers["exits"], numbers["guest_ns"], numbers["watched_traps"]) == (38, 38 * 6_000, 38)
+    assert numbers.loops == 2
+    assert ran(numbers.progress) == (38, 38 * 6_000, 38)
 
 
 def test_exits_that_were_not_watched_are_not_counted(tmp_path: Path) -> None:
     blind = EARLY & ~FLAGS["EXITS_WATCHED"] | GUEST
     rows = [row | {"flags": blind, "exits": 77} if index < 10 else row for index, row in enumerate(loop(30))]
     numbers = one(tmp_path, rows).numbers
-    assert (numbers["exits"], numbers["guest_ns"], numbers["watched_traps"]) == (20, 20 * 6_000, 20)
+    assert ran(numbers.progress) == (20, 20 * 6_000, 20)
     numbers = one(tmp_path, loop(30, flags=blind)).numbers
-    assert (numbers["exits"], numbers["guest_ns"], numbers["watched_traps"]) == (None, None, 0)
+    assert ran(numbers.progress) == (None, None, 0)
 
 
 def test_the_threads_other_traps_from_first_to_last_are_counted(tmp_path: Path) -> None:
@@ -64,7 +70,7 @@ def test_the_threads_other_traps_from_first_to_last_are_counted(tmp_path: Path) 
     namesake = completed(66 * MS, tgid=999, start_cpu=1)
     rows = [*outside, *loop(40, 30 * MS), *between, *loop(40, 100 * MS), stranger, namesake]
     numbers = one(tmp_path, rows).numbers
-    assert (numbers["traps"], numbers["early_returns"], numbers["detection_off"]) == (82, 81, 1)
+    assert (numbers.traps, numbers.early_returns, numbers.progress.detection_off) == (82, 81, 1)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +90,13 @@ def test_traps_between_that_were_released_and_those_that_the_semaphore_cut_short
     tmp_path: Path, trap: Row, detection_off: int, semaphore: int
 ) -> None:
     numbers = one(tmp_path, [*loop(30), trap, *loop(30, 60 * MS)]).numbers
-    assert (numbers["detection_off"], numbers["semaphore_early_returns"]) == (detection_off, semaphore)
-    assert (numbers["traps"], numbers["early_returns"]) == (61, 60 + semaphore)
+    assert (numbers.progress.detection_off, numbers.semaphore_early_returns) == (detection_off, semaphore)
+    assert (numbers.traps, numbers.early_returns) == (61, 60 + semaphore)
 
 
 def test_median_of_the_sleep(tmp_path: Path) -> None:
     rows = [row | {"sleep_ns": 5 * MS if index < 14 else MS} for index, row in enumerate(loop(30))]
-    assert one(tmp_path, rows).numbers["slept_median_ns"] == MS
+    assert one(tmp_path, rows).numbers.slept_median_ns == MS
 
 
 def test_the_vcpu_is_known_as_soon_as_one_trap_knows_it(tmp_path: Path) -> None:
@@ -101,7 +107,7 @@ def test_the_vcpu_is_known_as_soon_as_one_trap_knows_it(tmp_path: Path) -> None:
 
 def test_a_programs_own_split_lock(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30, flags=EARLY, vcpu=-1, guest_ns=0, exits=0))
-    assert finding.numbers["guest"] is False
+    assert finding.numbers.guest is False
     words = " ".join(remedy.what for remedy in finding.remedies)
     assert "In the program: leave more than 12 ms" in words
     assert "In the program: align" in words
@@ -118,10 +124,10 @@ def test_the_signal_that_ended_most_of_the_sleeps(tmp_path: Path) -> None:
         for index, row in enumerate(loop(30))
     ]
     numbers = one(tmp_path, rows).numbers
-    assert (numbers["signal"], numbers["signal_code"]) == (SIGUSR1, Code.SI_TIMER)
-    assert numbers["signal_seen"] == 20
+    assert (numbers.signal.number, numbers.signal.code) == (SIGUSR1, Code.SI_TIMER)
+    assert numbers.signal.ended == 20
     # Every third is another's: what counts is the time between two of the same in a row.
-    assert (numbers["period_ns"], numbers["period_spread_ns"]) == (MS, 0)
+    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (MS, 0)
 
 
 @pytest.mark.parametrize(
@@ -139,25 +145,29 @@ def test_the_signal_that_ended_most_of_the_sleeps(tmp_path: Path) -> None:
 def test_one_signal_from_two_sources_is_two(tmp_path: Path, other: dict[str, Any]) -> None:
     rows = [row | other if index < 20 else row for index, row in enumerate(loop(30))]
     numbers = one(tmp_path, rows).numbers
-    assert numbers["signal_seen"] == 20
-    for name in ("signal", "signal_code", "sender_tgid", "sender_tid"):
-        assert numbers[name] == other.get(name, rows[-1].get(name, 0))
-    assert numbers["signal_group"] == ("flags" in other)
+    assert numbers.signal.ended == 20
+    fields = {
+        "number": "signal",
+        "code": "signal_code",
+        "sender_tgid": "sender_tgid",
+        "sender_tid": "sender_tid",
+    }
+    for name, field in fields.items():
+        assert getattr(numbers.signal, name) == other.get(field, rows[-1].get(field, 0))
+    assert numbers.signal.to_process == ("flags" in other)
     rows = [row | other if index >= 20 else row for index, row in enumerate(loop(30))]
-    assert one(tmp_path, rows).numbers["signal_group"] == 0
+    assert one(tmp_path, rows).numbers.signal.to_process is False
 
 
 def test_of_two_signals_as_frequent_the_first_is_named(tmp_path: Path) -> None:
     rows = [row | {"signal": (SIGIO, SIGUSR1)[index % 2]} for index, row in enumerate(loop(30))]
-    assert one(tmp_path, rows).numbers["signal"] == SIGIO
+    assert one(tmp_path, rows).numbers.signal.number == SIGIO
 
 
 def test_a_signal_that_nobody_saw(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30, signal=0, signal_code=0, signal_ns=0))
-    numbers = finding.numbers
-    assert [numbers[name] for name in ("signal", "signal_code", "sender_tgid", "sender_tid")] == [None] * 4
-    assert (numbers["signal_group"], numbers["period_ns"], numbers["period_spread_ns"]) == (None,) * 3
-    assert numbers["signal_seen"] == 0
+    assert finding.numbers.signal is None
+    assert "none was seen" in [fact.text for fact in finding.facts]
     assert "Something (signals could not be watched) cut the sleep short" in finding.cause
 
 
@@ -183,18 +193,18 @@ def test_no_signal_says_something_only_if_signals_were_watched(
 def test_one_signal_has_no_period(tmp_path: Path) -> None:
     rows = at(loop(30, signal=0, signal_code=0, signal_ns=0), 7, signal=SIGALRM, signal_ns=START_NS + 8 * MS)
     numbers = one(tmp_path, rows).numbers
-    assert (numbers["signal"], numbers["signal_seen"]) == (SIGALRM, 1)
-    assert (numbers["period_ns"], numbers["period_spread_ns"]) == (None, None)
+    assert (numbers.signal.number, numbers.signal.ended) == (SIGALRM, 1)
+    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (None, None)
 
 
 def test_the_period_is_that_of_most_signals_also_between_addresses(tmp_path: Path) -> None:
     turns = [row | {"rip": (RIP, OTHER_RIP)[index % 2]} for index, row in enumerate(loop(60))]
     for finding in find(tmp_path, turns):
-        assert (finding.numbers["period_ns"], finding.numbers["period_spread_ns"]) == (MS, 0)
-        assert finding.numbers["signal_seen"] == 59
+        assert (finding.numbers.signal.period_ns, finding.numbers.signal.period_spread_ns) == (MS, 0)
+        assert finding.numbers.signal.ended == 59
     stretches = [*loop(30), completed(30 * MS), *loop(30, 60 * MS)]
     numbers = one(tmp_path, stretches).numbers
-    assert (numbers["loops"], numbers["period_ns"], numbers["period_spread_ns"]) == (2, MS, 0)
+    assert (numbers.loops, numbers.signal.period_ns, numbers.signal.period_spread_ns) == (2, MS, 0)
 
 
 def test_quartiles_of_the_period(tmp_path: Path) -> None:
@@ -202,7 +212,7 @@ def test_quartiles_of_the_period(tmp_path: Path) -> None:
     for gap in (1, 2, 3, 4, 5, 6, 7, 8, 9):
         times.append(times[-1] + gap * MS)
     numbers = one(tmp_path, [early(time) for time in times]).numbers
-    assert (numbers["period_ns"], numbers["period_spread_ns"]) == (5 * MS, 4 * MS)
+    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (5 * MS, 4 * MS)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +276,7 @@ def test_the_sysctl_is_advised_where_it_would_help(
 def test_a_recording_without_facts_advises_no_sysctl_that_may_not_exist(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30), opening={}, ended={})
     assert commands(finding) == [None, None, "split_lock_detect=off on the kernel's command line"]
-    assert finding.numbers["sleep_longest_ns"] == 20 * MS
+    assert finding.numbers.sleep_longest_ns == 20 * MS
 
 
 @pytest.mark.parametrize(("release", "late"), [("6.14.11", True), ("6.15.0", False)])

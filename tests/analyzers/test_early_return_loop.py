@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from sldtrace.analyzers.finding import Severity
+from sldtrace.analyzers.loops import LoopNumbers
+from sldtrace.analyzers.progress import ProgressNumbers
+from sldtrace.analyzers.signal_owner import SignalNumbers
 from sldtrace.host.signals import Code
 from tests.analyzers import synthetic
 from tests.analyzers.shorthands import find, one
@@ -45,43 +48,48 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
     assert finding.rip == RIP
     assert (finding.start_ns, finding.end_ns) == (START_NS, START_NS + 200 * MS - 30_000)
     assert len(finding.evidence) == 200
-    assert finding.numbers == {
-        "guest": True,
-        "loops": 1,
-        "in_loops_ns": 200 * MS - 30_000,
-        "longest_ns": 200 * MS - 30_000,
-        "traps": 200,
-        "early_returns": 200,
-        "semaphore_early_returns": 0,
-        "detection_off": 0,
-        "slept_median_ns": MS - 50_000,
-        "exits": 199,
-        "guest_ns": 199 * 6_000,
-        "watched_traps": 199,
-        "unwatched_traps": 0,
-        "watched_ns": 200 * MS - 30_000,
-        "missed_returns": 0,
-        "exit_records": 0,
-        "other_exits": None,
-        "other_addresses": None,
-        "elsewhere": 0,
-        "always_early_below_ns": 2 * TICK,
-        "always_completes_above_ns": 3 * TICK,
-        "sleep_shortest_ns": 3 * TICK,
-        "sleep_longest_ns": 4 * TICK,
-        "signal": SIGUSR1,
-        "signal_code": Code.SI_TIMER,
-        "sender_tgid": 0,
-        "sender_tid": 0,
-        "signal_group": 0,
-        "signal_made_by": "timer_create",
-        "signal_seen": 200,
-        "signal_records": 0,
+    assert finding.numbers == LoopNumbers(
+        guest=True,
+        loops=1,
+        in_loops_ns=200 * MS - 30_000,
+        longest_ns=200 * MS - 30_000,
+        traps=200,
+        early_returns=200,
+        semaphore_early_returns=0,
+        slept_median_ns=MS - 50_000,
+        always_early_below_ns=2 * TICK,
+        always_completes_above_ns=3 * TICK,
+        sleep_shortest_ns=3 * TICK,
+        sleep_longest_ns=4 * TICK,
         # 12 ms in the sleep; per period 50 us pass outside of it.
-        "least_period_ns": 3 * TICK + 50_000,
-        "period_ns": MS,
-        "period_spread_ns": 0,
-    }
+        least_period_ns=3 * TICK + 50_000,
+        other_threads=None,
+        progress=ProgressNumbers(
+            detection_off=0,
+            exits=199,
+            guest_ns=199 * 6_000,
+            watched_traps=199,
+            unwatched_traps=0,
+            watched_ns=200 * MS - 30_000,
+            missed_returns=0,
+            exit_records=0,
+            other_exits=None,
+            other_addresses=None,
+            elsewhere=0,
+        ),
+        signal=SignalNumbers(
+            number=SIGUSR1,
+            code=Code.SI_TIMER,
+            to_process=False,
+            sender_tgid=0,
+            sender_tid=0,
+            made_by="timer_create",
+            ended=200,
+            records=0,
+            period_ns=MS,
+            period_spread_ns=0,
+        ),
+    )
 
 
 def test_no_traps_and_penalties_that_are_served_are_nothing(tmp_path: Path) -> None:
@@ -112,7 +120,7 @@ def test_two_early_returns_may_be_chance(tmp_path: Path, count: int, found: int)
 
 @pytest.mark.parametrize(("left_ms", "found"), [(0, 0), (1, 1)])
 def test_a_millisecond_left_is_an_early_return(tmp_path: Path, left_ms: int, found: int) -> None:
-    counted = [finding.numbers["early_returns"] for finding in find(tmp_path, loop(30, left_ms=left_ms))]
+    counted = [finding.numbers.early_returns for finding in find(tmp_path, loop(30, left_ms=left_ms))]
     assert counted == [30] * found
 
 
@@ -125,7 +133,7 @@ def test_a_livelock_is_eight_penalties_long(
 ) -> None:
     finding = one(tmp_path, lasting(length_ns, 40))
     assert (finding.verdict, finding.severity) == (verdict, severity)
-    assert finding.numbers["longest_ns"] == finding.numbers["in_loops_ns"] == length_ns
+    assert finding.numbers.longest_ns == finding.numbers.in_loops_ns == length_ns
 
 
 @pytest.mark.parametrize(
@@ -136,23 +144,23 @@ def test_after_progress_a_livelock_is_sixty_four_penalties_long(
 ) -> None:
     rows = [*lasting(8 * LONGEST, 20), completed(8 * LONGEST + MS), *lasting(length_ns, 200, 10 * LONGEST)]
     finding = one(tmp_path, rows)
-    assert (finding.numbers["loops"], finding.numbers["longest_ns"]) == (2, length_ns)
+    assert (finding.numbers.loops, finding.numbers.longest_ns) == (2, length_ns)
     assert finding.verdict == verdict
 
 
 def test_a_stretch_that_is_no_loop_does_not_ask_for_more(tmp_path: Path) -> None:
     rows = [*lasting(LONGEST, 20), completed(LONGEST + MS), *lasting(8 * LONGEST, 40, 3 * LONGEST)]
     finding = one(tmp_path, rows)
-    assert (finding.numbers["loops"], finding.verdict) == (1, "livelock")
+    assert (finding.numbers.loops, finding.verdict) == (1, "livelock")
 
 
 def test_many_short_loops_are_no_livelock(tmp_path: Path) -> None:
     rows = [row for index in range(10) for row in lasting(20 * MS, 10, index * 100 * MS)]
     finding = one(tmp_path, rows + [completed(index * 100 * MS + 50 * MS) for index in range(10)])
     assert finding.verdict == "held up"
-    assert finding.numbers["loops"] == 10
-    assert finding.numbers["in_loops_ns"] == 200 * MS
-    assert finding.numbers["longest_ns"] == 20 * MS
+    assert finding.numbers.loops == 10
+    assert finding.numbers.in_loops_ns == 200 * MS
+    assert finding.numbers.longest_ns == 20 * MS
 
 
 def test_the_longest_first(tmp_path: Path) -> None:
@@ -165,5 +173,5 @@ def test_how_long_the_penalty_is_was_seen(tmp_path: Path) -> None:
     opening = synthetic.facts(kernel={"release": "6.1.0-44-cloud-amd64"})
     by_version = one(tmp_path, loop(100), opening=opening).numbers
     seen = one(tmp_path, loop(100, left_ms=12), opening=opening).numbers
-    assert (by_version["always_completes_above_ns"], by_version["sleep_longest_ns"]) == (4 * TICK, 5 * TICK)
-    assert (seen["always_completes_above_ns"], seen["sleep_longest_ns"]) == (3 * TICK, LONGEST)
+    assert (by_version.always_completes_above_ns, by_version.sleep_longest_ns) == (4 * TICK, 5 * TICK)
+    assert (seen.always_completes_above_ns, seen.sleep_longest_ns) == (3 * TICK, LONGEST)

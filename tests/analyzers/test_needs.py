@@ -14,7 +14,7 @@ from tests.analyzers.synthetic import MS, completed, counted, facts, loop, step,
 
 
 def reasons(recorded: Trace) -> dict[str, str]:
-    return {each.kind: each.because for each in catalogue.not_evaluated(recorded)}
+    return {each.kind: each.reason for each in catalogue.not_evaluated(recorded)}
 
 
 def refused(*names: str) -> dict[str, Any]:

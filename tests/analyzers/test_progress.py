@@ -41,7 +41,7 @@ def test_what_was_not_seen_makes_it_likely(tmp_path: Path, flags: int, words: st
     rows = loop(200)
     rows[100] |= {"flags": flags}
     finding = one(tmp_path, rows)
-    assert (finding.confidence, words in finding.because) == (Confidence.LIKELY, True)
+    assert (finding.confidence, words in finding.confidence_reason) == (Confidence.LIKELY, True)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_visit_to_a_core_without_detection(
 ) -> None:
     moves = [moved(away_ns, 0, 1), moved(back_ns, 1, 0)]
     finding = one(tmp_path, loop(200), more={"migrate": moves}, detection=window(8 * MS, 14 * MS, cpu=1))
-    assert finding.numbers["elsewhere"] == elsewhere
+    assert finding.numbers.progress.elsewhere == elsewhere
     assert (finding.confidence is Confidence.POSSIBLE) == bool(elsewhere)
 
 
@@ -83,12 +83,12 @@ def test_other_code_of_the_guest(tmp_path: Path) -> None:
     exits += [exited(index * MS - 20_000, 1, rip=0x9000 + index % 3) for index in range(1, 100)]
     exits += [exited(5_000 * MS, 1, rip=0xFFFF)]
     finding = one(tmp_path, loop(200), more={"exit": exits})
-    numbers = finding.numbers
-    assert (numbers["exit_records"], numbers["other_exits"], numbers["other_addresses"]) == (298, 99, 3)
+    found = finding.numbers.progress
+    assert (found.exit_records, found.other_exits, found.other_addresses) == (298, 99, 3)
     (text,) = (fact.text for fact in finding.facts if fact.label == "progress")
     assert "99 exits other than the traps, 3 other addresses: other code of the guest runs" in text
     alone = one(tmp_path, loop(200), more={"exit": exits[:199]})
-    assert alone.numbers["other_addresses"] == 0
+    assert alone.numbers.progress.other_addresses == 0
     assert "other code" not in str(alone.facts)
 
 
@@ -107,8 +107,8 @@ def test_a_loop_that_ended_and_came_again_is_two(tmp_path: Path, pause_ns: int, 
         first, healthy, last = finding.intervals
         assert (first.end_ns, last.start_ns) == (START_NS + 200 * MS, START_NS + again)
         assert (healthy.start_ns, healthy.end_ns) == (first.end_ns, last.start_ns)
-        assert healthy.numbers == {"traps": 1, "early_returns": 0, "detection_off": 1}
-        assert first.numbers == {"traps": 40, "early_returns": 40, "detection_off": 0}
+        assert (healthy.traps, healthy.early_returns, healthy.detection_off) == (1, 0, 1)
+        assert (first.traps, first.early_returns, first.detection_off) == (40, 40, 0)
 
 
 def test_a_pause_without_split_locks(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_waiting_threads_that_are_signalled_are_in_a_loop_at_the_semaphore(tmp_p
 def test_the_least_period_at_the_semaphore_lets_all_through(tmp_path: Path) -> None:
     options = ("--vcpus", "4", "--cpus", "4", "--jitter", "none", "-d", "5s")
     stuck = catalogue.run(simulated(tmp_path, "--timer", "17ms", *options))
-    (least,) = {each.numbers["least_period_ns"] for each in stuck if each.kind == "semaphore-early-return"}
+    (least,) = {each.numbers.least_period_ns for each in stuck if each.kind == "semaphore-early-return"}
     assert least == (4 + 3 * 3) * 4_000_000
     found = kinds(simulated(tmp_path, "--timer", f"{least // 1_000_000 + 1}ms", *options))
     assert {kind for kind, _ in found} <= {"semaphore-queue", "penalty-slowdown"}

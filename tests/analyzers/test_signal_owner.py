@@ -20,14 +20,14 @@ def test_the_period_comes_from_the_records_of_signals(tmp_path: Path) -> None:
     sent += [signalled(index * MS // 3, signal=SIGALRM) for index in range(100)]
     sent += [signalled(index * MS // 3, tid=999) for index in range(100)]
     numbers = one(tmp_path, loop(200), more={"signal": sent}).numbers
-    assert (numbers["period_ns"], numbers["period_spread_ns"]) == (MS // 2, 0)
-    assert (numbers["signal_records"], numbers["signal_seen"]) == (400, 200)
+    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (MS // 2, 0)
+    assert (numbers.signal.records, numbers.signal.ended) == (400, 200)
 
 
 def test_signals_before_and_after_the_loop_do_not_count(tmp_path: Path) -> None:
     sent = [signalled(index * 7 * MS) for index in range(100)]
     numbers = one(tmp_path, loop(50, 100 * MS), more={"signal": sent}).numbers
-    assert numbers["signal_records"] == sum(100 <= index * 7 < 150 for index in range(100))
+    assert numbers.signal.records == sum(100 <= index * 7 < 150 for index in range(100))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_signals_before_and_after_the_loop_do_not_count(tmp_path: Path) -> None:
 )
 def test_what_makes_the_signal(tmp_path: Path, number: int, code: int, made_by: str) -> None:
     finding = one(tmp_path, loop(50, signal=number, signal_code=int(code)))
-    assert finding.numbers["signal_made_by"] == made_by
+    assert finding.numbers.signal.made_by == made_by
 
 
 def test_the_sending_thread_has_a_name(tmp_path: Path) -> None:
@@ -58,14 +58,14 @@ def test_the_sending_thread_has_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("release", "alive"), [("6.12.48", 3 * TICK), ("6.1.0", 4 * TICK)])
 def test_the_least_period_is_this_kernels(tmp_path: Path, release: str, alive: int) -> None:
     opening = facts(kernel={"release": release})
-    least = one(tmp_path, loop(200), opening=opening).numbers["least_period_ns"]
+    least = one(tmp_path, loop(200), opening=opening).numbers.least_period_ns
     assert least == alive + 50_000  # per period so much passes outside of the sleep
 
 
 def test_one_signal_has_no_least_period(tmp_path: Path) -> None:
     rows = loop(50, signal=0, signal_ns=0)
     finding = one(tmp_path, rows)
-    assert finding.numbers["least_period_ns"] is None
+    assert finding.numbers.least_period_ns is None
     assert "needs" not in [fact.label for fact in finding.facts]
 
 

@@ -152,6 +152,6 @@ def test_the_victims_of_a_queue_are_no_bystanders() -> None:
     (queue,) = catalogue.run(recorded)
     assert queue.subject is None
     table = threads.summary(recorded, [queue]).set_index("tid")
-    victims = {each["tid"] for each in queue.numbers["victims"]}
+    victims = {each.tid for each in queue.numbers.victims}
     assert len(victims) == 4
     assert {tid for tid, verdict in table["verdict"].items() if verdict == "queue"} == victims

@@ -102,8 +102,8 @@ def test_who_moved_it(tmp_path: Path) -> None:
         for index, row in enumerate(rows)
     ]
     (finding,) = migration_defeat.find(trace(tmp_path, rows, more={"migrate": moves[:-1]}))
-    assert finding.numbers["migrations"] == 5
-    assert (finding.numbers["moved_by_tid"], finding.numbers["moved_by_count"]) == (300, 5)
+    assert finding.numbers.migrations == 5
+    assert (finding.numbers.moved_by_tid, finding.numbers.moved_by_count) == (300, 5)
     assert finding.confidence is Confidence.CERTAIN
     (finding,) = migration_defeat.find(trace(tmp_path, rows))
     assert finding.confidence is Confidence.LIKELY
@@ -154,9 +154,9 @@ def test_nobody_queues_behind_himself(tmp_path: Path) -> None:
 def test_the_victims_and_the_bound(tmp_path: Path) -> None:
     rows = queued(TICK, 10) + queued(3 * TICK, 10, tid=301, tgid=300, start_cpu=1)
     (finding,) = semaphore_queue.find(trace(tmp_path, rows))
-    assert [each["tid"] for each in finding.numbers["victims"]] == [301, VCPU]
-    assert (finding.numbers["processes"], finding.numbers["longest_ns"]) == (2, 3 * TICK)
-    assert finding.numbers["most_per_s"] == 125  # HZ/2
+    assert [each.tid for each in finding.numbers.victims] == [301, VCPU]
+    assert (finding.numbers.processes, finding.numbers.longest_ns) == (2, 3 * TICK)
+    assert finding.numbers.most_per_s == 125  # HZ/2
     assert finding.subject is None
 
 
@@ -225,7 +225,7 @@ def test_how_much_of_the_wait_was_a_penalty(
     """The penalty lasts from 0 to 13.02 ms, the wait 10 ms."""
     rows = [completed(0), completed(100 * MS)]
     (finding,) = lock_hold.find(trace(tmp_path, rows, more={"stall": [waited(begin_ns, 10 * MS)]}))
-    assert finding.numbers["punished_meanwhile_ns"] == meanwhile_ns
+    assert finding.numbers.penalized_ns == meanwhile_ns
     assert (finding.confidence is Confidence.CERTAIN) == sure
 
 
@@ -237,11 +237,11 @@ def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
     ]
     opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots"}})
     found = lock_hold.find(trace(tmp_path, [completed(0)], opening=opening, more={"stall": stalls}))
-    assert [(each.numbers["lock"], each.numbers["waits"], each.numbers["threads"]) for each in found] == [
+    assert [(each.numbers.lock, each.numbers.waits, each.numbers.threads) for each in found] == [
         ("srcu", 2, 2),
         ("mutex", 1, 1),
     ]
-    assert found[0].numbers["callers"] == {"kvm_swap_active_memslots": 2}
+    assert found[0].numbers.callers == (lock_hold.Caller("kvm_swap_active_memslots", 2),)
 
 
 def test_waits_while_nobody_was_punished_are_what_is_usual(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_waits_while_nobody_was_punished_are_what_is_usual(tmp_path: Path) -> No
     assert lock_hold.find(trace(tmp_path / "a", [completed(0)], more={"stall": [*usual, *others]})) == []
     stalls = [*usual, *others, waited(0, 10 * MS)]
     (finding,) = lock_hold.find(trace(tmp_path / "b", [completed(0)], more={"stall": stalls}))
-    assert finding.numbers["waits"] == 1
+    assert finding.numbers.waits == 1
     (otherwise,) = [fact for fact in finding.facts if fact.label == "otherwise"]
     assert otherwise.text == "2 waits while nobody was punished, at most 40 ms"
 
@@ -330,7 +330,7 @@ def test_one_fatal_trap_is_enough(tmp_path: Path) -> None:
 def test_bus_lock_exits_of_both_vendors(tmp_path: Path, reason: int, isa: int, found: int) -> None:
     counts = [counted(reason, 7, {12: 7}, isa=isa)]
     findings = bus_lock.find(trace(tmp_path, more={"counts": counts}))
-    assert [finding.numbers["exits"] for finding in findings] == [7] * found
+    assert [finding.numbers.exits for finding in findings] == [7] * found
 
 
 @pytest.mark.parametrize(("host_ms", "severity"), [(49, Severity.NOTICE), (50, Severity.WARNING)])
@@ -346,7 +346,7 @@ def test_time_for_bus_locks_is_a_warning_from_a_twentieth_on(
 def test_exits_by_ac_that_no_trap_belongs_to(tmp_path: Path, exits: int, found: int) -> None:
     counts = [counted(0, exits, {12: exits}, vector=17)]
     findings = guest_ac.find(trace(tmp_path, loop(10), more={"counts": counts}))
-    assert [finding.numbers["own"] for finding in findings] == [3] * found
+    assert [finding.numbers.own for finding in findings] == [3] * found
 
 
 @pytest.mark.parametrize(("exits", "found"), [(109, 0), (110, 1)])

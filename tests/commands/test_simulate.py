@@ -44,8 +44,8 @@ def test_exits_by_bus_locks(tmp_path: Path) -> None:
     recorded = run(tmp_path, *options, "--vcpus", "2", "-d", "2500ms")
     (finding, other) = catalogue.run(recorded)
     assert (finding.kind, other.kind) == ("bus-lock", "bus-lock")
-    assert finding.numbers["exits"] == 800 + 800 + 400
-    assert finding.numbers["share"] == pytest.approx(0.2)
+    assert finding.numbers.exits == 800 + 800 + 400
+    assert finding.numbers.share == pytest.approx(0.2)
     assert recorded.exit_counts["guest_ns"].to_list() == [2_000_000_000] * 2
     assert "bus lock" in json.loads(reported(tmp_path, "--json").output)["findings"][0]["headline"]
 
@@ -78,8 +78,8 @@ def test_a_default_simulation_is_a_livelock(tmp_path: Path) -> None:
     assert made.recording.warnings == []
     (finding,) = loops_of(made)
     assert finding.verdict == "livelock"
-    assert finding.numbers["exits"] == made.traps["exits"].iloc[1:].sum()
-    assert finding.numbers["period_ns"] == pytest.approx(1e6, rel=0.05)
+    assert finding.numbers.progress.exits == made.traps["exits"].iloc[1:].sum()
+    assert finding.numbers.signal.period_ns == pytest.approx(1e6, rel=0.05)
     assert made.facts["simulated"]["timer"] == 1_000_000
 
 
@@ -117,7 +117,7 @@ def test_programs_have_no_vcpu(tmp_path: Path) -> None:
     assert made.traps["vcpu"].isna().all()
     assert not made.traps["guest"].any()
     (finding,) = loops_of(made)
-    assert not finding.numbers["guest"]
+    assert not finding.numbers.guest
 
 
 def test_fatal_is_one_trap_that_was_not_handled(tmp_path: Path) -> None:

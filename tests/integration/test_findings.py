@@ -135,16 +135,16 @@ def test_signals_end_the_wait_for_the_semaphore(findings: Scenario) -> None:
     assert (ended["semaphore_result"] == -4).all()  # EINTR
     assert (ended["sleep_left_ms"] == 0).all()
     assert not ended["detection_off"].any()
-    assert {row["tgid"] for row in queue.numbers["victims"]} == {beside}
+    assert {each.tgid for each in queue.numbers.victims} == {beside}
 
 
 def test_four_vms_queue_up_for_the_semaphore(findings: Scenario) -> None:
     (queue,) = found(findings, "queue")
     vms = {vm["tgid"] for vm in run(findings, "queue")["vms"]}
-    assert queue.numbers["processes"] == len(vms) == 4
-    assert {row["tgid"] for row in queue.numbers["victims"]} == vms
+    assert queue.numbers.processes == len(vms) == 4
+    assert {each.tgid for each in queue.numbers.victims} == vms
     # Not more than one window at a time on the whole host.
-    assert 0.5 * queue.numbers["most_per_s"] < queue.numbers["completed_per_s"] <= queue.numbers["most_per_s"]
+    assert 0.5 * queue.numbers.most_per_s < queue.numbers.completed_per_s <= queue.numbers.most_per_s
 
 
 def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it(findings: Scenario) -> None:
@@ -173,9 +173,9 @@ def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it
         assert between["from_cpu"].iloc[0] == one["end_cpu"]
         assert between["to_cpu"].iloc[-1] == other["start_cpu"]
     # So it ran for the time to the next move only, which is the loss.
-    assert finding.numbers["defeated"] > 0.9 * finding.numbers["completed"]
-    assert finding.numbers["migrations"] >= finding.numbers["defeated"]
-    used = finding.numbers["used_ns"] / finding.numbers["defeated"]
+    assert finding.numbers.defeated > 0.9 * finding.numbers.completed
+    assert finding.numbers.migrations >= finding.numbers.defeated
+    used = finding.numbers.used_ns / finding.numbers.defeated
     assert used < 2_200_000 < WINDOW_JIFFIES * penalty.tick_ns
     in_guest = [of(findings, name).exit_counts["guest_ns"].sum() for name in ("moved", "slowed")]
     assert moved["loops"] / still["loops"] == pytest.approx(in_guest[0] / in_guest[1], rel=0.25)
@@ -184,7 +184,7 @@ def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it
 @pytest.mark.every_kernel("which function waits for the readers of the SRCU of the memory slots")
 def test_a_memory_slot_waits_for_the_punished_vcpu(findings: Scenario) -> None:
     (finding,) = found(findings, "slots")
-    assert finding.numbers["lock"] == "srcu"
+    assert finding.numbers.lock == "srcu"
     waits = of(findings, "slots").stalls
     tgids = {vm["tgid"] for vm in run(findings, "slots")["vms"]}
     assert set(waits["tgid"]) <= tgids
@@ -195,15 +195,15 @@ def test_a_memory_slot_waits_for_the_punished_vcpu(findings: Scenario) -> None:
 def test_the_guests_own_alignment_checks_are_nobodys_punishment(findings: Scenario) -> None:
     (finding,) = found(findings, "own")
     assert len(of(findings, "own").traps) == 0
-    assert finding.numbers["own"] == pytest.approx(run(findings, "own")["loops"], abs=3)
+    assert finding.numbers.own == pytest.approx(run(findings, "own")["loops"], abs=3)
 
 
 def test_somebody_who_guards_detection_makes_a_storm(findings: Scenario) -> None:
     """It is on again within a millisecond, by the thread of another process than the guest's."""
     recorded = of(findings, "guarded")
     (finding,) = found(findings, "guarded")
-    assert finding.numbers["core"] == 0
-    assert finding.numbers["median_ns"] < toggle_storm.least_ns(penalties.of_facts(recorded.facts)) / 2
+    assert finding.numbers.core == 0
+    assert finding.numbers.median_ns < toggle_storm.least_ns(penalties.of_facts(recorded.facts)) / 2
     quiet = run(findings, "not_penalized")
     per_s = len(of(findings, "not_penalized").traps) / quiet["ran_ns"]
     assert len(recorded.traps) / run(findings, "guarded")["ran_ns"] > 4 * per_s
@@ -212,7 +212,7 @@ def test_somebody_who_guards_detection_makes_a_storm(findings: Scenario) -> None
 def test_a_real_time_vcpu_keeps_detection_off(findings: Scenario) -> None:
     """The work that switches it on again does not get the CPU; nobody else's penalty is to blame."""
     (finding,) = found(findings, "real time")
-    assert finding.numbers["cores"] == [1]
+    assert finding.numbers.cores == (1,)
     assert "real-time" in finding.cause
     assert "work item" not in finding.cause
 

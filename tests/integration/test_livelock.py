@@ -129,13 +129,13 @@ def test_the_verdict(scenario: Scenario, backend: str) -> None:
     assert finding.subject.vcpu == 0
     assert finding.rip == frozen["locked_address"]
     numbers = finding.numbers
-    assert signals.name(numbers["signal"]) == "SIGUSR1"
-    assert signals.code_name(numbers["signal_code"]) == "SI_TIMER"
-    assert numbers["sender_tid"] == 0
-    assert numbers["period_ns"] == pytest.approx(1e6, rel=0.2)
-    assert numbers["detection_off"] == 0
-    assert numbers["loops"] == 1
-    assert numbers["traps"] == len(traps(scenario, backend, "frozen"))
+    assert signals.name(numbers.signal.number) == "SIGUSR1"
+    assert signals.code_name(numbers.signal.code) == "SI_TIMER"
+    assert numbers.signal.sender_tid == 0
+    assert numbers.signal.period_ns == pytest.approx(1e6, rel=0.2)
+    assert numbers.progress.detection_off == 0
+    assert numbers.loops == 1
+    assert numbers.traps == len(traps(scenario, backend, "frozen"))
     assert finding.end_ns - finding.start_ns == pytest.approx(2e9, rel=0.05)
 
 
@@ -146,17 +146,17 @@ def test_the_threshold_is_that_of_this_kernel(scenario: Scenario, backend: str) 
     tick = of(scenario, backend).facts["kernel"]["tick_ns"]
     assert tick == 4_000_000
     expected = 4 if scenario.kernel == "6.1" else 3
-    assert finding.numbers["always_completes_above_ns"] == expected * tick
+    assert finding.numbers.always_completes_above_ns == expected * tick
     early = traps(scenario, backend, "frozen")["sleep_left_ms"]
     assert early.max() * 1_000_000 == expected * tick
     rows = traps(scenario, backend, "alive")
     completed = rows[rows["slept"] & (rows["sleep_left_ms"] == 0)]["sleep_ns"]
     late = 300_000  # 60,000 instructions here: the tick itself is late, then the thread
     # One that a signal ended in its last jiffy counts as completed, too.
-    assert (completed > finding.numbers["always_early_below_ns"] - late).all()
-    assert (completed > finding.numbers["sleep_shortest_ns"] - late).mean() > 0.9
+    assert (completed > finding.numbers.always_early_below_ns - late).all()
+    assert (completed > finding.numbers.sleep_shortest_ns - late).mean() > 0.9
     # The recorder may hold the only CPU for longer than that, now and then.
-    assert (completed < finding.numbers["sleep_longest_ns"] + late).mean() > 0.9
+    assert (completed < finding.numbers.sleep_longest_ns + late).mean() > 0.9
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

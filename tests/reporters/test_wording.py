@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sldtrace.dataset.trace import Subject
+from sldtrace.dataset.subject import Subject
 from sldtrace.reporters import wording
 from tests.analyzers.synthetic import FACTS, MS, START_NS, facts, trace
 

@@ -5,12 +5,13 @@ exit code 0xa5, before it (bus lock threshold, 6.16, 89f9edf4c69d). No penalty b
 threshold: the VMM asked to be told.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from sldtrace.analyzers import remedies
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import SVM, is_bus_lock
@@ -23,7 +24,17 @@ NEEDS = Needs(("counts",), after_trap=False)
 _SHARE = 0.05  # of the vCPU's time outside of the guest for them: noticed
 
 
-def find(trace: Trace) -> list[Finding]:
+@dataclass(frozen=True)
+class BusLockNumbers(Numbers):
+    """VM exits by bus locks of one vCPU."""
+
+    exits: int
+    exits_per_s: float
+    host_ns: int  # time outside of the guest for them
+    share: float  # host_ns of the time that was counted
+
+
+def find(trace: Trace) -> list[Finding[BusLockNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""
     counts = trace.exit_counts
     pairs = zip(counts["isa"], counts["reason"], strict=True)
@@ -31,31 +42,31 @@ def find(trace: Trace) -> list[Finding]:
     return [_finding(trace, row) for row in rows.to_dict("records")]
 
 
-def _finding(trace: Trace, row: dict[Any, Any]) -> Finding:
+def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
     tgid, tid = int(row["tgid"]), int(row["tid"])
     exits = trace.rows("exit").thread(tgid, tid)
     evidence = exits[exits["reason"] == row["reason"]]
     start, end = int(row["since_ns"]), int(row["ns"])
-    numbers: dict[str, Any] = {
-        "exits": int(row["count"]),
-        "exits_per_s": round(int(row["count"]) * 1e9 / max(end - start, 1), 1),
-        "host_ns": int(row["host_ns"]),
-        "share": round(int(row["host_ns"]) / max(end - start, 1), 4),
-    }
+    numbers = BusLockNumbers(
+        exits=int(row["count"]),
+        exits_per_s=round(int(row["count"]) * 1e9 / max(end - start, 1), 1),
+        host_ns=int(row["host_ns"]),
+        share=round(int(row["host_ns"]) / max(end - start, 1), 4),
+    )
     where = "at" if str(row["isa"]) == SVM else "right behind"
     vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
     return Finding(
         kind=KIND,
-        severity=Severity.WARNING if numbers["share"] >= _SHARE else Severity.NOTICE,
+        severity=Severity.WARNING if numbers.share >= _SHARE else Severity.NOTICE,
         verdict="bus locks",
         subject=trace.subject(tgid, tid, vcpu),
-        headline=f"left the guest {plural(numbers['exits'], 'time')} for a bus lock",
+        headline=f"left the guest {plural(numbers.exits, 'time')} for a bus lock",
         rip=None,
         start_ns=start,
         end_ns=end,
         ongoing=end >= trace.span_ns[1],
         confidence=Confidence.CERTAIN,
-        because="the exits were counted",
+        confidence_reason="the exits were counted",
         cause=(
             "The VMM asked KVM for an exit on each bus lock (KVM_CAP_X86_BUS_LOCK_EXIT): a split lock, "
             "or a "
@@ -67,10 +78,9 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding:
         facts=[
             Fact(
                 "exits",
-                f"{numbers['exits']:,}, {rate(numbers['exits_per_s'])} a second; "
-                f"{length(numbers['host_ns'])} outside of the guest "
-                f"({percent(numbers['host_ns'], end - start)} of the time)",
-                dict(numbers),
+                f"{numbers.exits:,}, {rate(numbers.exits_per_s)} a second; "
+                f"{length(numbers.host_ns)} outside of the guest "
+                f"({percent(numbers.host_ns, end - start)} of the time)",
             )
         ],
         numbers=numbers,

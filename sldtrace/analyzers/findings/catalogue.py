@@ -6,6 +6,7 @@ see needs.Needs), and find(trace), which gives its findings.
 
 import logging
 from types import ModuleType
+from typing import Any
 
 from sldtrace import diagnostics
 from sldtrace.analyzers import needs
@@ -46,9 +47,9 @@ ANALYZERS: tuple[ModuleType, ...] = (
 """Of equally severe findings the first here comes first: that a thread is slowed comes behind why."""
 
 
-def run(trace: Trace) -> list[Finding]:
+def run(trace: Trace) -> list[Finding[Any]]:
     """The findings of all analyzers whose needs are met, the worst first."""
-    found: list[Finding] = []
+    found: list[Finding[Any]] = []
     for analyzer in ANALYZERS:
         if needs.missing(trace, analyzer.NEEDS) is None:
             with diagnostics.phase(_log, f"analyzer {analyzer.KIND}"):

@@ -5,14 +5,14 @@ with kernel.split_lock_mitigate=0, all CPUs share one work item: of CPUs that tr
 gets detection back (mended in 6.15 by c929d08df8be, 0e1ff67d164b).
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sldtrace.analyzers import cores as machine
 from sldtrace.analyzers import windows
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
@@ -36,12 +36,25 @@ _STUCK = (
 )
 
 
+@dataclass(frozen=True)
+class DetectionOffNumbers(Numbers):
+    """How long detection stayed off on some cores, after the last penalty there."""
+
+    cores: tuple[int, ...]  # each by the number of its first CPU
+    windows: int  # times that detection was off, on all cores
+    long_windows: int  # of those, the ones that lasted too long
+    not_seen_to_end: int  # of long_windows
+    longest_ns: int
+    total_ns: int
+    usual_ns: int  # two jiffies
+
+
 def limit_ns(penalty: Penalty) -> int:
     """Longer than this after the last penalty on a core its detection is not merely late."""
     return _LATE * WINDOW_JIFFIES * penalty.tick_ns
 
 
-def find(trace: Trace) -> list[Finding]:
+def find(trace: Trace) -> list[Finding[DetectionOffNumbers]]:
     """One finding for the host, or none."""
     penalty = recorded_penalty.penalty(trace)
     if not penalty.traps:
@@ -61,19 +74,21 @@ def any_refused(table: pd.DataFrame, long: pd.DataFrame) -> bool:
     return any(bool(((core != own) & (start <= ns) & (ns <= end)).any()) for own, ns in begun)
 
 
-def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataFrame) -> Finding:
+def _finding(
+    trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataFrame
+) -> Finding[DetectionOffNumbers]:
     lasted = long["end_ns"] - long["last_ns"]
     opened = long[long["ended"] == windows.OPEN]
     cores = sorted(int(core) for core in long["core"].unique())
-    numbers: dict[str, Any] = {
-        "cores": cores,
-        "windows": len(table),
-        "long_windows": len(long),
-        "not_seen_to_end": len(opened),
-        "longest_ns": int(lasted.max()),
-        "total_ns": int(lasted.sum()),
-        "usual_ns": WINDOW_JIFFIES * penalty.tick_ns,
-    }
+    numbers = DetectionOffNumbers(
+        cores=tuple(cores),
+        windows=len(table),
+        long_windows=len(long),
+        not_seen_to_end=len(opened),
+        longest_ns=int(lasted.max()),
+        total_ns=int(lasted.sum()),
+        usual_ns=WINDOW_JIFFIES * penalty.tick_ns,
+    )
     shared = penalty.shared_reenable and penalty.mitigate == 0 and any_refused(table, long)
     detection = trace.rows("detection")
     mine = np.isin(machine.of(detection["cpu"], trace.core), cores)
@@ -83,14 +98,13 @@ def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataF
         severity=Severity.NOTICE,
         verdict="detection left off",
         subject=None,
-        headline=f"split locks went unnoticed on {plural(len(cores), 'core')} for "
-        f"{length(numbers['total_ns'])}",
+        headline=f"split locks went unnoticed on {plural(len(cores), 'core')} for {length(numbers.total_ns)}",
         rip=None,
         start_ns=int(long["last_ns"].min()),
         end_ns=int(long["end_ns"].max()),
         ongoing=bool((opened["end_ns"] >= trace.span_ns[1]).any()),
         confidence=Confidence.LIKELY if lost_sight else Confidence.CERTAIN,
-        because="it was not seen to be switched on again before the recording ended"
+        confidence_reason="it was not seen to be switched on again before the recording ended"
         if lost_sight
         else "the writes of MSR_TEST_CTRL were recorded",
         cause=(
@@ -117,14 +131,9 @@ def _finding(trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataF
     )
 
 
-def _facts(n: dict[str, Any]) -> list[Fact]:
+def _facts(n: DetectionOffNumbers) -> list[Fact]:
     text = (
-        f"{plural(n['long_windows'], 'time')} of {n['windows']:,} "
-        f"({percent(n['long_windows'], n['windows'])}) too long, at most {length(n['longest_ns'])}, where "
-        f"two jiffies are {length(n['usual_ns'])}"
+        f"{plural(n.long_windows, 'time')} of {n.windows:,} ({percent(n.long_windows, n.windows)}) too long, "
+        f"at most {length(n.longest_ns)}, where two jiffies are {length(n.usual_ns)}"
     )
-    names = ("long_windows", "windows", "not_seen_to_end", "longest_ns", "usual_ns")
-    return [
-        Fact("off", text, {name: n[name] for name in names}),
-        Fact("cores", ", ".join(map(str, n["cores"])), {"cores": n["cores"]}),
-    ]
+    return [Fact("off", text), Fact("cores", ", ".join(map(str, n.cores)))]

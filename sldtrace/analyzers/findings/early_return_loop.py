@@ -16,7 +16,7 @@ TITLE = "loops of early returns"
 NEEDS = Needs(("trap",))
 
 
-def find(trace: Trace) -> list[Finding]:
+def find(trace: Trace) -> list[Finding[loops.LoopNumbers]]:
     """One finding for each vCPU and address with loops, the longest first."""
     return [
         loops.finding(trace, each, _cause(trace, each), _remedies(trace, each))
@@ -26,17 +26,17 @@ def find(trace: Trace) -> list[Finding]:
 
 
 def _cause(trace: Trace, each: loops.Loops) -> str:
-    what = loops.what_ended_it(trace, each.numbers)
+    what = loops.what_ended_it(trace, each.numbers.signal)
     return (
         f"{loops.punishment(each.penalty)} {what} cut the sleep short, after a median of "
-        f"{ms(each.numbers['slept_median_ns'])} ms. The kernel then returns with detection still on, "
+        f"{ms(each.numbers.slept_median_ns)} ms. The kernel then returns with detection still on, "
         f"and the same instruction traps again.{loops.assumed(each.penalty)}"
     )
 
 
 def _remedies(trace: Trace, each: loops.Loops) -> list[Remedy]:
     return [
-        remedies.longer_period(each.penalty, each.numbers, "VMM"),
+        remedies.longer_period(each.penalty, each.numbers.signal, "VMM"),
         *remedies.no_penalty(trace, each.penalty),
         remedies.align(guest=True),
         remedies.no_detection(),

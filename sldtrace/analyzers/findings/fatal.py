@@ -4,12 +4,14 @@ In the mode fatal handle_guest_split_lock returns false without a warning (arch/
 d7e94dbdac1a), and KVM leaves with SIGBUS on its way. The first split lock is enough: there is no threshold.
 """
 
+from dataclasses import dataclass
+
 from sldtrace.analyzers import remedies
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
-from sldtrace.text.phrases import plural
+from sldtrace.text.phrases import address, plural
 
 KIND = "fatal"
 TITLE = "VMMs ended by SIGBUS"
@@ -18,30 +20,38 @@ NEEDS = Needs(("trap",))
 _FATAL = "fatal"  # split_lock_detect=
 
 
-def find(trace: Trace) -> list[Finding]:
+@dataclass(frozen=True)
+class FatalNumbers(Numbers):
+    """The fatal traps of one process."""
+
+    traps: int
+    threads: int
+
+
+def find(trace: Trace) -> list[Finding[FatalNumbers]]:
     """One finding for each process, in order of time."""
     traps = trace.rows("trap")
     return [_finding(trace, part) for _, part in traps[traps["fatal"]].split("tgid")]
 
 
-def _finding(trace: Trace, rows: Rows) -> Finding:
+def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
     tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
     known = rows["vcpu"].dropna()
     mode = trace.text("split_lock", "mode")
-    numbers = {"traps": len(rows), "threads": int(rows["tid"].nunique())}
+    numbers = FatalNumbers(traps=len(rows), threads=int(rows["tid"].nunique()))
     sure = mode == _FATAL
     return Finding(
         kind=KIND,
         severity=Severity.CRITICAL,
         verdict="killed",
         subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
-        headline=f"was sent SIGBUS for the split lock at guest address {rip:#x}",
+        headline=f"was sent SIGBUS for the split lock at guest address {address(rip)}",
         rip=rip,
         start_ns=int(rows["start_ns"].min()),
         end_ns=int(rows["end_ns"].max()),
         ongoing=False,
         confidence=Confidence.CERTAIN if sure else Confidence.LIKELY,
-        because="the handler returned false, and the mode is fatal"
+        confidence_reason="the handler returned false, and the mode is fatal"
         if sure
         else f"the handler returned false, but the mode is {mode or 'not known'}",
         cause=(
@@ -51,11 +61,7 @@ def _finding(trace: Trace, rows: Rows) -> Finding:
             "handles it."
         ),
         facts=[
-            Fact(
-                "traps",
-                f"{plural(len(rows), 'trap')} of {plural(numbers['threads'], 'thread')}",
-                dict(numbers),
-            )
+            Fact("traps", f"{plural(numbers.traps, 'trap')} of {plural(numbers.threads, 'thread')}"),
         ],
         numbers=numbers,
         remedies=[

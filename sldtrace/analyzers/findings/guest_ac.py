@@ -6,12 +6,13 @@ handle_guest_split_lock does not run: such an exit has no trap. Single exit reco
 one by one; else the counters are compared with the traps of the same time, where the traps are complete.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
@@ -25,7 +26,17 @@ _LEAST = 3  # a trap under way at the begin or the end of a counter's time is co
 _SURPLUS = 0.1  # of the thread's traps, where there are only counters: the end of a recording is no moment
 
 
-def find(trace: Trace) -> list[Finding]:
+@dataclass(frozen=True)
+class GuestAcNumbers(Numbers):
+    """VM exits by #AC of one vCPU."""
+
+    own: int  # of exits, those of the guest's own exceptions
+    exits: int
+    matched_records: int  # exits that were recorded one by one and are followed by no trap
+    per_s: float  # of own
+
+
+def find(trace: Trace) -> list[Finding[GuestAcNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""
     if any(loss.kind == "trap" for loss in trace.recording.losses):
         return []
@@ -35,7 +46,7 @@ def find(trace: Trace) -> list[Finding]:
         own, evidence = _own(trace, row)
         if own >= _LEAST:
             found.append(_finding(trace, row, own, evidence))
-    return sorted(found, key=lambda finding: finding.numbers["own"], reverse=True)
+    return sorted(found, key=lambda finding: finding.numbers.own, reverse=True)
 
 
 # How many of the exits by #AC had no trap, and those among the single records.
@@ -56,14 +67,14 @@ def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, Rows]:
     return (surplus if surplus >= _SURPLUS * len(mine) else 0), single
 
 
-def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Finding:
+def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Finding[GuestAcNumbers]:
     start, end = int(row["since_ns"]), int(row["ns"])
-    numbers = {
-        "own": own,
-        "exits": int(row["count"]),
-        "matched_records": len(evidence),
-        "per_s": round(own * 1e9 / max(end - start, 1), 1),
-    }
+    numbers = GuestAcNumbers(
+        own=own,
+        exits=int(row["count"]),
+        matched_records=len(evidence),
+        per_s=round(own * 1e9 / max(end - start, 1), 1),
+    )
     vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
     return Finding(
         kind=KIND,
@@ -76,7 +87,7 @@ def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Fin
         end_ns=end,
         ongoing=False,
         confidence=Confidence.CERTAIN if len(evidence) else Confidence.LIKELY,
-        because="of single exits it was recorded that no trap followed"
+        confidence_reason="of single exits it was recorded that no trap followed"
         if len(evidence)
         else "more exits by #AC were counted than traps",
         cause=(
@@ -85,11 +96,7 @@ def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Fin
             "CPL 3) or the host does not detect split locks. KVM hands it to the guest; nobody is punished."
         ),
         facts=[
-            Fact(
-                "exits",
-                f"{own:,} of {numbers['exits']:,} by #AC, {rate(numbers['per_s'])} a second",
-                dict(numbers),
-            )
+            Fact("exits", f"{own:,} of {numbers.exits:,} by #AC, {rate(numbers.per_s)} a second"),
         ],
         numbers=numbers,
         remedies=[

@@ -6,20 +6,20 @@ slots does), waits until the penalty is over. What is shorter than a jiffy is no
 jiffies.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from sldtrace.analyzers import remedies
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.escape import escape
-from sldtrace.text.phrases import length, percent, plural
+from sldtrace.text.phrases import address, length, percent, plural
 
 KIND = "lock-hold"
 TITLE = "threads that wait for a punished vCPU"
@@ -28,67 +28,80 @@ NEEDS = Needs(("trap", "stall"))
 _LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
 
 
-def find(trace: Trace) -> list[Finding]:
+@dataclass(frozen=True)
+class Caller:
+    """A function of KVM that waits for the lock."""
+
+    function: str  # escaped
+    waits: int
+
+
+@dataclass(frozen=True)
+class LockHoldNumbers(Numbers):
+    """Waits for one lock that a vCPU holds while it is penalized."""
+
+    waits: int
+    threads: int  # that waited
+    waited_ns: int  # in all
+    longest_ns: int
+    penalized_ns: int  # of waited_ns, how long the vCPU was in traps
+    interrupted: int  # waits that a signal ended
+    lock: str  # as `what` of the stall record: srcu or mutex
+    callers: tuple[Caller, ...]  # the most waits first
+    usual_waits: int  # for this lock while no vCPU of the process was in a trap
+    usual_longest_ns: int | None  # None: no such waits
+
+
+def find(trace: Trace) -> list[Finding[LockHoldNumbers]]:
     """One finding for each punished vCPU and lock, the longest wait in all first."""
     penalty = recorded_penalty.penalty(trace)
     rows = trace.rows("stall")
     usual = _beside(trace, rows[rows["penalized_tid"] == 0])
     rows = rows[(rows["penalized_tid"] != 0) & (rows["waited_ns"] >= penalty.tick_ns)]
     found = [_finding(trace, penalty, part, usual) for _, part in rows.split("tgid", "penalized_tid", "what")]
-    return sorted(found, key=lambda finding: finding.numbers["waited_ns"], reverse=True)
+    return sorted(found, key=lambda finding: finding.numbers.waited_ns, reverse=True)
 
 
 # usual: the waits while nobody was punished, of all processes.
-def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding:
+def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding[LockHoldNumbers]:
     tgid, punished = int(rows["tgid"].iloc[0]), int(rows["penalized_tid"].iloc[0])
     traps = trace.rows("trap").tid(punished)
     known = traps["vcpu"].dropna()
     lock = _LOCKS.get(str(rows["what"].iloc[0]), "a lock")
     waited, longest = int(rows["waited_ns"].sum()), int(rows["waited_ns"].max())
-    meanwhile = int(_punished_ns(rows, traps).sum())
-    callers = _callers(trace, rows)
+    penalized = int(_penalized_ns(rows, traps).sum())
     usual = usual[(usual["tgid"] == tgid) & (usual["what"] == rows["what"].iloc[0])]
-    numbers: dict[str, Any] = {
-        "waits": len(rows),
-        "threads": int(rows["tid"].nunique()),
-        "waited_ns": waited,
-        "longest_ns": longest,
-        "punished_meanwhile_ns": meanwhile,
-        "interrupted": int((rows["result"] < 0).sum()),
-        "lock": str(rows["what"].iloc[0]),
-        "callers": callers,
-    }
-    sure = 2 * meanwhile >= waited
+    numbers = LockHoldNumbers(
+        waits=len(rows),
+        threads=int(rows["tid"].nunique()),
+        waited_ns=waited,
+        longest_ns=longest,
+        penalized_ns=penalized,
+        interrupted=int((rows["result"] < 0).sum()),
+        lock=str(rows["what"].iloc[0]),
+        callers=_callers(trace, rows),
+        usual_waits=len(usual),
+        usual_longest_ns=int(usual["waited_ns"].max()) if len(usual) else None,
+    )
+    sure = 2 * penalized >= waited
     return Finding(
         kind=KIND,
         severity=Severity.WARNING if longest >= penalty.shortest_sleep_ns else Severity.NOTICE,
         verdict="lock held",
         subject=trace.subject(tgid, punished, int(known.iloc[0]) if len(known) else None),
-        headline=f"holds {lock} while it is punished: {plural(numbers['threads'], 'thread')} waited for it",
+        headline=f"holds {lock} while it is punished: {plural(numbers.threads, 'thread')} waited for it",
         rip=None,
         start_ns=int(rows["ns"].min()),
         end_ns=int(rows["end_ns"].max()),
         ongoing=False,
         confidence=Confidence.CERTAIN if sure else Confidence.POSSIBLE,
-        because=f"it was in penalties for {percent(meanwhile, waited)} of the time that was waited",
+        confidence_reason=f"it was in penalties for {percent(penalized, waited)} of the time that was waited",
         cause=(
             "A vCPU sleeps its penalty inside KVM_RUN, with vcpu->mutex held and as a reader of kvm->srcu. "
             f"Who needs {lock} waits for the end of the penalty, {length(penalty.shortest_sleep_ns)} and "
             "more: the VMM stands still there, and with it perhaps its devices, migration or monitor."
         ),
-        facts=[
-            Fact(
-                "waited",
-                f"{plural(len(rows), 'time')}, {length(waited)} in all, at most {length(longest)}",
-                {name: numbers[name] for name in ("waits", "waited_ns", "longest_ns")},
-            ),
-            Fact(
-                "in",
-                ", ".join(f"{name} ({count:,})" for name, count in callers.items()),
-                {"callers": callers},
-            ),
-            *_usual(usual),
-        ],
+        facts=_facts(numbers),
         numbers=numbers,
         remedies=[
             remedies.align(guest=True),
@@ -112,21 +125,18 @@ def _beside(trace: Trace, rows: Rows) -> Rows:
     return rows[kept]
 
 
-def _usual(rows: Rows) -> list[Fact]:
-    if rows.empty:
-        return []
-    longest = int(rows["waited_ns"].max())
-    return [
-        Fact(
-            "otherwise",
-            f"{plural(len(rows), 'wait')} while nobody was punished, at most {length(longest)}",
-            {"usual_waits": len(rows), "usual_longest_ns": longest},
-        )
-    ]
+def _facts(n: LockHoldNumbers) -> list[Fact]:
+    waited = f"{plural(n.waits, 'time')}, {length(n.waited_ns)} in all, at most {length(n.longest_ns)}"
+    callers = ", ".join(f"{each.function} ({each.waits:,})" for each in n.callers)
+    found = [Fact("waited", waited), Fact("in", callers)]
+    if n.usual_longest_ns is not None:
+        usual = f"{plural(n.usual_waits, 'wait')} while nobody was punished"
+        found.append(Fact("otherwise", f"{usual}, at most {length(n.usual_longest_ns)}"))
+    return found
 
 
 # How much of each wait the thread spent in traps.
-def _punished_ns(rows: Rows, traps: Rows) -> npt.NDArray[np.int64]:
+def _penalized_ns(rows: Rows, traps: Rows) -> npt.NDArray[np.int64]:
     begin, end = traps["start_ns"].to_numpy(), traps["end_ns"].to_numpy()
     if not len(begin):
         return np.zeros(len(rows), np.int64)
@@ -141,7 +151,9 @@ def _punished_ns(rows: Rows, traps: Rows) -> npt.NDArray[np.int64]:
     return until(rows["end_ns"].to_numpy()) - until(rows["ns"].to_numpy())
 
 
-def _callers(trace: Trace, rows: Rows) -> dict[str, int]:
+def _callers(trace: Trace, rows: Rows) -> tuple[Caller, ...]:
     counts = rows["caller"].value_counts(sort=True)
-    names = [trace.text("kvm", "functions", str(each), otherwise=f"kvm+{each:#x}") for each in counts.index]
-    return {escape(name, 64): int(count) for name, count in zip(names, counts, strict=True)}
+    names = [
+        trace.text("kvm", "functions", str(each), otherwise=f"kvm+{address(each)}") for each in counts.index
+    ]
+    return tuple(Caller(escape(name, 64), int(count)) for name, count in zip(names, counts, strict=True))

@@ -7,21 +7,22 @@ another core.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from sldtrace.analyzers import cores, remedies
 from sldtrace.analyzers.chains import as_before
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
 from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.prediction import recorded_penalty
-from sldtrace.text.phrases import length, ms, percent, plural, thread
+from sldtrace.text.phrases import address, length, ms, percent, plural
 
 KIND = "migration-defeat"
 TITLE = "penalties defeated by migrations"
@@ -31,11 +32,27 @@ _LEAST = 3  # defeated penalties; once or twice the load balancer moves any thre
 _SHARE = 0.5  # of the penalties completed
 
 
-def find(trace: Trace) -> list[Finding]:
+@dataclass(frozen=True)
+class MigrationNumbers(Numbers):
+    """The completed penalties of one thread at one address, and its moves to other CPUs in the same time."""
+
+    completed: int
+    defeated: int  # of completed, those after which the thread trapped on another core
+    gap_median_ns: int  # from the end of a defeated penalty to the next trap
+    used_ns: int | None  # guest time in those gaps; None: not watched
+    window_ns: int  # two jiffies
+    slept_ns: int  # in defeated penalties
+    migrations: int
+    moved_by_tgid: int | None  # that ran at most of the moves; None: no move was recorded
+    moved_by_tid: int | None
+    moved_by_count: int
+
+
+def find(trace: Trace) -> list[Finding[MigrationNumbers]]:
     """One finding for each thread and address, that with the most defeated penalties first."""
     penalty = recorded_penalty.penalty(trace)
     found = [_finding(trace, penalty, rows) for rows in defeats(trace)]
-    return sorted(found, key=lambda finding: finding.numbers["defeated"], reverse=True)
+    return sorted(found, key=lambda finding: finding.numbers.defeated, reverse=True)
 
 
 @per_trace
@@ -90,7 +107,7 @@ def _released_on(trace: Trace, rows: Rows) -> Times:
     return np.where(inside, written[np.maximum(last, 0)], home)
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
+def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[MigrationNumbers]:
     lost = rows[rows["defeated"]]
     tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
     known = rows["vcpu"].dropna()
@@ -99,29 +116,32 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     moves = trace.rows("migrate").tid(tid)
     moves = moves[moves["ns"].between(start, end)]
     window = WINDOW_JIFFIES * penalty.tick_ns
-    numbers: dict[str, Any] = {
-        "completed": len(rows),
-        "defeated": len(lost),
-        "gap_median_ns": int(lost["gap_ns"].median()),
-        "used_ns": int(used.sum()) if len(used) else None,
-        "window_ns": window,
-        "slept_ns": int(lost["sleep_ns"].sum()),
-        "migrations": len(moves),
-        **_mover(moves),
-    }
+    mover_tgid, mover_tid, moved = (None, None, 0) if moves.empty else moves.most("by_tgid", "by_tid")
+    numbers = MigrationNumbers(
+        completed=len(rows),
+        defeated=len(lost),
+        gap_median_ns=int(lost["gap_ns"].median()),
+        used_ns=int(used.sum()) if len(used) else None,
+        window_ns=window,
+        slept_ns=int(lost["sleep_ns"].sum()),
+        migrations=len(moves),
+        moved_by_tgid=mover_tgid,
+        moved_by_tid=mover_tid,
+        moved_by_count=moved,
+    )
     guest = bool(rows["guest"].iloc[0])
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
         verdict="punished for nothing",
         subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
-        headline=f"is moved away before it gets past {'guest ' if guest else ''}address {rip:#x}",
+        headline=f"is moved away before it gets past {'guest ' if guest else ''}address {address(rip)}",
         rip=rip,
         start_ns=start,
         end_ns=end,
         ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
         confidence=Confidence.CERTAIN if len(moves) else Confidence.LIKELY,
-        because="the moves were recorded, and each next trap came on another core"
+        confidence_reason="the moves were recorded, and each next trap came on another core"
         if len(moves)
         else "each next trap came on another core, but no move was recorded",
         cause=(
@@ -143,27 +163,19 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding:
     )
 
 
-def _mover(moves: Rows) -> dict[str, int | None]:
-    if moves.empty:
-        return {"moved_by_tgid": None, "moved_by_tid": None, "moved_by_count": 0}
-    tgid, tid, count = moves.most("by_tgid", "by_tid")
-    return {"moved_by_tgid": tgid, "moved_by_tid": tid, "moved_by_count": count}
-
-
-def _facts(trace: Trace, n: dict[str, Any]) -> list[Fact]:
-    completed, lost = n["completed"], n["defeated"]
-    text = f"{completed:,} completed, {lost:,} of them ({percent(lost, completed)}) for nothing"
+def _facts(trace: Trace, n: MigrationNumbers) -> list[Fact]:
+    lost = percent(n.defeated, n.completed)
+    text = f"{n.completed:,} completed, {n.defeated:,} of them ({lost}) for nothing"
     ran = "guest time was not recorded"
-    if n["used_ns"] is not None:
-        ran = f"{length(n['used_ns'])} in the guest after those, of {length(lost * n['window_ns'])}"
+    if n.used_ns is not None:
+        ran = f"{length(n.used_ns)} in the guest after those, of {length(n.defeated * n.window_ns)}"
     by = ""
-    if n["moved_by_tid"]:
-        who = thread(trace.subject(n["moved_by_tgid"], n["moved_by_tid"], None))
-        by = f", {n['moved_by_count']:,} of them while {who} was running"
-    movers = ("migrations", "moved_by_tgid", "moved_by_tid", "moved_by_count")
+    if n.moved_by_tgid is not None and n.moved_by_tid:
+        who = thread(trace.subject(n.moved_by_tgid, n.moved_by_tid, None))
+        by = f", {n.moved_by_count:,} of them while {who} was running"
     return [
-        Fact("penalties", text, {"completed": completed, "defeated": lost}),
-        Fact("slept", f"{length(n['slept_ns'])} in vain", {"slept_ns": n["slept_ns"]}),
-        Fact("progress", ran, {"used_ns": n["used_ns"], "window_ns": n["window_ns"]}),
-        Fact("moved", f"{plural(n['migrations'], 'time')}{by}", {name: n[name] for name in movers}),
+        Fact("penalties", text),
+        Fact("slept", f"{length(n.slept_ns)} in vain"),
+        Fact("progress", ran),
+        Fact("moved", f"{plural(n.migrations, 'time')}{by}"),
     ]

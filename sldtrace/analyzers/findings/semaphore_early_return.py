@@ -18,7 +18,7 @@ TITLE = "loops at the penalty's semaphore"
 NEEDS = Needs(("trap",), probes=("down_interruptible",))
 
 
-def find(trace: Trace) -> list[Finding]:
+def find(trace: Trace) -> list[Finding[loops.LoopNumbers]]:
     """One finding for each vCPU and address with loops, the longest first."""
     return [
         loops.finding(trace, each, _cause(trace, each), _remedies(trace, each))
@@ -28,13 +28,13 @@ def find(trace: Trace) -> list[Finding]:
 
 
 def _cause(trace: Trace, each: loops.Loops) -> str:
-    what = loops.what_ended_it(trace, each.numbers)
+    what = loops.what_ended_it(trace, each.numbers.signal)
     tick = each.penalty.tick_ns
     held = f"{ms(WINDOW_JIFFIES * tick)} to {ms((WINDOW_JIFFIES + 1) * tick)} ms"
     return (
         f"{loops.punishment(each.penalty)} Behind the sleep is a semaphore, one for the whole host, which "
         f"each penalty holds for {held}. {what} ended the wait for it, "
-        f"{each.numbers['semaphore_early_returns']:,} times: others' penalties held it. The kernel then "
+        f"{each.numbers.semaphore_early_returns:,} times: others' penalties held it. The kernel then "
         "returns with detection still on, and the same instruction traps "
         f"again.{loops.assumed(each.penalty)}"
     )
@@ -44,7 +44,7 @@ def _remedies(trace: Trace, each: loops.Loops) -> list[Remedy]:
     return [
         *remedies.no_penalty(trace, each.penalty),
         remedies.fewer_at_once(),
-        remedies.period_of(each.numbers),
+        remedies.period_of(each.numbers.least_period_ns or 0, each.numbers.other_threads or 0),
         remedies.align(guest=True),
         remedies.no_detection(),
     ]

@@ -6,19 +6,21 @@ whole host. A free semaphore is taken without waiting; one that is held comes fr
 for a jiffy or longer stands in a queue.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from sldtrace.analyzers import remedies
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
 from sldtrace.model.penalty import WINDOW_JIFFIES
 from sldtrace.prediction import recorded_penalty
-from sldtrace.text.phrases import length, percent, plural, rate, thread
+from sldtrace.text.phrases import length, percent, plural, rate
 
 KIND = "semaphore-queue"
 TITLE = "queues at the penalty's semaphore"
@@ -29,7 +31,39 @@ _SHARE = 0.05  # of a thread's time: noticed by whoever uses the guest
 _SHOWN = 5
 
 
-def find(trace: Trace) -> list[Finding]:
+@dataclass(frozen=True)
+class Victim:
+    """A thread that waits for the penalties of others."""
+
+    tgid: int
+    tid: int
+    waits: int
+    waited_ns: int
+    share: float  # waited_ns of the time from its first trap to its last
+
+
+@dataclass(frozen=True)
+class QueueNumbers(Numbers):
+    """Waits for the penalty's semaphore on the whole host."""
+
+    threads: int  # victims
+    processes: int  # of the victims
+    holders: int  # threads that held the semaphore
+    waits: int  # of the victims, a jiffy long or more
+    waited_ns: int  # in all
+    longest_ns: int
+    completed: int  # penalties at the semaphore
+    completed_per_s: float
+    most_per_s: int  # no kernel with this HZ completes more
+    victims: tuple[Victim, ...]  # the longest wait first
+
+    @property
+    def affected(self) -> list[tuple[int, int]]:
+        """The victims."""
+        return [(each.tgid, each.tid) for each in self.victims]
+
+
+def find(trace: Trace) -> list[Finding[QueueNumbers]]:
     """One finding for the host, or none."""
     table = victims(trace)
     return [_finding(trace, table)] if len(table) else []
@@ -74,7 +108,7 @@ def _served(rows: Rows) -> "pd.Series[bool]":
     return rows["semaphore"] & (rows["semaphore_result"] == 0)
 
 
-def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
+def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
     penalty = recorded_penalty.penalty(trace)
     traps = trace.rows("trap")
     who = table[["tgid", "tid"]].itertuples(index=False, name=None)
@@ -84,18 +118,21 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
     inside = traps[traps["detection_off"] & traps["semaphore"] & traps["end_ns"].between(start, end)]
     processes = int(table["tgid"].nunique())
     bound = 1_000_000_000 // (WINDOW_JIFFIES * penalty.tick_ns)
-    numbers: dict[str, Any] = {
-        "threads": len(table),
-        "processes": processes,
-        "holders": len(inside.counted("tgid", "tid")),
-        "waits": int(table["waits"].sum()),
-        "waited_ns": int(table["waited_ns"].sum()),
-        "longest_ns": int(table["longest_ns"].max()),
-        "completed": len(inside),
-        "completed_per_s": round(len(inside) * 1e9 / max(end - start, 1), 1),
-        "most_per_s": bound,
-        "victims": table[["tgid", "tid", "waits", "waited_ns", "share"]].to_dict("records"),
-    }
+    numbers = QueueNumbers(
+        threads=len(table),
+        processes=processes,
+        holders=len(inside.counted("tgid", "tid")),
+        waits=int(table["waits"].sum()),
+        waited_ns=int(table["waited_ns"].sum()),
+        longest_ns=int(table["longest_ns"].max()),
+        completed=len(inside),
+        completed_per_s=round(len(inside) * 1e9 / max(end - start, 1), 1),
+        most_per_s=bound,
+        victims=tuple(
+            Victim(row["tgid"], row["tid"], row["waits"], row["waited_ns"], row["share"])
+            for row in table.to_dict("records")
+        ),
+    )
     whose = f" of {processes:,} VMs or programs" if processes > 1 else ""
     return Finding(
         kind=KIND,
@@ -108,7 +145,7 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
         end_ns=end,
         ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
         confidence=Confidence.CERTAIN,
-        because="each wait was measured",
+        confidence_reason="each wait was measured",
         cause=(
             "Behind the penalty's sleep is a semaphore, one for the whole host: a thread holds it until "
             "detection comes back on its core, two to three jiffies later. Who takes split locks "
@@ -128,11 +165,9 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding:
     )
 
 
-def _facts(trace: Trace, table: pd.DataFrame, n: dict[str, Any]) -> list[Fact]:
-    waited = (
-        f"{plural(n['waits'], 'time')}, {length(n['waited_ns'])} in all, at most {length(n['longest_ns'])}"
-    )
-    completed = f"{rate(n['completed_per_s'])} a second of {plural(n['holders'], 'thread')}"
+def _facts(trace: Trace, table: pd.DataFrame, n: QueueNumbers) -> list[Fact]:
+    waited = f"{plural(n.waits, 'time')}, {length(n.waited_ns)} in all, at most {length(n.longest_ns)}"
+    completed = f"{rate(n.completed_per_s)} a second of {plural(n.holders, 'thread')}"
     lines = []
     for row in table.head(_SHOWN).to_dict("records"):
         who = trace.subject(row["tgid"], row["tid"], None if pd.isna(row["vcpu"]) else int(row["vcpu"]))
@@ -140,11 +175,7 @@ def _facts(trace: Trace, table: pd.DataFrame, n: dict[str, Any]) -> list[Fact]:
         lines.append(f"{vcpu}{thread(who)} {percent(row['share'], 1)} of its time")
     more = f"; and {len(table) - _SHOWN} more" if len(table) > _SHOWN else ""
     return [
-        Fact("waited", waited, {name: n[name] for name in ("waits", "waited_ns", "longest_ns")}),
-        Fact(
-            "penalties",
-            f"{completed}; at most {n['most_per_s']:,}",
-            {name: n[name] for name in ("completed", "completed_per_s", "most_per_s")},
-        ),
-        Fact("victims", "; ".join(lines) + more, {"threads": n["threads"], "victims": n["victims"]}),
+        Fact("waited", waited),
+        Fact("penalties", f"{completed}; at most {n.most_per_s:,}"),
+        Fact("victims", "; ".join(lines) + more),
     ]

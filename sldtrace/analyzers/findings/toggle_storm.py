@@ -6,13 +6,13 @@ the shared work item of 6.2 to 6.14 with kernel.split_lock_mitigate=0, for a sib
 that writes MSR_TEST_CTRL itself. Who was let go then traps again although it has been punished.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from sldtrace.analyzers import cores, windows
-from sldtrace.analyzers.finding import Confidence, Fact, Finding, Remedy, Severity
+from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
@@ -28,12 +28,33 @@ _SHARE = 0.5  # of a core's windows
 _SHOWN = 5
 
 
+@dataclass(frozen=True)
+class Writer:
+    """A thread that wrote MSR_TEST_CTRL."""
+
+    tid: int
+    writes: int
+
+
+@dataclass(frozen=True)
+class ToggleNumbers(Numbers):
+    """How soon detection is on again on one core."""
+
+    core: int  # by the number of its first CPU
+    windows: int  # times that detection was off there
+    short_windows: int  # of those, the ones that were too short
+    median_ns: int  # of short_windows
+    usual_ns: int  # two jiffies
+    writes_per_s: float  # of MSR_TEST_CTRL
+    writers: tuple[Writer, ...]  # the most writes first, at most five
+
+
 def least_ns(penalty: Penalty) -> int:
     """The shortest window that the kernel leaves: two jiffies, less one for a tick before the write."""
     return (WINDOW_JIFFIES - 1) * penalty.tick_ns
 
 
-def find(trace: Trace) -> list[Finding]:
+def find(trace: Trace) -> list[Finding[ToggleNumbers]]:
     """One finding for each core, the one with the most such windows first."""
     penalty = recorded_penalty.penalty(trace)
     table = windows.off(trace)
@@ -43,10 +64,10 @@ def find(trace: Trace) -> list[Finding]:
         for _, rows in table.assign(short=short).groupby("core", sort=True)
         if rows["short"].sum() >= _LEAST and rows["short"].mean() >= _SHARE
     ]
-    return sorted(found, key=lambda finding: finding.numbers["short_windows"], reverse=True)
+    return sorted(found, key=lambda finding: finding.numbers.short_windows, reverse=True)
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
+def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding[ToggleNumbers]:
     core = int(rows["core"].iloc[0])
     short = rows[rows["short"]]
     start, end = int(short["start_ns"].min()), int(short["end_ns"].max())
@@ -56,15 +77,15 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
     ]
     writers, often = np.unique(evidence["tid"].to_numpy(), return_counts=True)
     order = np.argsort(-often, kind="stable")[:_SHOWN]
-    numbers: dict[str, Any] = {
-        "core": core,
-        "windows": len(rows),
-        "short_windows": len(short),
-        "median_ns": int((short["end_ns"] - short["last_ns"]).median()),
-        "usual_ns": WINDOW_JIFFIES * penalty.tick_ns,
-        "writes_per_s": round(len(evidence) * 1e9 / max(end - start, 1), 1),
-        "writers": {int(writers[index]): int(often[index]) for index in order},
-    }
+    numbers = ToggleNumbers(
+        core=core,
+        windows=len(rows),
+        short_windows=len(short),
+        median_ns=int((short["end_ns"] - short["last_ns"]).median()),
+        usual_ns=WINDOW_JIFFIES * penalty.tick_ns,
+        writes_per_s=round(len(evidence) * 1e9 / max(end - start, 1), 1),
+        writers=tuple(Writer(int(writers[index]), int(often[index])) for index in order),
+    )
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
@@ -76,28 +97,14 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
         end_ns=end,
         ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
         confidence=Confidence.CERTAIN,
-        because="the writes of MSR_TEST_CTRL were recorded",
+        confidence_reason="the writes of MSR_TEST_CTRL were recorded",
         cause=(
             "After a penalty detection is off for two jiffies, so that the split lock can be executed. "
             "Here it "
             "was switched on again sooner, by something else than the work that belongs to the penalty: "
             "who was let go traps again."
         ),
-        facts=[
-            Fact(
-                "off",
-                f"{plural(len(short), 'time')} of {len(rows):,} ({percent(len(short), len(rows))}) too "
-                "short, "
-                f"median {length(numbers['median_ns'])}, where two jiffies are "
-                f"{length(numbers['usual_ns'])}",
-                {name: numbers[name] for name in ("short_windows", "windows", "median_ns", "usual_ns")},
-            ),
-            Fact(
-                "writes",
-                f"{rate(numbers['writes_per_s'])} a second, by TID {', '.join(map(str, numbers['writers']))}",
-                {name: numbers[name] for name in ("writes_per_s", "writers")},
-            ),
-        ],
+        facts=_facts(numbers),
         numbers=numbers,
         remedies=[
             Remedy(
@@ -109,3 +116,10 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding:
         evidence=evidence,
         evidence_kind="detection",
     )
+
+
+def _facts(n: ToggleNumbers) -> list[Fact]:
+    times = f"{plural(n.short_windows, 'time')} of {n.windows:,} ({percent(n.short_windows, n.windows)})"
+    off = f"{times} too short, median {length(n.median_ns)}, where two jiffies are {length(n.usual_ns)}"
+    writers = ", ".join(str(each.tid) for each in n.writers)
+    return [Fact("off", off), Fact("writes", f"{rate(n.writes_per_s)} a second, by TID {writers}")]

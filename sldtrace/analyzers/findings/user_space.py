@@ -17,7 +17,7 @@ TITLE = "loops of programs' own split locks"
 NEEDS = Needs(("trap",), probes=("split_lock_warn",))
 
 
-def find(trace: Trace) -> list[Finding]:
+def find(trace: Trace) -> list[Finding[loops.LoopNumbers]]:
     """One finding for each thread and address with loops, the longest first."""
     return [
         loops.finding(trace, each, _cause(trace, each), _remedies(trace, each))
@@ -27,10 +27,10 @@ def find(trace: Trace) -> list[Finding]:
 
 
 def _cause(trace: Trace, each: loops.Loops) -> str:
-    what = loops.what_ended_it(trace, each.numbers)
+    what = loops.what_ended_it(trace, each.numbers.signal)
     return (
         f"{loops.punishment(each.penalty)} {what} cut the sleep short, after a median of "
-        f"{ms(each.numbers['slept_median_ns'])} ms. The kernel runs the program's signal handler, and then "
+        f"{ms(each.numbers.slept_median_ns)} ms. The kernel runs the program's signal handler, and then "
         "the program executes the same instruction, with detection still on: it traps again. No VM is "
         f"involved, the instruction is the program's own.{loops.assumed(each.penalty)}"
     )
@@ -39,7 +39,7 @@ def _cause(trace: Trace, each: loops.Loops) -> str:
 def _remedies(trace: Trace, each: loops.Loops) -> list[Remedy]:
     return [
         remedies.align(guest=False),
-        remedies.longer_period(each.penalty, each.numbers, "program"),
+        remedies.longer_period(each.penalty, each.numbers.signal, "program"),
         *remedies.no_penalty(trace, each.penalty),
         remedies.no_detection(),
     ]

@@ -61,7 +61,7 @@ def offline(recorded: Trace) -> dict[tuple[int, int, int], dict[str, object]]:
             "start_ns": found.start_ns,
             "end_ns": found.end_ns,
             **{
-                name: found.numbers[name]
+                name: getattr(found.numbers, name)
                 for name in ("guest", "loops", "in_loops_ns", "longest_ns", "early_returns")
             },
         }
