@@ -13,7 +13,7 @@ from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, lasting,
 
 def test_every_analyzer_is_in_the_catalogue() -> None:
     folder = Path(catalogue.__file__).parent
-    analyzers = {path.stem for path in folder.glob("findings/*.py") if "\ndef find(" in path.read_text()}
+    analyzers = {path.stem for path in folder.glob("*.py") if "\ndef find(" in path.read_text()}
     assert {module.__name__.rpartition(".")[2] for module in catalogue.ANALYZERS} == analyzers
     kinds = [module.KIND for module in catalogue.ANALYZERS]
     assert len(set(kinds)) == len(kinds)
@@ -28,6 +28,7 @@ def test_the_worst_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     # The order is the catalogue's own, whatever the order in which an analyzer gives them.
     backwards = ModuleType("backwards")
     backwards.find = lambda trace: found[::-1]  # type: ignore[attr-defined]
+    backwards.KIND = "backwards"  # type: ignore[attr-defined]
     backwards.NEEDS = Needs(("trap",))  # type: ignore[attr-defined]
     monkeypatch.setattr(catalogue, "ANALYZERS", (backwards,))
     assert catalogue.run(recorded) == found

@@ -135,7 +135,7 @@ MAKERS = {
 def threads(draw: st.DrawFn) -> list[Row]:
     """Traps of up to four threads, each one trap after the other, in runs of one kind."""
     rows: list[Row] = []
-    kinds = st.sampled_from(["early_return"] * 6 + list(MAKERS))
+    kinds = st.sampled_from(["early"] * 6 + list(MAKERS))
     run = st.tuples(
         kinds,
         st.integers(1, 40),  # traps
