@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = outcome.of(wanted, measured)
     checks = verdict.judge(found)
     if options.json:
-        told = found.as_json() | {"checks": [{"text": one.text, "holds": one.holds} for one in checks]}
-        print(json.dumps(told, indent=2))
+        result = found.as_json() | {"checks": [{"text": one.text, "holds": one.holds} for one in checks]}
+        print(json.dumps(result, indent=2))
     else:
         print(text.render(found, checks))
     return int(not all(check.holds for check in checks))
@@ -61,7 +61,7 @@ def _measure(wanted: Plan, kernel: str, chosen: limits.Chosen, progress: Progres
             fetch=["/tmp/result.json"],
             out=Path(folder),
         )
-        done = machine.run(job, progress, lambda data: _tell(progress, data))
+        done = machine.run(job, progress, lambda data: _show(progress, data))
         if done.status:
             said = done.output.decode("utf-8", "backslashreplace").strip().splitlines()
             raise LabError(f"the measurement failed: {said[-1] if said else 'no word'}", f"see {done.logs}")
@@ -69,7 +69,7 @@ def _measure(wanted: Plan, kernel: str, chosen: limits.Chosen, progress: Progres
         return result
 
 
-def _tell(progress: Progress, data: bytes) -> None:
+def _show(progress: Progress, data: bytes) -> None:
     for line in data.decode("utf-8", "backslashreplace").splitlines():
         progress.stage(line)
 

@@ -159,16 +159,16 @@ def _measure() -> dict[str, Any]:
                 module.attach_tracepoint(f"kvm:kvm_{event}".encode(), fn_name=function.encode())
             else:
                 module.attach_raw_tracepoint(f"kvm_{event}".encode(), fn_name=function.encode())
-        told = run_guest(_GUEST)
+        counted = run_guest(_GUEST)
         for how in programs:
             kind, _, event = how.partition("_")
             if kind == "perf":
                 module.detach_tracepoint(f"kvm:kvm_{event}".encode())
             else:
                 module.detach_raw_tracepoint(f"kvm_{event}".encode())
-        return INSTRUCTIONS_PER_SECOND * int(told["ran_ns"]) / 1e9 / int(told["loops"])
+        return INSTRUCTIONS_PER_SECOND * int(counted["ran_ns"]) / 1e9 / int(counted["loops"])
 
-    pair()  # whatever the first guest of a boot makes the kernel do once
+    pair()  # the first guest of a boot makes the kernel do things once
     empty = {}
     for name, (at_exit, at_entry) in _EMPTY.items():
         given = {f"{at_exit}_exit": f"{at_exit}_exit"} if at_exit else {}

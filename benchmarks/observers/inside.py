@@ -2,7 +2,7 @@
 
 usage: python3 -m benchmarks.observers.inside PLAN RESULT (JSON files; for PLAN see plan.py)
 
-What it measures is judged outside; here nothing is.
+It only measures; benchmarks/observer.py evaluates the result.
 """
 
 import json
@@ -33,11 +33,11 @@ def run_guest(run: GuestRun) -> dict[str, Any]:
         _child(run, writing)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        told = pipe.read()
+        output = pipe.read()
     _, status = os.waitpid(child, 0)
     if status:
         raise SystemExit(f"guest {run.name}: its process ended with status {status}")
-    result: dict[str, Any] = json.loads(told)
+    result: dict[str, Any] = json.loads(output)
     print(f"  {run.name}: {result['loops']:,} loops, {result['eintr']:,} EINTR", flush=True)
     return result
 
@@ -65,7 +65,7 @@ def observed(observer: Observer, runs: list[GuestRun]) -> dict[str, Any]:
     try:
         with one:
             found["attach_s"] = time.monotonic() - start
-            # What an observer does once, in the beginning, is not the cost of an exit: in the first second
+            # What an observer does once, at the start, is not the cost of an exit: in the first second
             # with exits sldtrace has the kernel time its probes.
             before = one.written()
             found["first"] = {runs[0].name: run_guest(replace(runs[0], seconds=_WARM_S))}
@@ -87,7 +87,7 @@ def measure(wanted: plan.Plan) -> dict[str, Any]:
     def untraced() -> None:
         result["untraced"].append({run.name: run_guest(run) for run in wanted.guests})
 
-    run_guest(wanted.guests[0])  # whatever the first guest of a boot makes the kernel do once
+    run_guest(wanted.guests[0])  # the first guest of a boot makes the kernel do things once
     print("untraced", flush=True)
     untraced()
     for observer in wanted.observers:

@@ -81,7 +81,7 @@ def of(plan: Plan, measured: Mapping[str, Any]) -> Outcome:
     # No progress and no EINTR at all would make every ratio meaningless.
     for name, pair in rates.items():
         if not min(pair):
-            raise ValueError(f"guest {name} did nothing although nobody watched it")
+            raise ValueError(f"guest {name} made no progress without an observer")
     alone = {name: (one + two) / 2 for name, (one, two) in rates.items()}
     return Outcome(
         kernel=measured["kernel"],
@@ -93,10 +93,10 @@ def of(plan: Plan, measured: Mapping[str, Any]) -> Outcome:
 
 def _row(plan: Plan, observer: Observer, found: Mapping[str, Any], alone: Mapping[str, float]) -> Row:
     runs = {run.name: run for run in plan.guests}
-    costs = {name: _cost(runs[name], told, alone[name]) for name, told in found["guests"].items()}
-    # What it wrote of the run that does not count is in its file as well.
+    costs = {name: _cost(runs[name], counted, alone[name]) for name, counted in found["guests"].items()}
+    # Its file also has what it wrote during the first run, which is not measured.
     both = (*found["guests"].items(), *found.get("first", {}).items())
-    events = sum(_events(observer, runs[name], told) for name, told in both)
+    events = sum(_events(observer, runs[name], counted) for name, counted in both)
     written = found.get("written", 0) if observer.writes else 0
     return Row(
         observer,
@@ -107,21 +107,21 @@ def _row(plan: Plan, observer: Observer, found: Mapping[str, Any], alone: Mappin
     )
 
 
-def _cost(run: GuestRun, told: Mapping[str, int], alone: float) -> Cost:
-    rate = _rate(run, told)
+def _cost(run: GuestRun, counted: Mapping[str, int], alone: float) -> Cost:
+    rate = _rate(run, counted)
     if run.measures != "loops" or not rate:
-        return Cost(rate / alone, None, None, told["loops"])
+        return Cost(rate / alone, None, None, counted["loops"])
     pair = INSTRUCTIONS_PER_SECOND / rate
-    return Cost(rate / alone, pair, pair - INSTRUCTIONS_PER_SECOND / alone, told["loops"])
+    return Cost(rate / alone, pair, pair - INSTRUCTIONS_PER_SECOND / alone, counted["loops"])
 
 
 # Per second of the machine.
-def _rate(run: GuestRun, told: Mapping[str, int]) -> float:
-    return told["eintr" if run.measures == "eintr" else "loops"] * 1e9 / told["ran_ns"]
+def _rate(run: GuestRun, counted: Mapping[str, int]) -> float:
+    return counted["eintr" if run.measures == "eintr" else "loops"] * 1e9 / counted["ran_ns"]
 
 
-def _events(observer: Observer, run: GuestRun, told: Mapping[str, int]) -> int:
+def _events(observer: Observer, run: GuestRun, counted: Mapping[str, int]) -> int:
     if observer.job in ("stays", "traps"):
         # Each trap of these guests ends with the signal that ends KVM_RUN.
-        return 0 if run.measures == "loops" else told["eintr"]
-    return 2 * (told["loops"] if run.measures == "loops" else told["kvm_runs"])
+        return 0 if run.measures == "loops" else counted["eintr"]
+    return 2 * (counted["loops"] if run.measures == "loops" else counted["kvm_runs"])

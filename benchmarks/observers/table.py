@@ -61,7 +61,7 @@ GUESTS = (
     # Longer: its first traps make a recorder do things that it does once.
     GuestRun("livelock", "split-bts", 1, "eintr", 3.0),
     GuestRun("survivor", "split-bts", 20, "progress"),
-    # What is armed by a trap must not stay: the first guest again, behind those that trap.
+    # Probes that a trap attaches must be detached again: the first guest once more, after those that trap.
     GuestRun("later", "cpuid-loop", 0, "loops"),
 )
 
@@ -79,7 +79,7 @@ tracepoint:kvm:kvm_entry /@start[tid]/ {
     delete(@start[tid]);
 }
 """
-# The nearest to a trap record of ours: one line for each, with the address, the sleep, and the signal.
+# The closest to a trap record of sldtrace: one line for each, with address, sleep and signal.
 _TRAPS = """
 kprobe:handle_guest_split_lock { @in[tid] = nsecs; @ip[tid] = arg0; }
 kprobe:msleep_interruptible /@in[tid]/ { @slept[tid] = nsecs; }

@@ -1,35 +1,35 @@
-"""What must hold: sldtrace does not cause the symptom that it looks for, and costs the guest least."""
+"""The requirements: sldtrace does not cause the problem that it looks for, and costs the guest least."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.observers.outcome import Cost, Outcome, Row
 
-# Parts of one that a guest may lose to `record` as it stays attached.
+# Share of its progress that a guest may lose to `record`.
 PROGRESS = 0.05
 EINTR = 0.02
 # Instructions that counting and timing every exit by reason may add to an exit-entry pair.
 COUNTS = 800
-# The lab repeats itself; two runs without an observer that differ by more say that something else ran.
+# The lab is deterministic: if two runs without an observer differ by more, something else ran.
 DRIFT = 0.005
-# The survivor runs in some fifty slices, each as long as the jiffy lets it.
+# The survivor runs in about fifty slices of a few jiffies each.
 COARSE = 0.05
-# No tool that looks at each exit and entry can do so for less: it was not attached.
+# A tool that adds fewer instructions to an exit was not attached.
 _BLIND = 50
-# Deviations of EINTR rates that are nearer than this are the same.
+# EINTR rates that differ by less are equal.
 _SAME = 0.002
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold: in words, with the numbers, and whether it does."""
+    """One requirement: a sentence with the numbers, and whether it holds."""
 
     text: str
     holds: bool
 
 
 def judge(outcome: Outcome) -> list[Check]:
-    """All checks for which there was anything to measure; an empty list says that nothing was asked."""
+    """All checks for which there was anything to measure; empty if nothing was measured."""
     return [*_valid(outcome), *_stays(outcome), *_counts(outcome)]
 
 
@@ -42,7 +42,7 @@ def _valid(outcome: Outcome) -> Iterator[Check]:
         if row.failed:
             yield Check(f"{name} could not be measured: {row.failed}", False)
         elif row.observer.writes and not row.bytes_per_event:
-            yield Check(f"{name} wrote nothing: it saw nothing", False)
+            yield Check(f"{name} wrote nothing: it saw no events", False)
         elif looks and (cost := row.costs.get("cpuid")) and (cost.added or 0) < _BLIND:
             yield Check(f"{name} added nothing to an exit: it was not attached", False)
 
@@ -65,7 +65,7 @@ def _stays(outcome: Outcome) -> Iterator[Check]:
                 text = f"{name}: moves the EINTR rate less than {row.observer.name} ({other.ratio - 1:+.2%})"
                 yield Check(text, abs(off) <= abs(other.ratio - 1) + _SAME)
         if cost := ours.costs.get("survivor"):
-            yield Check(f"{name}: the survivor goes on ({cost.ratio:.1%})", cost.loops > 0)
+            yield Check(f"{name}: the survivor makes progress ({cost.ratio:.1%})", cost.loops > 0)
 
 
 def _counts(outcome: Outcome) -> Iterator[Check]:
