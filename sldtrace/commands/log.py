@@ -1,4 +1,4 @@
-"""`sldtrace log`: what the kernel's log says about split locks, alone or beside a recording."""
+"""`sldtrace log`: split locks in the kernel's log, alone or compared with a recording."""
 
 import logging
 from pathlib import Path
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--recording",
     type=click.Path(path_type=Path, readable=False),
-    help="Tell which line belongs to which thread of this recording, by TID and time.",
+    help="Match the lines with the threads of this recording, by TID and time.",
 )
 def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
-    """Say who took split locks according to the kernel's log: attribution and order, never rates.
+    """Show which threads took split locks according to the kernel's log: in order, without rates.
 
     Reads FILEs as one log, oldest first: syslog, dmesg in all its time formats, journalctl as text or JSON,
     /dev/kmsg, the function tracer; gzip, xz or neither. Without FILE it reads the log of the running system.
@@ -64,12 +64,14 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
         click.echo(log_terminal.render(survey, read, joined, conclusion, Style.of_stdout()), nl=False)
 
 
-# Opened before the log is read: what is wrong with it should not come last. Pandas is needed for this alone.
+# Opened before the log is read, so that its errors come first. Only this needs pandas.
 def _recording(path: Path) -> "Callable[[Survey], Join]":
     from sldtrace.dataset import trace as traces
     from sldtrace.kernlog import join
 
     trace = traces.load(path)
     if trace.simulated:
-        raise SldtraceError("that recording is simulated: no kernel log belongs to it", "name a real one")
+        raise SldtraceError(
+            "the recording is simulated, so it has no kernel log", "use a recording of a real host"
+        )
     return lambda survey: join.join(survey, trace)

@@ -1,1 +1,1 @@
-"""What the kernel's log says about split locks: who took one, where and when first; never how often."""
+"""Split locks in the kernel's log: which threads took one, where and when first, but not how often."""

@@ -1,4 +1,4 @@
-"""One line of a log, in any of the forms in which the kernel's messages are kept, taken apart."""
+"""Parses one line of a log, in any of the formats that the kernel's messages are stored in."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _NS_END = 1 << 63
 class Entry:
     """message, when, where; boot: the journal's id of the boot, empty where there is none.
 
-    host and boot are not escaped. kernel: False where another program said it.
+    host and boot are not escaped. kernel: False if another program wrote the line.
     """
 
     message: message.Message
@@ -25,7 +25,7 @@ class Entry:
 
 
 def parse(line: bytes) -> Entry | None:
-    """What the line says about split locks, or about the boot; None if nothing. Never raises."""
+    """The line's message about split locks or about the boot; None if it has none. Never raises."""
     if line.lstrip(b" \x1e").startswith((b"{", b"data: {")):
         fields = _journal(line)
         if fields is not None:

@@ -1,4 +1,4 @@
-"""Which log line belongs to which thread of a recording, by TID and time; and what has no counterpart."""
+"""Matches log lines with the threads of a recording, by TID and time."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.kernlog.survey import Survey, Thread
 from sldtrace.text import escape
 
-_SLACK_NS = 2_000_000_000  # times of whole seconds, and a journal that was slow to take the line
+_TOLERANCE_NS = 2_000_000_000  # times of whole seconds, and the delay of the journal
 
 
 @dataclass(frozen=True)
 class Trapping:
-    """A thread of the recording that trapped; addresses: all at which it did."""
+    """A thread of the recording that trapped; addresses: all of its traps."""
 
     who: Subject
     traps: int
@@ -23,8 +23,8 @@ class Trapping:
 class Pair:
     """A thread of the log and the thread of the recording with the same TID.
 
-    when: the lines came `before`, `during` or `after` the recording; `unknown`: the log does not tell.
-    same_name, same_address: None where one side does not know.
+    when: the lines came `before`, `during` or `after` the recording; `unknown`: the times cannot be
+    compared. same_name, same_address: None if one side has none.
     """
 
     logged: Thread
@@ -38,9 +38,9 @@ class Pair:
 class Join:
     """All threads of both sides.
 
-    without_line: threads that trapped, of which the log has none. without_trap: threads of the log that did
-    not trap in the recording, with `when` as in Pair. by_boot_clock: some times are only known since boot
-    and were compared as if log and recording were of the same boot.
+    without_line: threads that trapped and have no line. without_trap: threads of the log that did not trap in
+    the recording, with `when` as in Pair. by_boot_clock: some times are only known since boot, and were
+    compared as if log and recording were of the same boot.
     """
 
     pairs: list[Pair]
@@ -52,7 +52,7 @@ class Join:
 def join(survey: Survey, trace: Trace) -> Join:
     """Pairs lines and threads.
 
-    TIDs are used again: where the names differ a line belongs to the thread only if it fell into the
+    TIDs are reused: where the names differ, a line belongs to the thread only if its time is inside the
     recording. Each thread of the log is in `pairs` or in `without_trap`, each of the recording in `pairs`
     (perhaps several times: kinds, boots) or in `without_line`.
     """
@@ -77,7 +77,7 @@ def join(survey: Survey, trace: Trace) -> Join:
 
 def _trapping(trace: Trace) -> dict[int, Trapping]:
     found = {}
-    # Of a TID that was used twice in one recording the later thread gives the name.
+    # Where a TID is reused in the recording, the name is that of the later thread.
     for _, rows in trace.rows("trap").split("tid"):
         known = rows["vcpu"].dropna()
         vcpu = int(known.iloc[-1]) if len(known) else None
@@ -86,7 +86,7 @@ def _trapping(trace: Trace) -> dict[int, Trapping]:
     return found
 
 
-# And whether only the clock since boot told.
+# And whether only the time since boot could be compared.
 def _when(logged: Thread, trace: Trace) -> tuple[str, bool]:
     first, last = logged.first, logged.last
     start, end = (trace.wall_ns(ns) for ns in trace.span_ns)
@@ -99,6 +99,6 @@ def _when(logged: Thread, trace: Trace) -> tuple[str, bool]:
 def _place(first: int | None, last: int | None, start: int | None, end: int | None) -> str:
     if first is None or last is None or start is None or end is None:
         return ""
-    if last < start - _SLACK_NS:
+    if last < start - _TOLERANCE_NS:
         return "before"
-    return "after" if first > end + _SLACK_NS else "during"
+    return "after" if first > end + _TOLERANCE_NS else "during"

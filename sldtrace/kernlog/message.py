@@ -1,4 +1,4 @@
-"""The kernel's messages about split locks, whatever stands before them in the line."""
+"""Finds the kernel's messages about split locks in a line, after any prefix."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ class Trap:
     """A thread took a split lock or a bus lock.
 
     kind: `split-lock`, `bus-lock`, with `-fatal` (SIGBUS was sent) or `-bogus` (#AC with detection off);
-    `-call` for a line of the function tracer. comm: as logged, at most 15 bytes before a logger escaped it.
-    tid: `current->pid` of the kernel is the TID. origin: `guest` or `user` where the line says so. address:
-    of the instruction, as the guest numbers it if it is a guest's; None if it is cut off.
+    `-call` for a line of the function tracer. comm: as logged, at most 15 bytes unless a logger escaped it.
+    tid: the kernel's `current->pid`. origin: `guest` or `user` if the line has it. address: of the
+    instruction, a guest's address for a guest; None if the line is cut off.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Suppressed:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What the kernel does about split locks, said at boot (sld_state_show in its bus_lock.c).
+    """The mode of split-lock detection, logged at boot (sld_state_show in bus_lock.c).
 
     name: as in split_lock_detect=, `no-access` where MSR_TEST_CTRL cannot be written. text: the message.
     """
@@ -42,7 +42,7 @@ class Mode:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """split_lock_detect= on the kernel's command line, as the log repeats it."""
+    """split_lock_detect= of the kernel's command line, in the log."""
 
     value: str
 
@@ -61,21 +61,21 @@ class Oops:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """The RIP line of any oops; which function the kernel was in."""
+    """The RIP line of any oops, with the kernel's function."""
 
     function: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A message of split-lock detection of a form that is not known."""
+    """A message of split-lock detection in an unknown form."""
 
     text: bytes
 
 
 Message = Trap | Suppressed | Mode | Option | Kernel | Oops | Instruction | Unknown
 
-# The last /digits before the verb end the name, which may itself hold slashes, blanks and colons.
+# The name ends at the last /digits before the verb; it may contain slashes, blanks and colons.
 _TRAP = re.compile(
     rb"#(?:AC|DB): (?P<comm>.{0,128})/(?P<tid>\d{1,10})(?: \((?P<origin>[a-z]{1,16})\))?"
     rb" (?P<verb>took a|fatal|bogus) (?P<lock>split|bus)_lock trap"
@@ -115,7 +115,7 @@ _UNKNOWN = 200  # bytes of it that are kept
 
 
 def find(line: bytes) -> tuple[int, Message] | None:
-    """The message in a line, and where it begins; None if there is none."""
+    """The position and the message in a line; None if it has none."""
     begin = line.find(b"split lock detection: ")
     if begin >= 0:
         start = begin - 4 if line[max(begin - 4, 0) : begin] == b"x86/" else begin
@@ -123,7 +123,7 @@ def find(line: bytes) -> tuple[int, Message] | None:
         return start, _trap(line, text) or _mode(line, text) or _unknown(line, start)
     for name in (b"#AC: ", b"#DB: "):
         begin = line.find(name)
-        # People leave out what comes before.
+        # Quoted lines may lack the prefix of the subsystem.
         if begin >= 0 and (trap := _trap(line, begin)):
             return begin, trap
     if found := _SUPPRESSED.search(line):
@@ -142,7 +142,7 @@ def find(line: bytes) -> tuple[int, Message] | None:
 def find_call(line: bytes) -> tuple[bytes, Trap] | None:
     """A line of the function tracer: its time (seconds on the trace clock), and the call as a Trap.
 
-    `split_lock_warn <-handle_user_split_lock`; other functions than those that a trap runs give None.
+    `split_lock_warn <-handle_user_split_lock`; None for functions that are not part of a trap.
     """
     found = _CALL.match(line)
     if not found or found["function"] not in _CALLS:

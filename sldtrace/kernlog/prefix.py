@@ -1,7 +1,7 @@
-"""What stands before a message in a log line: when, on which host, and whether the kernel said it.
+"""Parses the prefix of a log line: time, host, and whether the kernel wrote it.
 
-A time is only computed where the line leaves no choice. A date without a year, without a zone, or in words
-that are not English stays text: a year that is guessed is a wrong year for somebody.
+A time is computed only where the line is unambiguous. A date without a year, without a zone, or in another
+language than English stays text, because a guessed year may be wrong.
 """
 
 import re
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_HEAD, _TAIL = 256, 128  # characters of a long prefix that are looked at, at both ends
+_HEAD, _TAIL = 256, 128  # characters of a long prefix that are parsed, at both ends
 _TEXT = 64  # characters of a time that is kept as text
 
 _KMSG = re.compile(r"\d{1,4},\d{1,20},(\d{1,16}),[^;]{0,200};$", re.ASCII)
@@ -29,17 +29,17 @@ _DELTA = re.compile(r"\[\s{0,12}(\+\d{1,10}[.,]\d{1,9})\]", re.ASCII)
 _MINUTE = re.compile(r"\[([^\s\[\]]{1,12} ?\d{1,2} \d\d:\d\d)\]")
 # Any language: a month's name is what it is. The year comes last inside of brackets (dmesg -T).
 _CLOCK = re.compile(r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?[+-]\d\d:?\d\d\b| \d{4}(?=\]))?")
-# After the time: perhaps zone, host, facility.level; then who speaks. RFC 5424 has no colon behind it.
-_SPEAKER = re.compile(r"\s*((?:[^\s:\[]\S*\s+){0,3}?)([^\s:\[\]]{1,64})(?:\[\d{1,10}\])?(?::| - )")
+# After the time: perhaps zone, host, facility.level; then the program. RFC 5424 has no colon after it.
+_PROGRAM = re.compile(r"\s*((?:[^\s:\[]\S*\s+){0,3}?)([^\s:\[\]]{1,64})(?:\[\d{1,10}\])?(?::| - )")
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """When a line was logged, as far as it says so.
+    """The time of a line.
 
-    text: the time as it stands in the log, not escaped, perhaps empty. wall_ns: ns since 1970, UTC.
-    local: ISO date and time, where there is a year but no zone. boot_ns: since boot, by printk's clock
-    (local_clock, near CLOCK_MONOTONIC) or the trace clock. None where the log does not tell.
+    text: the time as written in the log, not escaped, may be empty. wall_ns: ns since 1970, UTC. local: ISO
+    date and time, with a year but no zone. boot_ns: ns since boot, by printk's clock (local_clock, near
+    CLOCK_MONOTONIC) or the trace clock. None if the log does not have it.
     """
 
     text: str = ""
@@ -50,7 +50,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """host: not escaped, empty if unknown; kernel: False where another program is named as speaker."""
+    """host: not escaped, empty if unknown; kernel: False if the line names another program."""
 
     stamp: Stamp
     host: str = ""
@@ -58,7 +58,7 @@ class Prefix:
 
 
 def parse(raw: bytes) -> Prefix:
-    """The prefix, taken apart; whatever is not understood is left out, never an error."""
+    """The parsed prefix; what is not understood is left out, without an error."""
     text = raw.decode("utf-8", "replace")
     if len(text) > _HEAD + _TAIL:
         text = text[:_HEAD] + " " + text[-_TAIL:]
@@ -72,10 +72,10 @@ def parse(raw: bytes) -> Prefix:
             if found := pattern.search(text):
                 return Prefix(Stamp(found[1], boot_ns=boot))
         if not boots:
-            return Prefix(Stamp(), *_speaker(text, only_kernel=True))
+            return Prefix(Stamp(), *_program(text, only_kernel=True))
         stamp, end = Stamp(boots[-1][0].strip("[] "), boot_ns=boot), boots[0].end()
-        return Prefix(stamp, *_speaker(text[end:], only_kernel=True))
-    return Prefix(stamp, *_speaker(text[end:].removeprefix("]"), only_kernel=False))
+        return Prefix(stamp, *_program(text[end:], only_kernel=True))
+    return Prefix(stamp, *_program(text[end:].removeprefix("]"), only_kernel=False))
 
 
 def fraction_ns(digits: str) -> int:
@@ -124,10 +124,10 @@ def _zone(name: str | None) -> timezone | None:
     return timezone(timedelta(minutes=-minutes if name[0] == "-" else minutes))
 
 
-# Host, and whether it is the kernel that speaks. Where no date comes first (console, ring buffer) nobody is
-# named, so that only the word `kernel` counts as a name.
-def _speaker(text: str, only_kernel: bool) -> tuple[str, bool]:
-    found = _SPEAKER.match(text)
+# The host, and whether the kernel wrote the line. Without a date (console, ring buffer) the line names no
+# program, so only the word `kernel` counts as a name.
+def _program(text: str, only_kernel: bool) -> tuple[str, bool]:
+    found = _PROGRAM.match(text)
     if not found or (only_kernel and found[2] != "kernel"):
         return "", True
     words = [word for word in found[1].split() if not re.fullmatch(r"[a-z0-9]{2,9}\.[a-z]{2,7}", word)]

@@ -1,4 +1,4 @@
-"""Names the VMs of logged threads that still live: for the log of the running system only."""
+"""Finds the VMs of logged threads that still run, in the log of the running system."""
 
 import re
 from pathlib import Path
@@ -11,9 +11,9 @@ _TGID = re.compile(r"^Tgid:\t(\d+)$", re.MULTILINE)
 
 
 def name_vms(survey: Survey, proc: Path = Path("/proc")) -> None:
-    """Sets `vm` of each thread of the log that lives under the same TID and name, if a VMM runs it.
+    """Sets `vm` of each thread of the log whose TID and name a running thread of a VM has.
 
-    A TID that was used again for a thread of the same name is taken for the one of the log.
+    A reused TID with the same name cannot be distinguished from the thread of the log.
     """
     known: dict[int, str] = {}
     for thread in survey.traps():

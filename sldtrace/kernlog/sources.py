@@ -1,4 +1,4 @@
-"""Where a log comes from: a file, standard input, or the running system; and what that may leave out."""
+"""Opens a log: a file, standard input, or that of the running system."""
 
 import gzip
 import io
@@ -20,12 +20,12 @@ _GZIP, _XZ, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"  # how such 
 _KMSG = Path("/dev/kmsg")
 _KMSG_RECORD = 1 << 13  # no record is longer (CONSOLE_EXT_LOG_MAX, kernel/printk/internal.h)
 _RING = "the kernel's ring buffer"
-_RING_NOTE = "of this boot only; it forgets its oldest lines when it is full"
+_RING_NOTE = "of this boot only; it overwrites its oldest lines when it is full"
 _COMMANDS = (
     (
         ["journalctl", "--dmesg", "--output=json", "--no-pager", "--quiet"],
         "the journal",
-        "of this boot only, and no more than the journal kept; of all boots: "
+        "of this boot only, and only what the journal kept; of all boots: "
         "journalctl --boot=all _TRANSPORT=kernel -o json | sldtrace log -",
     ),
     (["dmesg"], f"{_RING} (dmesg)", _RING_NOTE),
@@ -41,7 +41,7 @@ class Source:
 
 
 class _Checked:
-    """A log whose failures while it is read are SldtraceErrors."""
+    """A log whose read errors are SldtraceErrors."""
 
     def __init__(self, log: Readable, name: str) -> None:
         self._log, self._name = log, name
@@ -98,8 +98,8 @@ def _unreadable(name: str, error: Exception) -> SldtraceError:
 def running_system() -> Iterator[tuple[Source, Readable]]:
     """The log of the running kernel: from the journal, else dmesg, else /dev/kmsg.
 
-    One that gives nothing is passed over: an unprivileged user's journal is empty, not forbidden. Raises
-    SldtraceError if all of them refuse.
+    An empty one is skipped: an unprivileged user gets an empty journal, not an error. Raises SldtraceError if
+    none can be read.
     """
     for command, name, note in _COMMANDS:
         try:

@@ -1,15 +1,15 @@
-"""Takes the lines that may speak of split locks out of a log of any size, in constant memory."""
+"""Selects the lines that may be about split locks from a log of any size, in constant memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 LINE_LIMIT = 64 << 10
-"""Bytes of a line that are looked at; the kernel's longest has 1 KiB (printk, LOG_LINE_MAX)."""
+"""Bytes of a line that are parsed; the kernel's longest has 1 KiB (printk, LOG_LINE_MAX)."""
 
 _BLOCK = 1 << 20
-# What each line that means something here contains. A MESSAGE that is an array of bytes (Journal JSON
-# Format) has to be decoded first. Plain searches: they are far quicker than one regular expression.
+# Each relevant line contains one of these. A MESSAGE that is an array of bytes (Journal JSON Format) has to
+# be decoded first. Plain searches are far faster than one regular expression.
 _NAMES = (
     b"split_lock",
     b"bus_lock",
@@ -22,7 +22,7 @@ _NAMES = (
 
 
 class Readable(Protocol):
-    """What a log is read from."""
+    """A log that can be read."""
 
     def read(self, size: int, /) -> bytes:
         """The next bytes, at most `size`; none at the end."""
@@ -30,17 +30,17 @@ class Readable(Protocol):
 
 @dataclass
 class Tally:
-    """lines: how many were read; cut: of how many only the first LINE_LIMIT bytes were looked at."""
+    """lines: how many were read; cut: of how many only the first LINE_LIMIT bytes were parsed."""
 
     lines: int = 0
     cut: int = 0
 
 
 def candidates(log: Readable, tally: Tally) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1, counted on from `tally.lines`) and text of each line that may mean something.
+    """Number (from 1, continued from `tally.lines`) and text of each line that may be relevant.
 
-    The text is without its newline and cut at LINE_LIMIT. `tally` holds at the end. A last line without a
-    newline is a line. Raises what `log.read` raises.
+    The text is without its newline and cut at LINE_LIMIT. `tally` is complete at the end. A last line without
+    a newline is a line. Raises what `log.read` raises.
     """
     rest, skipping = b"", False
     while chunk := log.read(_BLOCK):
@@ -54,7 +54,7 @@ def candidates(log: Readable, tally: Tally) -> Iterator[tuple[int, bytes]]:
         rest = data[end:]
         yield from _in_block(data[:end], tally)
         if len(rest) > LINE_LIMIT:
-            # One byte more than is looked at tells that it was cut.
+            # One byte more than is parsed marks it as cut.
             rest, skipping = rest[: LINE_LIMIT + 1], True
     if rest:
         yield from _in_block(rest + b"\n", tally)

@@ -1,4 +1,4 @@
-"""What a whole log says: threads that took split locks, boots and modes, oopses, an account of lines."""
+"""Collects a whole log: threads that took split locks, boots and modes, oopses, counts of lines."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from sldtrace.kernlog.prefix import Stamp
 from sldtrace.kernlog.stream import Readable, Tally, candidates
 
 MOST_THREADS, MOST_BOOTS, MOST_OOPSES, MOST_ADDRESSES, MOST_SAMPLES = 20_000, 1_000, 100, 16, 5
-_OOPS_LINES = 64  # after the oops line, in which its RIP line comes
-_KERNEL_HALF = 1 << 63  # addresses from here on: not of a program of the host
+_OOPS_LINES = 64  # after the oops line, within which its RIP line follows
+_KERNEL_HALF = 1 << 63  # from here on no program of the host has an address
 FATAL_KINDS = ("split-lock-fatal", "split-lock-bogus")
 """Printed by handle_guest_split_lock alone, with SIGBUS (arch/x86/kernel/cpu/bus_lock.c)."""
 
@@ -36,19 +36,19 @@ class Thread:
     first: Stamp
     last: Stamp
     lines: int = 0
-    vm: str = ""  # what its VM is called, where it still lives (living.name_vms); not escaped
+    vm: str = ""  # the name of its VM if it still runs (running_vms.name_vms); not escaped
     addresses: Counter[int] = field(default_factory=Counter)
 
     @property
     def vcpu(self) -> int | None:
-        """The vCPU's number, if the thread's name tells; names are only names."""
+        """The vCPU's number by the thread's name, which is a hint only."""
         return vcpu_of(self.comm.decode("utf-8", "replace"))
 
     @property
     def guest(self) -> bool:
-        """Is it a vCPU thread? By its name, by what the line says, or by an address in the kernel's half.
+        """Is it a vCPU thread? By its name, by the line, or by an address in the kernel's half.
 
-        The host's kernel would have oopsed at such an address, and a program of the host has none there.
+        At such an address the host's kernel would have had an oops, and a program of the host has none.
         """
         return (
             self.vcpu is not None
@@ -60,7 +60,7 @@ class Thread:
 
 @dataclass
 class Boot:
-    """What the log says of one boot of one host; option: of split_lock_detect=. Nothing is escaped."""
+    """One boot of one host; option: of split_lock_detect=. Nothing is escaped."""
 
     host: str
     id: str
@@ -71,7 +71,7 @@ class Boot:
 
 @dataclass
 class KernelOops:
-    """The kernel's own split lock; function: where, empty if the RIP line is missing."""
+    """A split lock of the host's kernel; function: where, empty if the RIP line is missing."""
 
     host: str
     boot: int
@@ -82,10 +82,10 @@ class KernelOops:
 
 @dataclass
 class Survey:
-    """All of a log. Memory is bounded: what is beyond MOST_THREADS and so on is counted, not kept.
+    """A whole log. Memory is bounded: what exceeds MOST_THREADS and so on is counted, not kept.
 
-    matched: lines by class: trap, suppressed, mode, boot, oops, unknown (a message of split-lock detection
-    in a form that is not known), not_kernel (said by another program). All others are about other things.
+    matched: lines by class: trap, suppressed, mode, boot, oops, unknown (a message of split-lock detection in
+    an unknown form), not_kernel (written by another program). All other lines are about something else.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -109,7 +109,7 @@ class Survey:
         return list(dict.fromkeys(boot.host for boot in self.boots))
 
     def read(self, log: Readable) -> None:
-        """Adds a log; several are read as one that goes on. Raises what log.read raises."""
+        """Adds a log; several are read as one that continues. Raises what log.read raises."""
         for number, line in candidates(log, self.tally):
             if found := entry.parse(line):
                 self._add(number, found)
@@ -121,14 +121,7 @@ class Survey:
     def _add(self, number: int, found: Entry) -> None:
         match found.message:
             case Instruction(function):
-                last = self.oopses[-1] if self.oopses else None
-                if (
-                    last
-                    and not last.function
-                    and number - last.line <= _OOPS_LINES
-                    and found.host == last.host
-                ):
-                    last.function = function
+                self._instruction(number, found, function)
             case _ if not found.kernel:
                 self.matched["not_kernel"] += 1
             case Trap() as trap:
@@ -139,14 +132,14 @@ class Survey:
                 self.suppressed[function] += count
             case Kernel(release):
                 self.matched["boot"] += 1
-                # Nothing of a boot comes before it.
+                # It is the first line of a boot.
                 self._boot(found, anew=True).kernel = release
             case Option(value):
                 self.matched["boot"] += 1
                 self._at(found).option = value
             case Mode() as mode:
                 self.matched["mode"] += 1
-                # The kernel says it once a boot.
+                # The kernel logs it once a boot.
                 boot = self._boot(found, anew=mode in self._at(found).modes)
                 boot.modes = [*boot.modes, mode] if mode not in boot.modes else boot.modes
             case Oops():

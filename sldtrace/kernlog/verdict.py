@@ -1,51 +1,51 @@
-"""What a log amounts to, in one sentence; what it cannot say; and what to do next."""
+"""The verdict on a log in one sentence, its limits, and what to do next."""
 
 from dataclasses import dataclass
 
 from sldtrace.host import kernel
 from sldtrace.kernlog.survey import FATAL_KINDS, Boot, Survey, Thread
 from sldtrace.text import escape
+from sldtrace.text.phrases import plural
 
 _ONE_LINE = (5, 19)  # b041b525dab9: one line for each thread, and the penalty
-_NAMED = 3  # threads that the sentence names
+_NAMED = 3  # threads named in the sentence
 
 MODES = {
     "off": "split-lock detection is off",
-    "warn": "split locks of guests and programs are logged and, since 5.19, punished",
+    "warn": "split locks of guests and programs are logged and, since 5.19, penalized",
     "fatal": "a VMM whose guest executes a split lock gets SIGBUS",
     "no-access": "the CPU has split-lock detection, but the kernel cannot switch it on",
 }
-_RATELIMIT = "bus locks of programs are slowed down to that rate for the whole host; no #AC"
+_RATELIMIT = "bus locks of programs are limited to that rate for the whole host; no #AC"
 _BUS_LOCK = {
-    "warn": "bus locks of programs are logged, not punished",
-    "fatal": "a program that locks the bus gets SIGBUS",
+    "warn": "bus locks of programs are logged, without a penalty",
+    "fatal": "a program that takes a bus lock gets SIGBUS",
 }
 
 NEVER_RATES = (
-    "Lines are not traps. Since Linux 5.19 (b041b525dab9) a thread gets one line in its life, however often "
-    "it traps, and printk lets through at most 10 in 5 s: a thread whose line was suppressed never gets one. "
-    "So the log tells who took a split lock and where, not how often, and not whether it gets through."
+    "Lines are not traps. Since Linux 5.19 (b041b525dab9) the kernel logs one line for a thread, however "
+    "often it traps, and printk logs at most 10 of them in 5 s; a suppressed line is not repeated. So the "
+    "log shows which threads took a split lock and where, but not how often, and not whether they make "
+    "progress."
 )
-EARLIER = (
-    "Before Linux 5.19 ({kernel} is) the kernel did not put the thread to sleep: no livelock by penalty."
-)
-SUPPRESSED = "The log says that {count} messages were suppressed: threads may be missing here."
+EARLIER = "Linux {kernel} is before 5.19, and has no penalty: no livelock by early returns."
+SUPPRESSED = "{count} messages were suppressed, according to the log: threads may be missing here."
 CALLS = (
-    "Lines of the function tracer (call) are one for each call, as far as its ring buffer kept them; they "
-    "name no address, and not what became of the trap."
+    "The function tracer writes one line for each call (call), until its ring buffer overwrites it; the line "
+    "has no address and no outcome of the trap."
 )
 OOPS = (
-    "OOPS: the kernel of the host itself executed a split lock. That is a bug in it or in a module and has "
-    "nothing to do with guests or with the penalty: report it to whoever maintains the function named."
+    "OOPS: the kernel of the host executed a split lock. That is a bug in the kernel or in a module, "
+    "unrelated to guests and to the penalty: report it to the maintainer of the named function."
 )
 FATAL = (
-    "SIGBUS: the kernel sent it to the VMM (fatal: split_lock_detect=fatal; bogus: an #AC that came with "
-    "detection off), and says so for the first thread since boot only. With split_lock_detect=warn at the "
-    "next boot guests are punished instead."
+    "SIGBUS: the kernel sent it to the VMM (fatal: split_lock_detect=fatal; bogus: an #AC with detection "
+    "off), and logs only the first one since boot. With split_lock_detect=warn at the next boot guests get a "
+    "penalty instead."
 )
 ABSENCE = (
-    "No line does not mean no split lock: the ring buffer forgets, lines are suppressed, a thread is named "
-    "only the first time, and with detection off nothing is said."
+    "No line does not mean no split lock: the ring buffer overwrites old lines, printk suppresses lines, a "
+    "thread is logged only once, and with detection off nothing is logged."
 )
 
 
@@ -53,8 +53,8 @@ ABSENCE = (
 class Verdict:
     """kind: guest-split-locks, split-locks, bus-locks, kernel-split-lock or nothing.
 
-    sentence: the first line for people. limits: what must be known to read the rest rightly. advice: what to
-    do, and the command for it. All are safe to print.
+    sentence: the first line for people. limits: what the log cannot show. advice: what to do, and the command
+    for it. All are safe to print.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def conclude(survey: Survey, recorded: bool = False) -> Verdict:
-    """The verdict on a log that was read; `recorded`: beside a recording, so that none need be advised."""
+    """The verdict on a log; `recorded`: it is compared with a recording, so none is advised."""
     threads = list(survey.traps())
     split = [thread for thread in threads if thread.kind.startswith("split-lock")]
     guests = [thread for thread in split if thread.guest]
@@ -87,12 +87,12 @@ def conclude(survey: Survey, recorded: bool = False) -> Verdict:
         )
     else:
         kind = "nothing"
-        sentence = f"NO SPLIT LOCK in {_number(survey.tally.lines, 'line')}"
+        sentence = f"NO SPLIT LOCK in {plural(survey.tally.lines, 'line')}"
     return Verdict(kind, sentence, _limits(survey, threads), _advice(kind, recorded))
 
 
 def meaning(name: str, bus_lock: bool) -> str:
-    """What a mode that the kernel said at boot means; bus_lock: it was said of #DB, not of #AC."""
+    """The meaning of a mode in a boot message; bus_lock: the message is about #DB, not #AC."""
     if name.startswith("ratelimit:"):
         return _RATELIMIT
     return (_BUS_LOCK if bus_lock else MODES).get(name, MODES.get(name, ""))
@@ -101,43 +101,39 @@ def meaning(name: str, bus_lock: bool) -> str:
 def _guests(guests: list[Thread], split: list[Thread]) -> str:
     names = list(dict.fromkeys(f"{escape.comm(each.comm)} (TID {each.tid})" for each in guests))
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    others = len(_people(split) - _people(guests))
-    beside = f", and {_number(others, 'other thread')}" if others else ""
-    several = "s" if len(_people(guests)) > 1 else ""
-    return f"GUEST SPLIT LOCKS: vCPU thread{several} {', '.join(names[:_NAMED])}{more} took one{beside}"
+    others = len(_identities(split) - _identities(guests))
+    rest = f", and {plural(others, 'other thread')}" if others else ""
+    several = "s" if len(_identities(guests)) > 1 else ""
+    return f"GUEST SPLIT LOCKS: vCPU thread{several} {', '.join(names[:_NAMED])}{more} took one{rest}"
 
 
-def _people(threads: list[Thread]) -> set[tuple[str, int, bytes, int]]:
+def _identities(threads: list[Thread]) -> set[tuple[str, int, bytes, int]]:
     return {(each.host, each.boot, each.comm, each.tid) for each in threads}
 
 
 def _count(threads: list[Thread]) -> str:
-    return _number(len(_people(threads)), "thread")
-
-
-def _number(number: int, one: str) -> str:
-    return f"{number:,} {one}{'' if number == 1 else 's'}"
+    return plural(len(_identities(threads)), "thread")
 
 
 def _limits(survey: Survey, threads: list[Thread]) -> list[str]:
-    said = []
+    limits = []
     if threads:
-        said.append(NEVER_RATES)
+        limits.append(NEVER_RATES)
         old = [
             boot for boot in _trapping(survey, threads) if (0, 0) < kernel.version(boot.kernel) < _ONE_LINE
         ]
-        said += [EARLIER.format(kernel=escape.escape(boot.kernel)) for boot in old[:1]]
+        limits += [EARLIER.format(kernel=escape.escape(boot.kernel)) for boot in old[:1]]
     else:
-        said.append(ABSENCE)
+        limits.append(ABSENCE)
     if suppressed := survey.suppressed.total():
-        said.append(SUPPRESSED.format(count=f"{suppressed:,}"))
+        limits.append(SUPPRESSED.format(count=f"{suppressed:,}"))
     if any(thread.kind.endswith("-call") for thread in threads):
-        said.append(CALLS)
+        limits.append(CALLS)
     if any(thread.kind in FATAL_KINDS for thread in threads):
-        said.append(FATAL)
+        limits.append(FATAL)
     if survey.oopses:
-        said.append(OOPS)
-    return said
+        limits.append(OOPS)
+    return limits
 
 
 def _trapping(survey: Survey, threads: list[Thread]) -> list[Boot]:
@@ -146,16 +142,16 @@ def _trapping(survey: Survey, threads: list[Thread]) -> list[Boot]:
 
 def _advice(kind: str, recorded: bool) -> list[tuple[str, str]]:
     if recorded:
-        return [("What became of the traps is in the recording:", "sldtrace report incident.sld")]
+        return [("The outcome of each trap is in the recording:", "sldtrace report incident.sld")]
     record = (
-        "while it is slow, on that host, as root; half a minute is enough",
+        "while the VM is slow, on that host, as root; half a minute is enough",
         "sldtrace record -o incident.sld",
     )
     if kind in ("guest-split-locks", "split-locks"):
         return [
-            (f"Record what happens to each trap {record[0]}:", record[1]),
-            ("Then read the verdict, there or anywhere:", "sldtrace report incident.sld"),
+            (f"Record the outcome of each trap {record[0]}:", record[1]),
+            ("Then read the report, there or on another machine:", "sldtrace report incident.sld"),
         ]
     if kind == "nothing":
-        return [(f"If a VM is slow all the same, do not rely on the log: record {record[0]}:", record[1])]
+        return [(f"If a VM is slow, do not rely on the log: record {record[0]}:", record[1])]
     return []

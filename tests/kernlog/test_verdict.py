@@ -89,11 +89,11 @@ def test_beside_a_recording_none_is_advised() -> None:
 @pytest.mark.parametrize(
     ("name", "bus_lock", "text"),
     [
-        ("warn", False, "punished"),
-        ("warn", True, "not punished"),
+        ("warn", False, "penalized"),
+        ("warn", True, "without a penalty"),
         ("fatal", False, "VMM"),
         ("fatal", True, "program"),
-        ("ratelimit:5", True, "slowed down"),
+        ("ratelimit:5", True, "limited to that rate"),
         ("off", False, "off"),
         ("no-access", False, "cannot"),
     ],
