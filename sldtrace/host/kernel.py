@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -59,10 +60,14 @@ def cores(root: Path = Path("/sys/devices/system/cpu")) -> dict[int, int]:
 
 def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str]:
     """Those of the names that are functions of the kernel (of its image or of a module)."""
+    return _symbols(names, kallsyms.read_bytes())
+
+
+def _symbols(names: Iterable[str], text: bytes) -> set[str]:
     either = b"|".join(re.escape(name.encode()) for name in names)
     # All at once: line by line it takes a slow host seconds.
-    lines = re.finditer(rb" [tTwW] (" + either + rb")(?=\s)", kallsyms.read_bytes())
-    return {match[1].decode() for match in lines} if names else set()
+    lines = re.finditer(rb" [tTwW] (" + either + rb")(?=\s)", text)
+    return {match[1].decode() for match in lines} if either else set()
 
 
 @cache
@@ -72,9 +77,9 @@ def generation_symbols(kallsyms: Path = Path("/proc/kallsyms")) -> frozenset[str
     A variable is listed with CONFIG_KALLSYMS_ALL only. One for each CPU is an offset there, so absolute (A);
     since 6.15 it is an address like others, but then there is setup_split_lock_delayed_work (0e1ff67d164b).
     """
-    name = PER_CPU_WORK.encode()
-    per_cpu = re.search(rb" [aA] " + name + rb"\s", kallsyms.read_bytes())
-    return frozenset(symbols(set(GENERATION_SYMBOLS), kallsyms)) | ({PER_CPU_WORK} if per_cpu else set())
+    text = kallsyms.read_bytes()
+    per_cpu = re.search(rb" [aA] " + PER_CPU_WORK.encode() + rb"\s", text)
+    return frozenset(_symbols(GENERATION_SYMBOLS, text)) | ({PER_CPU_WORK} if per_cpu else set())
 
 
 def tracefs() -> Path | None:

@@ -40,12 +40,11 @@ def functions_of(module: str, kallsyms: Path = Path("/proc/kallsyms")) -> list[t
 
     Empty where it is not loaded, or part of the image, or where addresses are hidden (kernel.kptr_restrict).
     """
-    mark = f"\t[{module}]\n"
-    found = []
-    with open(kallsyms, encoding="ascii", errors="replace") as lines:
-        for line in lines:
-            if line.endswith(mark):
-                address, kind, name = line[: -len(mark)].split()
-                if kind in "tT" and int(address, 16):
-                    found.append((int(address, 16), name))
+    mark, found = f"\t[{module}]\n".encode(), []
+    # Only the lines that are wanted are looked at: there are some hundred thousand.
+    text, end = kallsyms.read_bytes(), -1
+    while (end := text.find(mark, end + 1)) >= 0:
+        address, kind, name = text[text.rfind(b"\n", 0, end) + 1 : end].decode("ascii", "replace").split()
+        if kind in "tT" and int(address, 16):
+            found.append((int(address, 16), name))
     return sorted(found)
