@@ -133,7 +133,7 @@ def test_kinds_that_come_through_a_ring_are_kinds_of_record() -> None:
     assert set(program.RINGS) == set(schema.current().records) - {"lost", "counts", "detail"}
 
 
-@pytest.mark.parametrize("table", ["event_counts", "control", "vcpus"])
+@pytest.mark.parametrize("table", ["event_counts", "controls", "vcpus"])
 def test_tables_that_python_maps_can_be_mapped(table: str) -> None:
     assert re.search(rf'\bBPF_F_TABLE\("array", u32, [^;,]*, {table}, [^;]*BPF_F_MMAPABLE\);', everything())
 
@@ -144,7 +144,7 @@ def test_tables_that_python_writes_entry_by_entry(table: str) -> None:
 
 
 def test_control_has_room_for_every_entry() -> None:
-    (size,) = re.findall(r"u64, control, (\d+),", code("thread.bpf.c"))
+    (size,) = re.findall(r"u64, controls, (\d+),", code("thread.bpf.c"))
     assert int(size) == max(schema.enumeration("control").values.values()) + 1
 
 

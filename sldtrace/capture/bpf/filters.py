@@ -30,14 +30,14 @@ class Filters:
     def flags(self) -> list[str]:
         """The compiler's flags."""
         flags = [
-            "-DSLD_WANTED_TGID(x)=" + _any(f"(x)=={tgid}" for tgid in self.tgids),
-            "-DSLD_WANTED_TID(x)=" + _any(f"(x)=={tid}" for tid in self.tids),
-            "-DSLD_WANTED_RIP(x)="
+            "-DSLD_SELECTS_TGID(x)=" + _any(f"(x)=={tgid}" for tgid in self.tgids),
+            "-DSLD_SELECTS_TID(x)=" + _any(f"(x)=={tid}" for tid in self.tids),
+            "-DSLD_SELECTS_RIP(x)="
             + _any(f"((x)>={first:#x}ULL&&(x)<={last:#x}ULL)" for first, last in self.addresses),
-            f"-DSLD_HOT_NS={RECENT_NS}ULL",
+            f"-DSLD_RECENT_NS={RECENT_NS}ULL",
         ]
         if self.comm is not None:
-            flags.append("-DSLD_WANTED_COMM(a,b)=" + _comm(self.comm))
+            flags.append("-DSLD_SELECTS_COMM(a,b)=" + _comm(self.comm))
         if self.cgroup is not None:
             flags += [f"-DSLD_CGROUP={self.cgroup[0]}ULL", f"-DSLD_CGROUP_LEVEL={self.cgroup[1]}"]
         if self.vm is not None:
