@@ -1,8 +1,9 @@
 # %% [markdown]
-# # What happened in this recording?
+# # Evaluate a recording in Python
 #
-# Cell by cell in Jupyter, VS Code or Spyder, or as a program: `python examples/notebook.py [FILE.sld ...]`.
-# Without a file it makes recordings up: a vCPU that a 1 ms timer freezes, and four that wait for each other.
+# Run it cell by cell in Jupyter, VS Code or Spyder, or as a program:
+# `python examples/notebook.py [FILE.sld ...]`. Without a file it simulates two recordings: a vCPU with a 1 ms
+# timer that makes no progress, and four vCPUs that wait for each other's penalties.
 
 # %%
 import subprocess
@@ -15,7 +16,7 @@ import sldtrace
 SIMULATE = [sys.executable, "-m", "sldtrace", "simulate", "--force"]
 
 
-def made_up(folder: Path) -> list[Path]:
+def simulated(folder: Path) -> list[Path]:
     frozen, queue = folder / "frozen.sld", folder / "queue.sld"
     subprocess.run([*SIMULATE, "-o", frozen, "--timer", "1ms", "--exits", "-d", "3s"], check=True)
     subprocess.run([*SIMULATE, "-o", queue, "--timer", "none", "--vcpus", "4", "--cpus", "4"], check=True)
@@ -24,10 +25,10 @@ def made_up(folder: Path) -> list[Path]:
 
 given = [Path(name) for name in sys.argv[1:] if name.endswith(".sld")]
 folder = tempfile.TemporaryDirectory(prefix="sldtrace-")  # removed at the end
-paths = given or made_up(Path(folder.name))
+paths = given or simulated(Path(folder.name))
 
 # %% [markdown]
-# ## The verdict
+# ## The findings
 
 # %%
 recorded = sldtrace.open(paths[0])
@@ -37,13 +38,13 @@ for finding in recorded.findings:
     print(f"{finding.severity.name}: {name} {finding.headline}")
     print(f"  {finding.confidence.name.lower()}: {finding.confidence_reason}")
     for remedy in finding.remedies:
-        print(f"  - {remedy.what} Price: {remedy.cost}.")
+        print(f"  - {remedy.what} Cost: {remedy.cost}.")
 print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "completed", "punished", "verdict"]])
 
 # %% [markdown]
-# ## The traps of the thread that is worst off
+# ## The traps of the thread with the most severe finding
 #
-# How long was it held, and how long was it in its guest between two traps?
+# How long does each trap last, and how long is the thread in the guest between two traps?
 
 # %%
 tid = int(recorded.threads["tid"].iloc[0])
@@ -53,7 +54,7 @@ print(traps[["time", "rip", "held_ns", "guest_ns", "sleep_left_ms", "early_retur
 print(traps.groupby("early_return")[["held_ns", "guest_ns"]].describe(percentiles=[0.5, 0.99]).T)
 
 # %% [markdown]
-# ## Second by second: traps, early returns, the share of the time in penalties
+# ## For each second: traps, early returns, share of the time in penalties
 
 # %%
 by_second = traps.set_index("time").resample("1s").agg({"early_return": ["size", "sum"], "sleep_ns": "sum"})
@@ -62,7 +63,7 @@ by_second["punished"] = by_second["slept_ns"] / 1e9
 print(by_second)
 
 # %% [markdown]
-# ## What the signals are, and how regular
+# ## Which signals end the penalties, and how regularly they come
 
 # %%
 ended = traps[traps["signal"] > 0]
@@ -70,22 +71,22 @@ print(ended.groupby(["signal", "signal_code"]).size())
 print(ended["signal_ns"].diff().div(1e6).describe().rename("ms between signals"))
 
 # %% [markdown]
-# ## A picture: how long each penalty lasted
+# ## A figure: how long each penalty lasts
 
 # %%
 try:
     import matplotlib.pyplot as plt
 except ImportError:
-    print("(no picture without matplotlib)")
+    print("(no figure: matplotlib is not installed)")
 else:
     figure, axes = plt.subplots()
     seconds = (traps["start_ns"] - traps["start_ns"].min()) / 1e9
     axes.scatter(seconds, traps["held_ns"] / 1e6, s=4, c=traps["early_return"].map({True: "C3", False: "C0"}))
-    axes.set(title=f"TID {tid}: red were cut short by a signal", xlabel="s", ylabel="ms in the penalty")
+    axes.set(title=f"TID {tid}: early returns are red", xlabel="s", ylabel="ms in the penalty")
     plt.show()
 
 # %% [markdown]
-# ## Several recordings: which hosts, which VMs
+# ## Several recordings: hosts and VMs
 
 # %%
 fleet = sldtrace.open_many(paths, skip_unreadable=True)
