@@ -66,8 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
     )
     frozen = report(OUT / "frozen.sld")
     say(
-        """And the guest that ran freely, on the same kernel with the same timer, because the kernel was told
-        not to punish split locks (kernel.split_lock_mitigate=0)."""
+        """Second the guest that made progress, on the same kernel with the same timer, without the penalty
+        (kernel.split_lock_mitigate=0)."""
     )
     not_penalized = report(OUT / "not_penalized.sld")
     say(f"The recordings are in {OUT.name}/; try: .venv/bin/sldtrace report --json {OUT.name}/frozen.sld")

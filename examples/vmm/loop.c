@@ -2,21 +2,21 @@
  * loop.c: the run loop of a VMM whose tick does not freeze a guest that takes split locks.
  *
  *     cc -O2 -Wall -o loop loop.c
- *     ./loop naive 2        what not to do: a tick by the clock, each millisecond
- *     ./loop defer 2        a tick that finds the vCPU asleep comes later next time
- *     ./loop cputime 2      a tick by the CPU time of the vCPU: asleep, it has none
+ *     ./loop naive 2        what not to do: a tick of one millisecond by the clock
+ *     ./loop defer 2        a tick that found the vCPU asleep comes later the next time
+ *     ./loop cputime 2      a tick by the CPU time of the vCPU thread, which a sleeping thread does not use
  *
- * Why. A VMM kicks its vCPU threads out of KVM_RUN with a signal, to take turns or to look after its
- * devices. On an Intel host with split-lock detection the kernel makes a thread whose guest took a split
- * lock sleep for 10 ms, rounded up to jiffies (handle_guest_split_lock). A signal ends that sleep, the
- * instruction has not been executed, and the next KVM_RUN traps on it again: a tick that is shorter than
- * the penalty stops the guest for ever. But a tick is there to interrupt a vCPU that runs. One that sleeps
- * inside KVM_RUN, punished or halted, holds no CPU that could be taken from it.
+ * A VMM interrupts KVM_RUN of its vCPU threads with a signal, to share the CPU or to serve its devices. On
+ * an Intel host with split-lock detection the kernel makes a thread whose guest took a split lock sleep for
+ * 10 ms, rounded up to jiffies (handle_guest_split_lock). A signal ends that sleep before the instruction
+ * was executed, and the next KVM_RUN traps on it again. A tick that is shorter than the penalty stops the
+ * guest until the tick stops. But a tick has to interrupt only a vCPU that runs: one that sleeps inside
+ * KVM_RUN, penalized or halted, uses no CPU.
  *
- * So the VMM may either measure its tick in CPU time of the vCPU thread (cputime: one word changes; the
- * kernel looks at such timers once a jiffy), or look after each tick whether the thread had slept instead
- * of run (defer: exact to the timer). A kick that must come through at once, to stop the VM for example,
- * is still sent; the tick alone is deferred, by MOST_NS at most.
+ * So the VMM can measure its tick in CPU time of the vCPU thread (cputime: one argument changes; the kernel
+ * checks such timers once a jiffy). Or it checks after each tick whether the thread slept instead of
+ * running (defer: exact to the timer). A signal that must arrive at once, to stop the VM for example, is
+ * still sent. Only the tick is deferred, by at most MOST_NS.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TICK_NS 1000000LL   /* what the VMM would like */
+#define TICK_NS 1000000LL   /* the tick that the VMM wants */
 #define MOST_NS 64000000LL  /* longer than the penalty of any kernel (30 ms at HZ=100) */
 #define KICK SIGUSR1
 
@@ -112,7 +112,7 @@ static void open_kick_in_kvm_run(int vcpu, sigset_t *kick)
 	must(ioctl(vcpu, KVM_SET_SIGNAL_MASK, &mask), "KVM_SET_SIGNAL_MASK");
 }
 
-/* How often this thread went to sleep; being preempted by others does not count. */
+/* How often this thread went to sleep; preemption does not count. */
 static long voluntary_switches(void)
 {
 	struct rusage usage;
@@ -151,7 +151,7 @@ int main(int count, char **words)
 	struct kvm_run *run = boot(&vcpu, &loops);
 	open_kick_in_kvm_run(vcpu, &kick);
 	tick = tick_of_this_thread(cputime ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC);
-	/* The end is by the clock, and looked for after a tick. */
+	/* The loop checks the time after each tick. */
 	end = now(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
 
 	while (now(CLOCK_MONOTONIC) < end) {
@@ -160,7 +160,7 @@ int main(int count, char **words)
 
 		timer_settime(tick, 0, &spec, NULL);
 		if (ioctl(vcpu, KVM_RUN, 0) == 0) {
-			fprintf(stderr, "loop: KVM_RUN came back with exit reason %u\n", run->exit_reason);
+			fprintf(stderr, "loop: KVM_RUN returned with exit reason %u\n", run->exit_reason);
 			return 1;
 		}
 		if (errno != EINTR)
@@ -168,7 +168,7 @@ int main(int count, char **words)
 		runs++;
 		sigtimedwait(&kick, NULL, &(struct timespec){0});
 
-		/* Here the VMM does what its tick is for. */
+		/* Here the VMM does its periodic work. */
 
 		if (!defer)
 			continue;
@@ -176,10 +176,10 @@ int main(int count, char **words)
 		long before = slept;
 		slept = voluntary_switches();
 		if (slept == before || 2 * ran >= took) {
-			period = TICK_NS; /* it ran, or others did: a tick has its use */
+			period = TICK_NS; /* it ran, or others ran: the tick is needed */
 			continue;
 		}
-		/* Hardly anything came of it: twice as long. What was enough is waited for at once next time. */
+		/* It hardly ran: wait twice as long, and begin with that the next time. */
 		deferred++;
 		if (8 * ran < took && period >= patience && patience < MOST_NS)
 			patience *= 2;
