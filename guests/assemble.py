@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Assembles the bundled guests with GNU binutils: one .bin beside each .S (only for who changes a guest)."""
+"""Assembles the bundled guests with GNU binutils: a .bin for each .S (needed after a change only)."""
 
 import argparse
 import subprocess
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def assemble(source: Path, image: Path) -> None:
-    """Assembles `source` into the flat binary `image`; the linked ELF stays beside it, as .elf.
+    """Assembles `source` into the flat binary `image`; the linked ELF is kept next to it, as .elf.
 
     Raises OSError if binutils is missing, CalledProcessError if a tool refuses the source.
     """

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * cpuid-loop: cpuid in an endless loop that counts: one VM exit each, all answered by the kernel
+ * cpuid-loop: cpuid in an endless loop that counts: one VM exit each, all handled by the kernel
  *
- * Does: executes cpuid leaf 0, which the processor hands to the hypervisor always (Intel SDM volume 3,
+ * Does: executes cpuid leaf 0, which always causes a VM exit (Intel SDM volume 3,
  *	27.1.2 "Instructions That Cause VM Exits Unconditionally"); then adds one to its counter.
- * Provokes: as many VM exits as the host can serve, none of which leaves KVM_RUN: the guest that pays most
- *	for whatever watches VM exits. No split lock.
+ * Provokes: as many VM exits as the host can handle, none of which leaves KVM_RUN: the guest with the highest
+ *	cost of probes on VM exits. No split lock.
  * Expect any mode: loops, with any timer.
  */
 	.set	operand, 0

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * io-loop: port output in an endless loop that counts: one VM exit each, all of which go to the monitor
+ * io-loop: port output in an endless loop that counts: one VM exit each, all handled by the monitor
  *
  * Does: adds one to its counter, then writes the counter's low 32 bits to the monitor's port.
- * Provokes: as many returns from KVM_RUN as the host can serve (KVM_EXIT_IO): the guest that pays most for
- *	whatever watches KVM_RUN. No split lock.
+ * Provokes: as many returns from KVM_RUN as the host can handle (KVM_EXIT_IO): the guest with the highest cost of
+ *	probes on KVM_RUN. No split lock.
  * Expect any mode: loops, with any timer.
  */
 	.set	operand, 0

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * own-ac: a guest at CPL 3 that asked for alignment checks and handles its own #AC
+ * own-ac: a guest at CPL 3 with alignment checks on, which handles its own #AC
  *
  * Does: sets CR0.AM, goes to CPL 3 with EFLAGS.AC set, and executes lock bts across a cache line. Its handler
- *	of #AC adds one to the counter and steps over the instruction: a loop is one exception that came.
- * Provokes: #AC that belong to the guest: KVM sees each (it intercepts #AC) and hands it to the guest
+ *	of #AC adds one to the counter and skips the instruction: a loop is one exception.
+ * Provokes: #AC of the guest itself: KVM intercepts each and injects it into the guest
  *	(vmx_guest_inject_ac(), arch/x86/kvm/vmx/vmx.c). handle_guest_split_lock() must not run for them.
  * Expect any mode: loops, with any timer, also in fatal; no sleep, no line in the host's log.
  */
@@ -13,13 +13,13 @@
 	.set	privileged, 1
 	.include "abi.inc"
 
-	/* Selectors; the first two are those that the monitor starts the guest with. */
+	/* Selectors; the monitor starts the guest with the first two. */
 	.set	KERNEL_CODE, 1 << 3
 	.set	USER_DATA, 3 << 3 | 3
 	.set	USER_CODE, 4 << 3 | 3
 	.set	TASK, 5 << 3
 
-	/* The tables stand in the upper part of the stack's page, so that each vCPU has its own. */
+	/* The tables are in the upper part of the stack's page, so that each vCPU has its own. */
 	.set	GDT, 0x000		/* 7 quadwords */
 	.set	TSS, 0x080		/* 104 bytes; RSP0 at 4, I/O map base at 102 */
 	.set	IDT, 0x100		/* 18 gates of 16 bytes */

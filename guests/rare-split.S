@@ -4,10 +4,10 @@
  *
  * Does: N - 1 times lock bts on a quadword inside one line, then once on one that crosses its end; each adds
  *	one to its counter.
- * Provokes: one #AC in N locks. A guest with real work and one misaligned variable.
+ * Provokes: one #AC in N locks. Like a guest with real work and one misaligned variable.
  * Expect detection off or missing: loops, with any timer.
- * Expect warn, mitigate=1: with a timer shorter than the kernel's sleep N - 1 loops and no more: it stops for
- *	ever at its first split lock. With a longer one it loops, and sleeps once in N loops.
+ * Expect warn, mitigate=1: with a timer shorter than the kernel's sleep N - 1 loops, then no progress at its
+ *	first split lock. With a longer one it loops, with a penalty once in N loops.
  * Expect warn, mitigate=0: loops, with any timer.
  * Expect fatal: SIGBUS to the monitor at the first split lock, after N - 1 loops.
  */

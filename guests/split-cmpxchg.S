@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * split-cmpxchg: lock cmpxchg on a quadword that crosses a cache line: a lock-free algorithm of the guest
+ * split-cmpxchg: lock cmpxchg on a quadword that crosses a cache line: as in lock-free code of a guest
  *
- * Does: loads the operand, stores it increased by one if nobody changed it meanwhile, else tries again; then
- *	adds one to its counter.
- * Provokes: as split-bts; with several vCPUs on one operand also tries that fail, which trap like the others.
+ * Does: loads the operand, stores it plus one if it did not change in between, else retries; then adds one
+ *	to its counter.
+ * Provokes: as split-bts; with several vCPUs on one operand also failed attempts, which trap like the others.
  * Expect any mode: as split-bts.
  */
 	.set	operand, 0x3c

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * split-xadd: lock xadd on a quadword that crosses a cache line: an atomic counter of the guest
+ * split-xadd: lock xadd on a quadword that crosses a cache line: as in an atomic counter of a guest
  *
- * Does: adds one to the operand, as atomic_fetch_add() of C would; then adds one to its counter. Several
- *	vCPUs on one operand: it holds the sum of their loops, so a lost update can be seen.
+ * Does: adds one to the operand, like atomic_fetch_add() of C; then adds one to its counter. Several
+ *	vCPUs on one operand: it is the sum of their loops, which shows a lost update.
  * Provokes: as split-bts.
  * Expect any mode: as split-bts.
  */

@@ -1,4 +1,4 @@
-"""What `sldtrace` and `python -m sldtrace` begin with."""
+"""The entry point of `sldtrace` and `python -m sldtrace`."""
 
 from sldtrace import interrupt
 

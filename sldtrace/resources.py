@@ -1,4 +1,4 @@
-"""Where the files that are not Python lie: beside the package in the tree, inside it when installed."""
+"""Finds the files that are not Python: next to the package in the tree, inside it when installed."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ def _folder(name: str, marker: str) -> Path:
 
 
 def bpf() -> Path:
-    """The folder of the kernel half: events.h and the .bpf.c files."""
+    """The folder of the BPF programs: events.h and the .bpf.c files."""
     return _folder("bpf", "events.h")
 
 
 def guests() -> Path:
-    """The folder of the bundled guests: .S and the .bin that they assemble to."""
+    """The folder of the bundled guests: .S files and their assembled .bin files."""
     return _folder("guests", "split-bts.S")
 
 

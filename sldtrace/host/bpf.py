@@ -1,4 +1,4 @@
-"""Asks the kernel itself whether it takes a tracing program: loads the smallest one, and drops it at once."""
+"""Checks whether the kernel loads tracing programs: loads the smallest one, and removes it at once."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ _PROGRAM = bytes.fromhex("b7000000000000009500000000000000")
 
 
 class _ProgramLoad(ctypes.Structure):
-    # The beginning of union bpf_attr for BPF_PROG_LOAD; the kernel takes the rest for zero.
+    # The beginning of union bpf_attr for BPF_PROG_LOAD; for the kernel the rest is zero.
     _fields_ = (
         ("prog_type", ctypes.c_uint32),
         ("insn_cnt", ctypes.c_uint32),
@@ -28,9 +28,9 @@ class _ProgramLoad(ctypes.Structure):
 
 
 def refusal() -> OSError | None:
-    """Why the kernel refuses a tracing program from this process (EPERM, ENOSYS …); None where it takes one.
+    """The error (EPERM, ENOSYS …) if the kernel refuses a tracing program of this process; None if not.
 
-    Covers what no file tells: seccomp filters, security modules, containers.
+    Covers what is in no file: seccomp filters, security modules, containers.
     """
     code = ctypes.create_string_buffer(_PROGRAM, len(_PROGRAM))
     words = ctypes.create_string_buffer(b"GPL")
@@ -55,7 +55,7 @@ def refusal() -> OSError | None:
 
 
 def unprivileged(path: Path = Path("/proc/sys/kernel/unprivileged_bpf_disabled")) -> int | None:
-    """kernel.unprivileged_bpf_disabled (0, 1, 2); None where there is none: no CONFIG_BPF_SYSCALL."""
+    """kernel.unprivileged_bpf_disabled (0, 1, 2); None without CONFIG_BPF_SYSCALL."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

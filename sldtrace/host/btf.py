@@ -1,4 +1,4 @@
-"""What the kernel says of its own types: BTF, of which single names and offsets are looked up."""
+"""Looks up names and offsets in the kernel's BTF."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,12 @@ _KIND_STRUCT = 4
 
 
 def exists(path: Path = PATH) -> bool:
-    """Is the kernel's own BTF there? Without it fentry cannot attach; kprobes can."""
+    """Does the kernel have BTF? fentry requires it, kprobes do not."""
     return path.exists()
 
 
 def names(wanted: Iterable[str], path: Path = PATH) -> set[str]:
-    """Those of the names that are in the kernel's BTF; it may lack static functions."""
+    """Those of the names that are in the kernel's BTF, which may have no static functions."""
     try:
         strings = path.read_bytes()
     except OSError:
@@ -29,11 +29,11 @@ def names(wanted: Iterable[str], path: Path = PATH) -> set[str]:
 
 
 def offsets(name: str, members: Iterable[str], path: Path = PATH) -> dict[str, int]:
-    """Where those members of the structure `name` begin, in bytes, as far as BTF tells.
+    """Offsets in bytes of these members of the structure `name`, as far as they are in BTF.
 
-    A member is left out where it is in a nameless structure of its own (CONFIG_RANDSTRUCT), a
-    bit field, or at different places in different definitions. The types are not walked, which would take a
-    slow host seconds: the definition is found by the place of its name among the strings.
+    A member is left out if it is in an anonymous structure (CONFIG_RANDSTRUCT), is a bit field, or has
+    different offsets in different definitions. The types are not parsed, which takes seconds on a slow host:
+    the definition is found by the offset of its name in the string section.
     """
     try:
         data = path.read_bytes()
@@ -57,14 +57,14 @@ def offsets(name: str, members: Iterable[str], path: Path = PATH) -> dict[str, i
     return {each: where.pop() for each, where in found.items() if len(where) == 1}
 
 
-# Where among the strings a name is: each is there once, as a whole.
+# The offset of a name in the string section, which has each name once.
 def _place(text: bytes, name: str) -> int | None:
     place = text.find(f"\0{name}\0".encode())
     return place + 1 if place >= 0 else None
 
 
-# Where the structures of that name are. The same number may be a type's or an offset, but what follows then
-# does not look like the head of a structure.
+# The offsets of the structures of that name. The same number may occur in another role, but then what follows
+# is not the head of a structure.
 def _structures(data: bytes, begin: int, end: int, place: int | None) -> Iterator[int]:
     if place is None:
         return

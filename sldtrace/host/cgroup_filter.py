@@ -1,4 +1,4 @@
-"""Turns what the user calls a cgroup into what the kernel compares: its id and its level."""
+"""Resolves --cgroup to the id and the level that the BPF programs compare."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class _Mount:
 
 
 def cgroup_filter(text: str, proc: Path = Path("/proc")) -> CgroupFilter:
-    """The cgroup that `--cgroup TEXT` means: everything in it and below it.
+    """The cgroup of `--cgroup TEXT`: everything in it and below it.
 
     text: a path with or without the mount point (/sys/fs/cgroup/machine.slice, /machine.slice,
     machine.slice), or the name of a unit, scope or slice that only one cgroup has. The id is the inode number
@@ -43,7 +43,7 @@ def cgroup_filter(text: str, proc: Path = Path("/proc")) -> CgroupFilter:
     unified = min((each for each in mounts if each.version == 2), key=_preferred, default=None)
     if unified is None:
         raise SldtraceError(
-            "cgroup v2 is not mounted on this host: its cgroups cannot be told apart in the kernel",
+            "cgroup v2 is not mounted on this host, and the kernel part cannot filter by others",
             "use --vm or --pid, or mount -t cgroup2 none /mnt (with systemd: boot with"
             " systemd.unified_cgroup_hierarchy=1)",
         )
@@ -78,12 +78,12 @@ def _mounts(proc: Path) -> list[_Mount]:
     return found
 
 
-# Blanks and the like are octal in mountinfo.
+# Blanks and similar characters are octal in mountinfo.
 def _decoded(raw: bytes) -> str:
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8) & 0xFF]), raw))
 
 
-# Inside of one, paths begin at its root, whose level nobody tells.
+# Inside a namespace paths begin at its root, whose level is not visible.
 def _require_first_namespace(proc: Path) -> None:
     try:
         inode = os.stat(proc / "self" / "ns" / "cgroup").st_ino
@@ -114,7 +114,7 @@ def _find(text: str, unified: _Mount, mounts: list[_Mount]) -> Path:
     if len(named) > 1:
         places = ", ".join(escape("/" + os.path.relpath(each, unified.path)) for each in named[:3])
         raise SldtraceError(
-            f"there are {len(named)} cgroups called {shown}", f"give the path of one: {places}"
+            f"there are {len(named)} cgroups named {shown}", f"give the path of one: {places}"
         )
     return named[0]
 
@@ -128,7 +128,7 @@ def _device(path: Path) -> int | None:
     return found.st_dev if stat.S_ISDIR(found.st_mode) else None
 
 
-# As systemd writes the name, or with its escapes decoded.
+# By the name as systemd writes it, or with its escapes decoded.
 def _named(name: str, top: Path) -> list[Path]:
     return sorted(
         Path(folder, each)

@@ -1,4 +1,4 @@
-"""Which distribution this is, and how packages are installed and boot options are set on it."""
+"""The distribution, and its commands to install packages and to set boot options."""
 
 import platform
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _INSTALL = {
     "suse": "zypper install",
     "arch": "pacman -S",
 }
-# Only where a package is not called the same everywhere.
+# Only packages whose name differs between distributions.
 _PACKAGES = {
     "bcc": {"debian": "python3-bpfcc", "arch": "python-bcc", "": "python3-bcc"},
     "numpy": {"arch": "python-numpy", "": "python3-numpy"},
@@ -31,14 +31,14 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Distribution:
-    """family: debian, fedora, suse, arch, or empty where it is another; name: as it calls itself."""
+    """family: debian, fedora, suse, arch, or empty for another one; name: from os-release."""
 
     family: str
     name: str
     root: Path = Path("/")
 
     def install(self, what: str) -> str:
-        """The command that installs a package (bcc, numpy, zstd …), or what to do where none is known."""
+        """The command that installs a package (bcc, numpy, zstd …), or an instruction if none is known."""
         names = _PACKAGES.get(what, {})
         if not self.family:
             known = "python3-bpfcc or python3-bcc" if what == "bcc" else names.get("", what)
@@ -47,7 +47,7 @@ class Distribution:
         return f"{_INSTALL[self.family]} {package}"
 
     def boot_option(self, option: str) -> str:
-        """The command that adds `option` to the kernel's command line; it counts from the next boot."""
+        """The command that adds `option` to the kernel's command line; it takes effect at the next boot."""
         if (self.root / "etc/kernel/proxmox-boot-uuids").exists() and not self._grub():
             return f"sed -i '1s/$/ {option}/' /etc/kernel/cmdline && proxmox-boot-tool refresh"
         if self.family == "fedora":
@@ -67,7 +67,7 @@ class Distribution:
 
 
 def read(root: Path = Path("/")) -> Distribution:
-    """This host's, from os-release below `root`; of no family where there is none."""
+    """The distribution of this host, from os-release below `root`; without os-release it has no family."""
     try:
         lines = _os_release(root)
     except OSError:

@@ -266,16 +266,17 @@ def name(isa: str, reason: int, vector: int = -1) -> str:
         return f"reason {reason} ({reason:#x})"
     if isa == VMX and reason == _VMX_EXCEPTION and vector >= 0:
         mnemonic = EXCEPTIONS.get(vector)
-        told = f"vector {vector}" if mnemonic is None else mnemonic if vector == 2 else f"#{mnemonic}"
-        return f"{known} ({told})"
+        text = f"vector {vector}" if mnemonic is None else mnemonic if vector == 2 else f"#{mnemonic}"
+        return f"{known} ({text})"
     return known
 
 
 def is_split_lock(isa: str, reason: int, vector: int = -1) -> bool:
     """Is it the exit of a guest by #AC, as a split lock causes it where detection is on?
 
-    A guest's own alignment check looks the same; only a record `trap` tells (vmx_guest_inject_ac(),
-    arch/x86/kvm/vmx/vmx.c). AMD's processors raise no #AC for split locks; KVM hands #AC to the guest there.
+    A guest's own alignment check looks the same; only a record `trap` distinguishes them
+    (vmx_guest_inject_ac(), arch/x86/kvm/vmx/vmx.c). AMD's processors raise no #AC for split locks; KVM hands
+    #AC to the guest there.
     """
     if isa == VMX:
         return reason == _VMX_EXCEPTION and vector == AC_VECTOR

@@ -1,4 +1,4 @@
-"""The facts about the host that open every recording."""
+"""The facts about the host at the beginning of every recording."""
 
 import os
 import time
@@ -10,14 +10,14 @@ from sldtrace.host import kernel, kvm, split_lock
 
 
 def clock() -> dict[str, int]:
-    """One moment on two clocks, in ns: turns the records' CLOCK_MONOTONIC into wall time."""
+    """The same moment on two clocks, in ns; converts the records' CLOCK_MONOTONIC to wall time."""
     before = time.monotonic_ns()
     realtime = time.time_ns()
     return {"monotonic_ns": (before + time.monotonic_ns()) // 2, "realtime_ns": realtime}
 
 
 def moment() -> dict[str, Any]:
-    """Those facts that may change while a recording runs, as they are now: clock and split_lock."""
+    """The current values of the facts that may change during a recording: clock and split_lock."""
     return {"clock": clock(), "split_lock": _split_lock(Path("/proc"))}
 
 

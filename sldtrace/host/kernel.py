@@ -1,4 +1,4 @@
-"""The running kernel: its release, its clock tick and the symbols that it has."""
+"""The running kernel: its release, its clock tick and its symbols."""
 
 import os
 import re
@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 
 HANDLER = "handle_guest_split_lock"
-"""What KVM calls when a guest took the #AC of a split lock (d7e94dbdac1a, 5.7)."""
+"""The function that KVM calls for the #AC of a guest's split lock (d7e94dbdac1a, 5.7)."""
 
 PER_CPU_WORK = "sl_reenable"
-"""The work item that switches detection on again; a per-CPU variable since c929d08df8be (6.15)."""
+"""The work item of the re-enable; a per-CPU variable since c929d08df8be (6.15)."""
 GENERATION_SYMBOLS = frozenset(
     {
         HANDLER,
@@ -21,8 +21,8 @@ GENERATION_SYMBOLS = frozenset(
         PER_CPU_WORK,
     }
 )
-"""What tells the generations of the handler apart (see model.generation): functions that no compiler drops,
-because their address is taken, and PER_CPU_WORK where it is per CPU. Backports bring them with them."""
+"""The symbols that distinguish the generations of the handler (see model.generation): functions that no
+compiler removes, because their address is taken, and PER_CPU_WORK if it is per CPU. A backport has them."""
 
 _CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h; not named by the time module
 
@@ -33,7 +33,7 @@ def release() -> str:
 
 
 def version(text: str) -> tuple[int, int]:
-    """Major and minor number of a kernel release; (0, 0) if the text does not begin with them."""
+    """Major and minor number of a kernel release; (0, 0) if the text does not start with them."""
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
@@ -45,7 +45,7 @@ def tick_ns() -> int:
 
 
 def possible_cpus(path: Path = Path("/sys/devices/system/cpu/possible")) -> int:
-    """How many CPUs there can ever be: one more than the largest number in the list, such as `0-3,8-11`."""
+    """The highest possible number of CPUs: one more than the largest in a list such as `0-3,8-11`."""
     return max(int(number) for number in re.findall(r"\d+", path.read_text())) + 1
 
 
@@ -65,14 +65,14 @@ def symbols(names: set[str], kallsyms: Path = Path("/proc/kallsyms")) -> set[str
 
 def _symbols(names: Iterable[str], text: bytes) -> set[str]:
     either = b"|".join(re.escape(name.encode()) for name in names)
-    # All at once: line by line it takes a slow host seconds.
+    # In one search: line by line takes seconds on a slow host.
     lines = re.finditer(rb" [tTwW] (" + either + rb")(?=\s)", text)
     return {match[1].decode() for match in lines} if either else set()
 
 
 @cache
 def generation_symbols(kallsyms: Path = Path("/proc/kallsyms")) -> frozenset[str]:
-    """Which of GENERATION_SYMBOLS this kernel has; read once, for that is some hundred thousand lines.
+    """Which of GENERATION_SYMBOLS this kernel has; read once, as kallsyms has some 100,000 lines.
 
     A variable is listed with CONFIG_KALLSYMS_ALL only. One for each CPU is an offset there, so absolute (A);
     since 6.15 it is an address like others, but then there is setup_split_lock_delayed_work (0e1ff67d164b).
@@ -83,7 +83,7 @@ def generation_symbols(kallsyms: Path = Path("/proc/kallsyms")) -> frozenset[str
 
 
 def tracefs() -> Path | None:
-    """Where tracefs is mounted with its events readable; None if it is not."""
+    """The mount point of tracefs, if its events are readable; else None."""
     for path in (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")):
         if os.access(path / "events", os.R_OK | os.X_OK):
             return path
@@ -97,7 +97,7 @@ def has_tracepoint(category: str, name: str) -> bool:
 
 
 def lockdown() -> str:
-    """Lockdown mode: `none`, `integrity`, `confidentiality`, or `unknown` where it cannot be read."""
+    """Lockdown mode: `none`, `integrity`, `confidentiality`, or `unknown` if it cannot be read."""
     try:
         text = Path("/sys/kernel/security/lockdown").read_text()
     except OSError:

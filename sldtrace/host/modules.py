@@ -13,7 +13,7 @@ from pathlib import Path
 from sldtrace.host import kernel
 
 LARGEST = 1 << 28
-"""No more than this of a module is unpacked (bytes); the largest known are some 100 MB."""
+"""The most bytes of a module that are unpacked; the largest known modules have some 100 MB."""
 
 _ZSTD_SECONDS = 30
 
@@ -27,16 +27,16 @@ class Module:
 
     @property
     def out_of_tree(self) -> bool:
-        """Was it not built with the kernel (TAINT_OOT_MODULE)?"""
+        """Was it built outside the kernel tree (TAINT_OOT_MODULE)?"""
         return "O" in self.taints
 
 
 class UnreadableError(Exception):
-    """The module's file cannot be had; the message is why, in a few words."""
+    """The module's file cannot be read; the message says why."""
 
 
 def loaded(proc: Path = Path("/proc")) -> list[Module]:
-    """All loaded modules; none where the kernel was built without modules (there is no /proc/modules)."""
+    """All loaded modules; none if the kernel has no modules (no /proc/modules)."""
     try:
         text = (proc / "modules").read_text(errors="replace")
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def source_version(data: bytes) -> str | None:
 
 
 def loaded_source_version(name: str, sys: Path = Path("/sys")) -> str | None:
-    """The srcversion of the module that is loaded; None where the kernel does not tell."""
+    """The srcversion of the module that is loaded; None if the kernel does not have it."""
     try:
         return (sys / "module" / name / "srcversion").read_text().strip()
     except OSError:

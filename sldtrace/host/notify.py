@@ -1,4 +1,4 @@
-"""Tells systemd how a service is doing (sd_notify(3)); does nothing where nobody asked."""
+"""Reports the state of a service to systemd (sd_notify(3)); does nothing outside such a service."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 
 class Notifier:
-    """The service manager of this process, if it has one that wants to be told (Type=notify).
+    """The service manager of this process, if there is one (Type=notify).
 
-    environment: NOTIFY_SOCKET, and WATCHDOG_USEC and WATCHDOG_PID, as systemd sets them. Nothing here waits,
-    and nothing that goes wrong is an error: a recording does not end because nobody can be told of it.
+    environment: NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, as systemd sets them. No call blocks, and a
+    failure is not an error, so that a recording goes on when the service manager cannot be reached.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Notifier:
         self._send("", status)
 
     def alive(self) -> None:
-        """Feeds the watchdog, twice in its time at most: to be called whenever work was really done."""
+        """Notifies the watchdog, at most twice in its interval; call it after each piece of work."""
         now = self._clock()
         if not self.interval_ns or (self._last_ns is not None and now - self._last_ns < self.interval_ns):
             return
@@ -49,7 +49,7 @@ class Notifier:
         self._send("STOPPING=1", status)
 
     def close(self) -> None:
-        """Nothing more is told."""
+        """Closes the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -60,7 +60,7 @@ class Notifier:
             lines.append("STATUS=" + " ".join(status.split()))
         if self._socket is None or not lines:
             return
-        # A leading @ stands for the NUL of an abstract address.
+        # A leading @ is the NUL of an abstract address.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError):
             self._socket.sendto("\n".join(lines).encode(errors="replace"), address)

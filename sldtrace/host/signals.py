@@ -1,4 +1,4 @@
-"""Names of signals and of what made them."""
+"""Names of signals and of their sources."""
 
 import signal
 from enum import IntEnum
@@ -18,7 +18,7 @@ class Code(IntEnum):
 
 
 def name(number: int) -> str:
-    """SIGUSR1 for 10; `signal N` where it has no name, SIGRTMIN+N for real-time signals."""
+    """SIGUSR1 for 10; `signal N` if it has no name, SIGRTMIN+N for real-time signals."""
     if number > signal.SIGRTMIN:
         return f"SIGRTMIN+{number - signal.SIGRTMIN}"
     try:
@@ -28,7 +28,7 @@ def name(number: int) -> str:
 
 
 def source(code: int) -> str:
-    """What makes signals with this si_code, in words."""
+    """The source of signals with this si_code, in words."""
     words = {
         Code.SI_USER: "kill",
         Code.SI_KERNEL: "the kernel (setitimer, alarm, a terminal)",
@@ -40,7 +40,7 @@ def source(code: int) -> str:
 
 
 def code_name(code: int) -> str:
-    """SI_TIMER for -2; `si_code N` where it has no name."""
+    """SI_TIMER for -2; `si_code N` if it has no name."""
     try:
         return Code(code).name
     except ValueError:

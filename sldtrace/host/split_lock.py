@@ -1,4 +1,4 @@
-"""What this host does about split locks: CPU flags, boot mode, the mitigation sysctl."""
+"""The split-lock settings of this host: CPU flags, boot mode, the mitigation sysctl."""
 
 import re
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class SplitLock:
     """State of split-lock detection.
 
     mode: off, warn, fatal, ratelimit:N as chosen at boot (Documentation/admin-guide/kernel-parameters.txt,
-    split_lock_detect=; `warn` is the default), or `unsupported` where the CPU can raise neither #AC nor #DB.
-    mitigate: kernel.split_lock_mitigate; None where the sysctl does not exist (before 6.2, 727209376f49).
+    split_lock_detect=; `warn` is the default), or `unsupported` if the CPU can raise neither #AC nor #DB.
+    mitigate: kernel.split_lock_mitigate; None if the sysctl does not exist (before 6.2, 727209376f49).
     """
 
     mode: str
@@ -22,9 +22,9 @@ class SplitLock:
     mitigate: int | None
 
     def why_no_traps(self) -> str | None:
-        """Why no split lock can trap on this host (as #AC); None where it can."""
+        """Why no split lock can trap on this host (as #AC); None if one can."""
         if not self.detects_split_locks:
-            return "this CPU has no split-lock detection: nothing can trap on this host"
+            return "this CPU has no split-lock detection: split locks do not trap on this host"
         if self.mode == "off" or self.mode.startswith("ratelimit"):
             return f"booted with split_lock_detect={self.mode}: split locks do not trap on this host"
         return None
@@ -33,7 +33,7 @@ class SplitLock:
 def parse_mode(cmdline: str, flags: set[str]) -> str:
     """The boot mode from the kernel's command line and the CPU's flags.
 
-    The last option counts; one that the kernel does not know means `warn` (sld_state_setup, match_option).
+    The last option counts; an unknown one means `warn` (sld_state_setup, match_option).
     """
     if not flags & {"split_lock_detect", "bus_lock_detect"}:
         return "unsupported"

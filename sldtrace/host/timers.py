@@ -1,4 +1,4 @@
-"""Timers of processes as far as /proc shows them: it has no interval of those that send signals."""
+"""Timers of processes, from /proc, which has no intervals of timers that send signals."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class PosixTimer:
-    """A timer of timer_create(2) as proc_pid_timers(5) shows it: not its interval, nor whether it is armed.
+    """A timer of timer_create(2) as in proc_pid_timers(5), without its interval and whether it is armed.
 
     signal: its number; notify: signal, thread or none; target: TID where to_thread is true, else TGID.
     """
@@ -27,7 +27,7 @@ class PosixTimer:
 
     @property
     def signals(self) -> bool:
-        """Does it send a signal at all?"""
+        """Does it send a signal?"""
         return self.notify == "signal"
 
 
@@ -35,7 +35,7 @@ class PosixTimer:
 class Armed:
     """Armed timers of the whole host that send signals, from /proc/timer_list, which does not name the owner.
 
-    posix: of timer_create(2), CPU clocks apart; interval: ITIMER_REAL of setitimer(2), and alarm(2).
+    posix: of timer_create(2), without CPU clocks; interval: ITIMER_REAL of setitimer(2), and alarm(2).
     """
 
     posix: int
@@ -43,7 +43,7 @@ class Armed:
 
 
 def posix(tgid: int, proc: Path = Path("/proc")) -> list[PosixTimer] | None:
-    """The POSIX timers of a process; None where they cannot be read (gone; no CONFIG_CHECKPOINT_RESTORE)."""
+    """The POSIX timers of a process; None if they cannot be read (it ended; no CONFIG_CHECKPOINT_RESTORE)."""
     try:
         text = (proc / str(tgid) / "timers").read_text(errors="replace")
     except OSError:
@@ -55,12 +55,12 @@ def posix(tgid: int, proc: Path = Path("/proc")) -> list[PosixTimer] | None:
 
 
 def clock_name(number: int) -> str:
-    """CLOCK_MONOTONIC for 1; `clock N` for one without a name here, `CPU time` for negative ones."""
+    """CLOCK_MONOTONIC for 1; `clock N` for a clock without a name here, `CPU time` for negative numbers."""
     return "CPU time" if number < 0 else _CLOCKS.get(number, f"clock {number}")
 
 
 def armed(path: Path = Path("/proc/timer_list")) -> Armed | None:
-    """Counts by the functions that the timers call; None where the file cannot be read (it is root's)."""
+    """Counts by the functions that the timers call; None if the file cannot be read (only root can)."""
     try:
         text = path.read_text(errors="replace")
     except OSError:

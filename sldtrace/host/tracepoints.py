@@ -1,4 +1,4 @@
-"""The tracepoints of the running kernel: which there are, their ids and fields, as tracefs tells."""
+"""The tracepoints of the running kernel, with their ids and fields, from tracefs."""
 
 import re
 from pathlib import Path
@@ -18,13 +18,13 @@ def _read(name: str, file: str) -> str | None:
 
 
 def identifier(name: str) -> int | None:
-    """What perf_event_open knows the tracepoint `category:name` by; None where there is none now."""
+    """The id of the tracepoint `category:name` for perf_event_open; None if it does not exist."""
     text = _read(name, "id")
     return int(text) if text else None
 
 
 def fields(name: str) -> frozenset[str] | None:
-    """Names of the fields of the tracepoint `category:name`; None where there is none now."""
+    """Names of the fields of the tracepoint `category:name`; None if it does not exist."""
     text = _read(name, "format")
     return None if text is None else parse_fields(text)
 
@@ -38,7 +38,7 @@ def parse_fields(text: str) -> frozenset[str]:
 def functions_of(module: str, kallsyms: Path = Path("/proc/kallsyms")) -> list[tuple[int, str]]:
     """Address and name of each function of a loaded module, by address.
 
-    Empty where it is not loaded, or part of the image, or where addresses are hidden (kernel.kptr_restrict).
+    Empty if it is not loaded, is part of the image, or addresses are hidden (kernel.kptr_restrict).
     """
     mark, found = f"\t[{module}]\n".encode(), []
     # Only the lines that are wanted are looked at: there are some hundred thousand.

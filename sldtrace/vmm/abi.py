@@ -104,13 +104,13 @@ class Cpuid2(ctypes.Structure):
 
 
 class SignalMaskHead(ctypes.Structure):
-    """struct kvm_signal_mask (include/uapi/linux/kvm.h) without the set behind it."""
+    """struct kvm_signal_mask (include/uapi/linux/kvm.h) without the set that follows."""
 
     _fields_ = [("len", _u32)]
 
 
 class SignalMask(ctypes.Structure):
-    """struct kvm_signal_mask with the kernel's sigset_t of x86-64, which stands unaligned behind `len`."""
+    """struct kvm_signal_mask with the kernel's sigset_t of x86-64, which follows `len` unaligned."""
 
     _pack_ = 1
     _fields_ = [("head", SignalMaskHead), ("sigset", _u64)]
@@ -129,7 +129,7 @@ class ExitException(ctypes.Structure):
 
 
 class ExitIo(ctypes.Structure):
-    """io of struct kvm_run; the data lie `data_offset` bytes behind the beginning of kvm_run."""
+    """io of struct kvm_run; the data are at `data_offset` bytes from the start of kvm_run."""
 
     _fields_ = [("direction", _u8), ("size", _u8), ("port", _u16), ("count", _u32), ("data_offset", _u64)]
 

@@ -1,4 +1,4 @@
-"""The processes of a run, one for each VM and CPU load: they end with us, and when they die we say why."""
+"""The processes of a run, one for each VM and each CPU load; they end with this process."""
 
 import json
 import os
@@ -21,18 +21,18 @@ from sldtrace.vmm.plan import Plan, Result, VcpuResult
 # How much longer than its duration a run may take (starting, the last kicks) before it is killed.
 GRACE_S = 30.0
 
-# Called for each process when its threads are there: its number (from 0), its PID, their TIDs.
+# Called for each process when its threads run: its number (from 0), its PID, their TIDs.
 Announce = Callable[[int, int, list[int]], None]
 
-# Called once, with all PIDs, when all threads are there; nothing runs before it returns.
+# Called once, with all PIDs, when all threads exist; no guest runs before it returns.
 Begin = Callable[[list[int]], None]
 
 
 class Children:
-    """Runs plans in processes of their own, side by side, and CPU load beside them. For one run().
+    """Runs each plan in a process, at the same time, and processes of CPU load. For one run().
 
-    Whatever happens to this process, they end: by SIGTERM at SIGINT, SIGTERM and SIGHUP, by SIGKILL when the
-    time is long over, and by PR_SET_PDEATHSIG when this process is killed.
+    They always end with this process: by SIGTERM at SIGINT, SIGTERM and SIGHUP, by SIGKILL GRACE_S after
+    their time, and by PR_SET_PDEATHSIG when this process is killed.
     """
 
     def __init__(self, plans: Sequence[Plan], load: int = 0, load_cpus: Sequence[int] = ()) -> None:
@@ -43,7 +43,7 @@ class Children:
         self.interrupted = False  # a signal that ends the run has come
 
     def run(self, announce: Announce, begin: Begin = lambda pids: None) -> list[Result]:
-        """The results in the order of the plans. Raises SldtraceError for the first one that failed."""
+        """The results in the order of the plans. Raises SldtraceError for the first that failed."""
         plans = self._plans
         lines: dict[int, bytes] = {}
         numbers: dict[int, int] = {}
@@ -80,7 +80,7 @@ class Children:
     def _listen(
         self, lines: dict[int, bytes], numbers: dict[int, int], announce: Announce, begin: Begin
     ) -> dict[int, dict[str, Any]]:
-        """Reads all pipes to their ends, lets all begin together; the last message of each."""
+        """Reads all pipes to their ends, and starts all guests together; the last message of each."""
         messages: dict[int, dict[str, Any]] = {pipe: {} for pipe in lines}
         left, absent = set(lines), set(lines)
         deadline = time.monotonic() + GRACE_S
@@ -90,7 +90,9 @@ class Children:
         while left:
             ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             if not ready:
-                raise SldtraceError(f"the guest did not end {GRACE_S:.0f} s after its time", "it was killed")
+                raise SldtraceError(
+                    f"the guest did not end within {GRACE_S:.0f} s of its time", "it was killed"
+                )
             for pipe, _ in ready:
                 data = os.read(pipe, 65536)
                 *whole, lines[pipe] = (lines[pipe] + data).split(b"\n")
@@ -108,7 +110,7 @@ class Children:
                     left.remove(pipe)
                     poll.unregister(pipe)
                     if pipe in absent:
-                        # The others would wait for it for ever.
+                        # Otherwise the others wait for it without end.
                         self._result(numbers[pipe], pipe, messages[pipe])
         return messages
 
@@ -129,7 +131,7 @@ class Children:
         raise SldtraceError(f"the process of the guest {how}", "see the kernel log")
 
     def _end(self, signum: int, frame: FrameType | None) -> None:
-        # The others come with their results so far, which ends the reading.
+        # The processes send their results so far, which ends the reading.
         self.interrupted = True
         for pid in self._pids.values():
             with suppress(ProcessLookupError):
@@ -149,8 +151,8 @@ def _killed_by_sigbus(plan: Plan) -> SldtraceError:
     what = f"at a split lock of guest {plan.guest.name}" if plan.guest.crosses_line else "for another reason"
     where = f" ({plan.guest.locked:#x})" if plan.guest.crosses_line and not plan.program else ""
     return SldtraceError(
-        f"the kernel killed the monitor by SIGBUS {what}{where}, as it would any VMM",
-        "that is split_lock_detect=fatal on the kernel's command line; warn is the default",
+        f"the kernel killed the monitor by SIGBUS {what}{where}, as it does with any VMM",
+        "the kernel's command line has split_lock_detect=fatal; warn is the default",
     )
 
 
@@ -182,7 +184,7 @@ def _work(plan: Plan, pipe: int, go: int) -> None:
     except SldtraceError as error:
         send({"error": error.message, "hint": error.hint, "status": error.exit_status})
     except OSError as error:
-        # A CPU that has gone offline, above all.
+        # Mostly a CPU that went offline.
         send({"error": f"the guest was ended: {error.strerror}", "hint": None, "status": EXIT_ERROR})
     except MemoryError:
         send({"error": "no memory for the guest", "hint": "see ulimit -v", "status": EXIT_ERROR})

@@ -1,4 +1,4 @@
-"""Explains in one line why KVM_RUN came back with something that no bundled guest should cause."""
+"""Explains in one line a return of KVM_RUN that no bundled guest should cause."""
 
 from sldtrace.errors import SldtraceError
 from sldtrace.host.exits import AC_VECTOR, UserExit, user_name
@@ -17,25 +17,24 @@ def unexpected(state: abi.Run, rip: int, locked: int) -> SldtraceError:
     if reason == UserExit.EXCEPTION and state.ex.exception == AC_VECTOR:
         what = "split lock" if rip == locked else "#AC"
         return SldtraceError(
-            f"KVM handed the guest's {what} at {rip:#x} to the monitor, without SIGBUS", "see the kernel log"
+            f"KVM returned to the monitor for the guest's {what} at {rip:#x}, without SIGBUS",
+            "see the kernel log",
         )
     if reason == UserExit.SHUTDOWN:
-        return SldtraceError(
-            f"the guest ended itself by a triple fault; {where}", "its image or this KVM is at fault"
-        )
+        return SldtraceError(f"the guest had a triple fault; {where}", "its image or this KVM has a bug")
     if reason == UserExit.FAIL_ENTRY:
         number = state.fail_entry.reason
         return SldtraceError(
             f"the processor refused to enter the guest ({user_name(reason)}, hardware reason {number:#x})",
-            "if this host is itself a virtual machine, its nested virtualization is at fault",
+            "if this host is a virtual machine, its nested virtualization has a bug",
         )
     if reason == UserExit.INTERNAL_ERROR:
         numbers = state.internal.data[: min(state.internal.ndata, len(state.internal.data))]
         data = " ".join(f"{number:#x}" for number in numbers) or "none"
         return SldtraceError(
-            f"KVM gave up ({user_name(reason)} {state.internal.suberror}, data {data}); {where}",
+            f"KVM cannot go on ({user_name(reason)} {state.internal.suberror}, data {data}); {where}",
             "this KVM cannot run the guest: try another kernel",
         )
     if reason == UserExit.MMIO:
-        return SldtraceError(f"the guest touched {state.mmio.phys_addr:#x}, where it has no memory; {where}")
+        return SldtraceError(f"the guest accessed {state.mmio.phys_addr:#x}, where it has no memory; {where}")
     return SldtraceError(f"KVM_RUN ended with {user_name(reason)}, which no bundled guest causes; {where}")

@@ -1,4 +1,4 @@
-"""Processes forked for a run: they never return into their maker's frames, and end when it does."""
+"""Forks processes for a run, which never return into the parent's frames, and end with the parent."""
 
 import faulthandler
 import os
@@ -31,7 +31,7 @@ def fork(work: Callable[[], None], what: str, *, outlives: bool = False) -> int:
 
 
 def _child(parent: int | None, work: Callable[[], None]) -> NoReturn:
-    # Whatever the caller's frames would do at their end is the parent's to do.
+    # Only the parent executes the rest of the caller's frames.
     status = 1
     try:
         if parent is not None:

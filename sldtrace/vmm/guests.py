@@ -1,4 +1,4 @@
-"""The bundled guests: what each is for (comment of its .S), where its instruction is (header of its .bin)."""
+"""The bundled guests: their descriptions (comment of the .S) and addresses (header of the .bin)."""
 
 import dataclasses
 import re
@@ -26,20 +26,18 @@ class Guest:
 
     name: str
     summary: str
-    notes: tuple[
-        tuple[str, str], ...
-    ]  # what the comment says: (key, text) such as ("Provokes", "one #AC ...")
+    notes: tuple[tuple[str, str], ...]  # of the comment: (key, text) such as ("Provokes", "one #AC ...")
     image: bytes
     start: int  # address of the first instruction
     locked: int  # address of the instruction under test: the RIP of a trap
     operand: int  # address of vCPU 0's operand
     width: int  # size of the operand; 0: it has none
-    every: int = 0  # N of what it does once in N loops; 0: it does no such thing
+    every: int = 0  # N of a guest that does something once in N loops, else 0
     privileged: bool = False  # whether it needs CPL 0 or the monitor's port
 
     @property
     def crosses_line(self) -> bool:
-        """Whether the operand lies in two cache lines: whether the instruction is a split lock."""
+        """Is the operand in two cache lines, and so the instruction a split lock?"""
         return self.operand % CACHE_LINE + self.width > CACHE_LINE
 
     def adjusted(self, offset: int | None = None, every: int | None = None) -> "Guest":
@@ -93,7 +91,7 @@ def load(name: str) -> Guest:
 
 
 class Header(NamedTuple):
-    """What an image says of itself: offsets of `start` and `locked` in it, and the operand's in its area."""
+    """The header of an image: offsets of `start` and `locked` in it, and of the operand in its area."""
 
     start: int
     locked: int
@@ -106,7 +104,7 @@ class Header(NamedTuple):
 def parse_header(name: str, image: bytes) -> Header:
     """The header of an image.
 
-    Raises SldtraceError if the image has none or its numbers point out of their areas.
+    Raises SldtraceError if the image has none or a number is out of its range.
     """
     if len(image) > _HEADER.size:
         magic, *numbers = _HEADER.unpack_from(image)

@@ -1,4 +1,4 @@
-"""What kicks a vCPU thread out of KVM_RUN: timers of the kernel, and a thread that sends signals."""
+"""Makes vCPU threads leave KVM_RUN by signals: timers of the kernel, and a thread that sends signals."""
 
 import ctypes
 import enum
@@ -14,23 +14,23 @@ from sldtrace.vmm.threads import start_thread
 
 
 class Kind(enum.StrEnum):
-    """How the signal is made."""
+    """How the signal is sent."""
 
-    TIMER = "timer"  # timer_create(2), SIGEV_THREAD_ID: to the vCPU's thread, anew for each KVM_RUN
+    TIMER = "timer"  # timer_create(2), SIGEV_THREAD_ID: to the vCPU's thread, armed for each KVM_RUN
     ITIMER = "itimer"  # setitimer(2): SIGALRM to the process, periodic
     TGKILL = "tgkill"  # tgkill(2) by another thread, periodic
     IMMEDIATE_EXIT = "immediate-exit"  # kvm_run.immediate_exit = 1, then tgkill; the signal is never blocked
 
     @property
     def signo(self) -> int:
-        """The signal that it sends unless another one is asked for; setitimer(2) can send no other."""
+        """The default signal; setitimer(2) cannot send another one."""
         return int(signal.SIGALRM if self is Kind.ITIMER else signal.SIGUSR1)
 
 
 class Kick(Protocol):
-    """What the run loop of a vCPU does for its kicks.
+    """The calls of a vCPU's run loop for its kicks.
 
-    Both calls stand in the loop: they must be fast and their results are not looked at.
+    They are made in each iteration: they must be fast, and their results are ignored.
     """
 
     @property
@@ -39,10 +39,10 @@ class Kick(Protocol):
 
     @property
     def drain(self) -> Callable[[], None]:
-        """After a KVM_RUN that ended by EINTR: takes the signal, which is pending."""
+        """After a KVM_RUN that returned EINTR: accepts the pending signal."""
 
     def close(self) -> None:
-        """Ends it, and takes the signal if it is pending. May be called twice."""
+        """Stops the kicks, and accepts the signal if it is pending. May be called twice."""
 
 
 def _nothing() -> None:
@@ -53,7 +53,7 @@ class PosixTimer:
     """timer_create(2) on CLOCK_MONOTONIC with SIGEV_THREAD_ID; drained by sigtimedwait(2).
 
     `timeout_ns` nanoseconds after arm(), thread `tid` of this process gets signal `signo`, which it must
-    have blocked; if `periodic`, then again and again, from the making on. Raises SldtraceError if the kernel
+    have blocked; if `periodic`, repeatedly, from the constructor on. Raises SldtraceError if the kernel
     refuses the timer.
     """
 
@@ -63,9 +63,9 @@ class PosixTimer:
         if libc.timer_create(libc.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)):
             raise libc.failure("timer_create", "see RLIMIT_SIGPENDING (ulimit -i)")
         spec = libc.Itimerspec(libc.Timespec.of(timeout_ns if periodic else 0), libc.Timespec.of(timeout_ns))
-        self.arm = libc.quick("timer_settime", self._timer, 0, ctypes.byref(spec), None)
+        self.arm = libc.holding_gil("timer_settime", self._timer, 0, ctypes.byref(spec), None)
         self.drain = take(signo)
-        # Once with its result looked at; the loop repeats the very same call.
+        # Once with its result checked; the loop repeats the same call.
         if libc.timer_settime(self._timer, 0, ctypes.byref(spec), None):
             error = libc.failure("timer_settime")
             self.close()
@@ -79,7 +79,7 @@ class PosixTimer:
 
 
 class Pending:
-    """Signals that come from elsewhere and are blocked outside KVM_RUN (KVM_SET_SIGNAL_MASK)."""
+    """Signals of another sender, blocked outside KVM_RUN (KVM_SET_SIGNAL_MASK)."""
 
     arm = staticmethod(_nothing)
 
@@ -91,9 +91,9 @@ class Pending:
 
 
 class Flag:
-    """Signals that come from elsewhere, are never blocked, and come with kvm_run.immediate_exit set.
+    """Signals of another sender, never blocked, whose sender sets kvm_run.immediate_exit.
 
-    So do VMMs that use no signal mask: a signal just before KVM_RUN is not lost, because the flag makes
+    VMMs without a signal mask do this: a signal just before KVM_RUN is not lost, because the flag makes
     KVM_RUN return at once (Documentation/virt/kvm/api.rst, 5, immediate_exit).
     """
 
@@ -108,8 +108,10 @@ class Flag:
 
 
 def take(signo: int) -> Callable[[], None]:
-    """A call that takes `signo` if it is pending for the calling thread."""
-    return libc.quick("sigtimedwait", ctypes.byref(libc.sigset(signo)), None, ctypes.byref(libc.Timespec()))
+    """A call that accepts `signo` if it is pending for the calling thread."""
+    return libc.holding_gil(
+        "sigtimedwait", ctypes.byref(libc.sigset(signo)), None, ctypes.byref(libc.Timespec())
+    )
 
 
 class Source(Protocol):
@@ -123,7 +125,7 @@ class Source(Protocol):
 
 
 class IntervalTimer:
-    """setitimer(2), ITIMER_REAL: SIGALRM to the process, which a thread gets that has it open."""
+    """setitimer(2), ITIMER_REAL: SIGALRM to the process; a thread that does not block it gets it."""
 
     def __init__(self, period_ns: int) -> None:
         self._seconds = period_ns / 1e9
@@ -163,5 +165,5 @@ class Sender:
             for thread in self._threads:
                 with suppress(ProcessLookupError):  # its vCPU has failed
                     signal.pthread_kill(thread, self._signo)
-            # Where the machine is too slow for the period, the next one begins now: no burst to catch up.
+            # On a machine that is too slow for the period, the next one begins now, without a burst.
             due = max(due + self._period, time.monotonic_ns())

@@ -1,4 +1,4 @@
-"""Opening /dev/kvm and calling it: what KVM refuses becomes one line that says what to do."""
+"""Opens /dev/kvm and calls its ioctls; a refusal becomes an error of one line with a hint."""
 
 import ctypes
 import errno
@@ -12,10 +12,10 @@ from sldtrace.vmm.abi import Request
 
 DEVICE = "/dev/kvm"
 
-ODD_KVM = "this KVM lacks what every 64-bit guest needs: use a bare-metal host or another kernel"
-_NO_MODULE = "load kvm_intel (or kvm_amd); the firmware may have switched virtualization off"
+ODD_KVM = "64-bit guests need more than this KVM has: use a bare-metal host or another kernel"
+_NO_MODULE = "load kvm_intel (or kvm_amd); virtualization may be disabled in the firmware"
 
-# What the errno of a refused open or ioctl means to the user (Documentation/virt/kvm/api.rst).
+# Hints for the errno of a refused open or ioctl (Documentation/virt/kvm/api.rst).
 _HINTS = {
     errno.ENOENT: "load kvm_intel (or kvm_amd); inside a virtual machine, nested virtualization must be on",
     errno.ENODEV: _NO_MODULE,
@@ -26,14 +26,14 @@ _HINTS = {
     errno.ENOMEM: "the host has no memory for another virtual machine",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EINVAL: ODD_KVM,
-    errno.ENOTTY: f"{DEVICE} is not KVM, or one that is too old",
+    errno.ENOTTY: f"{DEVICE} is not KVM, or too old",
     errno.EOPNOTSUPP: ODD_KVM,
 }
 
 _NEEDED = {
     "KVM_CAP_USER_MEMORY": abi.CAP_USER_MEMORY,
     "KVM_CAP_EXT_CPUID": abi.CAP_EXT_CPUID,
-    "KVM_CAP_IMMEDIATE_EXIT": abi.CAP_IMMEDIATE_EXIT,  # since Linux 4.13: without it a run cannot be ended
+    "KVM_CAP_IMMEDIATE_EXIT": abi.CAP_IMMEDIATE_EXIT,  # since Linux 4.13; required to stop a vCPU
 }
 # Where KVM_CAP_MAX_VCPUS and KVM_CAP_NR_VCPUS are missing (Documentation/virt/kvm/api.rst, 4.7).
 _FEWEST_VCPUS = 4
@@ -48,7 +48,7 @@ def ioctl(fd: int, request: Request, argument: Any) -> int:
 
 
 def open_device() -> int:
-    """A descriptor of /dev/kvm. Raises SldtraceError if it is missing, closed to us, or too poor."""
+    """A descriptor of /dev/kvm. Raises SldtraceError if it is missing, not accessible, or too old."""
     if platform.machine() != "x86_64":
         raise SldtraceError(f"the guests are x86-64, this host is {platform.machine()}")
     try:
@@ -62,7 +62,7 @@ def open_device() -> int:
             raise SldtraceError(f"KVM has API version {version}, not {abi.API_VERSION}", ODD_KVM)
         for name, capability in _NEEDED.items():
             if not ioctl(kvm, Request.CHECK_EXTENSION, capability):
-                raise SldtraceError(f"KVM lacks {name}", ODD_KVM)
+                raise SldtraceError(f"KVM does not have {name}", ODD_KVM)
     except BaseException:
         os.close(kvm)
         raise
@@ -70,7 +70,7 @@ def open_device() -> int:
 
 
 def most_vcpus(kvm: int) -> int:
-    """How many vCPUs a VM may have on this host."""
+    """The most vCPUs of a VM on this host."""
     return (
         ioctl(kvm, Request.CHECK_EXTENSION, abi.CAP_MAX_VCPUS)
         or ioctl(kvm, Request.CHECK_EXTENSION, abi.CAP_NR_VCPUS)

@@ -57,7 +57,7 @@ _libc = ctypes.CDLL(_LIBRARY, use_errno=True)
 _libc_quick = ctypes.PyDLL(_LIBRARY)
 
 ioctl = _libc.ioctl
-# Really variadic, but the ABI of x86-64 passes these three arguments in the same registers.
+# It is variadic, but the ABI of x86-64 passes these three arguments in the same registers.
 ioctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
 
 timer_create = _libc.timer_create
@@ -98,18 +98,18 @@ def rseq_cpu() -> ctypes.c_uint32 | None:
     return ctypes.c_uint32.from_address(pthread_self() + offset + 4)
 
 
-# Calls for the run loop. Without argtypes and, where nobody looks at it, without a result, a call by ctypes
-# takes half of the instructions. An int is then passed as C int, None as a null pointer, byref() of an
+# Calls for the run loop. Without argtypes and, where it is not used, without a result, a call by ctypes takes
+# half of the instructions. An int is then passed as C int, None as a null pointer, byref() of an
 # object as its address: no object is made for them. Anything else must be a ctypes object of its C type.
 
 
-def waiting(name: str, *arguments: Any) -> Callable[[], int]:
-    """The C function `name` with fixed arguments: may wait (the GIL is free), gives an int, keeps errno."""
+def releasing_gil(name: str, *arguments: Any) -> Callable[[], int]:
+    """The C function `name` with fixed arguments: may block (without the GIL), returns an int."""
     return partial(_libc[name], *arguments)
 
 
-def quick(name: str, *arguments: Any) -> Callable[[], None]:
-    """The C function `name` with fixed arguments: must not wait (the GIL is held), its result is dropped."""
+def holding_gil(name: str, *arguments: Any) -> Callable[[], None]:
+    """The C function `name` with fixed arguments: must not block (it holds the GIL), returns nothing."""
     function = _libc_quick[name]
     function.restype = None
     return partial(function, *arguments)

@@ -1,4 +1,4 @@
-"""The run loop of one vCPU: arm the timer, enter the guest, take the signal, until it is told to stop."""
+"""The run loop of one vCPU: arm the timer, enter the guest, accept the signal, until it has to stop."""
 
 import ctypes
 import errno
@@ -15,7 +15,7 @@ from sldtrace.vmm.vcpu import Vcpu
 
 
 class Watch(Protocol):
-    """Looks at something after each KVM_RUN."""
+    """Checks something after each KVM_RUN."""
 
     checks: int
     mismatches: int
@@ -28,8 +28,8 @@ def run(vcpu: Vcpu, locked: int, kick: Kick, stopping: threading.Event, watch: W
     """Runs `vcpu` in the calling thread until `stopping` is set and a KVM_RUN has ended by EINTR.
 
     To stop it: set `stopping`, then immediate_exit of its kvm_run, then kick it. `locked` is the guest's
-    instruction under test. Gives all but the loops, which the guest's memory knows. Raises SldtraceError if
-    the guest leaves KVM_RUN for any other reason than a signal or a port.
+    instruction under test. Returns all but the loops, which are in the guest's memory. Raises SldtraceError
+    if the guest leaves KVM_RUN for any other reason than a signal or a port.
     """
     now = time.monotonic_ns
     get_errno = ctypes.get_errno
@@ -37,9 +37,9 @@ def run(vcpu: Vcpu, locked: int, kick: Kick, stopping: threading.Event, watch: W
     reported: ctypes.c_uint32 | None = None
     reported_ns = 0
     # Everything that the loop needs is bound and converted here: outside KVM_RUN, an iteration is six calls
-    # into C and no more, because whatever it costs lengthens the period of the timer.
+    # into C, because its time adds to the period of the timer.
     arm, drain, stopped = kick.arm, kick.drain, stopping.is_set
-    enter = libc.waiting("ioctl", vcpu.fd, int(Request.RUN), None)
+    enter = libc.releasing_gil("ioctl", vcpu.fd, int(Request.RUN), None)
     state, port = vcpu.state(), int(UserExit.IO)
     start = now()
     while True:

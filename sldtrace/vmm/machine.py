@@ -13,10 +13,11 @@ from sldtrace.vmm.abi import Request
 from sldtrace.vmm.guests import Guest
 from sldtrace.vmm.vcpu import Vcpu
 
-# Three pages below the firmware, as Documentation/virt/kvm/api.rst, 4.33 KVM_SET_TSS_ADDR, demands on Intel.
+# Three pages below the firmware, as required on Intel (Documentation/virt/kvm/api.rst, 4.33
+# KVM_SET_TSS_ADDR).
 _TSS_ADDRESS = 0xFFFBD000
 
-# The memory slot that comes and goes: behind what the guest has.
+# The memory slot that is added and removed: after the guest's memory.
 _SPARE_SLOT = 1
 _SPARE_ADDRESS = 1 << 20
 _SPARE_SIZE = 16 * memory.PAGE
@@ -25,8 +26,8 @@ _SPARE_SIZE = 16 * memory.PAGE
 class Machine:
     """The VM of one guest with `vcpus` vCPUs (1 to memory.MAX_VCPUS). A context manager.
 
-    Each vCPU has an operand of its own unless they are `shared`. Raises UsageError if the host allows fewer
-    vCPUs, SldtraceError, with what to do, wherever KVM or the host refuses.
+    Each vCPU has its own operand unless they are `shared`. Raises UsageError if the host allows fewer
+    vCPUs, SldtraceError, with a hint, if KVM or the host refuses.
     """
 
     def __init__(self, guest: Guest, vcpus: int = 1, shared: bool = False) -> None:
@@ -79,7 +80,7 @@ class Machine:
         return time.monotonic_ns() - before
 
     def close(self) -> None:
-        """Ends the VM and gives everything back; no vCPU may be running. May be called twice."""
+        """Ends the VM and releases its resources; no vCPU may be running. May be called twice."""
         while self.vcpus:
             self.vcpus.pop().close()
         while self._descriptors:

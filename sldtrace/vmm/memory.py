@@ -1,4 +1,4 @@
-"""The guest's memory: where everything lies, and the page tables that map it to itself."""
+"""The guest's memory: its layout, and page tables with an identity map."""
 
 import ctypes
 import mmap
@@ -34,7 +34,7 @@ def counter(vcpu: int) -> int:
 
 
 def stack_top(vcpu: int) -> int:
-    """Address behind the stack of this vCPU."""
+    """Address after the end of the stack of this vCPU."""
     return STACKS + (vcpu + 1) * PAGE
 
 
@@ -42,7 +42,7 @@ class GuestMemory:
     """`SIZE` bytes of zeroed anonymous memory with identity page tables for the first 2 MiB.
 
     Addresses above SIZE are mapped but are no memory: an access there ends KVM_RUN with KVM_EXIT_MMIO.
-    Raises SldtraceError if the memory cannot be had or an image does not fit.
+    Raises SldtraceError if the memory cannot be allocated or an image does not fit.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class GuestMemory:
             _ENTRY.pack_into(self._map, table, entry)
 
     def load(self, image: bytes) -> None:
-        """Puts a guest's image at CODE."""
+        """Copies a guest's image to CODE."""
         if len(image) > CODE_LIMIT - CODE:
-            raise SldtraceError(f"the guest has {len(image)} bytes, there is room for {CODE_LIMIT - CODE}")
+            raise SldtraceError(f"the guest has {len(image)} bytes, of at most {CODE_LIMIT - CODE}")
         self._map[CODE : CODE + len(image)] = image
 
     def counter(self, vcpu: int = 0) -> int:
@@ -75,9 +75,9 @@ class GuestMemory:
         return value
 
     def address(self) -> int:
-        """Where the memory lies in this process (for KVM_SET_USER_MEMORY_REGION)."""
+        """Address of the memory in this process (for KVM_SET_USER_MEMORY_REGION)."""
         return ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
     def close(self) -> None:
-        """Gives the memory back; the VM must be gone."""
+        """Releases the memory; the VM must have ended."""
         self._map.close()

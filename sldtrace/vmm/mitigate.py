@@ -1,4 +1,4 @@
-"""kernel.split_lock_mitigate set to a value meanwhile, and put back whatever becomes of this process."""
+"""Sets kernel.split_lock_mitigate for the time of a block, and restores it even if this process is killed."""
 
 import logging
 import os
@@ -15,12 +15,11 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def held(value: int | None, path: Path = split_lock.MITIGATE) -> Iterator[None]:
-    """The sysctl has this value meanwhile; None: it is left alone.
+def set_for_block(value: int | None, path: Path = split_lock.MITIGATE) -> Iterator[None]:
+    """Sets the sysctl to this value inside the block; None: does not change it.
 
-    A process of its own puts it back as soon as this process lets go of a pipe, and so also when it is
-    killed; it waits for those that were forked meanwhile. Raises SldtraceError if the value cannot be set
-    or put back.
+    Another process restores it when this process and those that it forks have closed a pipe, and so also when
+    this process is killed. Raises SldtraceError if the value cannot be set or restored.
     """
     if value is None:
         yield
@@ -31,7 +30,7 @@ def held(value: int | None, path: Path = split_lock.MITIGATE) -> Iterator[None]:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         try:
-            keeper = fork(lambda: _put_back(theirs, ours, path, before), "the sysctl", outlives=True)
+            keeper = fork(lambda: _restore(theirs, ours, path, before), "the sysctl", outlives=True)
             os.setpgid(keeper, keeper)  # out of reach of kill(2) by process group
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -44,13 +43,14 @@ def held(value: int | None, path: Path = split_lock.MITIGATE) -> Iterator[None]:
         failed = keeper and os.waitpid(keeper, 0)[1] != 0
     if failed:
         raise SldtraceError(
-            "kernel.split_lock_mitigate could not be put back",
-            f"do it: sysctl kernel.split_lock_mitigate={before.strip()}",
+            "kernel.split_lock_mitigate could not be restored",
+            f"restore it: sysctl kernel.split_lock_mitigate={before.strip()}",
         )
 
 
-def _put_back(theirs: int, ours: int, path: Path, before: str) -> None:
-    # All signals are blocked: no Ctrl-C ends it early, no lost terminal. It keeps nobody's pipe open.
+def _restore(theirs: int, ours: int, path: Path, before: str) -> None:
+    # All signals are blocked, so that Ctrl-C or a closed terminal does not end it early. It keeps no pipe
+    # open.
     os.close(ours)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
@@ -65,7 +65,7 @@ def _read(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError as error:
         raise SldtraceError(
-            "this kernel has no kernel.split_lock_mitigate (it came with Linux 6.2)", "leave out --mitigate"
+            "this kernel has no kernel.split_lock_mitigate (before Linux 6.2)", "leave out --mitigate"
         ) from error
     except OSError as error:
         raise _refused(error) from error

@@ -1,4 +1,4 @@
-"""Runs a plan in this process: a thread for each vCPU, the main thread to start, disturb and stop them."""
+"""Runs a plan in this process: a thread for each vCPU; the main thread starts, disturbs and stops them."""
 
 import os
 import signal
@@ -15,20 +15,20 @@ from sldtrace.vmm.machine import Machine
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
 from sldtrace.vmm.threads import start_thread
 
-# A vCPU thread that was told to stop is kicked anew as often as this.
+# The period of kicks to a vCPU thread that has to stop.
 _KICK_AGAIN_S = 0.02
 
-# Called once when all threads are there and nothing has run: their TIDs.
+# Called once when all threads exist and before a guest runs: their TIDs.
 Started = Callable[[list[int]], None]
 
 
 class Monitor:
-    """One VM and its threads; for one run(). To be made and used in the main thread."""
+    """One VM and its threads; for one run(). For use in the main thread only."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._ended = threading.Event()  # wakes the main thread: time to stop
-        self._stopping = threading.Event()  # tells the vCPU threads
+        self._stopping = threading.Event()  # for the vCPU threads: time to stop
         self._interrupted = False
         self._failure: BaseException | None = None
         self._ready = threading.Semaphore(0)  # released by each vCPU thread that could begin, or failed
@@ -40,7 +40,7 @@ class Monitor:
     def run(self, started: Started) -> Result:
         """Runs the guest until the time is over, a signal of signals.ENDING comes, or something fails.
 
-        All signals are blocked in the calling thread afterwards, but for those. Raises SldtraceError.
+        Afterwards the calling thread blocks all other signals. Raises SldtraceError.
         """
         plan = self._plan
         signals.block_all()
@@ -108,7 +108,7 @@ class Monitor:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {plan.signo})
                 kick = Flag(vcpu.state())
             else:
-                vcpu.set_signal_mask(signals.open_only(plan.signo))
+                vcpu.set_signal_mask(signals.all_but(plan.signo))
                 kick = Pending(plan.signo)
                 if plan.timeout_ns and plan.kick is Kind.TIMER:
                     kick = PosixTimer(plan.timeout_ns, plan.signo, threading.get_native_id())
@@ -132,7 +132,7 @@ class Monitor:
         for thread in threads:
             if not thread.ident:
                 continue
-            # A timer of its own brings the thread out soon; else it is kicked, until it has come.
+            # The thread's own timer makes it leave KVM_RUN soon; otherwise it is kicked until it has ended.
             if self._plan.timeout_ns:
                 thread.join(min(self._plan.timeout_ns / 1e9, _KICK_AGAIN_S))
             while thread.is_alive():

@@ -1,4 +1,4 @@
-"""What is to be run in one process, and what came of it."""
+"""The plan of one process, and its result."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from sldtrace.vmm.kicks import Kind
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One VM, or one ordinary program, with everything that disturbs it. Times are nanoseconds; 0: never."""
+    """One VM or one ordinary program, and its disturbances. Times are nanoseconds; 0: never."""
 
     guest: Guest
     duration_ns: int
@@ -25,24 +25,24 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class VcpuResult:
-    """What one vCPU thread did. Times are nanoseconds of CLOCK_MONOTONIC."""
+    """The result of one vCPU thread. Times are nanoseconds of CLOCK_MONOTONIC."""
 
     tid: int
-    loops: int  # that the guest finished, by its own counter
+    loops: int  # finished loops, by the guest's own counter
     kvm_runs: int = 0  # calls of KVM_RUN
     eintr: int = 0  # calls of KVM_RUN that returned EINTR
     io_exits: int = 0  # calls of KVM_RUN that returned because the guest wrote to a port
     longest_run_ns: int = 0  # the longest call of KVM_RUN, two clock readings of the monitor included
-    rip: int | None = None  # where the guest stood at the end; None: not known, of a program
+    rip: int | None = None  # the guest's RIP at the end; None: a program
     reported: int | None = None  # the last number that the guest wrote to the port: 32 bits of its counter
     reported_ns: int | None = None  # when, after the beginning
-    cpu_checks: int = 0  # how often the CPU was looked at after KVM_RUN while nobody moved the thread
+    cpu_checks: int = 0  # reads of the CPU after a KVM_RUN in which the thread was not moved
     cpu_mismatches: int = 0  # how often it was not the one that the thread had been moved to
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one process did."""
+    """The result of one process."""
 
     tgid: int
     ran_ns: int  # from before the first KVM_RUN until the vCPUs had stopped

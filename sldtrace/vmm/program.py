@@ -24,15 +24,15 @@ _Code = ctypes.CFUNCTYPE(None, *[ctypes.c_uint64] * 4)
 def run(plan: Plan, started: Started) -> Result:
     """Runs plan.guest in plan.vcpus threads until the time is over or a signal of signals.ENDING comes.
 
-    The threads never end, nor do their signals: memory and handlers stay, and the process must be left by
-    os._exit() afterwards. Raises UsageError for a guest that needs a VM, SldtraceError if the host allows no
-    memory that is writable and executable, OSError if a thread cannot be moved to its CPU.
+    The threads and their signals do not end: memory and handlers stay, and the process must end by
+    os._exit(). Raises UsageError for a guest that needs a VM, SldtraceError if the host refuses memory that
+    is writable and executable, OSError if a thread cannot be moved to its CPU.
     """
     guest = plan.guest
     if guest.privileged:
         raise UsageError(f"guest {guest.name} needs a virtual machine: it cannot run as a program")
     if plan.kick is Kind.IMMEDIATE_EXIT or plan.slots_ns:
-        raise UsageError("a program has neither KVM_RUN nor memory slots")
+        raise UsageError("a program has no KVM_RUN and no memory slots")
     signals.block_all()
     ended = threading.Event()
     interrupted = False

@@ -1,4 +1,4 @@
-"""What is done to a VM while it runs: its threads are moved between CPUs, its memory slots changed."""
+"""Disturbances of a running VM: moves of its threads between CPUs, changes of its memory slots."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ from sldtrace.vmm.threads import start_thread
 
 
 def kicks(plan: Plan, threads: list[int], states: list[abi.Run]) -> list[Source]:
-    """What kicks all the vCPU threads (threading.get_ident()) of a plan; none if each has its own timer."""
+    """The senders of kicks to the vCPU threads (threading.get_ident()) of a plan; none with timers."""
     if not plan.timeout_ns or plan.kick is Kind.TIMER:
         return []
     if plan.kick is Kind.ITIMER:
@@ -22,7 +22,7 @@ def kicks(plan: Plan, threads: list[int], states: list[abi.Run]) -> list[Source]
 
 
 class Worker:
-    """A thread that calls `step` every `period_ns` until stop(); `failed` is called with what it raises."""
+    """A thread that calls `step` every `period_ns` until stop(), and `failed` with an exception of it."""
 
     def __init__(
         self, name: str, period_ns: int, step: Callable[[], None], failed: Callable[[BaseException], None]
@@ -37,7 +37,7 @@ class Worker:
         start_thread(self._thread)
 
     def stop(self) -> None:
-        """Ends it after the step that it is in. May be called twice."""
+        """Ends it after the current step. May be called twice."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -54,8 +54,8 @@ class Migration:
     """Moves the threads `tids` from CPU to CPU of `cpus`, thread n to the n-th at first.
 
     After the KVM selftest rseq_test (tools/testing/selftests/kvm/rseq_test.c): `sequence` is odd while
-    threads are being moved, so that who reads it before and after something knows whether that was
-    undisturbed. The selftest pauses between two moves so that the thread can reach KVM_RUN; the period of
+    threads are moved, so that a reader that reads it twice knows whether threads were moved in between.
+    The selftest pauses between two moves so that the thread can reach KVM_RUN; the period of
     the Worker that calls step() is that pause.
     """
 
@@ -65,7 +65,7 @@ class Migration:
         self.moves = 0
 
     def cpu(self, thread: int) -> int:
-        """The CPU that thread n of `tids` was moved to last; while `sequence` is odd, perhaps not yet."""
+        """The CPU that thread n of `tids` is moved to; the move is not complete while `sequence` is odd."""
         return self._cpus[(thread + self.moves) % len(self._cpus)]
 
     def step(self) -> None:
@@ -78,10 +78,10 @@ class Migration:
 
 
 class CpuWatch:
-    """Compares what the kernel says after KVM_RUN with where the Migration has put the thread.
+    """Compares the kernel's CPU number after KVM_RUN with the CPU that the Migration moved the thread to.
 
-    sched_getcpu(3) and, where there is one, rseq.cpu_id: the selftest was made for a kernel that entered the
-    guest without updating rseq (8646e53633f3).
+    sched_getcpu(3) and, if available, rseq.cpu_id: the selftest is for a bug where the kernel entered the
+    guest without an update of rseq (8646e53633f3).
     """
 
     def __init__(self, migration: Migration, thread: int) -> None:
@@ -103,9 +103,9 @@ class CpuWatch:
 
 
 class Slots:
-    """Adds a memory slot to a VM and removes it again, and notes how long the VMM had to wait for that.
+    """Adds a memory slot to a VM and removes it again, and measures how long the VMM waits for that.
 
-    synchronize_srcu() waits for vCPU threads in KVM_RUN that hold the read lock: one that is punished does.
+    synchronize_srcu() waits for vCPU threads in KVM_RUN that hold the read lock, as a penalized one does.
     """
 
     def __init__(self, machine: Machine) -> None:

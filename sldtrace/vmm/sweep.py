@@ -1,4 +1,4 @@
-"""The same guest with one timeout after another, under each setting of the penalty that was asked for."""
+"""Runs a guest with one timeout after another, under each requested setting of the penalty."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,11 +12,11 @@ from sldtrace.vmm.swept import Point
 
 
 def run(
-    plan: Plan, timeouts_ns: Sequence[int], mitigates: Sequence[int | None], tell: Callable[[Point], None]
+    plan: Plan, timeouts_ns: Sequence[int], mitigates: Sequence[int | None], report: Callable[[Point], None]
 ) -> bool:
-    """Runs `plan` with each timeout, under each value of the sysctl (None: as it is); tells each point.
+    """Runs `plan` with each timeout, under each value of the sysctl (None: unchanged); reports each point.
 
-    The sysctl is put back at the end, whatever that is. False: one of these came, and
+    Restores the sysctl in any case. Returns False if a signal of signals.ENDING ended it early, so that
     points are missing. Raises SldtraceError if a run fails or the sysctl cannot be set.
     """
     interrupted = False
@@ -27,14 +27,14 @@ def run(
 
     with signals.handled(interrupt, *signals.ENDING):
         for value in mitigates:
-            with mitigate.held(value):
+            with mitigate.set_for_block(value):
                 for timeout_ns in timeouts_ns:
                     if interrupted:
                         return False
                     (result,) = Children([replace(plan, timeout_ns=timeout_ns)]).run(lambda *_: None)
                     if result.interrupted:
                         return False
-                    tell(
+                    report(
                         Point(
                             split_lock.read().mitigate,
                             timeout_ns,

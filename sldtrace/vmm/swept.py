@@ -14,9 +14,9 @@ from sldtrace.vmm.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """How far the guest came with one timeout. Times are nanoseconds."""
+    """The guest's progress with one timeout. Times are nanoseconds."""
 
-    mitigate: int | None  # kernel.split_lock_mitigate meanwhile; None where there is no such sysctl
+    mitigate: int | None  # kernel.split_lock_mitigate in the run; None: no such sysctl
     timeout_ns: int
     loops: int
     kvm_runs: int
@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The points in the order in which they were measured, and what they were measured on.
+    """The points in the order of measurement, and the host.
 
     splits: the guest takes split locks; every: N of a guest that does something once in N loops, else 0;
     mode: as host.split_lock.SplitLock has it; whole: False if a signal ended it early.
@@ -50,8 +50,8 @@ class Sweep:
     points: tuple[Point, ...]
 
     @classmethod
-    def here(cls, plan: Plan, points: Sequence[Point], whole: bool) -> "Sweep":
-        """What was measured just now on this host."""
+    def of_this_host(cls, plan: Plan, points: Sequence[Point], whole: bool) -> "Sweep":
+        """A sweep that was measured on this host."""
         return cls(
             guest=plan.guest.name,
             splits=plan.guest.crosses_line,
@@ -70,7 +70,7 @@ class Sweep:
 
     @property
     def settings(self) -> list[int | None]:
-        """The values of the sysctl that there are points of, in their order."""
+        """The values of the sysctl in the points, in their order."""
         return list(dict.fromkeys(point.mitigate for point in self.points))
 
     def to_json(self) -> dict[str, Any]:
@@ -79,19 +79,19 @@ class Sweep:
 
 
 def load(path: Path) -> Sweep:
-    """The sweep in a file that `guest sweep --json` printed. Raises SldtraceError, with one line."""
+    """The sweep in a file with output of `guest sweep --json`. Raises SldtraceError, with one line."""
     try:
         return parse(json.loads(path.read_text()))
     except OSError as error:
         raise SldtraceError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SldtraceError(
-            f"{path} is no sweep", "it takes what sldtrace guest sweep --json printed"
+            f"{path} is not a sweep", "give the output of sldtrace guest sweep --json"
         ) from error
 
 
 def parse(content: Mapping[str, Any]) -> Sweep:
-    """The sweep in such JSON; raises ValueError, TypeError or KeyError where it is none."""
+    """The sweep in such JSON; raises ValueError, TypeError or KeyError if it is not one."""
     points = tuple(
         Point(**{each.name: one[each.name] for each in fields(Point)}) for one in content["points"]
     )
@@ -109,10 +109,10 @@ def parse(content: Mapping[str, Any]) -> Sweep:
         ]
     texts = (sweep.guest, sweep.release, sweep.cpu, sweep.mode)
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a name is no text")
+        raise TypeError("a name is not a string")
     if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
-        raise TypeError("a number is none")
+        raise TypeError("a number is not valid")
     times = [time for point in points for time in (point.timeout_ns, point.ran_ns)]
     if not (100_000 <= sweep.tick_ns <= 100_000_000 and points and all(times)):
-        raise ValueError("a time cannot be")
+        raise ValueError("a time is not valid")
     return sweep

@@ -1,4 +1,4 @@
-"""Starting threads where the host may allow no more of them."""
+"""Starts threads, with an error of one line if the host allows no more."""
 
 import threading
 
@@ -6,7 +6,7 @@ from sldtrace.errors import SldtraceError
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Starts it. Raises SldtraceError where the host allows no more threads."""
+    """Starts it. Raises SldtraceError if the host allows no more threads."""
     try:
         thread.start()
     except RuntimeError as error:  # "can't start new thread"

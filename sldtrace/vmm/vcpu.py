@@ -20,7 +20,7 @@ _RFLAGS = 1 << 1  # the bit that is always set; interrupts off
 class Vcpu:
     """vCPU `index` of the VM `vm`, about to run `guest` on the operand at `operand` (a guest's address).
 
-    `fd` is its descriptor, for KVM_RUN. Raises SldtraceError where KVM refuses.
+    `fd` is its descriptor, for KVM_RUN. Raises SldtraceError if KVM refuses.
     """
 
     def __init__(self, device: int, vm: int, index: int, guest: Guest, operand: int) -> None:
@@ -32,7 +32,7 @@ class Vcpu:
                 self._mapped = mmap.mmap(self.fd, size)
             except (OSError, ValueError) as error:
                 raise SldtraceError(f"the vCPU's kvm_run cannot be mapped: {error}", kvm.ODD_KVM) from error
-            # By its address: an exported buffer would keep the mapping from being closed.
+            # By its address: with an exported buffer the mapping cannot be closed.
             self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._mapped))
             self._set_cpuid(device)
             self._set_registers(index, guest, operand)
@@ -52,17 +52,17 @@ class Vcpu:
         return regs
 
     def state(self) -> abi.Run:
-        """kvm_run itself, not a copy: why the last KVM_RUN returned. Not to be used after close()."""
+        """kvm_run itself, not a copy: why the last KVM_RUN returned. Not valid after close()."""
         if self._mapped is None:
             raise ValueError("the vCPU is closed")
         return abi.Run.from_address(self._address)
 
     def output(self) -> ctypes.c_uint32:
-        """Where KVM puts the 32 bits that the guest writes to a port, once it has written some."""
+        """The 32 bits that the guest wrote to a port last; valid after such an exit."""
         return ctypes.c_uint32.from_address(self._address + self.state().io.data_offset)
 
     def close(self) -> None:
-        """Gives descriptor and mapping back. May be called twice."""
+        """Closes descriptor and mapping. May be called twice."""
         if self._mapped is not None:
             self._mapped.close()
             self._mapped = None
@@ -71,7 +71,8 @@ class Vcpu:
             self.fd = -1
 
     def _set_cpuid(self, device: int) -> None:
-        # Before the registers: since Linux 7.x KVM_SET_SREGS refuses EFER bits that the guest's CPUID lacks.
+        # Before the registers: since Linux 7.x KVM_SET_SREGS refuses EFER bits that are not in the guest's
+        # CPUID.
         cpuid = abi.Cpuid2(abi.Cpuid2Head(nent=abi.Cpuid2.MAX_ENTRIES))
         kvm.ioctl(device, Request.GET_SUPPORTED_CPUID, ctypes.byref(cpuid))
         kvm.ioctl(self.fd, Request.SET_CPUID2, ctypes.byref(cpuid))

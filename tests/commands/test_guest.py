@@ -177,12 +177,12 @@ def recorder(monkeypatch: pytest.MonkeyPatch, fake: type[Fake]) -> list[str]:
     """What the recorder was told, in order. It leaves a recording of a livelock; the host traps."""
     told: list[str] = []
 
-    class Beside:
+    class RecorderProcess:
         def __init__(self, path: Path, every_exit: bool) -> None:
             self._path = path
             assert every_exit
 
-        def __enter__(self) -> "Beside":
+        def __enter__(self) -> "RecorderProcess":
             return self
 
         def begin(self, pids: list[int], interrupted: Any) -> None:
@@ -192,7 +192,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch, fake: type[Fake]) -> list[str]:
         def __exit__(self, *_: object) -> None:
             told.append("end")
 
-    monkeypatch.setattr(recorded, "Beside", Beside)
+    monkeypatch.setattr(recorded, "RecorderProcess", RecorderProcess)
     monkeypatch.setattr(access, "require", lambda: None)
     monkeypatch.setattr(split_lock, "read", lambda: SplitLock("warn", True, False, 1))
     return told
@@ -243,7 +243,7 @@ def test_a_host_that_lacks_the_reports_libraries_says_where_to_take_the_recordin
             "cannot trap here, .*: this CPU has no split-lock",
         ),
         (SplitLock("off", True, False, 1), "", "cannot trap here, .*: booted with split_lock_detect=off"),
-        (SplitLock("warn", True, False, 0), "", "mitigate=0: split locks trap, and nobody is put to sleep"),
+        (SplitLock("warn", True, False, 0), "", "mitigate=0: split locks trap, but are not penalized"),
         (SplitLock("fatal", True, False, 1), "", "will kill the guest's process by SIGBUS"),
         (SplitLock("warn", True, False, 1), "aligned-bts ", "aligned-bts takes no split lock"),
     ],
@@ -265,7 +265,7 @@ def test_a_host_on_which_nothing_can_freeze_says_so_before_anything_starts(
 
 def test_a_file_that_exists_and_a_guest_for_a_file_are_refused(recorder: list[str], tmp_path: Path) -> None:
     (tmp_path / "a.sld").touch()
-    for value, words in ((str(tmp_path / "a.sld"), "exists"), ("split-xchg", "is a guest; the guest goes")):
+    for value, words in ((str(tmp_path / "a.sld"), "exists"), ("split-xchg", "is a guest; name the guest")):
         result = CliRunner().invoke(guest, ["run", "--record", value])
         assert isinstance(result.exception, UsageError)
         assert words in str(result.exception)
@@ -368,10 +368,10 @@ def test_what_was_asked_for_is_told_and_nothing_else() -> None:
     text = outcome.as_text(disturbed, host, results(vcpu, **more))
     for line in (
         "timeout         1ms, SIGUSR1 by tgkill",
-        "guest reported  4 loops, last after 2.500 ms",
+        "guest reported  4 loops, last after 2.5 ms",
         "migrations      7",
         "CPU checks      9, of which 1 found another CPU than the thread's",
-        "slot updates    3, the longest took 12.000 ms",
+        "slot updates    3, the longest took 12 ms",
     ):
         assert f"{line}\n" in text
     quiet = outcome.as_text(plan(), host, results(VcpuResult(1, 6, 2, 2)))
@@ -407,7 +407,7 @@ def test_each_vcpu_has_a_line_and_the_sums_are_right() -> None:
             "split_lock_detect=warn, kernel.split_lock_mitigate 0",
         ),
         ("split-bts", SplitLock("warn", True, False, None), "kernel.split_lock_mitigate missing"),
-        ("aligned-bts", SplitLock("warn", True, False, 1), "detection does not concern it"),
+        ("aligned-bts", SplitLock("warn", True, False, 1), "detection has no effect on it"),
     ],
 )
 def test_meaning_follows_the_host(name: str, host: SplitLock, words: str) -> None:

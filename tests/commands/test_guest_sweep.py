@@ -181,7 +181,7 @@ def test_a_file_that_is_no_sweep_is_one_line(content: str, tmp_path: Path) -> No
     path.write_text(content, encoding="latin-1")
     error = invoke("plot", str(path)).exception
     assert isinstance(error, SldtraceError)
-    assert str(error) == f"{path} is no sweep; it takes what sldtrace guest sweep --json printed"
+    assert str(error) == f"{path} is not a sweep; give the output of sldtrace guest sweep --json"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_file_that_is_no_sweep_is_one_line(content: str, tmp_path: Path) -> No
 )
 def test_a_sweep_with_a_wrong_value_is_refused(name: str, value: object, kept: Path) -> None:
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {name: value}))
-    assert "is no sweep" in str(invoke("plot", str(kept)).exception)
+    assert "is not a sweep" in str(invoke("plot", str(kept)).exception)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_point_with_a_wrong_value_is_refused(name: str, value: object, kept: P
     content = json.loads(kept.read_text())
     content["points"][0][name] = value
     kept.write_text(json.dumps(content))
-    assert "is no sweep" in str(invoke("plot", str(kept)).exception)
+    assert "is not a sweep" in str(invoke("plot", str(kept)).exception)
 
 
 @pytest.mark.parametrize(

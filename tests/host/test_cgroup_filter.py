@@ -81,7 +81,7 @@ def test_a_name_that_two_have(tmp_path: Path) -> None:
     proc, _ = host(tmp_path)
     with pytest.raises(SldtraceError) as caught:
         resolve("a.service", proc)
-    assert "there are 2 cgroups called a.service" in caught.value.message
+    assert "there are 2 cgroups named a.service" in caught.value.message
     assert caught.value.hint == "give the path of one: /system.slice/a.service, /user.slice/a.service"
 
 

@@ -26,7 +26,7 @@ AC = {"ex": abi.ExitException(17, 0)}
         (state(UserExit.EXCEPTION, ex=abi.ExitException(13, 0)), LOCKED, ["KVM_EXIT_EXCEPTION"]),
         (state(UserExit.SHUTDOWN), 0x4000, ["triple fault", "0x4000"]),
         (state(UserExit.FAIL_ENTRY, fail_entry=abi.ExitHardware(0x80000021, 1)), 0, ["0x80000021"]),
-        (state(UserExit.MMIO, mmio=abi.ExitMmio(phys_addr=0x20000)), 0, ["touched 0x20000"]),
+        (state(UserExit.MMIO, mmio=abi.ExitMmio(phys_addr=0x20000)), 0, ["accessed 0x20000"]),
         (state(UserExit.HLT), 0x4002, ["KVM_EXIT_HLT", "0x4002"]),
         (state(99), 0, ["KVM_EXIT 99"]),
     ],

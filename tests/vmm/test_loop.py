@@ -23,7 +23,7 @@ class Scripted:
         self._enters = iter(enters)
         self.port = ctypes.c_uint32(0)
         self.steps: list[str] = []
-        monkeypatch.setattr(libc, "waiting", lambda *arguments: self._enter)
+        monkeypatch.setattr(libc, "releasing_gil", lambda *arguments: self._enter)
 
     def _enter(self) -> int:
         self.steps.append("enter")

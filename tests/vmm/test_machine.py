@@ -54,10 +54,10 @@ def test_another_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Request.CREATE_VM, errno.EBUSY, "another hypervisor"),
         (Request.CREATE_VM, errno.ENOMEM, "no memory"),
-        (Request.SET_USER_MEMORY_REGION, errno.EINVAL, "this KVM lacks"),
+        (Request.SET_USER_MEMORY_REGION, errno.EINVAL, "more than this KVM has"),
         (Request.CREATE_VCPU, errno.EMFILE, "ulimit -n"),
-        (Request.GET_SUPPORTED_CPUID, errno.ENOTTY, "not KVM, or one that is too old"),
-        (Request.SET_SREGS, errno.EINVAL, "this KVM lacks"),
+        (Request.GET_SUPPORTED_CPUID, errno.ENOTTY, "not KVM, or too old"),
+        (Request.SET_SREGS, errno.EINVAL, "more than this KVM has"),
     ],
 )
 def test_refused_request(
@@ -91,4 +91,4 @@ def test_a_missing_capability_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         libc, "ioctl", lambda fd, request, argument: 12 if request == Request.GET_API_VERSION else 0
     )
-    assert "KVM lacks KVM_CAP_USER_MEMORY" in failure(monkeypatch, "/dev/null")
+    assert "KVM does not have KVM_CAP_USER_MEMORY" in failure(monkeypatch, "/dev/null")

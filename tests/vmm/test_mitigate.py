@@ -23,7 +23,7 @@ def sysctl(tmp_path: Path) -> Path:
 
 def test_it_is_set_meanwhile_and_nothing_is_left(sysctl: Path) -> None:
     before = leftovers.children(), leftovers.files()
-    with mitigate.held(0, sysctl):
+    with mitigate.set_for_block(0, sysctl):
         assert sysctl.read_text() == "0\n"
     assert sysctl.read_text() == "1\n"
     assert (leftovers.children(), leftovers.files()) == before
@@ -32,7 +32,7 @@ def test_it_is_set_meanwhile_and_nothing_is_left(sysctl: Path) -> None:
 def test_a_process_that_is_killed_with_its_terminal_leaves_it_as_it_was(sysctl: Path) -> None:
     script = (
         "import time; from pathlib import Path; from sldtrace.vmm import mitigate\n"
-        f"with mitigate.held(0, Path({str(sysctl)!r})):\n"
+        f"with mitigate.set_for_block(0, Path({str(sysctl)!r})):\n"
         "    print('set', flush=True); time.sleep(3600)"
     )
     with subprocess.Popen(
@@ -51,8 +51,10 @@ def test_a_process_that_is_killed_with_its_terminal_leaves_it_as_it_was(sysctl: 
 
 def test_where_it_cannot_be_put_back_the_command_is_said(sysctl: Path) -> None:
     with (
-        pytest.raises(SldtraceError, match=r"not be put back; do it: sysctl kernel.split_lock_mitigate=1$"),
-        mitigate.held(0, sysctl),
+        pytest.raises(
+            SldtraceError, match=r"not be restored; restore it: sysctl kernel.split_lock_mitigate=1$"
+        ),
+        mitigate.set_for_block(0, sysctl),
     ):
         sysctl.unlink()
 
@@ -60,6 +62,6 @@ def test_where_it_cannot_be_put_back_the_command_is_said(sysctl: Path) -> None:
 def test_where_it_cannot_be_set_nothing_changes(sysctl: Path) -> None:
     before = leftovers.children()
     refused = pytest.raises(SldtraceError, match="cannot be set: Is a directory; run as root")
-    with refused, mitigate.held(0, sysctl.parent):
+    with refused, mitigate.set_for_block(0, sysctl.parent):
         pytest.fail("it was not set")
     assert leftovers.children() == before

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sldtrace.vmm import recorded
-from sldtrace.vmm.recorded import Beside
+from sldtrace.vmm.recorded import RecorderProcess
 from tests.waiting import until
 
 # What stands for `sldtrace record`: notes how it was called, is ready (or not), ends at SIGTERM.
@@ -59,7 +59,7 @@ def test_it_records_these_processes_when_the_run_begins_and_is_whole_when_it_has
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "a.sld"
-    with Beside(path, True) as recorder:
+    with RecorderProcess(path, True) as recorder:
         recorder.begin([12, 34])
         found = said(path)
         options = [f"--output={path}", "--exits", "all", "--pid", "12", "--pid", "34"]
@@ -71,14 +71,14 @@ def test_it_records_these_processes_when_the_run_begins_and_is_whole_when_it_has
 
 
 def test_one_that_cannot_record_ends_the_run_with_its_status(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as raised, Beside(tmp_path / "refuse.sld", False) as recorder:
+    with pytest.raises(SystemExit) as raised, RecorderProcess(tmp_path / "refuse.sld", False) as recorder:
         recorder.begin([12])
     assert raised.value.code == 7
 
 
 def test_a_run_that_is_interrupted_does_not_wait_for_it(tmp_path: Path) -> None:
     path = tmp_path / "slow.sld"
-    recorder = Beside(path, True)
+    recorder = RecorderProcess(path, True)
     recorder.begin([12], lambda: path.exists() and path.stat().st_size > 0)
     os.kill(said(path)["pid"], 0)
     recorder.end()
@@ -88,7 +88,7 @@ def test_a_run_that_is_interrupted_does_not_wait_for_it(tmp_path: Path) -> None:
 def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(recorded, "_END_S", 0.1)
     path = tmp_path / "a.sld"
-    recorder = Beside(path, True)
+    recorder = RecorderProcess(path, True)
     recorder.begin([12])
     os.kill(said(path)["pid"], signal.SIGSTOP)
     with pytest.raises(recorded.SldtraceError, match="did not end"):
@@ -103,8 +103,8 @@ def test_it_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from sldtrace.vmm import recorded; import time;"
         f"recorded._ROOT = Path({str(recorded._ROOT)!r});"
-        f"recorded.Beside(Path({str(path)!r}), False).begin([1]); print('begun', flush=True);"
-        "time.sleep(3600)"
+        f"recorded.RecorderProcess(Path({str(path)!r}), False).begin([1]);"
+        "print('begun', flush=True); time.sleep(3600)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

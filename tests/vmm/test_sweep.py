@@ -21,8 +21,8 @@ def sysctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A file that stands for kernel.split_lock_mitigate."""
     path = tmp_path / "split_lock_mitigate"
     path.write_text("1\n")
-    real = mitigate.held
-    monkeypatch.setattr(mitigate, "held", lambda value: real(value, path))
+    real = mitigate.set_for_block
+    monkeypatch.setattr(mitigate, "set_for_block", lambda value: real(value, path))
     return path
 
 

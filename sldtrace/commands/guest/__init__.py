@@ -1,4 +1,4 @@
-"""`sldtrace guest`: the bundled guests, listed, run, run again and again, and that plotted."""
+"""`sldtrace guest`: lists and runs the bundled guests, and plots sweeps of them."""
 
 import click
 
@@ -10,10 +10,10 @@ from sldtrace.commands.guest.sweep import sweep_guest
 
 @click.group()
 def guest() -> None:
-    """Run a bundled guest that provokes split locks, to see what this host does about them.
+    """Run a bundled guest that takes split locks, to see how this host handles them.
 
-    The monitor kicks the guest out of KVM_RUN with a timer, as a VMM with a time slice does. Where
-    split-lock detection sleeps longer than the timer, the guest makes no progress at all.
+    The monitor interrupts KVM_RUN with a timer, as a VMM with a time slice does. If the penalty sleeps
+    longer than the timer, the guest makes no progress.
     """
 
 

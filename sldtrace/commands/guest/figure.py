@@ -1,4 +1,4 @@
-"""What `guest sweep` and `guest plot` share: the option for pictures, and writing them."""
+"""The option --figure of `guest sweep` and `guest plot`, and the writing of its files."""
 
 import os
 import sys
@@ -30,12 +30,12 @@ option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     callback=_pictures,
     metavar="FILE",
-    help="Write a picture, too: FILE.svg, or FILE.png (which needs resvg-py); repeatable.",
+    help="Also write a picture: FILE.svg, or FILE.png (which needs resvg-py); repeatable.",
 )
 
 
 def show(figure: "Figure") -> None:
-    """The plot on stdout, in what characters and colours it can show."""
+    """Prints the plot, with the characters and colours that stdout can show."""
     from sldtrace.reporters import sweep_plot
     from sldtrace.reporters.style import Style
 
@@ -44,18 +44,18 @@ def show(figure: "Figure") -> None:
 
 
 def check(pictures: Sequence[Path]) -> None:
-    """Raises SldtraceError if `write` could not write them: to be known before anything is measured."""
+    """Raises SldtraceError if `write` cannot write them; for use before the measurement."""
     from sldtrace.reporters import sweep_png
 
     for path in pictures:
         if path.suffix.lower() == ".png":
             sweep_png.require()
-        with _beside(path) as beside:
-            beside.touch()
+        with _temporary(path) as temporary:
+            temporary.touch()
 
 
 def write(figures: Sequence["Figure"], pictures: Sequence[Path]) -> None:
-    """One picture of all of them into each file, whole or not at all. Raises SldtraceError."""
+    """Writes one picture of all figures to each file, complete or not at all. Raises SldtraceError."""
     from sldtrace.reporters import sweep_png, sweep_svg
 
     if not pictures:
@@ -63,23 +63,23 @@ def write(figures: Sequence["Figure"], pictures: Sequence[Path]) -> None:
     svg = sweep_svg.render(figures)
     for path in pictures:
         content = svg.encode() if path.suffix.lower() == ".svg" else sweep_png.render(svg)
-        with _beside(path) as beside:
-            beside.write_bytes(content)
-            beside.replace(path)
+        with _temporary(path) as temporary:
+            temporary.write_bytes(content)
+            temporary.replace(path)
         click.echo(f"sldtrace: written: {escape(str(path), 4096)}", err=True)
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    # A name beside it, of which nothing is left.
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+def _temporary(path: Path) -> Iterator[Path]:
+    # A file in the same folder, which is removed at the end.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield beside
+        yield temporary
     except OSError as error:
         where = escape(str(path), 4096)
         raise SldtraceError(
-            f"{where} cannot be written: {error.strerror}", "take another place for --figure"
+            f"{where} cannot be written: {error.strerror}", "use another path for --figure"
         ) from error
     finally:
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()

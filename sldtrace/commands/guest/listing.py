@@ -1,4 +1,4 @@
-"""`sldtrace guest list`: what each bundled guest is for."""
+"""`sldtrace guest list`: describes the bundled guests."""
 
 import json
 import textwrap
@@ -13,7 +13,7 @@ from sldtrace.vmm.guests import Guest
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead.")
 def list_guests(as_json: bool) -> None:
-    """Explain the bundled guests: what each does, what it provokes, what to expect."""
+    """Describe the bundled guests: what each does, what it provokes, what to expect."""
     bundled = [guests.load(name) for name in guests.names()]
     if as_json:
         click.echo(json.dumps([_describe(one) for one in bundled], indent=2))
@@ -24,12 +24,12 @@ def list_guests(as_json: bool) -> None:
             click.echo(textwrap.indent(textwrap.fill(f"{key}: {note}", 100, subsequent_indent="  "), "  "))
         click.echo(f"  Address: {instruction(one)}{_operand(one)}")
         if one.every:
-            click.echo(f"  N: {one.every:,} unless --every says another")
+            click.echo(f"  N: {one.every:,}, or as in --every")
         click.echo()
 
 
 def instruction(one: Guest, address: int | None = None) -> str:
-    """What the guest's instruction under test is, and its address (another one in a program): for people."""
+    """The guest's instruction under test and its address (another one in a program), as text."""
     where = f"at {one.locked if address is None else address:#x}"
     if not one.width:
         return f"no lock; its instruction is {where}"

@@ -1,4 +1,4 @@
-"""The options of `sldtrace guest` that several commands have, and types that others need."""
+"""The options that several commands of `sldtrace guest` have, and types of options."""
 
 import re
 import signal
@@ -14,10 +14,10 @@ from sldtrace.vmm import signals
 from sldtrace.vmm.kicks import Kind
 
 _CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*", re.ASCII)
-_MOST_CPUS = 4096  # in a list; more threads there cannot be
+_MOST_CPUS = 4096  # in a list; there are fewer threads
 _REAL_TIME = re.compile(r"(?:SIG)?RTMIN(?:\+([0-9]{1,2}))?", re.ASCII)
 
-# What click.option() and click.argument() give.
+# The type of click.option() and click.argument().
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 name: _Decorator = click.argument("name", metavar="[GUEST]", default="split-bts")
@@ -28,8 +28,8 @@ kick: _Decorator = click.option(
     default=Kind.TIMER.value,
     callback=lambda ctx, param, value: Kind(value),
     show_default=True,
-    help="timer: timer_create, to the vCPU's thread, anew for each KVM_RUN. itimer: setitimer, SIGALRM to the"
-    " process. tgkill: from another thread. immediate-exit: the same without a signal mask.",
+    help="timer: timer_create, to the vCPU's thread, armed for each KVM_RUN. itimer: setitimer, SIGALRM to"
+    " the process. tgkill: from another thread. immediate-exit: the same without a signal mask.",
 )
 
 
@@ -51,7 +51,7 @@ class Signal(IntParamType):
             self.fail(f"'{value}' is not a signal", param, ctx)
         if number not in signals.KICKS:
             self.fail(
-                f"{names.name(number)} cannot be a kick: it ends the run, is a fault, or is not ours",
+                f"{names.name(number)} cannot be a kick: it ends the run, is a fault, or is reserved",
                 param,
                 ctx,
             )

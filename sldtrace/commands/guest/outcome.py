@@ -1,4 +1,4 @@
-"""What `sldtrace guest run` prints about a run that is over: for people, and for scripts."""
+"""The results of `sldtrace guest run`, as text and as JSON."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ from sldtrace.commands.guest.listing import instruction
 from sldtrace.host import signals
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.text.durations import render
+from sldtrace.text.phrases import length
 from sldtrace.vmm.guests import Guest
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
 
 
 def as_text(plan: Plan, host: SplitLock, results: Sequence[Result]) -> str:
-    """Rows of label and value, a table where there are several vCPUs, and what it means in a line or two."""
+    """Rows of label and value, a table if there are several vCPUs, and the meaning in two lines."""
     rows = [
         ("guest", f"{plan.guest.name}, {instruction(plan.guest, results[0].locked)}"),
         ("timeout", _timeout(plan)),
@@ -54,7 +55,7 @@ def as_json(plan: Plan, host: SplitLock, results: Sequence[Result]) -> dict[str,
 
 
 def progress(plan: Plan, results: Sequence[Result]) -> str:
-    """How far it came, in one line that says only what was counted."""
+    """The progress in one line, from the counters alone."""
     vcpus = _vcpus(results)
     loops, runs = sum(one.loops for one in vcpus), sum(one.kvm_runs for one in vcpus)
     stuck = sum(not one.loops for one in vcpus)
@@ -62,18 +63,20 @@ def progress(plan: Plan, results: Sequence[Result]) -> str:
         if plan.program:
             return "no progress: not one loop finished"
         places = ", ".join(sorted({f"{one.rip:#x}" for one in vcpus if one.rip is not None}))
-        return f"no progress: not one loop finished in {runs:,} KVM_RUN calls; the guest stands at {places}"
+        return f"no progress: not one loop finished in {runs:,} KVM_RUN calls; the guest is at {places}"
     per_run = f", {loops / runs:,.1f} per KVM_RUN" if runs else ""
     some = f"; {stuck} of {len(vcpus)} vCPUs finished none" if stuck else ""
     return f"progress: {loops:,} loops finished{per_run}{some}"
 
 
 def meaning(one: Guest, host: SplitLock) -> str:
-    """What this host does about the split locks of this guest, in one line."""
+    """How this host handles the split locks of this guest, in one line."""
     if not one.crosses_line:
-        return "this guest has no split lock: detection does not concern it"
+        return "this guest has no split lock: detection has no effect on it"
     if not host.detects_split_locks:
-        return "this CPU has no split-lock detection: no guest traps here, the run shows only that it works"
+        return (
+            "this CPU has no split-lock detection: no guest traps here, and the run only shows that it works"
+        )
     if host.mode == "off" or host.mode.startswith("ratelimit"):
         return (
             f"this host was booted with split_lock_detect={host.mode}: the split locks of guests do not trap"
@@ -81,22 +84,22 @@ def meaning(one: Guest, host: SplitLock) -> str:
     mitigate = "missing" if host.mitigate is None else host.mitigate
     return (
         f"this host traps split locks: split_lock_detect={host.mode}, kernel.split_lock_mitigate {mitigate};"
-        " sldtrace record shows what the kernel did about each"
+        " sldtrace record shows the outcome of each"
     )
 
 
 def expected(one: Guest, host: SplitLock) -> list[str]:
-    """Why this host will not freeze this guest; empty where it may. For before the run."""
+    """Why this host cannot freeze this guest; empty if it can. For use before the run."""
     if not one.crosses_line:
-        return [f"guest {one.name} takes no split lock: there will be nothing to record"]
+        return [f"guest {one.name} takes no split lock: nothing will be recorded"]
     if why := host.why_no_traps():
-        return [f"guest {one.name} cannot trap here, there will be nothing to record: {why}"]
+        return [f"guest {one.name} cannot trap here, so nothing will be recorded: {why}"]
     if host.mode == "fatal":
         return ["split_lock_detect=fatal: the kernel will kill the guest's process by SIGBUS"]
     if host.mitigate == 0:
         return [
-            "kernel.split_lock_mitigate=0: split locks trap, and nobody is put to sleep for them;"
-            " with sysctl kernel.split_lock_mitigate=1 this host would"
+            "kernel.split_lock_mitigate=0: split locks trap, but are not penalized;"
+            " sysctl kernel.split_lock_mitigate=1 switches the penalty on"
         ]
     return []
 
@@ -124,11 +127,13 @@ def _totals(plan: Plan, results: Sequence[Result]) -> list[tuple[str, str]]:
             ("KVM_RUN calls", f"{sum(one.kvm_runs for one in vcpus):,}"),
             ("EINTR returns", f"{sum(one.eintr for one in vcpus):,}"),
             ("I/O exits", f"{sum(one.io_exits for one in vcpus):,}"),
-            ("longest KVM_RUN", _ms(max(one.longest_run_ns for one in vcpus))),
+            ("longest KVM_RUN", length(max(one.longest_run_ns for one in vcpus))),
         ]
     if any(one.reported is not None for one in vcpus):
         last = max((one for one in vcpus if one.reported is not None), key=lambda one: one.reported_ns or 0)
-        rows.append(("guest reported", f"{last.reported:,} loops, last after {_ms(last.reported_ns or 0)}"))
+        rows.append(
+            ("guest reported", f"{last.reported:,} loops, last after {length(last.reported_ns or 0)}")
+        )
     if plan.migrate_ns:
         moves = sum(result.migrations for result in results)
         rows.append(("migrations", f"{moves:,}"))
@@ -138,7 +143,7 @@ def _totals(plan: Plan, results: Sequence[Result]) -> list[tuple[str, str]]:
     if plan.slots_ns:
         updates = sum(result.slot_updates for result in results)
         longest = max(result.longest_slot_update_ns for result in results)
-        rows.append(("slot updates", f"{updates:,}, the longest took {_ms(longest)}"))
+        rows.append(("slot updates", f"{updates:,}, the longest took {length(longest)}"))
     return rows
 
 
@@ -155,7 +160,3 @@ def _table(plan: Plan, results: Sequence[Result]) -> list[str]:
             cells.append(row if plan.program else [*row, f"{one.longest_run_ns / 1e6:.3f}"])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
-
-
-def _ms(ns: int) -> str:
-    return f"{ns / 1e6:.3f} ms"

@@ -1,4 +1,4 @@
-"""`sldtrace guest plot`: sweeps that were kept as JSON, side by side."""
+"""`sldtrace guest plot`: plots sweeps that were saved as JSON, side by side."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from sldtrace.commands.guest import figure
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @figure.option
 def plot_sweeps(files: tuple[Path, ...], pictures: tuple[Path, ...]) -> None:
-    """Plot what `sldtrace guest sweep --json` printed, each FILE a panel, with the model's prediction.
+    """Plot the output of `sldtrace guest sweep --json`, a panel for each FILE, with the model's prediction.
 
-    Needs neither root nor the host on which it was measured.
+    Needs neither root nor the host of the measurement.
 
     \b
       sldtrace guest sweep --mitigate both --json > here.json

@@ -1,4 +1,4 @@
-"""`sldtrace guest run`: run a bundled guest, disturb it as asked for, say how far it came."""
+"""`sldtrace guest run`: runs a bundled guest, disturbs it as requested, and prints its progress."""
 
 import json
 import os
@@ -32,7 +32,7 @@ _MOST_LOAD = 64
     type=Period("1us", "1h"),
     default="1ms",
     show_default=True,
-    help="Kick the guest out of KVM_RUN after this time (500us, 1ms, 0.02), or none: never.",
+    help="Interrupt KVM_RUN after this time (500us, 1ms, 0.02), or none: never.",
 )
 @options.kick
 @click.option(
@@ -54,7 +54,7 @@ _MOST_LOAD = 64
     type=click.Choice(["separate", "shared"]),
     default="separate",
     show_default=True,
-    help="Whether each vCPU locks its own cache lines or all the same.",
+    help="Each vCPU locks its own cache lines, or all the same.",
 )
 @click.option(
     "--vms", type=click.IntRange(1, _MOST_VMS), default=1, show_default=True, help="VMs, each a process."
@@ -63,7 +63,7 @@ _MOST_LOAD = 64
 @click.option(
     "--offset",
     type=click.IntRange(0, guests.CACHE_LINE - 1),
-    help="Put the operand this many bytes into a cache line.",
+    help="Offset of the operand in its cache line, in bytes.",
 )
 @click.option(
     "--every", type=click.IntRange(1, 2**31 - 1), help="N of a guest that does something once in N."
@@ -88,9 +88,9 @@ _MOST_LOAD = 64
     type=click.IntRange(0, _MOST_LOAD),
     default=0,
     show_default=True,
-    help="Processes beside it that do nothing but use their CPU.",
+    help="Additional processes that only use a CPU.",
 )
-@click.option("--program", is_flag=True, help="Run it as an ordinary program instead, without KVM.")
+@click.option("--program", is_flag=True, help="Run it as an ordinary program, without KVM.")
 @click.option(
     "--record",
     metavar="[FILE]",
@@ -118,13 +118,13 @@ def run_guest(
     record: str | None,
     as_json: bool,
 ) -> None:
-    """Run GUEST (split-bts) for a while and print how far it came. Needs /dev/kvm, and no compiler.
+    """Run GUEST (split-bts) for some time and print its progress. Needs /dev/kvm, but no compiler.
 
-    With --record `sldtrace record` watches its processes from before they begin, and the report follows.
+    With --record, `sldtrace record` records its processes from their start, and the report follows.
 
-    Each VM runs in a process of its own, which ends with this one. Their IDs are printed on stderr,
-    so that `sldtrace record --pid` can be aimed at them from another terminal. The signal of the kick
-    is open inside KVM_RUN only and taken after it. Ctrl-C ends it early, with the results so far.
+    Each VM runs in its own process, which ends with this one. The PIDs are printed on stderr, for `sldtrace
+    record --pid` in another terminal. The signal of the kick is blocked outside KVM_RUN, and accepted after
+    it. Ctrl-C ends the run early, with the results so far.
 
     Exit status: 0 also without progress, 1 if the guest could not be run.
     """
@@ -152,17 +152,17 @@ def run_guest(
             click.echo(f"sldtrace: {line}", err=True)
         access.require()
 
-    # Only now: list and --help need none of it.
+    # Imported here because list and --help do not need it.
     with interrupt.default_sigint():
         from sldtrace.vmm.children import Children
-        from sldtrace.vmm.recorded import Beside
+        from sldtrace.vmm.recorded import RecorderProcess
 
     def announce(number: int, pid: int, tids: Sequence[int]) -> None:
-        what = "as a program" if program else f"as VM {number}" if vms > 1 else "as a VM"
+        kind = "as a program" if program else f"as VM {number}" if vms > 1 else "as a VM"
         where = "" if program else f"; {instruction(plan.guest)}"
         threads = f"thread{'s' if len(tids) > 1 else ''} {', '.join(map(str, tids))}"
         click.echo(
-            f"sldtrace: guest {plan.guest.name} runs {what} in process {pid}, {threads}"
+            f"sldtrace: guest {plan.guest.name} runs {kind} in process {pid}, {threads}"
             f" for {render(duration)}{where}",
             err=True,
         )
@@ -173,9 +173,9 @@ def run_guest(
         if path is None:
             results = children.run(announce)
         else:
-            # Attaching probes at the first trap keeps a CPU busy for longer than the penalty, and who is
-            # punished on that CPU sleeps it out and gets on. Where nothing traps they would only flood it.
-            recorder = stack.enter_context(Beside(path, every_exit=plan.guest.crosses_line))
+            # To attach probes at the first trap takes longer than a penalty, so a vCPU on that CPU completes
+            # its penalty and makes progress. For a guest without traps, all exits would only flood the file.
+            recorder = stack.enter_context(RecorderProcess(path, every_exit=plan.guest.crosses_line))
             results = children.run(announce, lambda pids: recorder.begin(pids, lambda: children.interrupted))
     found = outcome.as_json(plan, host, results) if as_json else outcome.as_text(plan, host, results)
     if path is None or not path.exists():  # interrupted before it was made
@@ -186,18 +186,18 @@ def run_guest(
         found |= {"recording": str(path), "report": json.loads(report) if report else None}
         click.echo(json.dumps(found, indent=2))
         return
-    # What was counted is not lost when there can be no report.
+    # The results are printed even if there can be no report.
     click.echo(found + "\n")
     if report := _report(path, as_json=False):
         click.echo(report, nl=False)
 
 
 def _recording(given: str, plan: Plan) -> Path:
-    # Where to record to: a new file each time, unless there is a name.
+    # The file to record to: a new one each time, unless it is named.
     if given in guests.names():
         raise UsageError(
             f"--record takes the name of a file, and {given} is a guest",
-            f"the guest goes first: sldtrace guest run {given} --record",
+            f"name the guest first: sldtrace guest run {given} --record",
         )
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = Path(given or f"{plan.guest.name}-{stamp}.sld")
@@ -208,7 +208,7 @@ def _recording(given: str, plan: Plan) -> Path:
 
 
 def _report(path: Path, *, as_json: bool) -> str | None:
-    # None where the report's libraries are missing: `record` does without them.
+    # None if the libraries of the report are missing, which `record` does not need.
     from sldtrace.commands import report
 
     try:
@@ -224,7 +224,7 @@ def _report(path: Path, *, as_json: bool) -> str | None:
 
 
 def _cpus(wanted: tuple[int, ...], migrate: bool) -> tuple[int, ...]:
-    # The CPUs to pin to; all that we may use where threads are to be moved and none are named.
+    # The CPUs to pin to; all allowed ones if threads are moved and no CPUs are named.
     allowed = os.sched_getaffinity(0)
     if bad := sorted(set(wanted) - allowed):
         raise UsageError(
@@ -238,7 +238,7 @@ def _cpus(wanted: tuple[int, ...], migrate: bool) -> tuple[int, ...]:
 
 
 def _rotated(plan: Plan, by: int) -> Plan:
-    # The next VM's first vCPU comes onto the CPU after the last one's.
+    # The first vCPU of a VM is on the CPU after that of the previous VM's last vCPU.
     from dataclasses import replace
 
     cut = by % len(plan.cpus) if plan.cpus else 0

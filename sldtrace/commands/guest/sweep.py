@@ -1,4 +1,4 @@
-"""`sldtrace guest sweep`: loops finished against the period of the timer."""
+"""`sldtrace guest sweep`: finished loops by the period of the timer."""
 
 import csv
 import dataclasses
@@ -22,7 +22,7 @@ from sldtrace.vmm.plan import Plan
 if TYPE_CHECKING:
     from sldtrace.reporters.sweep_data import Figure
 
-# Dense where the kernels differ: the penalty is 8 to 20 ms, by HZ and version.
+# Closer together where kernels differ: the penalty is 8 to 20 ms, by HZ and version.
 _TIMEOUTS = ",".join(f"{ms}ms" for ms in (1, 2, 4, 6, *range(7, 19), 20, 25, 30, 40))
 _EACH = Duration("10us", "1h")
 _MOST_HOURS = 24
@@ -39,14 +39,14 @@ def _parse_timeouts(ctx: click.Context, param: click.Parameter, value: str) -> t
     callback=_parse_timeouts,
     default=_TIMEOUTS,
     show_default=True,
-    help="The periods of the timer, with commas between them.",
+    help="The periods of the timer, separated by commas.",
 )
 @options.duration("400ms", "1h", "How long to run with each.")
 @options.kick
 @click.option(
     "--mitigate",
     type=click.Choice(["0", "1", "both"]),
-    help="Set kernel.split_lock_mitigate meanwhile (needs root).  [default: as it is]",
+    help="Set kernel.split_lock_mitigate for the runs (needs root).  [default: unchanged]",
 )
 @figure.option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
@@ -61,13 +61,13 @@ def sweep_guest(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Run GUEST (split-bts) with one timeout after another: from which one on does it make progress?
+    """Run GUEST (split-bts) with one timeout after another, to find the timers with which it makes progress.
 
-    Beside what was measured stands what the model of this kernel predicts (docs/model.md), but for guests
-    that do something once in N. What --json prints, `sldtrace guest plot` draws again.
+    The prediction of the model of this kernel is shown next to the measurement (docs/model.md), except for
+    guests that do something once in N. `sldtrace guest plot` plots the output of --json.
 
-    Each run has a process and a VM of its own. A sysctl that was set is put back, also after Ctrl-C,
-    which ends it with the results so far. Needs /dev/kvm.
+    Each run has its own process and VM. A sysctl that was set is restored, also after Ctrl-C, which ends the
+    sweep with the results so far. Needs /dev/kvm.
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv: one form at a time")
@@ -77,12 +77,12 @@ def sweep_guest(
     if total * duration > _MOST_HOURS * parse("1h"):
         raise UsageError(
             f"{total:,} runs would take longer than {_MOST_HOURS} h",
-            "take fewer of them, or shorter ones",
+            "use fewer or shorter runs",
         )
     figure.check(pictures)
     host = split_lock.read()
 
-    # Only now: --help needs none of it.
+    # Imported here because --help does not need it.
     with interrupt.default_sigint():
         from sldtrace.reporters import sweep_data, sweep_plot
         from sldtrace.vmm import sweep
@@ -91,18 +91,18 @@ def sweep_guest(
     points: list[Point] = []
     bar = click.progressbar(length=total, label="guest sweep", file=sys.stderr, show_pos=True)
 
-    def tell(point: Point) -> None:
+    def report(point: Point) -> None:
         points.append(point)
         bar.update(1)
 
     with bar:
-        whole = sweep.run(plan, timeouts, values, tell)
+        whole = sweep.run(plan, timeouts, values, report)
     if not whole:
         click.echo(f"sldtrace: interrupted after {len(points)} of {total} runs", err=True)
-    found = Sweep.here(plan, points, whole)
+    found = Sweep.of_this_host(plan, points, whole)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2))
-    # The model's line takes seconds on a slow machine: only where it is shown.
+    # The prediction takes seconds on a slow machine, so it is computed only where it is shown.
     if not points or (as_json and not pictures):
         return
     drawn = sweep_data.figure(found)

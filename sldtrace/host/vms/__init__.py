@@ -1,1 +1,1 @@
-"""Which VMs run on this host, what they are called, and which thread is which vCPU."""
+"""The running VMs: VMMs, names of VMs, and the vCPU of each thread."""

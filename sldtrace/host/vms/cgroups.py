@@ -1,17 +1,17 @@
-"""The cgroup of a process, and what its path says of the VM: libvirt, Proxmox, Kubernetes, systemd."""
+"""The cgroup of a process, and the VM's names in its path: libvirt, Proxmox, Kubernetes, systemd."""
 
 import re
 
 from sldtrace.host.vms.names import Names
 
-# What libvirt registers with systemd-machined: DRIVER-ID-NAME; DRIVER-USER-ID-NAME if a user runs libvirt;
-# DRIVER-embed-HASH-ID-NAME (src/hypervisor/domain_driver.c, virDomainDriverGenerateMachineName). Of the
-# domain's name it keeps the characters [A-Za-z0-9.-], and 64 bytes of all.
+# The names that libvirt registers with systemd-machined: DRIVER-ID-NAME; DRIVER-USER-ID-NAME if a user runs
+# libvirt; DRIVER-embed-HASH-ID-NAME (src/hypervisor/domain_driver.c, virDomainDriverGenerateMachineName). Of
+# the domain's name it keeps the characters [A-Za-z0-9.-], and 64 bytes of all.
 _MACHINE = re.compile(r"(?:qemu|ch)-(?:embed-[0-9a-f]{8}-|(?![0-9]+-).+?-)?([0-9]+)-(.+)", re.DOTALL)
 _MACHINE_SCOPE = re.compile(r"machine-(.+)\.scope", re.DOTALL)
 _LIBVIRT_V1 = re.compile(r"(.+)\.libvirt-qemu", re.DOTALL)
-MACHINE_SCOPE = "machine scope"  # the source of a name that systemd-machined has, but not from libvirt
-# The kubelet's, with the systemd driver (dashes are underscores) or without; static pods have a plain hash.
+MACHINE_SCOPE = "machine scope"  # the source of a name that is registered, but not by libvirt
+# Of the kubelet, with the systemd driver (underscores for dashes) or without; static pods have a plain hash.
 _POD = re.compile(
     r"(?:.*-)?pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?", re.DOTALL
 )
@@ -20,7 +20,7 @@ _POD = re.compile(
 def path_of(text: str) -> str | None:
     """The cgroup of a process, from the text of /proc/PID/cgroup (cgroups(7)); None if there is none.
 
-    The one of cgroup v2; where that is the root (v1 is in use) that of systemd, or else the longest.
+    That of cgroup v2; if it is the root (v1 is in use) that of systemd, or else the longest.
     """
     found: dict[str, str] = {}
     for line in text.split("\n"):
@@ -35,7 +35,7 @@ def path_of(text: str) -> str | None:
 
 
 def unescape(name: str) -> str:
-    r"""A unit's name with `\x2d` and the like decoded (systemd-escape(1)), what is not UTF-8 left escaped."""
+    r"""A unit's name with `\x2d` and so on decoded (systemd-escape(1)), except bytes that are not UTF-8."""
     raw = re.sub(
         rb"\\x([0-9a-fA-F]{2})",
         lambda match: bytes.fromhex(match[1].decode()),
@@ -45,13 +45,13 @@ def unescape(name: str) -> str:
 
 
 def unit_of(path: str) -> str | None:
-    """The systemd service that a cgroup belongs to, unescaped; None if to none (a session, a container)."""
+    """The systemd service of a cgroup, unescaped; None if there is none (a session, a container)."""
     units = [each for each in path.split("/") if each.endswith(".service")]
     return unescape(units[-1]) if units and not re.fullmatch(r"user@[0-9]+\.service", units[-1]) else None
 
 
 def names_of(path: str) -> Names:
-    """What the path of a cgroup says of the VM in it; all None where it says nothing."""
+    """The names of the VM in the path of its cgroup; all None if it has none."""
     parts = path.split("/")
     found = Names()
     for part in reversed(parts):

@@ -1,4 +1,4 @@
-"""Finds the VMs that run now, by the KVM descriptors that their VMMs hold."""
+"""Finds the running VMs by the KVM descriptors of their VMMs."""
 
 import os
 import re
@@ -10,13 +10,13 @@ from typing import Any
 from sldtrace.host.vms import process
 from sldtrace.host.vms.threads import vcpu_of
 
-# virt/kvm/kvm_main.c, create_vcpu_fd and kvm_dev_ioctl_create_vm; old kernels have no index in it.
+# virt/kvm/kvm_main.c, create_vcpu_fd and kvm_dev_ioctl_create_vm; without an index in old kernels.
 _DESCRIPTOR = re.compile(r"anon_inode:kvm-(?:vm|vcpu(?::([0-9]+))?)")
 
 
 @dataclass(frozen=True)
 class VcpuThread:
-    """A thread whose name says which vCPU it runs; the name is not escaped."""
+    """A thread with the name of a vCPU thread; the name is not escaped."""
 
     tid: int
     comm: str
@@ -40,7 +40,7 @@ class VirtualMachine:
 
 
 def scan(proc: Path = Path("/proc")) -> list[VirtualMachine]:
-    """The VMs of this host by TGID, as far as this process may see; without those that end meanwhile."""
+    """The VMs of this host by TGID, as far as this process can read; without those that end in the scan."""
     found = []
     for tgid in sorted(_numbers(proc)):
         held = _descriptors(proc / str(tgid) / "fd")
@@ -55,7 +55,7 @@ def scan(proc: Path = Path("/proc")) -> list[VirtualMachine]:
     return found
 
 
-# The vCPU, or None, of each KVM descriptor of a process; None where they may not be read.
+# The vCPU, or None, of each KVM descriptor of a process; None if they cannot be read.
 def _descriptors(folder: Path) -> list[str | None] | None:
     try:
         names = os.listdir(folder)
