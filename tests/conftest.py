@@ -58,10 +58,10 @@ class Machines:
         self._at_work: dict[str, str] = {}
         self._runs: dict[tuple[str, str], tuple[Machine, Future[Path]]] = {}
 
-    def begin(self, wanted: set[tuple[str, str]], all_kernels: bool) -> None:
+    def begin(self, wanted: set[tuple[str, str]]) -> None:
         """Builds what is missing, then runs the machines for (part, kernel)."""
         built = self._pool.submit(self._build, sorted({kernel for _, kernel in wanted}))
-        for machine in machines(wanted, all_kernels):
+        for machine in machines(wanted):
             run = self._pool.submit(self._run, machine, built)
             self._runs |= {(part, machine.kernel): (machine, run) for part in machine.parts}
         threading.Thread(target=self._beat, daemon=True).start()
@@ -208,7 +208,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     folder = session.config._tmp_path_factory.mktemp("machines")  # type: ignore[attr-defined]
     running = Machines(folder, stream)
     session.config.stash[_RUNNING] = running
-    running.begin(wanted, session.config.option.all_kernels)
+    running.begin(wanted)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

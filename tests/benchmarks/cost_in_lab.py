@@ -7,6 +7,6 @@ from benchmarks.observers.table import GUESTS, OBSERVERS
 PLAN = Plan(GUESTS, [one for one in OBSERVERS if one.ours])
 
 
-def run(_folder, _brief):  # type: ignore[no-untyped-def]  # as all parts, which run in the machine
+def run(_folder):  # type: ignore[no-untyped-def]  # as all parts, which run in the machine
     """The part of the benchmark that is sldtrace's, in one boot."""
     return measure(PLAN)

@@ -19,7 +19,7 @@ CPU = Path("/sys/devices/system/cpu/cpu1/online")
 DISK_BYTES = 2 << 20
 
 
-def run(folder, _brief):
+def run(folder):
     """The protocol of this part."""
     subprocess.run(["mount", "-t", "securityfs", "securityfs", "/sys/kernel/security"], check=False)
     subprocess.run(["mount", "-o", f"remount,gid={NOBODY},mode=750", TRACEFS], check=True)

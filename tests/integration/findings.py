@@ -17,7 +17,6 @@ from sldtrace.recording.rotation import segments
 from tests.integration.observing import MITIGATE, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
-_AC = "whether KVM gives the guest its #AC"
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class Provocation:
     """A run of a guest and what is done meanwhile.
 
     options: of `guest run`; {late}: a timer that is later than any penalty's sleep; meanwhile: makes a
-    context manager, which gives what is to be in the protocol, too, or None. kernel: what of the kernel
-    decides what comes of it, if anything does.
+    context manager, which gives what is to be in the protocol, too, or None.
     """
 
     name: str
@@ -34,7 +32,6 @@ class Provocation:
     duration: str = "500ms"
     mitigate: int = 1
     meanwhile: object = nullcontext
-    kernel: str = ""
 
 
 def read_msr(cpu):
@@ -96,7 +93,6 @@ PROVOCATIONS = {
         Provocation(
             "program",
             "split-xchg --program --kick itimer --timeout 1ms",
-            kernel="what handle_user_split_lock does",
         ),
         Provocation("slowed", "--timeout none --cpus 0"),
         Provocation("moved", "--timeout none --cpus 0,1 --migrate 2ms"),
@@ -105,9 +101,8 @@ PROVOCATIONS = {
             "slots",
             "rare-split --every 10000000 --timeout none --memory-slots 5ms --cpus 0",
             "1s",
-            kernel="which function waits for the readers of the SRCU of the memory slots",
         ),
-        Provocation("own", "own-ac --timeout 1ms", "100ms", kernel=_AC),
+        Provocation("own", "own-ac --timeout 1ms", "100ms"),
         Provocation("aligned", "aligned-bts --timeout 1ms", "200ms"),
         Provocation("exits", "cpuid-loop --timeout 1ms", "200ms"),
         Provocation("rare", "rare-split --every 20000000 --timeout 100ms --cpus 0", "2300ms"),
@@ -119,18 +114,17 @@ PROVOCATIONS = {
             "two at once",
             "--timeout none --vcpus 2 --cpus 0,1",
             mitigate=0,
-            kernel="whether there is a work item for each CPU",
         ),
     ),
     "fatal": (
-        Provocation("own", "own-ac --timeout 1ms", "100ms", kernel=_AC),
-        Provocation("fatal", "--timeout 1ms", kernel="who is killed, and by what"),
+        Provocation("own", "own-ac --timeout 1ms", "100ms"),
+        Provocation("fatal", "--timeout 1ms"),
     ),
     "off": (Provocation("off", "--timeout 1ms"),),
 }
 
 
-def run(folder, brief):
+def run(folder):
     """The protocol of this part."""
     host = split_lock.read()
     penalties = penalty.of(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
@@ -139,8 +133,6 @@ def run(folder, brief):
     runs = {}
     with recorder:
         for each in PROVOCATIONS[host.mode]:
-            if brief and not each.kernel:
-                continue
             # A file says what the sysctl was when it began.
             MITIGATE.write_text(str(each.mitigate))
             file = next_file(recorder.path) if runs else newest(recorder.path)

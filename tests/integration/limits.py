@@ -109,7 +109,7 @@ def refusals(folder):
     return found
 
 
-def run(folder, _brief):
+def run(folder):
     """The protocol of this part."""
     found = late_and_chosen(folder) | {"limited": kept_and_rotated(folder)}
     return found | {"refusals": refusals(folder)}

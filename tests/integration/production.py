@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.integration.findings import detection_on
 from tests.integration.observing import MITIGATE, Account, Recorder, guest, start_guest
 
 LIVES = [sys.executable, str(Path(__file__).with_name("lives.py"))]
@@ -71,7 +72,7 @@ def stopped(recorder):
     return guests
 
 
-def run(folder, _brief):
+def run(folder):
     """The protocol of this part."""
     path = folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, Account(waits=True) as account:
@@ -95,6 +96,7 @@ def run(folder, _brief):
             counted = account.read(folder / "flood.trace")
     path.unlink()
     return recorder.protocol | {
+        "msr": at_once(),
         "guests": guests,
         "lives": lives,
         "counted": counted,
@@ -102,6 +104,14 @@ def run(folder, _brief):
         "told": [each for each in told if each],
         "resources": {"before": before, "after": resources},
     }
+
+
+def at_once():
+    """MSR_TEST_CTRL of both CPUs after they trapped at the same time without a penalty."""
+    MITIGATE.write_text("0")
+    guest("none", "500ms", "--vcpus", "2", "--cpus", "0,1")
+    MITIGATE.write_text("1")
+    return detection_on()
 
 
 def moment():

@@ -1,11 +1,10 @@
 """Runs in the emulated host: parts that freeze guests and record them; leaves recordings and protocols.
 
-usage: scenario.py [--brief] FOLDER PART... (with root, /dev/kvm, bcc and tracefs; PART: see PARTS)
+usage: scenario.py FOLDER PART... (with root, /dev/kvm, bcc and tracefs; PART: see PARTS)
 
---brief leaves out of the parts what does not depend on the kernel. Each part leaves its files in FOLDER/PART,
-with what happened in protocol.json there. What it measures is judged outside, by the tests; here nothing is
-asserted. The events are counted a second time by the kernel itself, in tracefs, which has nothing to do with
-sldtrace.
+Each part leaves its files in FOLDER/PART, with what happened in protocol.json there. What it measures is
+judged outside, by the tests; here nothing is asserted. The events are counted a second time by the kernel
+itself, in tracefs, which has nothing to do with sldtrace.
 """
 
 import json
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from tests.integration.observing import attached
 
-# Where the function of a part is; it gets the part's folder and `brief`, and returns the protocol.
+# Where the function of a part is; it gets the part's folder and returns the protocol.
 PARTS = {
     "scenario": "tests.integration.verdicts:run",
     "limits": "tests.integration.limits:run",
@@ -36,19 +35,18 @@ PARTS = {
 
 def main():
     """The parts, in one boot."""
-    brief = sys.argv[1] == "--brief"
-    folder, *parts = sys.argv[1 + brief :]
+    _, folder, *parts = sys.argv
     for part in parts:
         print(f"part {part}", flush=True)
-        run(part, Path(folder) / part, brief)
+        run(part, Path(folder) / part)
 
 
-def run(part, folder, brief):
+def run(part, folder):
     """One part; its protocol also has what it took, in seconds of the machine, and what it left attached."""
     folder.mkdir(parents=True)
     begun, before = time.monotonic(), attached()
     module, function = PARTS[part].split(":")
-    protocol = getattr(import_module(module), function)(folder, brief)
+    protocol = getattr(import_module(module), function)(folder)
     protocol |= {"kernel": os.uname().release}
     # A part after which tracefs is closed has looked itself.
     after = protocol.pop("attached") if "attached" in protocol else at_rest(before)

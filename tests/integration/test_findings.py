@@ -76,7 +76,6 @@ def check_the_recording(scenario: Scenario) -> None:
         assert trapped(recorded) <= tgids(one), name
 
 
-@pytest.mark.every_kernel("none of the following is lost")
 def test_the_recording_is_whole(findings: Scenario) -> None:
     check_the_recording(findings)
     assert {one["status"] for one in findings.protocol["runs"].values()} == {0}
@@ -108,10 +107,7 @@ def test_what_is_healthy_was_really_tried(findings: Scenario) -> None:
     assert beside["loops"] / beside["ran_ns"] < alone["loops"] / alone["ran_ns"] / 2
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["loop", pytest.param("program", marks=pytest.mark.every_kernel("what handle_user_split_lock does"))],
-)
+@pytest.mark.parametrize("name", ["loop", "program"])
 def test_a_frozen_thread_livelocks(findings: Scenario, name: str) -> None:
     (finding,) = found(findings, name)
     assert run(findings, name)["loops"] == 0
@@ -181,7 +177,6 @@ def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it
     assert moved["loops"] / still["loops"] == pytest.approx(in_guest[0] / in_guest[1], rel=0.25)
 
 
-@pytest.mark.every_kernel("which function waits for the readers of the SRCU of the memory slots")
 def test_a_memory_slot_waits_for_the_punished_vcpu(findings: Scenario) -> None:
     (finding,) = found(findings, "slots")
     assert finding.numbers.lock == "srcu"
@@ -191,7 +186,6 @@ def test_a_memory_slot_waits_for_the_punished_vcpu(findings: Scenario) -> None:
     assert set(waits["tid"]).isdisjoint(tid for _, tid in threads(findings, "slots"))
 
 
-@pytest.mark.every_kernel("whether KVM gives the guest its #AC")
 def test_the_guests_own_alignment_checks_are_nobodys_punishment(findings: Scenario) -> None:
     (finding,) = found(findings, "own")
     assert len(of(findings, "own").traps) == 0
@@ -217,7 +211,6 @@ def test_a_real_time_vcpu_keeps_detection_off(findings: Scenario) -> None:
     assert "work item" not in finding.cause
 
 
-@pytest.mark.every_kernel("whether there is a work item for each CPU")
 def test_two_cpus_that_trap_at_once_share_the_work_item_where_there_is_only_one(findings: Scenario) -> None:
     """What the recording knows of the kernel is what MSR_TEST_CTRL says afterwards.
 
@@ -238,7 +231,6 @@ def test_two_cpus_that_trap_at_once_share_the_work_item_where_there_is_only_one(
         assert len(of(findings, "two at once").traps) > 20
 
 
-@pytest.mark.every_kernel("who is killed, and by what")
 def test_fatal(findings_fatal: Scenario) -> None:
     """The VMM is killed at its first split lock; a guest's own #AC stays its own."""
     check_the_recording(findings_fatal)

@@ -13,6 +13,7 @@ import pytest
 
 from sldtrace.capture.bpf import filters
 from sldtrace.dataset import frames
+from sldtrace.model import penalty
 from sldtrace.recording import schema
 from sldtrace.recording.reader import Recording, open_recording
 from tests.conftest import Scenario
@@ -440,6 +441,14 @@ def test_the_service_manager_is_told(production: Scenario) -> None:
     first, later = production.protocol["told"]
     assert first[0].startswith("READY=1\nSTATUS=recording to ")
     assert 2 <= later.count("WATCHDOG=1") <= 6
+
+
+def test_two_cpus_that_trap_at_once_share_the_work_item_as_the_model_says(
+    production: Scenario, recording: Recording
+) -> None:
+    """Of this kernel; what is found then, see test_findings.py."""
+    left = sorted(value >> 29 & 1 for value in production.protocol["msr"].values())
+    assert left == ([0, 1] if penalty.of_facts(recording.facts).shared_reenable else [1, 1])
 
 
 def test_nothing_stays(production: Scenario) -> None:

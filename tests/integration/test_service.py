@@ -53,7 +53,7 @@ def completed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """What service_scenario.py brought back from one kernel."""
     kernel, out = request.param, tmp_path_factory.mktemp("service")
     command = ["python3", "tests/integration/service_scenario.py", "/tmp/out"]
-    job = Job(command, kernel=kernel, root="systemd", timeout=1500, fetch=["/tmp/out"], out=out)
+    job = Job(command, kernel=kernel, root="systemd", fetch=["/tmp/out"], out=out)
     result = machine.run(job, Progress(quiet=True))
     assert result.status == 0, result.output.decode(errors="replace")
     return Scenario(kernel, json.loads((out / "out/protocol.json").read_text()), out / "out/state")

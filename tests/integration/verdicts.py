@@ -52,7 +52,7 @@ def check():
     return {"pid": pid, "status": done.returncode, "stderr": done.stderr, "said": said}
 
 
-def run(folder, _brief):
+def run(folder):
     """The protocol of this part."""
     protocol = {"fentry": frozen_and_healthy(folder, "fentry")}
     with hidden("/sys/kernel/btf"):

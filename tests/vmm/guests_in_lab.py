@@ -87,7 +87,7 @@ def recorded(folder):
     return {"status": done.returncode, "said": done.stdout, "error": done.stderr}
 
 
-def stress(folder, _brief):
+def stress(folder):
     """Every kick and stressor, the example VMM, and a run with its recorder."""
     return {
         "runs": {name: run(options) for name, options in STRESS.items()},
@@ -96,19 +96,19 @@ def stress(folder, _brief):
     }
 
 
-def swept(_folder, _brief):
+def swept(_folder):
     """With and without the penalty."""
     before = split_lock.read().mitigate
     found = sweep("--mitigate", "both")
     return {"sweep": found, "mitigate": {"before": before, "after": split_lock.read().mitigate}}
 
 
-def off(_folder, _brief):
+def off(_folder):
     """Where split locks do not trap, although the CPU could."""
     return {"runs": {name: run(options) for name, options in OFF.items()}, "sweep": sweep(timers=(1, 7, 25))}
 
 
-def fatal(_folder, _brief):
+def fatal(_folder):
     """Where the first split lock kills, and what the log has of it."""
     runs = {name: run(options) for name, options in FATAL.items()}
     found = {"runs": runs, "sweep": sweep(timers=(1, 25))}
