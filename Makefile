@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
 PACKAGES := binutils curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap patch python3 python3-venv xz-utils
 
-.PHONY: help setup demo figure test test-kernels test-fast test-service lint format bench lab docs clean
+.PHONY: help setup demo figure test test-kernels test-fast test-service lint format bench lab docs goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,11 @@ lab: setup ## Build the emulated host for all kernels
 docs: setup ## Write the generated parts of the documentation again
 	@$(BIN)/python -m tools.format_page
 	@$(BIN)/python -m tools.api_page
+	@$(BIN)/python -m tools.json_schemas
+
+goldens: setup ## Write the reports that tests compare with again (read the difference before it is committed)
+	@$(BIN)/python -m tests.reporters.cases
+	@$(BIN)/python -m tests.commands.test_log
 	@$(BIN)/python -m tools.lab_page
 
 clean: ## Remove what the commands above made in this folder (the lab's cache stays: python3 -m lab clean)

@@ -100,15 +100,16 @@ def _analysis(path: Path) -> None:
     from sldtrace.analyzers import threads
     from sldtrace.analyzers.findings import catalogue
     from sldtrace.dataset import trace as traces
-    from sldtrace.reporters import json as as_json
-    from sldtrace.reporters import terminal
+    from sldtrace.reporters import report
+    from sldtrace.reporters.formats import FORMATS
     from sldtrace.reporters.style import Style
 
     recorded = traces.load(path)
     findings, not_evaluated = catalogue.run(recorded), catalogue.not_evaluated(recorded)
     table = threads.summary(recorded, findings)
-    terminal.render(recorded, findings, table, Style(80), not_evaluated)
-    as_json.render(recorded, findings, table, not_evaluated)
+    content = report.build(recorded, findings, table, not_evaluated)
+    for reporter in FORMATS.values():
+        reporter.render(content, Style(80))
 
 
 # The columns that the analyzers read, summed by thread and what else tells them apart.

@@ -70,7 +70,8 @@ def main(arguments: argparse.Namespace) -> int:
         (kernel.split_lock_mitigate=0)."""
     )
     not_penalized = report(OUT / "not_penalized.sld")
-    say(f"The recordings are in {OUT.name}/; try: .venv/bin/sldtrace report --json {OUT.name}/frozen.sld")
+    command = f".venv/bin/sldtrace report --format json {OUT.name}/frozen.sld"
+    say(f"The recordings are in {OUT.name}/; try: {command}")
     if (frozen, not_penalized) != (3, 0):
         print("demo: the reports are not what they must be (a livelock, then nothing)", file=sys.stderr)
         return 1

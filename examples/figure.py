@@ -21,7 +21,7 @@ KERNELS = tuple(
     next(alike).name for _, alike in groupby(kernel.KERNELS.values(), key=lambda each: each.sleep_jiffies)
 )
 PICTURE = FOLDER / "sweep.svg"
-SWEEP = ["python3", "-m", "sldtrace", "guest", "sweep", "--mitigate", "both", "--json"]
+SWEEP = ["python3", "-m", "sldtrace", "guest", "sweep", "--mitigate", "both", "--format=json"]
 
 
 def measure(name: str) -> None:

@@ -72,7 +72,7 @@ def test_recording_never_imports_pandas() -> None:
 def test_a_log_is_read_without_pandas() -> None:
     """It has to work where only the recorder is installed."""
     nothing = "import os; os.dup2(os.open('/dev/null', 0), 0)"
-    assert loaded(f"{nothing}; from sldtrace.cli import run; run(['log', '--json', '-'])") == set()
+    assert loaded(f"{nothing}; from sldtrace.cli import run; run(['log', '--format=json', '-'])") == set()
 
 
 def test_the_check_of_imports_sees_an_import() -> None:

@@ -1,29 +1,31 @@
 """`sldtrace check`: is this host exposed, does a recording work, and how to provide what is missing."""
 
 import sys
+from pathlib import Path
 
 import click
 
+from sldtrace.commands import output as outputs
 from sldtrace.errors import EXIT_FINDING
 
 _EXAMPLES = """\b
 Examples:
   sldtrace check                              # as root, to check everything
-  sldtrace check --json | jq -r .verdict
+  sldtrace check --format json | jq -r .verdict
   sldtrace check --fail-on exposed >/dev/null || alert    # from cron, or a monitoring agent
 """
 
 
 @click.command(epilog=_EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@outputs.options("text", "json")
 @click.option(
     "--fail-on",
     multiple=True,
     type=click.Choice(["exposed", "unrecordable", "hypervisor"]),
     help="Exit with status 3 if this holds; repeatable.",
 )
-def check(as_json: bool, fail_on: tuple[str, ...]) -> None:
-    """Say whether split locks can freeze VMs on this host, and whether they can be recorded.
+def check(form: str, output: Path | None, fail_on: tuple[str, ...]) -> None:
+    """Check whether split locks can freeze VMs on this host, and whether they can be recorded.
 
     Checks the CPU, the boot mode, the kernel and its settings, KVM, the running VMs and their timers, the
     cores, the modules of other hypervisors, and what `sldtrace record` requires, with the command that fixes
@@ -38,14 +40,11 @@ def check(as_json: bool, fail_on: tuple[str, ...]) -> None:
     """
     from sldtrace.checks import verdict
     from sldtrace.checks.result import Places
-    from sldtrace.reporters import check as reporter
-    from sldtrace.reporters.style import Style
+    from sldtrace.reporters import check as reports
 
+    outputs.check(output)
     result = verdict.run(Places())
-    if as_json:
-        click.echo(reporter.as_json(result))
-    else:
-        click.echo(reporter.render(result, Style.of_stdout()), nl=False)
+    outputs.write(outputs.render(reports.build(result), form, output), output)
     found = {
         "exposed": result.exposed,
         "unrecordable": result.recordable is False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sldtrace import diagnostics
+from sldtrace.commands import output as outputs
 from sldtrace.errors import SldtraceError
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ _log = logging.getLogger(__name__)
 
 @click.command()
 @click.argument("files", metavar="[FILE|-]...", nargs=-1, type=click.Path(path_type=Path, readable=False))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@outputs.options("text", "json")
 @click.option(
     "--recording",
     type=click.Path(path_type=Path, readable=False),
     help="Match the lines with the threads of this recording, by TID and time.",
 )
-def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
+def log(files: tuple[Path, ...], form: str, output: Path | None, recording: Path | None) -> None:
     """Show which threads took split locks according to the kernel's log: in order, without rates.
 
     Reads FILEs as one log, oldest first: syslog, dmesg in all its time formats, journalctl as text or JSON,
@@ -37,11 +38,13 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
       sldtrace log
       sldtrace log /var/log/kern.log.2.gz /var/log/kern.log.1 /var/log/kern.log
       journalctl --boot=all _TRANSPORT=kernel -o json | sldtrace log -
-      sldtrace log --recording incident.sld --json
+      sldtrace log --recording incident.sld --format json
     """
     from sldtrace.kernlog import running_vms, sources, verdict
     from sldtrace.kernlog.survey import Survey
+    from sldtrace.reporters import log as reports
 
+    outputs.check(output)
     against = _recording(recording) if recording else None
     survey = Survey()
     read = []
@@ -53,15 +56,8 @@ def log(files: tuple[Path, ...], as_json: bool, recording: Path | None) -> None:
         running_vms.name_vms(survey)
     conclusion = verdict.conclude(survey, recorded=bool(recording))
     joined = against(survey) if against else None
-    if as_json:
-        from sldtrace.reporters import log_json
-
-        click.echo(log_json.render(survey, read, joined, conclusion))
-    else:
-        from sldtrace.reporters import log_terminal
-        from sldtrace.reporters.style import Style
-
-        click.echo(log_terminal.render(survey, read, joined, conclusion, Style.of_stdout()), nl=False)
+    report = reports.build(survey, read, joined, conclusion)
+    outputs.write(outputs.render(report, form, output), output)
 
 
 # Opened before the log is read, so that its errors come first. Only this needs pandas.

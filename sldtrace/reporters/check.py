@@ -1,111 +1,118 @@
-"""`sldtrace check` for a person, and as JSON. Needs nothing that is not in Python itself."""
+"""The report of `sldtrace check`. Needs nothing that is not in Python itself."""
 
-import dataclasses
-import json
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from sldtrace.checks import verdict
 from sldtrace.checks.exposure import Exposure
 from sldtrace.checks.result import Check, Fix, State
 from sldtrace.checks.verdict import Result
-from sldtrace.reporters.style import Style
+from sldtrace.reporters.document import Block, Command, Fact, Facts, Report, Section, Text, Tone
 from sldtrace.text.escape import escape
 
 VERSION = 1
-"""Of the JSON; grows when a field changes its meaning or goes away."""
+"""Of the JSON; grows when a key changes its meaning or goes away."""
 
 _MARKS = {
-    State.OK: "ok",
-    State.NOTE: "note",
-    State.LIMIT: "limit",
-    State.PROBLEM: "PROBLEM",
-    State.UNKNOWN: "unseen",
+    State.OK: ("ok", None),
+    State.NOTE: ("note", None),
+    State.LIMIT: ("limit", Tone.WARNING),
+    State.PROBLEM: ("PROBLEM", Tone.CRITICAL),
+    State.UNKNOWN: ("unknown", Tone.UNKNOWN),
 }
-_COLOURS = {State.PROBLEM: "31;1", State.LIMIT: "33;1", State.UNKNOWN: "36"}
+_NAME_WIDTH = 18
 _TEXT_LIMIT = 4096
 
 
-def render(result: Result, style: Style) -> str:
-    """The verdict first, then the checks by group, then what could not be seen."""
-    parts = ["\n".join(_headline(result, style))]
+@dataclass(frozen=True)
+class CheckEntry:
+    """One check."""
+
+    group: str
+    name: Annotated[str, "stable; `vm` and `hypervisor module` may occur several times or not at all"]
+    state: State
+    text: str
+    fixes: Sequence[Fix]
+    data: Annotated[Mapping[str, Any], "by name: docs/check.md"]
+
+
+@dataclass(frozen=True)
+class CheckContent:
+    """What `sldtrace check --format json` prints."""
+
+    version: Annotated[int, "1; grows when a key changes its meaning or goes away"]
+    verdict: Annotated[
+        str,
+        "`not exposed`, `exposed`, `exposed but not recordable here` or `exposed, recordability unknown`",
+    ]
+    exposure: Exposure
+    why: Annotated[str, "the reason for the exposure in a sentence"]
+    recordable: Annotated[bool | None, "null: unknown"]
+    foreign_hypervisor: Annotated[bool, "a module other than KVM runs guests"]
+    system: Annotated[str, "the distribution"]
+    checks: Sequence[CheckEntry]
+
+
+def build(result: Result) -> Report:
+    """The verdict first, then the checks by group, then what is unknown."""
+    sections = [_verdict(result)]
     for title, checks in result.groups.items():
-        lines = [line for check in checks for line in _check(check, style)]
-        parts.append("\n".join([title, *lines]))
-    unseen = [check.name for check in result.checks if check.state is State.UNKNOWN]
-    if unseen:
-        text = (
-            f"Not seen: {', '.join(unseen)}. What was not seen is not judged; each says above how to see it."
-        )
-        parts.append(textwrap.fill(text, style.width))
-    return "\n\n".join(parts) + "\n"
+        facts = tuple(_fact(check) for check in checks)
+        sections.append(Section(title, [Facts(facts, _NAME_WIDTH)]))
+    unknown = [check.name for check in result.checks if check.state is State.UNKNOWN]
+    if unknown:
+        text = f"Unknown: {', '.join(unknown)}. Each says above how to see it."
+        sections.append(Section(blocks=[Text(text)]))
+    return Report(_content(result), sections)
 
 
-def _headline(result: Result, style: Style) -> Iterator[str]:
+def _verdict(result: Result) -> Section:
     if not result.exposed:
-        word, colour = "NOT EXPOSED", "32;1"
+        word, tone = "NOT EXPOSED", Tone.GOOD
     elif result.recordable is False:
-        word, colour = "EXPOSED, BUT NOT RECORDABLE HERE", "31;1"
+        word, tone = "EXPOSED, BUT NOT RECORDABLE HERE", Tone.CRITICAL
     else:
-        word, colour = "EXPOSED", "31;1" if result.exposure is Exposure.KILLS else "33;1"
-    first, *rest = textwrap.wrap(f"{word}: {escape(result.why, _TEXT_LIMIT)}", style.width)
-    yield style.loud(first, colour)
-    yield from rest
-    recorded = {
-        True: "It can be recorded here.",
-        False: "It cannot be recorded here, see Recording."
-        if result.exposed
-        else "A recording would not work here either, see Recording.",
-        None: "Whether it can be recorded here was not seen.",
+        kills = result.exposure is Exposure.KILLS
+        word, tone = "EXPOSED", Tone.CRITICAL if kills else Tone.WARNING
+    return Section(f"{word}: {escape(result.why, _TEXT_LIMIT)}", list(_next(result)), tone=tone)
+
+
+def _next(result: Result) -> Iterator[Block]:
+    recordable = {
+        True: "sldtrace record works here.",
+        False: "sldtrace record does not work here: see Recording.",
+        None: "It is unknown whether sldtrace record works here.",
     }
-    yield recorded[result.recordable]
+    yield Text(recordable[result.recordable])
     if result.foreign_hypervisor:
-        yield "A module other than KVM runs guests here, see Other hypervisors."
+        yield Text("A module other than KVM runs guests here: see Other hypervisors.")
     for fix in verdict.next_steps(result):
-        yield from _fix(fix, style, "next: ", 2)
+        yield _command(fix, "next: ")
 
 
-def _check(check: Check, style: Style) -> Iterator[str]:
-    mark = f"{_MARKS[check.state]:<8}"
-    lead = f"  {mark}{check.name:<18}"
-    lines = textwrap.wrap(
-        escape(check.text, _TEXT_LIMIT),
-        style.width,
-        initial_indent=lead,
-        subsequent_indent=" " * len(lead),
-        break_on_hyphens=False,
-    )
-    if check.state in _COLOURS:
-        lines[0] = lines[0].replace(mark, style.loud(mark, _COLOURS[check.state]), 1)
-    yield from lines
-    for fix in check.fixes:
-        yield from _fix(fix, style, "do: ", len(lead))
+def _fact(check: Check) -> Fact:
+    mark, tone = _MARKS[check.state]
+    commands = tuple(_command(fix, "do: ") for fix in check.fixes)
+    return Fact(check.name, escape(check.text, _TEXT_LIMIT), mark, tone, commands)
 
 
-# Commands are not wrapped: they are there to be copied.
-def _fix(fix: Fix, style: Style, word: str, indent: int) -> Iterator[str]:
-    yield " " * indent + word + escape(fix.do, _TEXT_LIMIT)
-    if fix.cost:
-        margin = " " * (indent + len(word))
-        yield textwrap.fill(
-            f"({escape(fix.cost)})", style.width, initial_indent=margin, subsequent_indent=margin + " "
-        )
+def _command(fix: Fix, lead: str) -> Command:
+    return Command(escape(fix.do, _TEXT_LIMIT), lead, escape(fix.cost))
 
 
-def as_json(result: Result) -> str:
-    """One object, described in docs/check.md; only ASCII is written."""
-    content = {
-        "version": VERSION,
-        "verdict": result.verdict,
-        "exposure": result.exposure.value,
-        "why": result.why,
-        "recordable": result.recordable,
-        "foreign_hypervisor": result.foreign_hypervisor,
-        "system": result.system,
-        "checks": [
-            {"group": title.lower(), **dataclasses.asdict(check)}
+def _content(result: Result) -> CheckContent:
+    return CheckContent(
+        version=VERSION,
+        verdict=result.verdict,
+        exposure=result.exposure,
+        why=result.why,
+        recordable=result.recordable,
+        foreign_hypervisor=result.foreign_hypervisor,
+        system=result.system,
+        checks=[
+            CheckEntry(title.lower(), check.name, check.state, check.text, check.fixes, check.data)
             for title, checks in result.groups.items()
             for check in checks
         ],
-    }
-    return json.dumps(content, indent=2)
+    )

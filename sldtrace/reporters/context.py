@@ -1,4 +1,4 @@
-"""What happened around the penalties: who waited for a punished vCPU, and threads that were moved."""
+"""What happened around the penalties: waits for a penalized vCPU, and threads that were moved."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import user_name
 from sldtrace.reporters import wording
-from sldtrace.reporters.style import Style
+from sldtrace.reporters.document import Section, Text
 from sldtrace.text.escape import escape
 
 _WAITS = 3  # the longest ones
@@ -17,42 +17,43 @@ _MOVED = 3  # threads
 _LOCKS = {"srcu": "for readers of kvm->srcu", "mutex": "for a mutex"}
 
 
-def render(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
-    """The section; empty where there is nothing to say. `threads` as analyzers.threads.summary gives it."""
-    parts = [*_stalls(trace, threads, style), *_migrations(trace, threads, style)]
-    return "\n".join(parts)
+def sections(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
+    """Those in which there is something. `threads` as analyzers.threads.summary gives it."""
+    yield from _stalls(trace, threads)
+    yield from _migrations(trace, threads)
 
 
-def _stalls(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
+def _stalls(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
     stalls = trace.rows("stall")
     stalls = stalls[stalls["penalized_tid"] != 0]
     if stalls.empty:
         return
     total = wording.length(int(stalls["waited_ns"].sum()))
-    yield f"Who waited for a punished vCPU: {wording.plural(len(stalls), 'wait')}, {total} in all"
-    longest = stalls.largest("waited_ns", _WAITS)
-    for row in longest.to_dict("records"):
+    texts = []
+    for row in stalls.largest("waited_ns", _WAITS).to_dict("records"):
         who = trace.subject(row["tgid"], row["tid"], None)
         vcpu = _vcpu(threads, row["tgid"], row["penalized_tid"])
-        punished = "" if vcpu is None else f"vCPU {vcpu}, "
+        penalized = "" if vcpu is None else f"vCPU {vcpu}, "
         caller = trace.text("kvm", "functions", str(row["caller"]))
         where = escape(caller, 64) or f"kvm+{row['caller']:#x}"
         lock = _LOCKS.get(str(row["what"]), "")
-        result = "" if row["result"] == 0 else f", in vain ({user_name(0, row['result'])})"
-        yield wording.fill(
-            f"{wording.moment(trace, row['ns'], date=False)}: {wording.thread(who)} waited"
-            f" {wording.length(row['waited_ns'])} {lock} in {where}{result},"
-            f" while {punished}TID {row['penalized_tid']} was punished",
-            style,
+        failed = "" if row["result"] == 0 else f" without success ({user_name(0, row['result'])})"
+        texts.append(
+            Text(
+                f"{wording.moment(trace, row['ns'], date=False)}: {wording.thread(who)} waited"
+                f" {wording.length(row['waited_ns'])} {lock} in {where}{failed},"
+                f" while {penalized}TID {row['penalized_tid']} was penalized"
+            )
         )
+    yield Section(f"Waits for a penalized vCPU: {wording.plural(len(stalls), 'wait')}, {total} in all", texts)
 
 
-def _migrations(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
+def _migrations(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
     moves = trace.rows("migrate")
     if moves.empty:
         return
     by_thread = moves.counted("tgid", "tid")
-    yield f"Moved to another CPU within a second of a trap: {wording.plural(len(by_thread), 'thread')}"
+    texts = []
     for row in by_thread.head(_MOVED).to_dict("records"):
         tgid, tid = int(row["tgid"]), int(row["tid"])
         mine = moves.thread(tgid, tid)
@@ -60,10 +61,12 @@ def _migrations(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[s
         name = wording.thread(who) if who.vcpu is None else f"vCPU {who.vcpu} of {wording.thread(who)}"
         cpus = {*mine["from_cpu"].unique(), *mine["to_cpu"].unique()}
         often = wording.plural(int(row["count"]), "time")
-        yield wording.fill(f"{name}: {often}, between {len(cpus)} CPUs; {_mover(trace, mine)}", style)
+        texts.append(Text(f"{name}: {often}, between {len(cpus)} CPUs; {_mover(trace, mine)}"))
+    count = wording.plural(len(by_thread), "thread")
+    yield Section(f"Moved to another CPU within a second of a trap: {count}", texts)
 
 
-# Whoever was running when the scheduler moved the thread: its mover, if anybody was.
+# The thread that was running when the scheduler moved this one: its mover, if there was one.
 def _mover(trace: Trace, mine: Rows) -> str:
     tgid, tid, moves = mine.most("by_tgid", "by_tid")
     times = f"{moves:,} of them while"

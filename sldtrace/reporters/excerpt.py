@@ -1,87 +1,84 @@
-"""The evidence rows of a finding, chosen and put into columns for people."""
+"""The evidence of a finding as a table: the first and the last records of its kind."""
 
+from collections.abc import Callable
 from typing import Any
-
-import pandas as pd
 
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
 from sldtrace.host.msr import DETECT
-from sldtrace.reporters import wording
+from sldtrace.reporters.document import Cell, Column, Table, Unit
 
 FIRST, LAST = 4, 3
 
-
-def rows(trace: Trace, evidence: Rows, kind: str = "trap") -> pd.DataFrame:
-    """The first and the last records of that kind as text; a row of dots between them for those left out."""
-    shown = evidence.excerpt(FIRST, LAST)
-    table = pd.DataFrame(_COLUMNS[kind](trace, shown))
-    if len(shown) < len(evidence):
-        dots = pd.DataFrame([dict.fromkeys(table.columns, "...")])
-        table = pd.concat([table.iloc[:FIRST], dots, table.iloc[FIRST:]], ignore_index=True)
-    return table
+_Row = dict[Any, Any]
+_Columns = dict[Column, Callable[[_Row], Cell]]
 
 
-def _traps(trace: Trace, shown: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "time (UTC)": _times(trace, shown["start_ns"]),
-        "CPU": shown["start_cpu"].astype(str).to_numpy(),
-        "slept": [wording.length(int(ns)) for ns in shown["sleep_ns"]],
-        "left": [f"{ms} ms" for ms in shown["sleep_left_ms"]],
-        "ended by": [signals.name(int(number)) if number else "-" for number in shown["signal"]],
-        "VM exits": _watched(shown, "exits"),
-        "in guest": [
-            wording.length(int(ns)) if watched else "-"
-            for ns, watched in zip(shown["guest_ns"], shown["exits_watched"], strict=True)
-        ],
-        "detection": [
-            "off" if off else "stays on" if watched else "-"
-            for off, watched in zip(shown["msr_cleared"], shown["msr_watched"], strict=True)
-        ],
-    }
+def table(trace: Trace, evidence: Rows, kind: str) -> Table:
+    """The first and the last records of that kind; those between are left out and counted."""
+    shown = evidence.excerpt(FIRST, LAST).to_dict("records")
+    columns = _COLUMNS[kind]
+    time_of = "start_ns" if kind == "trap" else "ns"
+    time, times = _times(trace, [int(row[time_of]) for row in shown])
+    rows = tuple(
+        (when, *(cell(row) for cell in columns.values())) for when, row in zip(times, shown, strict=True)
+    )
+    return Table((time, *columns), rows, len(evidence) - len(shown), FIRST)
 
 
-def _exits(trace: Trace, shown: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "time (UTC)": _times(trace, shown["ns"]),
-        "CPU": shown["exit_cpu"].astype(str).to_numpy(),
-        "reason": shown["name"].astype(str).to_numpy(),
-        "address": [f"{rip:#x}" for rip in shown["rip"]],
-        "in guest": [wording.length(int(ns)) for ns in shown["guest_ns"]],
-        "on host": [wording.length(int(ns)) for ns in shown["host_ns"]],
-    }
+def _times(trace: Trace, times: list[int]) -> tuple[Column, list[int]]:
+    wall = [known for ns in times if (known := trace.wall_ns(ns)) is not None]
+    if len(wall) == len(times):
+        return Column("time (UTC)", Unit.UTC), wall
+    return Column("host's clock (s)", Unit.CLOCK), times
 
 
-def _stalls(trace: Trace, shown: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "time (UTC)": _times(trace, shown["ns"]),
-        "TID": shown["tid"].astype(str).to_numpy(),
-        "waited": [wording.length(int(ns)) for ns in shown["waited_ns"]],
-        "for": shown["what"].astype(str).to_numpy(),
-        "punished": shown["penalized_tid"].astype(str).to_numpy(),
-    }
+def _if_watched(name: str, flag: str) -> Callable[[_Row], Cell]:
+    return lambda row: int(row[name]) if row[flag] else None
 
 
-def _detection(trace: Trace, shown: pd.DataFrame) -> dict[str, Any]:
-    on = (shown["value"].to_numpy() & DETECT) != 0
-    return {
-        "time (UTC)": _times(trace, shown["ns"]),
-        "CPU": shown["cpu"].astype(str).to_numpy(),
-        "TID": shown["tid"].astype(str).to_numpy(),
-        "detection": ["on" if each else "off" for each in on],
-    }
+def _detection(row: _Row) -> Cell:
+    return "off" if row["msr_cleared"] else "stays on" if row["msr_watched"] else None
 
 
-_COLUMNS = {"trap": _traps, "exit": _exits, "stall": _stalls, "detection": _detection}
+def _number(name: str) -> Callable[[_Row], Cell]:
+    return lambda row: int(row[name])
 
 
-def _times(trace: Trace, times: "pd.Series[int]") -> list[str]:
-    return [wording.moment(trace, int(ns), date=False).removesuffix(" UTC") for ns in times]
+def _word(name: str) -> Callable[[_Row], Cell]:
+    return lambda row: str(row[name])
 
 
-def _watched(shown: pd.DataFrame, column: str) -> list[str]:
-    return [
-        f"{value:,}" if watched else "-"
-        for value, watched in zip(shown[column], shown["exits_watched"], strict=True)
-    ]
+_COLUMNS: dict[str, _Columns] = {
+    "trap": {
+        Column("CPU", Unit.NUMBER): _number("start_cpu"),
+        Column("slept", Unit.DURATION): _number("sleep_ns"),
+        Column("left", Unit.MS): _number("sleep_left_ms"),
+        Column("ended by"): lambda row: signals.name(int(row["signal"])) if row["signal"] else None,
+        Column("VM exits", Unit.COUNT): _if_watched("exits", "exits_watched"),
+        Column("in guest", Unit.DURATION): _if_watched("guest_ns", "exits_watched"),
+        Column("detection"): _detection,
+    },
+    "exit": {
+        Column("CPU", Unit.NUMBER): _number("exit_cpu"),
+        Column("reason"): _word("name"),
+        Column("address", Unit.ADDRESS): _number("rip"),
+        Column("in guest", Unit.DURATION): _number("guest_ns"),
+        Column("on host", Unit.DURATION): _number("host_ns"),
+    },
+    "stall": {
+        Column("TID", Unit.NUMBER): _number("tid"),
+        Column("waited", Unit.DURATION): _number("waited_ns"),
+        Column("for"): _word("what"),
+        Column("penalized", Unit.NUMBER): _number("penalized_tid"),
+    },
+    "detection": {
+        Column("CPU", Unit.NUMBER): _number("cpu"),
+        Column("TID", Unit.NUMBER): _number("tid"),
+        Column("detection"): lambda row: "on" if int(row["value"]) & DETECT else "off",
+    },
+}
+
+KINDS = tuple(_COLUMNS)
+"""The kinds of record that evidence may be of."""

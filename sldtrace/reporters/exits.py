@@ -7,32 +7,40 @@ import pandas as pd
 
 from sldtrace.dataset import levels
 from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import tables, wording
-from sldtrace.reporters.style import Style
+from sldtrace.reporters import wording
+from sldtrace.reporters.document import AtLeast, Block, Cell, Column, Section, Table, Text, Unit
 from sldtrace.text.escape import escape
 
 _THREADS = 3  # at most so many
 _REASONS = 5  # of each
 _NAME_WIDTH = 19  # characters of a reason
+_COLUMNS = (
+    Column("reason"),
+    Column("count", Unit.COUNT),
+    Column("share", Unit.SHARE),
+    Column("in guest", Unit.DURATION),
+    Column("on host", Unit.DURATION),
+    Column("p50 <", Unit.BELOW),
+    Column("p99 <", Unit.BELOW),
+)
 
 
-def render(trace: Trace, threads: pd.DataFrame, style: Style) -> str:
-    """The section; empty where no exits were counted. `threads` as analyzers.threads.summary gives it."""
-    return "\n".join(_lines(trace, threads, style)) if len(trace.exit_counts) else ""
+def sections(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
+    """One section, or none where no exits were counted. `threads` as analyzers.threads.summary gives it."""
+    if len(trace.exit_counts):
+        yield Section(f"VM exits{_watched(trace)}", list(_blocks(trace, threads)))
 
 
-def _lines(trace: Trace, threads: pd.DataFrame, style: Style) -> Iterator[str]:
-    yield f"VM exits{_watched(trace)}"
+def _blocks(trace: Trace, threads: pd.DataFrame) -> Iterator[Block]:
     shown = _of_interest(trace.exit_counts, threads)
     for tgid, tid in shown[:_THREADS]:
         counts = trace.exit_counts
-        yield from _thread(trace, counts[(counts["tgid"] == tgid) & (counts["tid"] == tid)], style)
+        yield from _thread(trace, counts[(counts["tgid"] == tgid) & (counts["tid"] == tid)])
     if len(shown) > _THREADS:
-        yield f"  and {wording.plural(len(shown) - _THREADS, 'more thread')}: see --json"
-    yield wording.fill(
+        yield Text(f"and {wording.plural(len(shown) - _THREADS, 'more thread')}: see --format json")
+    yield Text(
         "p50 <, p99 <: half of the exits, and 99 % of them, took the host less than this time until the next"
-        " entry. The exact value is between half of it and the whole.",
-        style,
+        " entry. The exact value is between half of it and the whole."
     )
 
 
@@ -56,52 +64,41 @@ def _of_interest(counts: pd.DataFrame, threads: pd.DataFrame) -> list[tuple[int,
     return list(dict.fromkeys([*(who for who in trapped if who in set(counted)), *counted]))
 
 
-def _thread(trace: Trace, counts: pd.DataFrame, style: Style) -> Iterator[str]:
+def _thread(trace: Trace, counts: pd.DataFrame) -> Iterator[Block]:
     first = counts.iloc[0]
     vcpu = int(first["vcpu"])
     who = trace.subject(int(first["tgid"]), int(first["tid"]), vcpu if vcpu >= 0 else None)
     total, guest_ns = int(counts["count"].sum()), int(counts["guest_ns"].sum())
     vcpu_name = "a thread" if who.vcpu is None else f"vCPU {who.vcpu}"
-    yield wording.fill(
+    yield Text(
         f"{vcpu_name} of {wording.thread(who)}: {wording.plural(total, 'exit')},"
-        f" {wording.length(guest_ns)} in the guest",
-        style,
+        f" {wording.length(guest_ns)} in the guest"
     )
-    rows = [_row(row, total) for row in counts.head(_REASONS).to_dict("records")]
-    yield "\n".join(f"  {line}" for line in tables.table(rows, numbers=True).splitlines())
+    yield Table(_COLUMNS, tuple(_row(row, total) for row in counts.head(_REASONS).to_dict("records")))
     rest = counts.iloc[_REASONS:]
     if len(rest):
         exits = wording.plural(int(rest["count"].sum()), "exit")
-        yield f"  and {wording.plural(len(rest), 'more reason')}: {exits}"
+        yield Text(f"and {wording.plural(len(rest), 'more reason')}: {exits}")
     returns = trace.rows("user_exit").thread(who.tgid, who.tid)
     if len(returns):
         names = returns["name"].value_counts()
-        told = ", ".join(f"{name} {count:,}" for name, count in names[names > 0].head(_REASONS).items())
-        yield wording.fill(f"returns to the VMM that were recorded: {told}", style)
+        listed = ", ".join(f"{name} {count:,}" for name, count in names[names > 0].head(_REASONS).items())
+        yield Text(f"returns to the VMM that were recorded: {listed}")
 
 
-def _row(row: dict[Any, Any], total: int) -> dict[str, str]:
-    return {
-        "reason": escape(str(row["name"]), _NAME_WIDTH),
-        "count": _count(row["count"]),
-        "share": _share(row["count"] / max(total, 1)),
-        "in guest": wording.length(row["guest_ns"]),
-        "on host": wording.length(row["host_ns"]),
-        "p50 <": _below(row["p50_high_ns"], row["p50_low_ns"]),
-        "p99 <": _below(row["p99_high_ns"], row["p99_low_ns"]),
-    }
+def _row(row: dict[Any, Any], total: int) -> tuple[Cell, ...]:
+    return (
+        escape(str(row["name"]), _NAME_WIDTH),
+        int(row["count"]),
+        int(row["count"]) / max(total, 1),
+        int(row["guest_ns"]),
+        int(row["host_ns"]),
+        _below(row["p50_high_ns"], row["p50_low_ns"]),
+        _below(row["p99_high_ns"], row["p99_low_ns"]),
+    )
 
 
-def _below(high: Any, low: Any) -> str:
+def _below(high: Any, low: Any) -> Cell:
     if pd.isna(high):
-        return "-" if pd.isna(low) else f">{wording.length(int(low))}"
-    return wording.length(int(high))
-
-
-# In at most eleven characters.
-def _count(count: int) -> str:
-    return f"{count:,}" if count < 1_000_000_000 else f"{count / 1e6:,.0f} M"
-
-
-def _share(share: float) -> str:
-    return "< 0.1%" if 0 < share < 0.001 else f"{100 * share:.1f}%"
+        return None if pd.isna(low) else AtLeast(int(low))
+    return int(high)

@@ -1,16 +1,19 @@
-"""A finding for people: verdict, facts, cause, evidence, remedies; of whatever analyzer it is."""
+"""A finding for people, of whatever analyzer it is: verdict, facts, cause, evidence, remedies."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import excerpt, tables, wording
-from sldtrace.reporters.style import Style
+from sldtrace.reporters import excerpt, wording
+from sldtrace.reporters.document import Fact, Facts, Section, Step, Steps, Text, Tone
 
-COLOURS = {Severity.CRITICAL: "31;1", Severity.WARNING: "33;1", Severity.NOTICE: "36;1"}
+TONES = {
+    Severity.CRITICAL: Tone.CRITICAL,
+    Severity.WARNING: Tone.WARNING,
+    Severity.NOTICE: Tone.NOTICE,
+}
 
 _INTERVALS = 5
 _NOUNS = {
@@ -21,35 +24,19 @@ _NOUNS = {
 }
 
 
-def render(trace: Trace, finding: Finding[Any], style: Style) -> str:
-    """The finding, in paragraphs."""
-    return "\n".join(_lines(trace, finding, style))
-
-
-def _lines(trace: Trace, finding: Finding[Any], style: Style) -> Iterator[str]:
-    yield from _headline(finding, style)
-    yield ""
-    for name, text in _facts(trace, finding):
-        yield textwrap.fill(text, style.width, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
-    yield ""
-    yield wording.fill(finding.cause, style)
+def section(trace: Trace, finding: Finding[Any]) -> Section:
+    """All about one finding."""
+    parts = [Section(blocks=[Facts(tuple(_facts(trace, finding)))]), Section(blocks=[Text(finding.cause)])]
     if len(finding.evidence):
-        yield ""
-        yield f"  Evidence: {wording.plural(len(finding.evidence), *_NOUNS[finding.evidence_kind])}"
-        rows = excerpt.rows(trace, finding.evidence, finding.evidence_kind)
-        yield textwrap.indent(tables.table(rows.to_dict("records")), " " * 4)
-    yield ""
-    yield "  What to change, and what it costs"
-    for number, remedy in enumerate(finding.remedies, 1):
-        lead = f"    {number}. "
-        yield textwrap.fill(remedy.what, style.width, initial_indent=lead, subsequent_indent=" " * 7)
-        if remedy.command:
-            yield f"         {remedy.command}"
-        cost = f"cost: {remedy.cost}"
-        yield textwrap.fill(cost, style.width, initial_indent=" " * 7, subsequent_indent=" " * 7)
+        count = wording.plural(len(finding.evidence), *_NOUNS[finding.evidence_kind])
+        table = excerpt.table(trace, finding.evidence, finding.evidence_kind)
+        parts.append(Section(f"Evidence: {count}", [table]))
+    steps = tuple(Step(remedy.what, remedy.cost, remedy.command) for remedy in finding.remedies)
+    parts.append(Section("What to change, and what it costs", [Steps(steps)]))
+    return Section(_title(finding), [Text(f"({finding.kind})")], parts, TONES[finding.severity])
 
 
-def _headline(finding: Finding[Any], style: Style) -> Iterator[str]:
+def _title(finding: Finding[Any]) -> str:
     who = finding.subject
     if who is None:
         name = ""
@@ -57,38 +44,32 @@ def _headline(finding: Finding[Any], style: Style) -> Iterator[str]:
         name = f"a thread of {wording.thread(who)} "
     else:
         name = f"vCPU {who.vcpu} of {wording.thread(who)} "
-    first, *rest = textwrap.wrap(f"{finding.verdict.upper()}: {name}{finding.headline}", style.width)
-    yield style.loud(first, COLOURS[finding.severity])
-    yield from rest
-    yield f"  ({finding.kind})"
+    return f"{finding.verdict.upper()}: {name}{finding.headline}"
 
 
-def _facts(trace: Trace, finding: Finding[Any]) -> Iterator[tuple[str, str]]:
+def _facts(trace: Trace, finding: Finding[Any]) -> Iterator[Fact]:
     end = "the end of the recording" if finding.ongoing else wording.moment(trace, finding.end_ns, date=False)
     lasted = wording.length(finding.end_ns - finding.start_ns)
-    yield "when", f"{wording.moment(trace, finding.start_ns)} to {end}: {lasted}"
+    yield Fact("when", f"{wording.moment(trace, finding.start_ns)} to {end}: {lasted}")
     for fact in finding.facts:
-        yield fact.label, fact.text
+        yield Fact(fact.label, fact.text)
     for interval in finding.intervals[:_INTERVALS]:
         begin, until = (
             wording.moment(trace, ns, date=False).removesuffix(" UTC")
             for ns in (interval.start_ns, interval.end_ns)
         )
-        text = (
-            f"{begin} to {until}, {wording.length(interval.end_ns - interval.start_ns)}: {interval.verdict}"
-        )
-        yield "phase", text
+        lasted = wording.length(interval.end_ns - interval.start_ns)
+        yield Fact("phase", f"{begin} to {until}, {lasted}: {interval.verdict}")
     if len(finding.intervals) > _INTERVALS:
-        yield "", f"and {wording.plural(len(finding.intervals) - _INTERVALS, 'phase')} more"
-    yield finding.confidence.name.lower(), finding.confidence_reason
+        yield Fact("", f"and {wording.plural(len(finding.intervals) - _INTERVALS, 'phase')} more")
+    yield Fact(finding.confidence.name.lower(), finding.confidence_reason)
 
 
-def not_evaluated(listed: Sequence[NotEvaluated], style: Style) -> str:
-    """What could not be judged, by reason; empty where everything could."""
+def not_evaluated(listed: Sequence[NotEvaluated]) -> Iterator[Section]:
+    """The kinds of finding that the recording cannot show, by reason; nothing where there are none."""
     reasons: dict[str, list[str]] = {}
     for each in listed:
         reasons.setdefault(each.reason, []).append(f"{each.title} ({each.kind})")
-    texts = [
-        f"Could not be judged, because {because}: {', '.join(titles)}" for because, titles in reasons.items()
-    ]
-    return "\n".join(textwrap.fill(text, style.width, subsequent_indent="  ") for text in texts)
+    if reasons:
+        texts = [Text(f"{', '.join(titles)}: {reason}") for reason, titles in reasons.items()]
+        yield Section("Not evaluated", texts)

@@ -7,7 +7,7 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import wording
 from sldtrace.reporters.accounts import Account, account, others
-from sldtrace.reporters.style import Style
+from sldtrace.reporters.document import Section, Text
 from sldtrace.text import durations, sizes
 from sldtrace.text.escape import escape
 
@@ -16,9 +16,12 @@ _FUNCTIONS = _BACKENDS[:2]
 _MOST = 4  # lines about stretches with less detail; causes of losses
 
 
-def render(trace: Trace, style: Style) -> str:
+def section(trace: Trace) -> Section:
     """The last part of the report."""
-    return "\n".join(_lines(trace, style))
+    start, end = trace.span_ns
+    how = "Simulated" if trace.simulated else "Recorded"
+    title = f"{how} {wording.moment(trace, start)}, {wording.length(end - start)}, on"
+    return Section(title, [Text(text) for text in _texts(trace)])
 
 
 def incomplete(trace: Trace) -> bool:
@@ -28,17 +31,14 @@ def incomplete(trace: Trace) -> bool:
     return bool(not recording.closed or recording.losses or recording.warnings or missing)
 
 
-def _lines(trace: Trace, style: Style) -> Iterator[str]:
-    start, end = trace.span_ns
-    how = "Simulated" if trace.simulated else "Recorded"
-    yield f"{how} {wording.moment(trace, start)}, {wording.length(end - start)}, on"
-    texts = [*wording.host(trace), *_sums(trace), *_segment(trace), *_kept(trace), *_detail(trace)]
-    texts += [*_probes(trace), *_skipped(trace), *_losses(trace)]
+def _texts(trace: Trace) -> Iterator[str]:
+    yield from wording.host(trace)
+    for each in (_sums, _segment, _kept, _detail, _probes, _skipped, _losses):
+        yield from each(trace)
     if cost := wording.cost(trace.recording.closing.get("cost") if trace.recording.closing else None):
-        texts.append(f"Cost: {cost}")
-    texts += [f"warning: {warning}" for warning in trace.recording.warnings]
-    for text in texts:
-        yield wording.fill(text, style)
+        yield f"Cost: {cost}"
+    for warning in trace.recording.warnings:
+        yield f"warning: {warning}"
 
 
 def _sums(trace: Trace) -> Iterator[str]:
@@ -63,9 +63,9 @@ def _sum(one: Account, noun: str) -> str:
         f" + {one.unfinished:,} unfinished"
     )
     if one.filtered:
-        text += f" + {one.filtered:,} left out (other VMs than --vm names)"
+        text += f" + {one.filtered:,} filtered (other VMs than --vm names)"
     if one.discarded:
-        text += f" + {one.discarded:,} not kept"
+        text += f" + {one.discarded:,} discarded"
     return text if not one.missing else f"{text} + {one.missing:,} missing from this file"
 
 
@@ -87,13 +87,13 @@ def _kept(trace: Trace) -> Iterator[str]:
     gone = [wording.plural(count, f"{escape(kind)} record") for kind, count in discarded.records.items()]
     start, end = trace.span_ns
     yield (
-        f"As asked (--keep {' --keep '.join(limits)}) only the last {wording.length(end - start)} were kept;"
-        f" not kept, from {wording.moment(trace, discarded.first_ns)} on:"
+        f"The last {wording.length(end - start)} are kept (--keep {' --keep '.join(limits)});"
+        f" discarded, from {wording.moment(trace, discarded.first_ns)} on:"
         f" {', '.join(gone) or 'no records'}"
     )
 
 
-# When less was recorded than asked for, and why. That it was less before the first trap is no news.
+# When less was recorded than asked for, and why. Before the first trap it always is.
 def _detail(trace: Trace) -> Iterator[str]:
     less = [stretch for stretch in levels.lessened(trace) if stretch.why != levels.START]
     less.sort(key=lambda one: one.start_ns - one.end_ns)
@@ -113,7 +113,7 @@ def _detail(trace: Trace) -> Iterator[str]:
 def _why(stretch: levels.Stretch) -> str:
     match stretch.why:
         case "idle":
-            return f"nobody had trapped for {wording.length(stretch.measured)}"
+            return f"no thread had trapped for {wording.length(stretch.measured)}"
         case "events":
             return f"there were {stretch.measured:,} records a second, the limit is {stretch.limit:,}"
         case "cpu":
@@ -128,7 +128,7 @@ def _probes(trace: Trace) -> Iterator[str]:
     if used:
         yield f"Probes: {escape(used)}"
     if by_backend[""]:
-        yield f"Could not be watched: {escape(', '.join(by_backend['']))}"
+        yield f"Not watched: {escape(', '.join(by_backend['']))}"
 
 
 def _skipped(trace: Trace) -> Iterator[str]:

@@ -75,7 +75,7 @@ class _Canvas:
         for row in range(_HEIGHT):
             label = axis.short(at[row]) if row in at else ""
             cells = (self._cells.get((row, column), (" ", "")) for column in range(self._columns))
-            text = "".join(self._style.loud(char, code) if code else char for char, code in cells)
+            text = "".join(self._style.paint(char, code) if code else char for char, code in cells)
             yield f"{label:>{_MARGIN}} {side}{text}".rstrip()
         yield " " * (_MARGIN + 1) + corner + floor * self._columns
         below = [" "] * (self._columns + 4)
@@ -89,7 +89,7 @@ class _Canvas:
         """What the marks mean."""
         for one in self._figure.series:
             code = _PUNISHED if one.punishes else _FREE
-            mark = self._style.loud(self._mark(one, True), code)
+            mark = self._style.paint(self._mark(one, True), code)
             none = (
                 "" if all(point.loops for point in one.points) else f", {self._mark(one, False)} not one loop"
             )

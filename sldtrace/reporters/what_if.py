@@ -1,61 +1,140 @@
-"""Predictions of the model, for a person and as JSON."""
+"""The report of `sldtrace report --what-if`: predictions of the model."""
 
-import json
-import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
+from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
 from sldtrace.model.sources import Kind
 from sldtrace.prediction import predict, recorded_penalty
 from sldtrace.prediction.predict import Prediction, WhatIf
 from sldtrace.prediction.thread_profile import Profile
-from sldtrace.reporters import tables, wording
+from sldtrace.reporters import wording
+from sldtrace.reporters.document import Block, Cell, Column, Report, Section, Table, Text, Unit
 
 Answers = Sequence[tuple[WhatIf, list[Prediction]]]
+
+VERSION = 1
+"""Of the JSON; grows when a key changes its meaning or goes away."""
 
 _ASSUMED = (
     "Predicted by the model of the penalty (docs/model.md) for threads that do nothing but what they did "
     "when they were recorded, on CPUs that are free. A timer's time is that from KVM_RUN to its signal."
 )
+_COLUMNS = (
+    Column("thread"),
+    Column("signal"),
+    Column("progress"),
+    Column("traps/s", Unit.RATE),
+    Column("recorded", Unit.RATE),
+    Column("completed/s", Unit.RATE),
+    Column("penalized", Unit.SHARE),
+)
 
 
-def render(trace: Trace, answers: Answers, width: int) -> str:
-    """One section for each change; a table of threads in it, with the reasons below."""
-    parts = [wording.SIMULATED] if trace.simulated else []
+@dataclass(frozen=True)
+class KernelContent:
+    """The penalty of the recorded kernel."""
+
+    generation: str
+    known: Annotated[bool, "false: the version is not known, and the longest penalty is assumed"]
+    always_early_below_ns: Annotated[int, "signals with shorter periods end every penalty early"]
+    always_completes_above_ns: Annotated[int, "with longer periods every penalty completes"]
+    sleep_shortest_ns: int
+    sleep_longest_ns: int
+
+
+@dataclass(frozen=True)
+class ProfileContent:
+    """What was recorded of a thread."""
+
+    traps: int
+    early_returns: int
+    detection_off: int
+    span_ns: Annotated[int, "from the first trap to the last"]
+    penalized: Annotated[float, "share of that time"]
+    signal: Annotated[int | None, "null: none was seen"]
+    source: Annotated[Kind, "what decides when the next signal comes"]
+    period_ns: int | None
+    jitter_ns: int
+    signals_used: Annotated[int, "signals that the source was worked out from"]
+
+
+@dataclass(frozen=True)
+class PredictionContent:
+    """What one thread would do."""
+
+    subject: Subject
+    recorded: ProfileContent
+    progress: Annotated[str, "`yes`, `no` or `chance`"]
+    why: str
+    traps_per_s: float
+    detection_off_per_s: Annotated[float, "penalties after which the thread makes progress"]
+    penalized: Annotated[float, "share of the time"]
+
+
+@dataclass(frozen=True)
+class ChangeContent:
+    """One change, and what it would do."""
+
+    change: str
+    assumed: Annotated[str | None, "what the prediction assumes beside the change"]
+    threads: Sequence[PredictionContent]
+
+
+@dataclass(frozen=True)
+class WhatIfContent:
+    """What `sldtrace report --what-if ... --format json` prints."""
+
+    version: Annotated[int, "1; grows when a key changes its meaning or goes away"]
+    simulated: bool
+    kernel: KernelContent
+    what_if: Sequence[ChangeContent]
+
+
+def build(trace: Trace, answers: Answers) -> Report:
+    """One section for each change: a table of threads, with the reasons below."""
+    return Report(_content(trace, answers), list(_sections(trace, answers)))
+
+
+def _sections(trace: Trace, answers: Answers) -> Iterator[Section]:
+    if trace.simulated:
+        yield Section(blocks=[Text(wording.SIMULATED)])
     for change, predictions in answers:
-        parts.append(f"WHAT IF {change.text}")
+        title = f"WHAT IF {change.text}"
         if not predictions:
-            parts.append(_fill("Nobody took a split-lock trap in this recording.", width))
+            yield Section(title, [Text("This recording has no split-lock trap.")])
             continue
-        parts.append(textwrap.indent(tables.table(_rows(trace, predictions), numbers=True), "  "))
-        parts.append(_reasons(trace, predictions, width))
+        parts = [Section(blocks=list(_reasons(predictions)))]
         if change.fixed_kernel:
-            parts.append(_fill(predict.DEAF, width))
-    notes = [_fill(line, width) for line in [*wording.host(trace), _ASSUMED]]
+            parts.append(Section(blocks=[Text(predict.DEAF)]))
+        yield Section(title, [_table(trace, predictions)], parts)
+    notes = [*wording.host(trace), _ASSUMED]
     if not recorded_penalty.penalty(trace).known:
-        notes.append(_fill("The kernel's version is not known: the slowest is assumed.", width))
-    return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
+        notes.append("The kernel's version is not known: the longest penalty is assumed.")
+    yield Section("Assumed", [Text(line) for line in notes])
 
 
-def _rows(trace: Trace, predictions: list[Prediction]) -> list[dict[str, Any]]:
-    rows = []
+def _table(trace: Trace, predictions: list[Prediction]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
     for number, each in enumerate(predictions, 1):
         profile = each.profile
         who = trace.subject(profile.tgid, profile.tid, profile.vcpu)
+        recorded = profile.traps / (profile.span_ns / 1e9) if profile.span_ns else None
         rows.append(
-            {
-                "thread": f"{number} {wording.thread(who)}",
-                "signal": _signal(profile),
-                "progress": each.progress,
-                "traps/s": f"{each.traps_per_s:,.1f}",
-                "recorded": f"{profile.traps / (profile.span_ns / 1e9):,.1f}" if profile.span_ns else "-",
-                "completed/s": f"{each.detection_off_per_s:,.1f}",
-                "punished": wording.percent(each.punished, 1),
-            }
+            (
+                f"{number} {wording.thread(who)}",
+                _signal(profile),
+                each.progress,
+                each.traps_per_s,
+                recorded,
+                each.detection_off_per_s,
+                each.punished,
+            )
         )
-    return rows
+    return Table(_COLUMNS, tuple(rows), stacked=True)
 
 
 def _signal(profile: Profile) -> str:
@@ -67,65 +146,58 @@ def _signal(profile: Profile) -> str:
 
 
 # Each reason once, with the threads that it holds for.
-def _reasons(trace: Trace, predictions: list[Prediction], width: int) -> str:
+def _reasons(predictions: list[Prediction]) -> Iterator[Block]:
     who: dict[tuple[str, str], list[int]] = {}
     for number, each in enumerate(predictions, 1):
         who.setdefault((each.progress, each.why), []).append(number)
-    lines = []
     for (progress, why), numbers in who.items():
         some = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
-        lines.append(_fill(f"{some}: {progress}: {why}", width))
-    return "\n".join(lines)
+        yield Text(f"{some}: {progress}: {why}")
 
 
-def as_json(trace: Trace, answers: Answers) -> str:
-    """One object: `simulated`, `kernel` and `what_if`, a list of changes with their predictions."""
+def _content(trace: Trace, answers: Answers) -> WhatIfContent:
     penalty = recorded_penalty.penalty(trace)
-    content = {
-        "simulated": trace.simulated,
-        "kernel": {
-            "generation": penalty.generation.name,
-            "known": penalty.known,
-            "always_early_below_ns": penalty.always_early_below_ns,
-            "always_completes_above_ns": penalty.always_completes_above_ns,
-            "sleep_shortest_ns": penalty.shortest_sleep_ns,
-            "sleep_longest_ns": penalty.longest_sleep_ns,
-        },
-        "what_if": [
-            {
-                "change": change.text,
-                "assumed": predict.DEAF if change.fixed_kernel else None,
-                "threads": [_prediction(trace, each) for each in predictions],
-            }
+    return WhatIfContent(
+        version=VERSION,
+        simulated=trace.simulated,
+        kernel=KernelContent(
+            generation=penalty.generation.name,
+            known=penalty.known,
+            always_early_below_ns=penalty.always_early_below_ns,
+            always_completes_above_ns=penalty.always_completes_above_ns,
+            sleep_shortest_ns=penalty.shortest_sleep_ns,
+            sleep_longest_ns=penalty.longest_sleep_ns,
+        ),
+        what_if=[
+            ChangeContent(
+                change=change.text,
+                assumed=predict.DEAF if change.fixed_kernel else None,
+                threads=[_prediction(trace, each) for each in predictions],
+            )
             for change, predictions in answers
         ],
-    }
-    return json.dumps(content, indent=2)
+    )
 
 
-def _prediction(trace: Trace, each: Prediction) -> dict[str, Any]:
+def _prediction(trace: Trace, each: Prediction) -> PredictionContent:
     profile, source = each.profile, each.profile.source
-    return {
-        "subject": vars(trace.subject(profile.tgid, profile.tid, profile.vcpu)),
-        "recorded": {
-            "traps": profile.traps,
-            "early_returns": profile.early,
-            "detection_off": profile.detection_off,
-            "span_ns": profile.span_ns,
-            "punished": round(profile.punished, 4),
-            "signal": source.signo or None,
-            "source": source.kind.value,
-            "period_ns": source.period_ns or None,
-            "jitter_ns": source.jitter_ns,
-            "signals_used": profile.seen,
-        },
-        "progress": each.progress,
-        "why": each.why,
-        "traps_per_s": round(each.traps_per_s, 3),
-        "detection_off_per_s": round(each.detection_off_per_s, 3),
-        "punished": round(each.punished, 4),
-    }
-
-
-def _fill(text: str, width: int) -> str:
-    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="  ")
+    return PredictionContent(
+        subject=trace.subject(profile.tgid, profile.tid, profile.vcpu),
+        recorded=ProfileContent(
+            traps=profile.traps,
+            early_returns=profile.early,
+            detection_off=profile.detection_off,
+            span_ns=profile.span_ns,
+            penalized=round(profile.punished, 4),
+            signal=source.signo or None,
+            source=source.kind,
+            period_ns=source.period_ns or None,
+            jitter_ns=source.jitter_ns,
+            signals_used=profile.seen,
+        ),
+        progress=each.progress,
+        why=each.why,
+        traps_per_s=round(each.traps_per_s, 3),
+        detection_off_per_s=round(each.detection_off_per_s, 3),
+        penalized=round(each.punished, 4),
+    )

@@ -1,6 +1,5 @@
 """Numbers and times in words, the same in every report."""
 
-import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,10 @@ from sldtrace.text.phrases import length, percent, plural
 
 if TYPE_CHECKING:
     from sldtrace.dataset.trace import Trace
-    from sldtrace.reporters.style import Style
 
 __all__ = [
     "SIMULATED",
     "cost",
-    "fill",
     "host",
     "length",
     "moment",
@@ -75,14 +72,9 @@ def cost(fact: Any) -> str:
     else:
         text += f", its probes {percent(fact['probes_ns'], elapsed)}"
         if elapsed - measured > _TAIL_NS:
-            text += f" (measured for {measured / 1e9:.0f} s, then reckoned by exits)"
+            text += f" (measured for {measured / 1e9:.0f} s, then estimated from exits)"
     return f"{text}; {memory / (1 << 20):.0f} MiB of memory"
 
 
 def _is_amount(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
-
-
-def fill(text: str, style: "Style") -> str:
-    """The text as a paragraph of the report, indented by two."""
-    return textwrap.fill(text, style.width, initial_indent="  ", subsequent_indent="  ")

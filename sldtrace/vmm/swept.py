@@ -79,14 +79,14 @@ class Sweep:
 
 
 def load(path: Path) -> Sweep:
-    """The sweep in a file with output of `guest sweep --json`. Raises SldtraceError, with one line."""
+    """The sweep in a file with output of `guest sweep --format json`. Raises SldtraceError, with one line."""
     try:
         return parse(json.loads(path.read_text()))
     except OSError as error:
         raise SldtraceError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SldtraceError(
-            f"{path} is not a sweep", "give the output of sldtrace guest sweep --json"
+            f"{path} is not a sweep", "give the output of sldtrace guest sweep --format json"
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 
 import sldtrace
 from sldtrace.checks import verdict
@@ -16,6 +17,7 @@ from sldtrace.checks.result import Check, Places, State
 from sldtrace.checks.verdict import Result
 from sldtrace.commands.check import check
 from sldtrace.errors import SldtraceError
+from tools import json_schemas
 
 FOREIGN = Check("hypervisor module", State.PROBLEM, "module mine")
 
@@ -45,7 +47,7 @@ def answers(
         (Exposure.FREEZES, True, [], ["hypervisor", "exposed"], 3),
     ],
 )
-@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("form", [[], ["--format=json"]])
 def test_status(
     exposure: Exposure,
     recordable: bool | None,
@@ -79,9 +81,10 @@ def python(code: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_on_this_host() -> None:
-    done = python("from sldtrace.cli import run; run(['check', '--json'])")
+    done = python("from sldtrace.cli import run; run(['check', '--format=json'])")
     assert (done.returncode, done.stderr) == (0, "")
     content = json.loads(done.stdout)
+    assert Draft202012Validator(json_schemas.made()["check"]).is_valid(content)
     assert content["exposure"] in ("freezes", "kills", "none")
     assert {check["group"] for check in content["checks"]} == {
         "exposure",
@@ -110,7 +113,8 @@ def test_without_root_it_says_what_it_could_not_see() -> None:
     """Root is dropped when all is imported: the checkout need not be readable for others."""
     code = (
         "import os, numpy, encodings.ascii\n"
-        "import sldtrace.commands.check, sldtrace.checks.verdict, sldtrace.reporters.check\n"
+        "import sldtrace.commands.check, sldtrace.checks.verdict\n"
+        "import sldtrace.reporters.check, sldtrace.reporters.formats\n"
         "from sldtrace.cli import run\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "run(['check'])\n"
@@ -118,5 +122,5 @@ def test_without_root_it_says_what_it_could_not_see() -> None:
     done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
     assert "PROBLEM privilege " in done.stdout
-    assert "Not seen: " in done.stdout
+    assert "Unknown: " in done.stdout
     assert "do: run sldtrace check as root" in done.stdout

@@ -23,6 +23,7 @@ from sldtrace.vmm import children, guests, recorded
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.kvm import DEVICE
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
+from tests.reporters.rendering import as_text
 
 LIVELOCK = Path(__file__).parents[1] / "model" / "data" / "6.12.sld"
 
@@ -47,7 +48,7 @@ def test_list_explains_every_guest() -> None:
 
 
 def test_list_as_json() -> None:
-    listed = json.loads(CliRunner().invoke(guest, ["list", "--json"]).output)
+    listed = json.loads(CliRunner().invoke(guest, ["list", "--format=json"]).output)
     assert [one["name"] for one in listed] == guests.names()
     split = next(one for one in listed if one["name"] == "split-bts")
     assert split["crosses_cache_line"] is True
@@ -214,7 +215,7 @@ def test_record_watches_from_the_beginning_and_the_report_follows(
 
 def test_record_for_scripts(recorder: list[str], tmp_path: Path) -> None:
     path = tmp_path / "a.sld"
-    said = json.loads(CliRunner().invoke(guest, ["run", "--record", str(path), "--json"]).stdout)
+    said = json.loads(CliRunner().invoke(guest, ["run", "--record", str(path), "--format=json"]).stdout)
     assert (said["loops"], said["recording"]) == (5, str(path))
     assert [finding["verdict"] for finding in said["report"]["findings"]] == ["livelock"]
 
@@ -222,10 +223,10 @@ def test_record_for_scripts(recorder: list[str], tmp_path: Path) -> None:
 def test_a_host_that_lacks_the_reports_libraries_says_where_to_take_the_recording(
     recorder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(file: Path, as_json: bool) -> Any:
+    def missing(file: Path) -> Any:
         raise ModuleNotFoundError(name="pandas")
 
-    monkeypatch.setattr(report, "text", missing)
+    monkeypatch.setattr(report, "build", missing)
     path = tmp_path / "a.sld"
     result = CliRunner().invoke(guest, ["run", "--record", str(path)], catch_exceptions=False)
     assert "loops           5" in result.stdout
@@ -321,7 +322,7 @@ def test_run_for_people() -> None:
 
 @needs_kvm
 def test_run_for_scripts() -> None:
-    result = sldtrace("run", "aligned-bts", "--duration", "50ms", "--signal", "SIGALRM", "--json")
+    result = sldtrace("run", "aligned-bts", "--duration", "50ms", "--signal", "SIGALRM", "--format=json")
     assert result.returncode == 0
     said = json.loads(result.stdout)
     assert said["loops"] > 0
@@ -333,7 +334,9 @@ def test_run_for_scripts() -> None:
 @needs_kvm
 @pytest.mark.parametrize(("name", "io_exits"), [("cpuid-loop", False), ("io-loop", True)])
 def test_exits_without_a_timer(name: str, io_exits: bool) -> None:
-    said = json.loads(sldtrace("run", name, "--timeout", "none", "--duration", "50ms", "--json").stdout)
+    said = json.loads(
+        sldtrace("run", name, "--timeout", "none", "--duration", "50ms", "--format=json").stdout
+    )
     assert said["timeout_ns"] is None
     assert said["loops"] > 0
     assert said["eintr"] <= 1
@@ -365,7 +368,7 @@ def test_what_was_asked_for_is_told_and_nothing_else() -> None:
     vcpu = VcpuResult(1, 6, 2, 2, reported=4, reported_ns=2_500_000, cpu_checks=9, cpu_mismatches=1)
     disturbed = plan("report-split", migrate_ns=1, slots_ns=1, cpus=(0, 1), kick=Kind.TGKILL)
     more = {"migrations": 7, "slot_updates": 3, "longest_slot_update_ns": 12_000_000}
-    text = outcome.as_text(disturbed, host, results(vcpu, **more))
+    text = as_text(outcome.build(disturbed, host, results(vcpu, **more)))
     for line in (
         "timeout         1ms, SIGUSR1 by tgkill",
         "guest reported  4 loops, last after 2.5 ms",
@@ -374,7 +377,7 @@ def test_what_was_asked_for_is_told_and_nothing_else() -> None:
         "slot updates    3, the longest took 12 ms",
     ):
         assert f"{line}\n" in text
-    quiet = outcome.as_text(plan(), host, results(VcpuResult(1, 6, 2, 2)))
+    quiet = as_text(outcome.build(plan(), host, results(VcpuResult(1, 6, 2, 2))))
     assert not any(
         word in quiet for word in ("reported", "migrations", "CPU checks", "slot updates", "vCPU ")
     )
@@ -383,10 +386,11 @@ def test_what_was_asked_for_is_told_and_nothing_else() -> None:
 def test_each_vcpu_has_a_line_and_the_sums_are_right() -> None:
     host = SplitLock("warn", True, False, 1)
     both = results(VcpuResult(11, 1000, 2, 2, 0, 5_000_000, 1), VcpuResult(12, 0, 30, 30, 0, 7_000_000, 1))
-    text = outcome.as_text(plan(vcpus=2), host, both)
-    assert " 0     0   11  1,000        2      2       5.000\n" in text
-    assert " 0     1   12      0       30     30       7.000\n" in text
-    said = outcome.as_json(plan(vcpus=2), host, both)
+    built = outcome.build(plan(vcpus=2), host, both)
+    text = as_text(built)
+    assert "0      0   11  1,000        2      2     5 ms\n" in text
+    assert "0      1   12      0       30     30     7 ms\n" in text
+    said = built.data
     assert (said["loops"], said["kvm_runs"], said["eintr"], said["longest_run_ns"]) == (
         *(1000, 32, 32),
         7_000_000,

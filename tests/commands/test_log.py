@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 import sldtrace
 from sldtrace import cli
 from sldtrace.commands import log as module
 from tests.analyzers.synthetic import VCPU, loop, task, write
+from tools import json_schemas
 
 DATA = Path(__file__).parents[1] / "kernlog" / "data"
 ROOT = Path(sldtrace.__file__).parents[1]
@@ -49,7 +51,9 @@ def reports(name: str) -> dict[str, str]:
     before = Path.cwd()
     os.chdir(DATA)
     try:
-        found = {".txt": run(name), ".wide.txt": run(name, columns=120), ".json": run(name, "--json")}
+        found = {".txt": run(name), ".wide.txt": run(name, columns=120)}
+        if name == "field-reports.log":  # of the other one the schema is enough
+            found[".json"] = run(name, "--format=json")
     finally:
         os.chdir(before)
     assert all(result.exit_code == 0 for result in found.values()), found
@@ -58,16 +62,23 @@ def reports(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["field-reports", "kernel"])
 def test_the_reports_are_as_they_are_kept(name: str) -> None:
-    """python -m tests.commands.test_log writes them again; read the difference."""
+    """`make goldens` writes them again; read the difference."""
     for ending, text in reports(name).items():
         kept = (DATA / name).with_suffix(ending).read_text(encoding="utf-8")
         assert text == kept, f"{name}{ending} has changed; is it as it should be?"
 
 
+@pytest.mark.parametrize("name", ["field-reports", "kernel"])
+def test_json_fits_the_schema(name: str) -> None:
+    validator = Draft202012Validator(json_schemas.made()["log"])
+    content = json.loads(run(DATA / f"{name}.log", "--format=json").output)
+    assert [error.message for error in validator.iter_errors(content)] == []
+
+
 @pytest.mark.parametrize("columns", [80, 100, 120])
 @pytest.mark.parametrize("name", ["field-reports", "kernel"])
 def test_reports_fit_the_terminal(name: str, columns: int) -> None:
-    output = run(DATA / f"{name}.log", columns=columns).output.split("\nRead: ")[0]
+    output = run(DATA / f"{name}.log", columns=columns).output.split("\nRead\n")[0]
     assert max(map(len, output.splitlines())) <= columns
 
 
@@ -87,7 +98,7 @@ def test_the_kept_reports_say_what_their_logs_hold() -> None:
 
 def test_standard_input_and_several_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(LINE)
-    content = json.loads(run("--json", tmp_path / "a", "-", stdin=LINE.replace("201", "202")).output)
+    content = json.loads(run("--format=json", tmp_path / "a", "-", stdin=LINE.replace("201", "202")).output)
     assert [(thread["tid"], thread["line"]) for thread in content["threads"]] == [(201, 1), (202, 2)]
     assert [source["name"] for source in content["sources"]] == [str(tmp_path / "a"), "standard input"]
 
@@ -99,7 +110,8 @@ def test_beside_a_recording(tmp_path: Path) -> None:
     assert "1 logged thread trapped in the recording, 1 did not; 0 threads trapped and" in text.replace(
         "\n  ", " "
     )
-    content = json.loads(run("--json", *arguments, stdin=LINE).output)
+    content = json.loads(run("--format=json", *arguments, stdin=LINE).output)
+    assert Draft202012Validator(json_schemas.made()["log"]).is_valid(content)
     assert content["recording"]["pairs"] == [
         {"thread": 0, "tgid": 200, "tid": 201, "vm": None, "traps": 30, "when": "unknown", "same_name": True,
          "same_address": True}
@@ -117,7 +129,7 @@ def test_hostile_names(tmp_path: Path, name: str, columns: int) -> None:
         + stamped
         + f"[  1.000000] Linux version 6.1{name} x\n[ 1.000000] x86/split lock detection: {name}\n"
     )
-    for arguments in ([], ["--json"], ["--recording", recording]):
+    for arguments in ([], ["--format=json"], ["--recording", recording]):
         output = run(*arguments, "-", stdin=log, columns=columns).output
         assert all(character == "\n" or character.isprintable() for character in output)
         assert "TID" in output or '"tid"' in output
@@ -132,7 +144,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return int(ended.value.code or 0), said.err
 
 
-@pytest.mark.parametrize("form", [(), ("--json",)])
+@pytest.mark.parametrize("form", [(), ("--format=json",)])
 def test_what_cannot_be_read_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: tuple[str, ...]
 ) -> None:
@@ -148,7 +160,7 @@ def test_what_cannot_be_read_is_one_line(
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("".join(LINE.replace("201", str(tid)) for tid in range(3000)))
-    command = f"{sys.executable} -m sldtrace log --json {log} | head -n 1"
+    command = f"{sys.executable} -m sldtrace log --format json {log} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "{\n"
     assert "Traceback" not in done.stderr

@@ -39,7 +39,7 @@ def refused(path: object, capsys: pytest.CaptureFixture[str], *options: str) -> 
     return said.err
 
 
-@pytest.mark.parametrize("options", [(), ("--json",), ("--fail-on", "notice")])
+@pytest.mark.parametrize("options", [(), ("--format=json",), ("--fail-on", "notice")])
 def test_what_is_no_recording_is_one_line(
     options: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_recording_cut_anywhere_is_a_report_or_one_line(
         if result.exit_code == 0:
             read += 1
             assert "warning: " in result.output
-            assert "The recording is not complete" in result.output or "LIVELOCK" in result.output
+            assert "INCOMPLETE RECORDING" in result.output or "LIVELOCK" in result.output
         else:
             assert isinstance(result.exception, SldtraceError)
             refused(path, capsys)
@@ -107,7 +107,7 @@ def test_a_recording_with_flipped_bytes_is_a_report_with_a_warning_or_one_line(
         (LIVELOCK + [row | {"tid": 999} for row in HELD_UP], "critical", 3),
     ],
 )
-@pytest.mark.parametrize("form", [(), ("--json",)])
+@pytest.mark.parametrize("form", [(), ("--format=json",)])
 def test_the_status_follows_the_worst_finding(
     rows: list[dict[str, int]], fail_on: str | None, status: int, form: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -133,7 +133,7 @@ def test_a_notice_is_the_least(
 def test_both_forms_say_the_same(tmp_path: Path) -> None:
     path = write(tmp_path / "a.sld", LIVELOCK)
     assert run(path).output.startswith("LIVELOCK: vCPU 0")
-    (finding,) = json.loads(run(path, "--json").output)["findings"]
+    (finding,) = json.loads(run(path, "--format=json").output)["findings"]
     assert finding["verdict"] == "livelock"
 
 

@@ -47,7 +47,7 @@ def test_exits_by_bus_locks(tmp_path: Path) -> None:
     assert finding.numbers.exits == 800 + 800 + 400
     assert finding.numbers.share == pytest.approx(0.2)
     assert recorded.exit_counts["guest_ns"].to_list() == [2_000_000_000] * 2
-    assert "bus lock" in json.loads(reported(tmp_path, "--json").output)["findings"][0]["headline"]
+    assert "bus lock" in json.loads(reported(tmp_path, "--format=json").output)["findings"][0]["headline"]
 
 
 @pytest.mark.parametrize("options", [["--mode", "warn"], ["--mode", "fatal"], ["--mode", "off", "--program"]])
@@ -60,8 +60,10 @@ def test_every_report_begins_with_simulated(options: tuple[str, ...], tmp_path: 
     run(tmp_path, *options, "-d", "1s")
     assert reported(tmp_path).output.startswith("SIMULATED")
     assert reported(tmp_path, "--what-if", "timer=20ms").output.startswith("SIMULATED")
-    assert json.loads(reported(tmp_path, "--json").output)["simulated"] is True
-    assert json.loads(reported(tmp_path, "--json", "--what-if", "timer=20ms").output)["simulated"] is True
+    assert json.loads(reported(tmp_path, "--format=json").output)["simulated"] is True
+    assert (
+        json.loads(reported(tmp_path, "--format=json", "--what-if", "timer=20ms").output)["simulated"] is True
+    )
 
 
 def test_no_kernel_log_belongs_to_it(tmp_path: Path, capsys: Any) -> None:

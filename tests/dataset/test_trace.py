@@ -6,14 +6,10 @@ from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import threads
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import trace as traces
 from sldtrace.errors import SldtraceError
 from sldtrace.host.msr import DETECT
-from sldtrace.reporters import json as json_report
-from sldtrace.reporters import terminal
-from sldtrace.reporters.style import Style
 from tests.analyzers.synthetic import (
     BLIND,
     CLOSED_NS,
@@ -36,6 +32,7 @@ from tests.analyzers.synthetic import (
     trace,
     window,
 )
+from tests.reporters import rendering
 
 
 def test_updates_are_merged_into_the_groups_that_they_name(tmp_path: Path) -> None:
@@ -116,8 +113,9 @@ def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
         made = trace(folder, rows, opening=opening, ended=ended, detection=writes, more=MORE)
         found = catalogue.run(made)
         assert [finding.verdict for finding in found] == ["livelock"]
-        assert terminal.render(made, found, threads.summary(made), Style(80)).startswith("LIVELOCK")
-        json.loads(json_report.render(made, found, threads.summary(made)))
+        content = rendering.built(made)
+        assert rendering.as_text(content).startswith("LIVELOCK")
+        json.loads(rendering.as_json(content))
 
 
 @pytest.mark.parametrize(

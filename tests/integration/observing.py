@@ -22,7 +22,7 @@ SLDTRACE = [sys.executable, "-m", "sldtrace"]
 
 def guest(timeout, duration, *options, program=None):
     """Runs a bundled guest; its result, and its VM's process. program: another name for Python."""
-    command = ["guest", "run", "--timeout", timeout, "--duration", duration, "--json", *options]
+    command = ["guest", "run", "--timeout", timeout, "--duration", duration, "--format=json", *options]
     if not program:
         return guest_here(*command[2:])
     with subprocess.Popen([program, *SLDTRACE[1:], *command], stdout=subprocess.PIPE, text=True) as process:
@@ -38,7 +38,7 @@ def guest_here(*options):
     out, said, status = io.StringIO(), io.StringIO(), 0
     with redirect_stdout(out), redirect_stderr(said):
         try:
-            cli.run(["guest", "run", "--json", *options])
+            cli.run(["guest", "run", "--format=json", *options])
         except SystemExit as end:
             status = end.code
     result = json.loads(out.getvalue()) if out.getvalue() else {}

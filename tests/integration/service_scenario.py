@@ -70,7 +70,18 @@ def guest():
     """A frozen guest under another user, in a cgroup as libvirt names it; its result."""
     text = run(
         *("systemd-run", "--quiet", "--scope", "--collect", "--slice=machine.slice", f"--unit={SCOPE}"),
-        *("--uid=65534", sys.executable, "-m", "sldtrace", "guest", "run", "--duration", "1s", "--json"),
+        *(
+            "--uid=65534",
+            sys.executable,
+            "-m",
+            "sldtrace",
+            "guest",
+            "run",
+            "--duration",
+            "1s",
+            "--format",
+            "json",
+        ),
     )
     return json.loads(text)
 

@@ -193,7 +193,7 @@ def test_each_switch_of_detection_is_recorded(scenario: Scenario, backend: str) 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_report_for_scripts(scenario: Scenario, backend: str) -> None:
     path = scenario.folder / f"{backend}.sld"
-    done = report(path, "--json", "--fail-on", "critical")
+    done = report(path, "--format=json", "--fail-on", "critical")
     assert done.returncode == 3
     finding, _ = json.loads(done.stdout)["findings"]
     assert finding["kind"] == "early-return-loop"

@@ -24,7 +24,13 @@ def threads(scenario: Scenario, recording: str) -> dict[int, str]:
 
 
 def beside(scenario: Scenario, recording: str) -> dict[str, Any]:
-    words = ["--json", "--recording", scenario.folder / f"{recording}.sld", scenario.folder / "kernel.log"]
+    words = [
+        "--format",
+        "json",
+        "--recording",
+        scenario.folder / f"{recording}.sld",
+        scenario.folder / "kernel.log",
+    ]
     done = CliRunner().invoke(module.log, [str(word) for word in words])
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.output)

@@ -20,7 +20,17 @@ TIMERS_MS = [*range(1, 21), *range(22, 41, 3)]
 
 def guest(timeout_ms, duration):
     """Runs the bundled guest; what it says, and how often it trapped."""
-    command = [*SLDTRACE, "guest", "run", "--timeout", f"{timeout_ms}ms", "--duration", duration, "--json"]
+    command = [
+        *SLDTRACE,
+        "guest",
+        "run",
+        "--timeout",
+        f"{timeout_ms}ms",
+        "--duration",
+        duration,
+        "--format",
+        "json",
+    ]
     before = traps()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         result = json.loads(process.stdout.read())

@@ -43,7 +43,7 @@ def check():
     try:
         time.sleep(0.2)
         os.kill(pid, signal.SIGSTOP)
-        command = [*SLDTRACE, "check", "--json", "--fail-on", "exposed"]
+        command = [*SLDTRACE, "check", "--format=json", "--fail-on", "exposed"]
         done = subprocess.run(command, capture_output=True, text=True)
     finally:
         frozen.kill()
@@ -59,5 +59,5 @@ def run(folder):
         protocol["kprobe"] = frozen_and_healthy(folder, "kprobe", stop="TERM")
     with (folder / "kernel.log").open("w") as log:
         subprocess.run(["dmesg"], stdout=log, check=True)
-    log = subprocess.run([*SLDTRACE, "log", "--json"], capture_output=True, text=True, check=True)
+    log = subprocess.run([*SLDTRACE, "log", "--format=json"], capture_output=True, text=True, check=True)
     return protocol | {"log": json.loads(log.stdout), "check": check()}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sldtrace.kernlog import survey as module
 from sldtrace.kernlog import verdict
 from sldtrace.kernlog.survey import Survey
-from sldtrace.reporters import log_json, log_terminal
-from sldtrace.reporters.style import Style
+from sldtrace.reporters import log as reports
+from tests.reporters.rendering import as_json, as_text
 
 DATA = Path(__file__).parent / "data"
 LINES = [line for path in sorted(DATA.glob("*.log")) for line in path.read_bytes().splitlines()]
@@ -76,8 +76,8 @@ def test_any_log_is_accounted_for_and_printed_safely(log: bytes) -> None:
     for thread in survey.traps():
         assert sum(thread.addresses.values()) <= thread.lines
     conclusion = verdict.conclude(survey)
-    text = log_terminal.render(survey, [], None, conclusion, Style(80))
-    machine = log_json.render(survey, [], None, conclusion)
+    content = reports.build(survey, [], None, conclusion)
+    text, machine = as_text(content), as_json(content)
     assert all(character == "\n" or character.isprintable() for character in text + machine)
     assert machine.isascii()
     assert len(json.loads(machine)["threads"]) == len(survey.threads)

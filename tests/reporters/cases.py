@@ -2,23 +2,20 @@
 
 Those of the emulated host are kept in recordings/ (from_lab.py makes them), the others made anew each time.
 
-usage: python -m tests.reporters.cases (in the root of the repository): writes the reports again. Read the
-difference before it is committed: it is what users will see.
+usage: make goldens: writes the reports again. Read the difference before it is committed: users will see it.
 """
 
+import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sldtrace.analyzers import threads
-from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.retention import Keep
 from sldtrace.recording.writer import Writer
-from sldtrace.reporters import json, terminal
-from sldtrace.reporters.style import Style
+from sldtrace.reporters.document import Report
 from tests.analyzers.simulated import simulated
 from tests.analyzers.synthetic import (
     EARLY,
@@ -46,6 +43,7 @@ from tests.analyzers.synthetic import (
     waited,
     window,
 )
+from tests.reporters import rendering
 
 DATA = Path(__file__).parent / "data"
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -92,8 +90,8 @@ def losses(folder: Path) -> Trace:
     return trace(folder, rows, opening=opening, lost=lost, ended=closing(0), close=False)
 
 
-def kept(folder: Path) -> Trace:
-    """The last 3 s of a loop that lasted longer: what came before was let go on purpose."""
+def trimmed(folder: Path) -> Trace:
+    """The last 3 s of a loop that lasted longer: what came before was discarded."""
     now = START_NS
     path = folder / "kept.sld"
     path.unlink(missing_ok=True)
@@ -234,7 +232,7 @@ CASES: dict[str, Callable[[Path], Trace]] = {
     "livelock": livelock,
     "bystanders": bystanders,
     "losses": losses,
-    "kept": kept,
+    "kept": trimmed,
     "detail": detail,
     "phases": phases,
     "locks": locks,
@@ -252,23 +250,36 @@ CASES: dict[str, Callable[[Path], Trace]] = {
 } | {name: partial(kept_file, name) for names in FROM_LAB.values() for name in names}
 
 
-def reports(recorded: Trace) -> dict[str, str]:
-    """The report in every form, by the ending of its file."""
-    findings = catalogue.run(recorded)
-    table = threads.summary(recorded, findings)
-    not_evaluated = catalogue.not_evaluated(recorded)
-    return {
-        "txt": terminal.render(recorded, findings, table, Style(WIDTH), not_evaluated),
-        "json": json.render(recorded, findings, table, not_evaluated) + "\n",
-    }
+JSON = ("livelock", "losses", "lab-early-return-loop")
+"""The cases whose JSON is kept; that of the others must fit the schema."""
+
+
+@cache
+def report(name: str) -> Report:
+    """The report of a case."""
+    with TemporaryDirectory() as folder:
+        return rendering.built(CASES[name](Path(folder)))
+
+
+def kept(name: str) -> dict[str, str]:
+    """What is kept of a case, by the name of its file. Of the evidence in JSON the first row is enough."""
+    texts = {f"{name}.txt": rendering.as_text(report(name), WIDTH)}
+    if name in JSON:
+        content = json.loads(rendering.as_json(report(name)))
+        for finding in content["findings"]:
+            del finding["evidence"][1:]
+        texts[f"{name}.json"] = json.dumps(content, indent=2) + "\n"
+    return texts
 
 
 def main() -> None:
-    """Writes all reports."""
-    for name, make in CASES.items():
-        with TemporaryDirectory() as folder:
-            for ending, text in reports(make(Path(folder))).items():
-                (DATA / f"{name}.{ending}").write_text(text, encoding="utf-8")
+    """Writes all of them, and removes what is no longer kept."""
+    texts = {file: text for name in CASES for file, text in kept(name).items()}
+    for path in DATA.iterdir():
+        if path.name not in texts:
+            path.unlink()
+    for file, text in texts.items():
+        (DATA / file).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from sldtrace.checks.exposure import Exposure
 from sldtrace.checks.result import Check, Fix, State
 from sldtrace.checks.verdict import Result
 from sldtrace.reporters import check as reporter
-from sldtrace.reporters.style import Style
+from tests.reporters.rendering import as_json, as_text
+from tools import json_schemas
 
 HOSTILE = "web\x1b[2J\n01\u202e\x07 EXPOSED"
 
@@ -28,48 +30,49 @@ def result(
 @pytest.mark.parametrize(
     ("exposure", "recordable", "first", "second"),
     [
-        (Exposure.FREEZES, True, "EXPOSED: a split lock", "It can be recorded here."),
-        (Exposure.FREEZES, False, "EXPOSED, BUT NOT RECORDABLE HERE: ", "It cannot be recorded here"),
-        (Exposure.FREEZES, None, "EXPOSED: ", "was not seen"),
-        (Exposure.NONE, False, "NOT EXPOSED: ", "A recording would not work here either"),
+        (Exposure.FREEZES, True, "EXPOSED: a split lock", "sldtrace record works here."),
+        (Exposure.FREEZES, False, "EXPOSED, BUT NOT RECORDABLE HERE: ", "sldtrace record does not work here"),
+        (Exposure.FREEZES, None, "EXPOSED: ", "It is unknown whether"),
+        (Exposure.NONE, False, "NOT EXPOSED: ", "sldtrace record does not work here"),
     ],
 )
 def test_the_verdict_comes_first(
     exposure: Exposure, recordable: bool | None, first: str, second: str
 ) -> None:
-    lines = reporter.render(result(exposure, recordable), Style(100)).splitlines()
+    lines = as_text(reporter.build(result(exposure, recordable)), 100).splitlines()
     assert lines[0].startswith(first)
     assert second in lines[1]
 
 
-def test_what_was_not_seen_comes_last() -> None:
-    text = reporter.render(result(), Style(80))
-    assert text.split("\n\n")[-1].startswith("Not seen: cores.")
+def test_what_is_unknown_comes_last() -> None:
+    text = as_text(reporter.build(result()), 80)
+    assert text.split("\n\n")[-1].startswith("Unknown: cores.")
 
 
 def test_it_fits_but_commands_stay_whole() -> None:
-    lines = reporter.render(result(), Style(80)).splitlines()
+    lines = as_text(reporter.build(result()), 80).splitlines()
     assert max(map(len, lines)) <= 80
     assert "do: apt install python3-bpfcc" in "\n".join(lines)
 
 
 def test_colour_only_where_asked_for() -> None:
-    assert "\x1b" not in reporter.render(result(), Style(80))
-    assert "\x1b[31;1mPROBLEM" in reporter.render(result(), Style(80, colour=True))
+    assert "\x1b" not in as_text(reporter.build(result()), 80)
+    assert "\x1b[31;1mPROBLEM" in as_text(reporter.build(result()), 80, colour=True)
 
 
 @pytest.mark.parametrize("colour", [False, True])
 def test_names_of_tenants_do_nothing_to_the_terminal(colour: bool) -> None:
-    text = reporter.render(result(name=HOSTILE), Style(80, colour))
+    text = as_text(reporter.build(result(name=HOSTILE)), 80, colour)
     assert "\x1b[2J" not in text
     assert "\u202e" not in text
     assert "\x07" not in text
     assert not any(line.startswith("01") for line in text.splitlines())
-    assert reporter.as_json(result(name=HOSTILE)).isascii()
+    assert as_json(reporter.build(result(name=HOSTILE))).isascii()
 
 
 def test_json() -> None:
-    content = json.loads(reporter.as_json(result(recordable=None)))
+    content = json.loads(as_json(reporter.build(result(recordable=None))))
+    assert Draft202012Validator(json_schemas.made()["check"]).is_valid(content)
     assert content["version"] == 1
     assert content["verdict"] == "exposed, recordability unknown"
     assert (content["exposure"], content["recordable"], content["system"]) == ("freezes", None, "Debian")

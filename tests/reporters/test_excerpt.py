@@ -6,7 +6,22 @@ import pytest
 
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.reporters import excerpt
-from tests.analyzers.synthetic import EARLY, FLAGS, GUEST, MS, early, lasting, loop, trace
+from sldtrace.reporters.document import Column, Unit
+from sldtrace.reporters.style import Style
+from sldtrace.reporters.text import _block
+from tests.analyzers.synthetic import (
+    EARLY,
+    FLAGS,
+    GUEST,
+    MS,
+    START_NS,
+    WALL_NS,
+    early,
+    facts,
+    lasting,
+    loop,
+    trace,
+)
 
 SHOWN = excerpt.FIRST + excerpt.LAST
 
@@ -15,10 +30,11 @@ SHOWN = excerpt.FIRST + excerpt.LAST
 def test_dots_stand_for_what_is_left_out(tmp_path: Path, count: int, dots: bool) -> None:
     recorded = trace(tmp_path, lasting(70 * MS, count))
     (finding,) = catalogue.run(recorded)
-    table = excerpt.rows(recorded, finding.evidence)
-    assert len(table) == (SHOWN + 1 if dots else count)
-    cells = table.to_numpy().tolist()
-    assert [index for index, row in enumerate(cells) if set(row) == {"..."}] == (
+    table = excerpt.table(recorded, finding.evidence, "trap")
+    assert len(table.rows) == min(count, SHOWN)
+    assert table.omitted == count - len(table.rows)
+    lines = "\n".join(_block(table, Style(80), 0)).splitlines()[2:]
+    assert [index for index, line in enumerate(lines) if set(line) == {".", " "}] == (
         [excerpt.FIRST] if dots else []
     )
 
@@ -26,12 +42,18 @@ def test_dots_stand_for_what_is_left_out(tmp_path: Path, count: int, dots: bool)
 def test_the_first_and_the_last_are_shown(tmp_path: Path) -> None:
     recorded = trace(tmp_path, loop(100))
     (finding,) = catalogue.run(recorded)
-    times = excerpt.rows(recorded, finding.evidence)["time (UTC)"].tolist()
-    assert times == [
-        *(f"14:13:20.00{index}" for index in range(4)),
-        "...",
-        *(f"14:13:20.09{index}" for index in (7, 8, 9)),
-    ]
+    table = excerpt.table(recorded, finding.evidence, "trap")
+    assert table.columns[0] == Column("time (UTC)", Unit.UTC)
+    assert [row[0] for row in table.rows] == [WALL_NS + index * MS for index in (0, 1, 2, 3, 97, 98, 99)]
+    assert table.omitted_at == 4
+
+
+def test_without_wall_time_the_clock_of_the_host_is_shown(tmp_path: Path) -> None:
+    recorded = trace(tmp_path, loop(100), opening=facts(clock=None), ended={})
+    (finding,) = catalogue.run(recorded)
+    table = excerpt.table(recorded, finding.evidence, "trap")
+    assert table.columns[0].unit is Unit.CLOCK
+    assert table.rows[0][0] == START_NS
 
 
 def test_what_was_not_watched_is_a_dash(tmp_path: Path) -> None:
@@ -43,11 +65,12 @@ def test_what_was_not_watched_is_a_dash(tmp_path: Path) -> None:
     ]
     recorded = trace(tmp_path, rows)
     (finding,) = catalogue.run(recorded)
-    table = excerpt.rows(recorded, finding.evidence)
-    assert table["VM exits"].tolist() == ["1,234", "-", "1"]
-    assert table["in guest"].tolist() == ["5.76 us", "-", "6 us"]
-    assert table["detection"].tolist() == ["stays on", "-", "off"]
-    assert table["ended by"].tolist() == ["SIGUSR1", "-", "SIGRTMIN+6"]
-    assert table["slept"].tolist() == ["7 ms"] * 3
-    assert table["left"].tolist() == ["3 ms", "9 ms", "9 ms"]
-    assert table["CPU"].tolist() == ["7", "0", "0"]
+    table = excerpt.table(recorded, finding.evidence, "trap")
+    columns = {column.header: [row[at] for row in table.rows] for at, column in enumerate(table.columns)}
+    assert columns["VM exits"] == [1234, None, 1]
+    assert columns["in guest"] == [5760, None, 6000]
+    assert columns["detection"] == ["stays on", None, "off"]
+    assert columns["ended by"] == ["SIGUSR1", None, "SIGRTMIN+6"]
+    assert columns["slept"] == [7 * MS] * 3
+    assert columns["left"] == [3, 9, 9]
+    assert columns["CPU"] == [7, 0, 0]

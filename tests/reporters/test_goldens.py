@@ -1,28 +1,43 @@
-"""The reports as they are kept in data/; `python -m tests.reporters.cases` writes them again."""
+"""The reports of all cases: the text of each, and the JSON of three, as they are kept (`make goldens`)."""
 
-import json
-from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from sldtrace.analyzers.findings import catalogue
+from sldtrace.reporters.json import plain
 from tests.reporters import cases
+from tools import json_schemas
+
+VALIDATOR = Draft202012Validator(json_schemas.made()["report"])
+
+
+def content(name: str) -> dict[str, Any]:
+    """What the JSON of a case holds."""
+    made: dict[str, Any] = plain(cases.report(name).data)
+    return made
 
 
 @pytest.mark.parametrize("name", cases.CASES)
-def test_report_is_the_one_that_is_kept(name: str, tmp_path: Path) -> None:
-    for ending, text in cases.reports(cases.CASES[name](tmp_path)).items():
-        kept = (cases.DATA / f"{name}.{ending}").read_text(encoding="utf-8")
-        assert text == kept, f"{name}.{ending} has changed; is it as it should be?"
+def test_report_is_the_one_that_is_kept(name: str) -> None:
+    for file, text in cases.kept(name).items():
+        kept = (cases.DATA / file).read_text(encoding="utf-8")
+        assert text == kept, f"{file} has changed; is it as it should be?"
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_json_fits_the_schema(name: str) -> None:
+    assert [error.message for error in VALIDATOR.iter_errors(content(name))] == []
 
 
 def test_every_kind_of_finding_is_in_a_kept_recording_of_the_lab_or_marked_as_simulated() -> None:
-    kinds = {"lab": set(), "simulated": set()}
-    for path in cases.DATA.glob("*.json"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if path.name.startswith("lab-") or content["simulated"]:
-            origin = "simulated" if content["simulated"] else "lab"
-            kinds[origin] |= {finding["kind"] for finding in content["findings"]}
+    kinds: dict[str, set[str]] = {"lab": set(), "simulated": set()}
+    for name in cases.CASES:
+        made = content(name)
+        if name.startswith("lab-") or made["simulated"]:
+            origin = "simulated" if made["simulated"] else "lab"
+            kinds[origin] |= {finding["kind"] for finding in made["findings"]}
     every = {analyzer.KIND for analyzer in catalogue.ANALYZERS}
     assert kinds["lab"] == every - {"bus-lock"}
     assert "bus-lock" in kinds["simulated"]
@@ -31,7 +46,7 @@ def test_every_kind_of_finding_is_in_a_kept_recording_of_the_lab_or_marked_as_si
 def test_nothing_else_is_kept() -> None:
     recorded = {f"{name}.sld" for names in cases.FROM_LAB.values() for name in names}
     assert {path.name for path in cases.RECORDINGS.iterdir()} == recorded
-    expected = {f"{name}.{ending}" for name in cases.CASES for ending in ("txt", "json")}
+    expected = {f"{name}.txt" for name in cases.CASES} | {f"{name}.json" for name in cases.JSON}
     assert {path.name for path in cases.DATA.iterdir()} == expected
 
 
@@ -73,14 +88,12 @@ def test_the_kept_reports_say_what_their_recordings_hold(
 ) -> None:
     """So that a report which is wrong is not kept by mistake."""
     assert (cases.DATA / f"{name}.txt").read_text(encoding="utf-8").startswith(headline)
-    content = json.loads((cases.DATA / f"{name}.json").read_text(encoding="utf-8"))
-    assert [finding["verdict"] for finding in content["findings"]] == verdicts
-    lost = {
-        (loss["kind"], loss["cause"], loss["cpu"]): loss["count"] for loss in content["recording"]["losses"]
-    }
+    made = content(name)
+    assert [finding["verdict"] for finding in made["findings"]] == verdicts
+    lost = {(loss["kind"], loss["cause"], loss["cpu"]): loss["count"] for loss in made["recording"]["losses"]}
     assert lost == (
         {("trap", "ring_full", 0): 1200, ("trap", "unfinished", 1): 1, ("task", "ring_full", 1): 7}
         if name == "losses"
         else {}
     )
-    assert (content["recording"]["closing"] is None) == (name == "losses")
+    assert (made["recording"]["closing"] is None) == (name == "losses")

@@ -8,15 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sldtrace.analyzers import threads
-from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.vms import process
-from sldtrace.reporters import json, terminal
-from sldtrace.reporters.style import Style
 from sldtrace.text.escape import escape
 from tests.analyzers.synthetic import MS, VCPU, VMM, completed, facts, loop, task, trace
 from tests.host import fakeproc
+from tests.reporters import rendering
 
 NASTY = [
     "\x1b[2J\x1b[31mgone",
@@ -50,11 +47,8 @@ def harmless(text: str) -> bool:
 
 
 def rendered(recorded: Trace) -> tuple[str, str]:
-    findings, table = catalogue.run(recorded), threads.summary(recorded)
-    return (
-        terminal.render(recorded, findings, table, Style(80)),
-        json.render(recorded, findings, table),
-    )
+    content = rendering.built(recorded)
+    return rendering.as_text(content), rendering.as_json(content)
 
 
 def check(recorded: Trace, lines: int | None = None) -> None:

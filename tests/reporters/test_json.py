@@ -1,15 +1,12 @@
 """The report for programs: the same numbers as in the analyzers, as JSON types."""
 
-import dataclasses
-import json as parser
 from pathlib import Path
-from typing import Any
 
 from sldtrace.analyzers import threads
 from sldtrace.analyzers.findings import catalogue
-from sldtrace.dataset.trace import Trace
 from sldtrace.recording import schema
-from sldtrace.reporters import excerpt, json
+from sldtrace.reporters import excerpt
+from sldtrace.reporters.json import plain
 from tests.analyzers.synthetic import (
     CLOSED_NS,
     FACTS,
@@ -24,20 +21,17 @@ from tests.analyzers.synthetic import (
     task,
     trace,
 )
-
-
-def render(recorded: Trace) -> dict[str, Any]:
-    result: dict[str, Any] = parser.loads(
-        json.render(recorded, catalogue.run(recorded), threads.summary(recorded))
-    )
-    return result
+from tests.reporters import cases
+from tests.reporters.rendering import parsed as render
 
 
 def test_a_finding_has_its_numbers_and_its_evidence(tmp_path: Path) -> None:
     recorded = trace(tmp_path, loop(200), tasks=[task(VCPU, b"CPU 0/KVM"), task(VMM, b"qemu")])
     (finding,) = catalogue.run(recorded)
     (found,) = render(recorded)["findings"]
-    assert found["numbers"] == parser.loads(parser.dumps(dataclasses.asdict(finding.numbers)))
+    assert found["numbers"] == plain(finding.numbers)
+    assert all(fact.keys() == {"label", "text"} for fact in found["facts"])
+    assert found["evidence_count"] == len(finding.evidence)
     assert (found["kind"], found["severity"], found["verdict"]) == (
         "early-return-loop",
         "critical",
@@ -54,9 +48,8 @@ def test_a_finding_has_its_numbers_and_its_evidence(tmp_path: Path) -> None:
     shown = [*rows[: excerpt.FIRST], *rows[-excerpt.LAST :]]
     assert len(found["evidence"]) == len(shown)
     for row, record in zip(found["evidence"], shown, strict=True):
-        assert {name: row[name] for name in record.dtype.names} == {
-            name: int(record[name]) for name in record.dtype.names
-        }
+        expected = {name: int(record[name]) for name in record.dtype.names}
+        assert {name: row[name] for name in expected} == expected | {"rip": found["rip"]}
         assert (row["guest"], row["slept"], row["msr_cleared"]) == (True, True, False)
 
 
@@ -64,7 +57,7 @@ def test_an_address_of_64_bits_is_not_rounded(tmp_path: Path) -> None:
     high = 0xFFFF_FFFF_8123_4567
     (found,) = render(trace(tmp_path, loop(200, rip=high)))["findings"]
     assert found["rip"] == "0xffffffff81234567"
-    assert {row["rip"] for row in found["evidence"]} == {high}
+    assert {row["rip"] for row in found["evidence"]} == {found["rip"]}
 
 
 def test_the_recording_describes_itself(tmp_path: Path) -> None:
@@ -100,4 +93,17 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
 
 def test_threads_are_those_of_the_summary(tmp_path: Path) -> None:
     recorded = trace(tmp_path, [completed(0), completed(30 * MS), completed(60 * MS, tid=9, vcpu=4)])
-    assert render(recorded)["threads"] == threads.summary(recorded).to_dict("records")
+    summary = threads.summary(recorded, catalogue.run(recorded))
+    assert render(recorded)["threads"] == summary.to_dict("records")
+
+
+def test_a_cpu_that_is_not_known_is_null(tmp_path: Path) -> None:
+    lost = [{"ns": START_NS, "cpu": 0xFFFF_FFFF, "kind": 1, "cause": 4, "count": 3}]
+    (loss,) = render(trace(tmp_path, [completed(0)], lost=lost))["recording"]["losses"]
+    assert loss == {"kind": "trap", "cause": "skipped", "cpu": None, "count": 3}
+
+
+def test_values_of_an_msr_are_hexadecimal_too(tmp_path: Path) -> None:
+    recorded = cases.storm(tmp_path)
+    found = next(each for each in render(recorded)["findings"] if each["evidence_kind"] == "detection")
+    assert {row["value"] for row in found["evidence"]} == {"0x0", "0x20000000"}

@@ -1,41 +1,26 @@
 """What the report says beside the verdict: exits, waits, moves, sums, levels, cost."""
 
-import json as parser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import threads
-from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import json, terminal
-from sldtrace.reporters.style import Style
 from tests.analyzers.synthetic import FACTS, MS, START_NS, VMM, closing, completed, counted, step, trace
 from tests.reporters import cases
+from tests.reporters.rendering import parsed as as_json
+from tests.reporters.rendering import text
 
 LONGEST_NAME = 0x402  # avic_unaccelerated_access
-
-
-def text(recorded: Trace) -> str:
-    findings, table = catalogue.run(recorded), threads.summary(recorded)
-    return terminal.render(recorded, findings, table, Style(80))
 
 
 def flowing(recorded: Trace) -> str:
     return " ".join(text(recorded).split())
 
 
-def as_json(recorded: Trace) -> dict[str, Any]:
-    content: dict[str, Any] = parser.loads(
-        json.render(recorded, catalogue.run(recorded), threads.summary(recorded))
-    )
-    return content
-
-
 def test_without_the_new_records_nothing_is_said_of_them(tmp_path: Path) -> None:
     said = text(trace(tmp_path, [completed(0)]))
-    for word in ("VM exits", "waited", "Moved", "not watched", "Cost", "left out"):
+    for word in ("VM exits", "waited", "Moved", "ot watched", "Cost", "filtered"):
         assert word not in said
 
 
@@ -76,20 +61,20 @@ def test_threads_that_trapped_come_first(tmp_path: Path) -> None:
     where = [said.index(f"vCPU {n} of a process") for n in (0, 3)]
     assert where == sorted(where)
     assert "(PID 200, TID 201): 2 exits" in said
-    assert "and 2 more threads: see --json" in said
+    assert "and 2 more threads: see --format json" in said
 
 
 def test_a_mutex_wait_that_a_signal_ended(tmp_path: Path) -> None:
     stall = {"ns": START_NS, "end_ns": START_NS + 8 * MS, "tgid": VMM, "tid": 7, "what": 2, "caller": 16}
     more = {"stall": [stall | {"result": -4, "penalized_tid": 201}]}
     said = flowing(trace(tmp_path, [completed(0)], more=more))
-    assert "(PID 200, TID 7) waited 8 ms for a mutex in kvm+0x10, in vain (EINTR)" in said
-    assert "while vCPU 0, TID 201 was punished" in said
+    assert "(PID 200, TID 7) waited 8 ms for a mutex in kvm+0x10 without success (EINTR)" in said
+    assert "while vCPU 0, TID 201 was penalized" in said
 
 
 def test_a_wait_while_nobody_was_punished_is_not_shown(tmp_path: Path) -> None:
     stall = {"ns": START_NS, "end_ns": START_NS + 8 * MS, "tgid": VMM, "tid": 7, "what": 2, "caller": 16}
-    assert "Who waited" not in flowing(trace(tmp_path, [completed(0)], more={"stall": [stall]}))
+    assert "Waits for" not in flowing(trace(tmp_path, [completed(0)], more={"stall": [stall]}))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +100,7 @@ def test_other_kinds_are_summed_only_where_something_is_not_there(tmp_path: Path
 def test_what_was_left_out_is_not_missing(tmp_path: Path) -> None:
     ended = closing(5) | {"filtered": {"trap": 4}}
     recorded = trace(tmp_path, [completed(0)], ended=ended)
-    assert "5 traps counted = 1 recorded + 0 lost + 0 unfinished + 4 left out" in flowing(recorded)
+    assert "5 traps counted = 1 recorded + 0 lost + 0 unfinished + 4 filtered" in flowing(recorded)
     assert text(recorded).startswith("NOTHING FOUND: ")
 
 

@@ -38,8 +38,8 @@ def test_headers_of_two_lines_stand_on_the_rule() -> None:
     [(20, "a long name     1"), (16, "a long name    1"), (14, "a long...    1"), (3, "a lon...    1")],
 )
 def test_a_narrow_terminal_takes_blanks_first_and_then_the_name(width: int, first: str) -> None:
-    rows = [{"who": "a long name", "n": "1"}, {"who": "b", "n": "1000"}]
-    assert tables.table(rows, numbers=True, width=width).splitlines()[2] == first
+    made = tables.lay_out(["who", "n"], [["a long name", "1"], ["b", "1000"]], [False, True], width)
+    assert made.splitlines()[2] == first
 
 
 def test_no_rows_are_no_table() -> None:

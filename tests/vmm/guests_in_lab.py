@@ -63,13 +63,15 @@ def sldtrace(*arguments):
 
 def run(options):
     """One short run of a guest."""
-    return sldtrace("guest", "run", "--duration", "300ms", "--json", *options.split())
+    return sldtrace("guest", "run", "--duration", "300ms", "--format=json", *options.split())
 
 
 def sweep(*options, timers=TIMERS):
     """A short run with each timer."""
     timeouts = ",".join(f"{ms}ms" for ms in timers)
-    return sldtrace("guest", "sweep", "--timeouts", timeouts, "--duration", "300ms", "--json", *options)
+    return sldtrace(
+        "guest", "sweep", "--timeouts", timeouts, "--duration", "300ms", "--format=json", *options
+    )
 
 
 def loop(how):

@@ -15,7 +15,7 @@ JIFFY_NS = KERNELS[DEFAULT].tick_ns
 
 
 def results(runs: dict[str, Any]) -> dict[str, Any]:
-    """What `guest run --json` printed, by name; every run ended well."""
+    """What `guest run --format json` printed, by name; every run ended well."""
     assert {name: one["said"] for name, one in runs.items() if one["status"]} == {}
     return {name: one["result"] for name, one in runs.items()}
 

@@ -1,4 +1,4 @@
-"""A finding of the online detector as JSON: the structure of `report --json`, as far as it is known yet."""
+"""A finding of the online detector as JSON: the keys of `sldtrace report --format json` that are known."""
 
 import json
 from typing import Any
@@ -13,8 +13,8 @@ from sldtrace.text.escape import escape
 def announcement(loop: Loop, process: dict[str, Any], penalty: Penalty, path: str) -> bytes:
     """One line of JSON, ASCII only, for a command's standard input.
 
-    Entries named as in `report --json` mean the same: kind, severity, verdict, subject (process, tgid, tid,
-    vcpu or null), rip, start_ns, end_ns, start_wall_ns, end_wall_ns, numbers (guest, loops, in_loops_ns,
+    Keys mean the same as in `sldtrace report --format json`: kind, severity, verdict, subject (process, tgid,
+    tid, vcpu or null), rip, start_ns, end_ns, start_wall_ns, end_wall_ns, numbers (guest, loops, in_loops_ns,
     longest_ns, early_returns, always_early_below_ns, always_completes_above_ns, sleep_shortest_ns,
     sleep_longest_ns). All of them are as of now: the loop may go on. Then `process`, what
     host.vms.process.describe knows of the process, and `recording`, the file that is being written.

@@ -1,15 +1,13 @@
 """The option --figure of `guest sweep` and `guest plot`, and the writing of its files."""
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sldtrace.errors import SldtraceError
+from sldtrace.commands import output as outputs
 from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
@@ -34,13 +32,15 @@ option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 )
 
 
-def show(figure: "Figure") -> None:
-    """Prints the plot, with the characters and colours that stdout can show."""
+def plot(figure: "Figure", output: Path | None) -> str:
+    """The plot, with the characters and colours that the terminal (or a file) can show."""
     from sldtrace.reporters import sweep_plot
     from sldtrace.reporters.style import Style
 
+    if output is not None:
+        return sweep_plot.as_plot(figure, Style(), unicode=True)
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(sweep_plot.as_plot(figure, Style.of_stdout(), unicode))
+    return sweep_plot.as_plot(figure, Style.of_stdout(), unicode)
 
 
 def check(pictures: Sequence[Path]) -> None:
@@ -50,8 +50,7 @@ def check(pictures: Sequence[Path]) -> None:
     for path in pictures:
         if path.suffix.lower() == ".png":
             sweep_png.require()
-        with _temporary(path) as temporary:
-            temporary.touch()
+        outputs.require(path, "--figure")
 
 
 def write(figures: Sequence["Figure"], pictures: Sequence[Path]) -> None:
@@ -63,23 +62,6 @@ def write(figures: Sequence["Figure"], pictures: Sequence[Path]) -> None:
     svg = sweep_svg.render(figures)
     for path in pictures:
         content = svg.encode() if path.suffix.lower() == ".svg" else sweep_png.render(svg)
-        with _temporary(path) as temporary:
-            temporary.write_bytes(content)
-            temporary.replace(path)
+        with outputs.replacing(path, "--figure") as beside:
+            beside.write_bytes(content)
         click.echo(f"sldtrace: written: {escape(str(path), 4096)}", err=True)
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    # A file in the same folder, which is removed at the end.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-    except OSError as error:
-        where = escape(str(path), 4096)
-        raise SldtraceError(
-            f"{where} cannot be written: {error.strerror}", "use another path for --figure"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

@@ -2,30 +2,36 @@
 
 import json
 import textwrap
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
+from sldtrace.commands import output as outputs
 from sldtrace.vmm import guests
 from sldtrace.vmm.guests import Guest
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead.")
-def list_guests(as_json: bool) -> None:
+@outputs.options("text", "json")
+def list_guests(form: str, output: Path | None) -> None:
     """Describe the bundled guests: what each does, what it provokes, what to expect."""
     bundled = [guests.load(name) for name in guests.names()]
-    if as_json:
-        click.echo(json.dumps([_describe(one) for one in bundled], indent=2))
-        return
-    for one in bundled:
-        click.echo(f"{one.name}: {one.summary}")
-        for key, note in one.notes:
-            click.echo(textwrap.indent(textwrap.fill(f"{key}: {note}", 100, subsequent_indent="  "), "  "))
-        click.echo(f"  Address: {instruction(one)}{_operand(one)}")
-        if one.every:
-            click.echo(f"  N: {one.every:,}, or as in --every")
-        click.echo()
+    if form == "json":
+        outputs.write(json.dumps([_describe(one) for one in bundled], indent=2) + "\n", output)
+    else:
+        outputs.write("".join(line + "\n" for one in bundled for line in _lines(one)), output)
+
+
+def _lines(one: Guest) -> Iterator[str]:
+    yield f"{one.name}: {one.summary}"
+    for key, note in one.notes:
+        yield textwrap.indent(textwrap.fill(f"{key}: {note}", 100, subsequent_indent="  "), "  ")
+    yield f"  Address: {instruction(one)}{_operand(one)}"
+    if one.every:
+        yield f"  N: {one.every:,}, or as in --every"
+    yield ""
 
 
 def instruction(one: Guest, address: int | None = None) -> str:

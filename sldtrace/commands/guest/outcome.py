@@ -2,33 +2,45 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sldtrace.commands.guest.listing import instruction
 from sldtrace.host import signals
 from sldtrace.host.split_lock import SplitLock
+from sldtrace.reporters.document import Column, Fact, Facts, Report, Section, Table, Text, Unit
 from sldtrace.text.durations import render
 from sldtrace.text.phrases import length
 from sldtrace.vmm.guests import Guest
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
 
+_LABEL_WIDTH = 16
 
-def as_text(plan: Plan, host: SplitLock, results: Sequence[Result]) -> str:
-    """Rows of label and value, a table if there are several vCPUs, and the meaning in two lines."""
-    rows = [
+
+def build(plan: Plan, host: SplitLock, results: Sequence[Result]) -> Report:
+    """The counters, a table if there are several vCPUs, and the meaning in two lines."""
+    labels = [
         ("guest", f"{plan.guest.name}, {instruction(plan.guest, results[0].locked)}"),
         ("timeout", _timeout(plan)),
         *_totals(plan, results),
     ]
-    lines = [f"{label:<16}{value}" for label, value in rows]
+    facts = tuple(Fact(label, value) for label, value in labels)
+    sections = [Section(blocks=[Facts(facts, _LABEL_WIDTH)])]
     if sum(len(result.vcpus) for result in results) > 1:
-        lines += ["", *_table(plan, results), ""]
-    return "\n".join([*lines, progress(plan, results), meaning(plan.guest, host)])
+        sections.append(Section(blocks=[_table(plan, results)]))
+    sections.append(Section(blocks=[Text(progress(plan, results)), Text(meaning(plan.guest, host))]))
+    return Report(_content(plan, host, results), sections)
 
 
-def as_json(plan: Plan, host: SplitLock, results: Sequence[Result]) -> dict[str, Any]:
-    """The sums of all vCPUs, and each one; times are nanoseconds. `tgid` and `tid` are those of the first."""
+def with_report(ran: Report, path: Path, recorded: Report | None) -> Report:
+    """The same, followed by the report of its recording."""
+    data = ran.data | {"recording": str(path), "report": recorded.data if recorded else None}
+    return Report(data, [*ran.sections, *(recorded.sections if recorded else ())])
+
+
+# The sums of all vCPUs, and each one; times are nanoseconds. `tgid` and `tid` are those of the first.
+def _content(plan: Plan, host: SplitLock, results: Sequence[Result]) -> dict[str, Any]:
     vcpus = _vcpus(results)
     return {
         "guest": plan.guest.name,
@@ -147,16 +159,26 @@ def _totals(plan: Plan, results: Sequence[Result]) -> list[tuple[str, str]]:
     return rows
 
 
-def _table(plan: Plan, results: Sequence[Result]) -> list[str]:
-    heads = ["VM", "vCPU", "TID", "loops"]
-    fields = ["tid", "loops"]
+def _table(plan: Plan, results: Sequence[Result]) -> Table:
+    columns = [
+        Column("VM", Unit.NUMBER),
+        Column("vCPU", Unit.NUMBER),
+        Column("TID", Unit.NUMBER),
+        Column("loops", Unit.COUNT),
+    ]
     if not plan.program:
-        heads += ["KVM_RUN", "EINTR", "longest ms"]
-        fields += ["kvm_runs", "eintr"]
-    cells = [heads]
-    for vm, result in enumerate(results):
-        for index, one in enumerate(result.vcpus):
-            row = [str(vm), str(index), str(one.tid), *(f"{getattr(one, name):,}" for name in fields[1:])]
-            cells.append(row if plan.program else [*row, f"{one.longest_run_ns / 1e6:.3f}"])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
+        columns += [
+            Column("KVM_RUN", Unit.COUNT),
+            Column("EINTR", Unit.COUNT),
+            Column("longest", Unit.DURATION),
+        ]
+    rows = tuple(
+        (vm, index, one.tid, one.loops, one.kvm_runs, one.eintr, one.longest_run_ns)[: len(columns)]
+        for vm, result in enumerate(results)
+        for index, one in enumerate(result.vcpus)
+    )
+    return Table(tuple(columns), rows)
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3f} ms"

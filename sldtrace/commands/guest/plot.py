@@ -11,12 +11,12 @@ from sldtrace.commands.guest import figure
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @figure.option
 def plot_sweeps(files: tuple[Path, ...], pictures: tuple[Path, ...]) -> None:
-    """Plot the output of `sldtrace guest sweep --json`, a panel for each FILE, with the model's prediction.
+    """Plot the output of `guest sweep --format json`, a panel for each FILE, with the model's prediction.
 
     Needs neither root nor the host of the measurement.
 
     \b
-      sldtrace guest sweep --mitigate both --json > here.json
+      sldtrace guest sweep --mitigate both --format json -o here.json
       sldtrace guest plot here.json there.json --figure both.svg
     """
     from sldtrace.reporters import sweep_data
@@ -29,4 +29,4 @@ def plot_sweeps(files: tuple[Path, ...], pictures: tuple[Path, ...]) -> None:
     for number, one in enumerate(figures):
         if number:
             click.echo()
-        figure.show(one)
+        click.echo(figure.plot(one, None))

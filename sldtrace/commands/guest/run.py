@@ -1,15 +1,16 @@
 """`sldtrace guest run`: runs a bundled guest, disturbs it as requested, and prints its progress."""
 
-import json
 import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sldtrace import interrupt
+from sldtrace.commands import output as outputs
 from sldtrace.commands.guest import options, outcome
 from sldtrace.commands.guest.listing import instruction
 from sldtrace.commands.guest.options import Signal, parse_cpus
@@ -20,6 +21,9 @@ from sldtrace.text.durations import Period, render
 from sldtrace.vmm import guests, memory
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
+
+if TYPE_CHECKING:
+    from sldtrace.reporters.document import Report
 
 _MOST_VMS = 8
 _MOST_LOAD = 64
@@ -98,7 +102,7 @@ _MOST_LOAD = 64
     flag_value="",
     help="Record it, as root, and print the report: into FILE, or a new file named after guest and time.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@outputs.options("text", "json")
 def run_guest(
     name: str,
     timeout: int,
@@ -116,7 +120,8 @@ def run_guest(
     load: int,
     program: bool,
     record: str | None,
-    as_json: bool,
+    form: str,
+    output: Path | None,
 ) -> None:
     """Run GUEST (split-bts) for some time and print its progress. Needs /dev/kvm, but no compiler.
 
@@ -145,6 +150,7 @@ def run_guest(
         slots_ns=slots,
         program=program,
     )
+    outputs.check(output)
     host = split_lock.read()
     path = None if record is None else _recording(record, plan)
     if path is not None:
@@ -177,19 +183,14 @@ def run_guest(
             # its penalty and makes progress. For a guest without traps, all exits would only flood the file.
             recorder = stack.enter_context(RecorderProcess(path, every_exit=plan.guest.crosses_line))
             results = children.run(announce, lambda pids: recorder.begin(pids, lambda: children.interrupted))
-    found = outcome.as_json(plan, host, results) if as_json else outcome.as_text(plan, host, results)
+    ran = outcome.build(plan, host, results)
     if path is None or not path.exists():  # interrupted before it was made
-        click.echo(json.dumps(found, indent=2) if as_json else found)
+        outputs.write(outputs.render(ran, form, output), output)
         return
-    if isinstance(found, dict):
-        report = _report(path, as_json=True)
-        found |= {"recording": str(path), "report": json.loads(report) if report else None}
-        click.echo(json.dumps(found, indent=2))
-        return
-    # The results are printed even if there can be no report.
-    click.echo(found + "\n")
-    if report := _report(path, as_json=False):
-        click.echo(report, nl=False)
+    try:
+        ran = outcome.with_report(ran, path, _report(path))
+    finally:  # the results are printed even if there can be no report
+        outputs.write(outputs.render(ran, form, output), output)
 
 
 def _recording(given: str, plan: Plan) -> Path:
@@ -207,12 +208,12 @@ def _recording(given: str, plan: Plan) -> Path:
     return path
 
 
-def _report(path: Path, *, as_json: bool) -> str | None:
+def _report(path: Path) -> "Report | None":
     # None if the libraries of the report are missing, which `record` does not need.
     from sldtrace.commands import report
 
     try:
-        return report.text(path, as_json)[0]
+        return report.build(path)[0]
     except ModuleNotFoundError as error:
         where = target.shown(path)
         click.echo(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sldtrace import interrupt
+from sldtrace.commands import output as outputs
 from sldtrace.commands.guest import figure, options, outcome
 from sldtrace.errors import UsageError
 from sldtrace.host import split_lock
@@ -49,8 +50,7 @@ def _parse_timeouts(ctx: click.Context, param: click.Parameter, value: str) -> t
     help="Set kernel.split_lock_mitigate for the runs (needs root).  [default: unchanged]",
 )
 @figure.option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values instead.")
+@outputs.options("text", "json", "csv")
 def sweep_guest(
     name: str,
     timeouts: tuple[int, ...],
@@ -58,19 +58,17 @@ def sweep_guest(
     kick: Kind,
     mitigate: str | None,
     pictures: tuple[Path, ...],
-    as_json: bool,
-    as_csv: bool,
+    form: str,
+    output: Path | None,
 ) -> None:
     """Run GUEST (split-bts) with one timeout after another, to find the timers with which it makes progress.
 
     The prediction of the model of this kernel is shown next to the measurement (docs/model.md), except for
-    guests that do something once in N. `sldtrace guest plot` plots the output of --json.
+    guests that do something once in N. `sldtrace guest plot` plots the output of --format json.
 
     Each run has its own process and VM. A sysctl that was set is restored, also after Ctrl-C, which ends the
     sweep with the results so far. Needs /dev/kvm.
     """
-    if as_json and as_csv:
-        raise UsageError("--json and --csv: one form at a time")
     values: list[int | None] = [1, 0] if mitigate == "both" else [int(mitigate) if mitigate else None]
     plan = Plan(guests.load(name), duration, kick=kick, signo=kick.signo)
     total = len(timeouts) * len(values)
@@ -79,6 +77,7 @@ def sweep_guest(
             f"{total:,} runs would take longer than {_MOST_HOURS} h",
             "use fewer or shorter runs",
         )
+    outputs.check(output)
     figure.check(pictures)
     host = split_lock.read()
 
@@ -100,19 +99,18 @@ def sweep_guest(
     if not whole:
         click.echo(f"sldtrace: interrupted after {len(points)} of {total} runs", err=True)
     found = Sweep.of_this_host(plan, points, whole)
-    if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2))
+    if form == "json":
+        outputs.write(json.dumps(found.to_json(), indent=2) + "\n", output)
     # The prediction takes seconds on a slow machine, so it is computed only where it is shown.
-    if not points or (as_json and not pictures):
+    if not points or (form == "json" and not pictures):
         return
     drawn = sweep_data.figure(found)
-    if as_csv:
-        click.echo(_csv(drawn), nl=False)
-    elif not as_json:
-        click.echo(sweep_plot.as_table(drawn))
-        click.echo()
-        figure.show(drawn)
-        click.echo("\n" + outcome.meaning(plan.guest, host))
+    if form == "csv":
+        outputs.write(_csv(drawn), output)
+    elif form == "text":
+        plot = figure.plot(drawn, output)
+        meaning = outcome.meaning(plan.guest, host)
+        outputs.write(f"{sweep_plot.as_table(drawn)}\n\n{plot}\n\n{meaning}\n", output)
     figure.write([drawn], pictures)
 
 

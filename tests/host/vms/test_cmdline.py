@@ -102,7 +102,7 @@ def test_other_vmms(vmm: str, arguments: list[str], known: dict[str, str]) -> No
     [
         (["/usr/bin/python3", "/usr/bin/sldtrace", "guest", "run", "split-bts"], "split-bts"),
         (["python3", "-m", "sldtrace", "guest", "run", "io-loop", "--timeout", "1ms"], "io-loop"),
-        (["/opt/sldtrace/bin/sldtrace", "guest", "run", "split-bts", "--json"], "split-bts"),
+        (["/opt/sldtrace/bin/sldtrace", "guest", "run", "split-bts", "--format=json"], "split-bts"),
         (["python3", "-m", "sldtrace", "guest", "run", "--timeout", "1ms"], None),
     ],
 )

@@ -5,11 +5,6 @@ from typing import Any
 
 import pytest
 
-from sldtrace.analyzers import threads
-from sldtrace.analyzers.findings import catalogue
-from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import terminal
-from sldtrace.reporters.style import Style
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
@@ -32,13 +27,9 @@ from tests.analyzers.synthetic import (
     trace,
 )
 from tests.reporters import cases
+from tests.reporters.rendering import text as render
 
 RED, YELLOW, GREEN = "\x1b[31;1m", "\x1b[33;1m", "\x1b[32;1m"
-
-
-def render(recorded: Trace, width: int = 80, colour: bool = False) -> str:
-    findings, table = catalogue.run(recorded), threads.summary(recorded)
-    return terminal.render(recorded, findings, table, Style(width, colour))
 
 
 def flowing(text: str) -> str:
@@ -165,28 +156,28 @@ def test_a_signal_that_ended_some_of_the_sleeps(tmp_path: Path) -> None:
 def test_nobody_trapped(tmp_path: Path) -> None:
     text = render(trace(tmp_path))
     assert text.startswith("NOTHING FOUND: ")
-    assert "Watched for 10 s: nobody took a split-lock trap." in text
+    assert "Watched for 10 s: no split-lock trap." in text
     assert "Threads that trapped" not in text
-    assert "not complete" not in text
+    assert "INCOMPLETE" not in text
 
 
 def test_what_became_of_harmless_traps(tmp_path: Path) -> None:
     rows = [completed(0), completed(600 * MS), early(1_200 * MS), not_penalized(2_000 * MS)]
     text = flowing(render(trace(tmp_path, rows)))
     assert "Watched for 10 s: 4 split-lock traps of 1 thread." in text
-    assert "2 slept the penalty to the end" in text
-    assert "1 was not penalized. 1 was cut short by a signal, not in a loop." in text
+    assert "2 completed the penalty" in text
+    assert "1 was not penalized. 1 was ended early by a signal, not in a loop." in text
     assert "SIGBUS" not in text
-    assert "not seen how they ended" not in text
+    assert "was not seen" not in text
     text = flowing(render(trace(tmp_path, [row | {"tid": tid} for row in rows for tid in (301, 302)])))
-    assert "4 slept the penalty to the end" in text
-    assert "2 were not penalized. 2 were cut short by a signal, not in a loop." in text
+    assert "4 completed the penalty" in text
+    assert "2 were not penalized. 2 were ended early by a signal, not in a loop." in text
 
 
 def test_what_became_of_traps_that_were_not_seen_to_the_end(tmp_path: Path) -> None:
     missed = completed(200 * MS, flags=EARLY & ~FLAGS["MSR_WATCHED"] | FLAGS["RETURN_MISSED"] | GUEST)
     text = flowing(render(trace(tmp_path, [missed])))
-    assert "1 split-lock trap of 1 thread. Of 1 it was" in text
+    assert "1 split-lock trap of 1 thread. The end of 1 was not seen." in text
     assert "not penalized." not in text
 
 
@@ -210,8 +201,8 @@ def test_nothing_found_in_a_recording_that_is_not_complete(
     tmp_path: Path, rest: dict[str, Any], complete: bool
 ) -> None:
     text = render(trace(tmp_path, [completed(0)], **rest))
-    assert text.startswith("NOTHING FOUND: " if complete else "NOTHING FOUND IN WHAT IS THERE: ")
-    assert ("The recording is not complete" in text) != complete
+    assert text.startswith("NOTHING FOUND: " if complete else "NOTHING FOUND IN AN INCOMPLETE RECORDING: ")
+    assert ("see below what is missing" in flowing(text)) != complete
 
 
 def test_accounts_add_up(tmp_path: Path) -> None:
@@ -253,15 +244,15 @@ def test_probes_by_backend_and_those_that_are_missing(tmp_path: Path) -> None:
     ]
     text = flowing(render(trace(tmp_path, opening=opening)))
     assert "Probes: fentry on f1 f2, kprobe on k1" in text
-    assert "Could not be watched: m:s" in text
+    assert "Not watched: m:s" in text
     assert "a:t" not in text
-    assert "Could not" not in render(trace(tmp_path))
+    assert "Not watched" not in render(trace(tmp_path))
 
 
 def test_probes_are_those_of_the_last_word_on_them(tmp_path: Path) -> None:
     """The recorder adds the probes of the first trap later."""
     later = [{"name": "kvm:kvm_exit", "backend": "", "detail": "refused"}]
-    assert "Could not be watched: kvm:kvm_exit" in render(trace(tmp_path, updates=[{"probes": later}]))
+    assert "Not watched: kvm:kvm_exit" in render(trace(tmp_path, updates=[{"probes": later}]))
 
 
 @pytest.mark.parametrize(
@@ -294,7 +285,7 @@ def test_a_thread_that_sleeps_for_a_twentieth_of_its_time_is_no_clean_bill(
 
 def test_what_was_counted_and_is_nowhere_is_no_clean_bill(tmp_path: Path) -> None:
     text = render(trace(tmp_path, [], ended=closing(5)))
-    assert text.startswith("NOTHING FOUND IN WHAT IS THERE: ")
+    assert text.startswith("NOTHING FOUND IN AN INCOMPLETE RECORDING: ")
     assert "5 missing from this file" in flowing(text)
 
 

@@ -1,0 +1,27 @@
+"""The formats of reports: one reporter each."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from sldtrace.reporters.document import Report
+from sldtrace.reporters.json import JsonReporter
+from sldtrace.reporters.style import Style
+from sldtrace.reporters.text import TextReporter
+
+
+class Reporter(Protocol):
+    """Renders reports in one format, and decides nothing about what they say."""
+
+    name: str
+    """As `--format` has it."""
+    extension: str
+    """Of a file, without a dot."""
+
+    def render(self, report: Report, style: Style) -> str:
+        """The report; `style` is for formats that a terminal shows."""
+
+
+_ALL: tuple[Reporter, ...] = (TextReporter(), JsonReporter())
+
+FORMATS: Mapping[str, Reporter] = {each.name: each for each in _ALL}
+"""All of them, by name."""

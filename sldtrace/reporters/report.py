@@ -1,0 +1,190 @@
+"""The report of a recording: everything that it says, built once, for all formats."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from sldtrace.analyzers import limitations
+from sldtrace.analyzers import threads as thread_table
+from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.needs import NotEvaluated
+from sldtrace.dataset import exit_counts, frames, levels
+from sldtrace.dataset.trace import Trace
+from sldtrace.recording.discarded import Discarded
+from sldtrace.recording.schema import NO_CPU
+from sldtrace.reporters import content, context, excerpt, exits, findings, recorded, wording
+from sldtrace.reporters.accounts import account, others
+from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
+from sldtrace.reporters.document import Cell, Column, Report, Section, Table, Text, Tone, Unit
+from sldtrace.reporters.rows import rows
+from sldtrace.text.escape import escape
+
+LONGEST = 100
+"""So many waits are listed, the longest ones."""
+
+_NAME_WIDTH = 18  # characters of a name in the table
+
+
+def build(
+    trace: Trace,
+    found: Sequence[Finding[Any]],
+    threads: pd.DataFrame,
+    not_evaluated: Sequence[NotEvaluated] = (),
+) -> Report:
+    """The report; `threads` as analyzers.threads.summary gives it, the others as the catalogue does."""
+    return Report(
+        _content(trace, found, threads, not_evaluated),
+        list(_sections(trace, found, threads, not_evaluated)),
+    )
+
+
+def _sections(
+    trace: Trace, found: Sequence[Finding[Any]], threads: pd.DataFrame, not_evaluated: Sequence[NotEvaluated]
+) -> Iterator[Section]:
+    if trace.simulated:
+        yield Section(blocks=[Text(wording.SIMULATED)])
+    for finding in found:
+        yield findings.section(trace, finding)
+    if not found:
+        yield _nothing(trace, threads)
+    if texts := limitations.of(trace):
+        yield Section("Limitations", [Text(each) for each in texts])
+    yield from findings.not_evaluated(not_evaluated)
+    if len(threads):
+        yield Section("Threads that trapped", [_threads(trace, threads)])
+    yield from exits.sections(trace, threads)
+    yield from context.sections(trace, threads)
+    yield recorded.section(trace)
+
+
+def _nothing(trace: Trace, threads: pd.DataFrame) -> Section:
+    incomplete = recorded.incomplete(trace)
+    title = "NOTHING FOUND: the split-lock penalty holds up no thread"
+    if incomplete:
+        title = "NOTHING FOUND IN AN INCOMPLETE RECORDING: see below what is missing"
+    text = Text(" ".join(_outcomes(trace, threads)))
+    return Section(title, parts=[Section(blocks=[text])], tone=Tone.WARNING if incomplete else Tone.GOOD)
+
+
+def _outcomes(trace: Trace, threads: pd.DataFrame) -> Iterator[str]:
+    start, end = trace.span_ns
+    total = int(threads["traps"].sum())
+    watched = f"Watched for {wording.length(end - start)}:"
+    if not total:
+        yield f"{watched} no split-lock trap."
+        return
+    yield f"{watched} {wording.plural(total, 'split-lock trap')} of {wording.plural(len(threads), 'thread')}."
+    rest = total
+    for name, text in (
+        ("completed", "completed the penalty."),
+        ("not_penalized", "not penalized."),
+        ("early_returns", "ended early by a signal, not in a loop."),
+        ("fatal", "ended in SIGBUS (split_lock_detect=fatal)."),
+    ):
+        count = int(threads[name].sum())
+        rest -= count
+        if count:
+            verb = "" if name in ("completed", "fatal") else " was" if count == 1 else " were"
+            yield f"{count:,}{verb} {text}"
+    if rest:
+        yield f"The end of {rest:,} was not seen."
+
+
+def _threads(trace: Trace, threads: pd.DataFrame) -> Table:
+    name = "VM or process" if threads["vm"].astype(bool).any() else "process"
+    columns = (
+        Column(name),
+        Column("PID", Unit.NUMBER),
+        Column("TID", Unit.NUMBER),
+        Column("vCPU", Unit.NUMBER),
+        Column("traps", Unit.COUNT),
+        Column("early\nreturns", Unit.COUNT),
+        Column("completed", Unit.COUNT),
+        Column("not\npenalized", Unit.COUNT),
+        Column("slept", Unit.DURATION),
+    )
+    lines: list[tuple[Cell, ...]] = []
+    for row in threads.to_dict("records"):
+        who = trace.subject(row["tgid"], row["tid"], None)
+        vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
+        counts = (row[each] for each in ("traps", "early_returns", "completed", "not_penalized", "slept_ns"))
+        shown = escape(f"VM {who.vm}" if who.vm else who.process, _NAME_WIDTH)
+        lines.append((shown, who.tgid, who.tid, vcpu, *(int(each) for each in counts)))
+    return Table(columns, tuple(lines))
+
+
+def _content(
+    trace: Trace, found: Sequence[Finding[Any]], threads: pd.DataFrame, not_evaluated: Sequence[NotEvaluated]
+) -> ReportContent:
+    moves = trace.rows("migrate").counted("tgid", "tid", "by_tgid", "by_tid")
+    returns = trace.rows("user_exit").counted("tgid", "tid", "name")
+    return ReportContent(
+        version=content.VERSION,
+        simulated=trace.simulated,
+        recording=_recording(trace),
+        findings=[_finding(trace, each) for each in found],
+        not_evaluated=not_evaluated,
+        limitations=limitations.of(trace),
+        threads=rows(threads, thread_table.COLUMNS),
+        exits=rows(trace.exit_counts, exit_counts.COLUMNS),
+        user_exits=rows(returns, content.USER_EXITS),
+        stalls=rows(trace.rows("stall").largest("waited_ns", LONGEST), frames.described("stall")),
+        migrations=rows(moves, content.MIGRATIONS),
+    )
+
+
+def _recording(trace: Trace) -> RecordingContent:
+    recording = trace.recording
+    start, end = trace.span_ns
+    accounts = [account(trace, "trap"), *others(trace)]
+    return RecordingContent(
+        facts=trace.facts,
+        closing=recording.closing,
+        start_ns=start,
+        end_ns=end,
+        counts=recording.counts,
+        accounts=[content.AccountContent(**vars(each), missing=each.missing) for each in accounts],
+        losses=[
+            content.LossContent(loss.kind, loss.cause, None if loss.cpu == NO_CPU else loss.cpu, loss.count)
+            for loss in recording.losses
+        ],
+        discarded=_discarded(recording.discarded),
+        warnings=recording.warnings,
+        levels=levels.stretches(trace),
+    )
+
+
+def _discarded(discarded: Discarded | None) -> content.DiscardedContent | None:
+    if discarded is None:
+        return None
+    return content.DiscardedContent(
+        discarded.records, discarded.first_ns, discarded.last_ns, discarded.limit_ns, discarded.limit_bytes
+    )
+
+
+def _finding(trace: Trace, finding: Finding[Any]) -> FindingContent:
+    columns = frames.described(finding.evidence_kind)
+    return FindingContent(
+        kind=finding.kind,
+        severity=finding.severity,
+        verdict=finding.verdict,
+        subject=finding.subject,
+        headline=finding.headline,
+        rip=None if finding.rip is None else f"{finding.rip:#x}",
+        start_ns=finding.start_ns,
+        end_ns=finding.end_ns,
+        start_wall_ns=trace.wall_ns(finding.start_ns),
+        end_wall_ns=trace.wall_ns(finding.end_ns),
+        ongoing=finding.ongoing,
+        confidence=finding.confidence,
+        confidence_reason=finding.confidence_reason,
+        intervals=finding.intervals,
+        facts=finding.facts,
+        numbers=finding.numbers,
+        cause=finding.cause,
+        remedies=finding.remedies,
+        evidence_kind=finding.evidence_kind,
+        evidence_count=len(finding.evidence),
+        evidence=rows(finding.evidence.excerpt(excerpt.FIRST, excerpt.LAST), columns),
+    )

@@ -1,0 +1,39 @@
+"""Rows of DataFrames as plain values for JSON: one form for addresses, null for what is not known."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sldtrace.dataset.frames import Column
+
+_HEXADECIMAL = {"address", "MSR"}  # units of 64-bit values, which many programs cannot hold as a number
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RowsOf:
+    """The columns of rows, to annotate a field with; for the JSON Schema."""
+
+    columns: Callable[[], Mapping[str, Column]]
+
+
+def is_hexadecimal(column: Column) -> bool:
+    """Are the values hexadecimal strings in JSON? All addresses are, and values of MSRs."""
+    return column.unit in _HEXADECIMAL
+
+
+def rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[Row, ...]:
+    """Each row with its values as Python's own types; columns that are not declared as pandas has them."""
+    made = {name: _values(frame[name], columns.get(name)) for name in frame.columns}
+    return tuple(dict(zip(made, each, strict=True)) for each in zip(*made.values(), strict=True))
+
+
+def _values(values: "pd.Series[Any]", column: Column | None) -> list[Any]:
+    missing = values.isna().tolist()
+    listed = [None if absent else value for value, absent in zip(values.tolist(), missing, strict=True)]
+    if column is not None and is_hexadecimal(column):
+        return [None if value is None else f"{value:#x}" for value in listed]
+    return listed

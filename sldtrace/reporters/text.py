@@ -1,0 +1,159 @@
+"""A report as text for a terminal."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+
+from sldtrace.reporters import tables
+from sldtrace.reporters.document import (
+    AtLeast,
+    Block,
+    Cell,
+    Command,
+    Fact,
+    Facts,
+    Report,
+    Section,
+    Steps,
+    Table,
+    Text,
+    Unit,
+)
+from sldtrace.reporters.style import Style
+from sldtrace.reporters.wording import utc
+from sldtrace.text.phrases import length, percent
+
+_MARK_WIDTH = 8
+_LEFT = {Unit.TEXT, Unit.UTC, Unit.ADDRESS}
+
+
+class TextReporter:
+    """For people: titles, paragraphs and tables that fit the terminal, with colour where it has any."""
+
+    name = "text"
+    extension = "txt"
+
+    def render(self, report: Report, style: Style) -> str:
+        """The whole text, with a newline at its end."""
+        sections = ["\n".join(_section(each, style, 0)) for each in report.sections]
+        return "\n\n".join(sections) + "\n"
+
+
+def _section(section: Section, style: Style, indent: int) -> Iterator[str]:
+    inner = indent
+    blank = False
+    if section.title:
+        first, *rest = _wrap(section.title, style, indent)
+        yield style.loud(first, section.tone)
+        yield from rest
+        inner += 2
+        blank = True
+    for block in section.blocks:
+        yield from _block(block, style, inner)
+        blank = True
+    for part in section.parts:
+        if blank:
+            yield ""
+        yield from _section(part, style, inner)
+        blank = True
+
+
+def _block(block: Block, style: Style, indent: int) -> Iterator[str]:
+    match block:
+        case Text():
+            yield from _wrap(block.text, style, indent)
+        case Command():
+            yield from _command(block, style, indent)
+        case Facts():
+            for fact in block.facts:
+                yield from _fact(fact, block.label_width, style, indent)
+        case Table():
+            yield from _table(block, style, indent)
+        case Steps():
+            yield from _steps(block, style, indent)
+
+
+def _wrap(text: str, style: Style, indent: int, lead: str = "", hanging: int | None = None) -> list[str]:
+    margin = " " * (indent + (len(lead) if hanging is None else hanging))
+    return textwrap.wrap(
+        text,
+        style.width,
+        initial_indent=" " * indent + lead,
+        subsequent_indent=margin,
+        break_on_hyphens=not lead,
+    )
+
+
+# Commands are not wrapped: they are there to be copied.
+def _command(command: Command, style: Style, indent: int) -> Iterator[str]:
+    yield " " * indent + command.lead + command.text
+    if command.note:
+        yield from _wrap(f"({command.note})", style, indent + len(command.lead), hanging=1)
+
+
+def _fact(fact: Fact, label_width: int, style: Style, indent: int) -> Iterator[str]:
+    mark = f"{fact.mark:<{_MARK_WIDTH}}" if fact.mark else ""
+    lead = f"{mark}{fact.label:<{label_width}}"
+    lines = _wrap(fact.text, style, indent, lead)
+    if mark:
+        lines[0] = lines[0].replace(mark, style.loud(mark, fact.tone), 1)
+    yield from lines
+    for command in fact.commands:
+        yield from _command(command, style, indent + len(lead))
+
+
+def _steps(steps: Steps, style: Style, indent: int) -> Iterator[str]:
+    for number, step in enumerate(steps.steps, 1):
+        lead = f"{number}. "
+        yield from _wrap(step.what, style, indent, lead)
+        if step.command:
+            yield " " * (indent + len(lead) + 2) + step.command
+        yield from _wrap(f"cost: {step.cost}", style, indent + len(lead))
+
+
+def _table(table: Table, style: Style, indent: int) -> Iterator[str]:
+    cells = [
+        [_cell(value, column.unit) for value, column in zip(row, table.columns, strict=True)]
+        for row in table.rows
+    ]
+    if table.omitted:
+        cells.insert(table.omitted_at, ["..."] * len(table.columns))
+    headers = [column.header for column in table.columns]
+    right = [number > 0 and column.unit not in _LEFT for number, column in enumerate(table.columns)]
+    width = style.width - indent
+    made = tables.lay_out(headers, cells, right, None if table.stacked else width)
+    if table.stacked and max(map(len, made.splitlines())) > width:
+        for first, *others in cells:
+            named = [f"{header} {text}" for header, text in zip(headers[1:], others, strict=True)]
+            shown = [text for text, cell in zip(named, others, strict=True) if cell != "-"]
+            yield from _wrap(f"{first}: {', '.join(shown)}", style, indent, hanging=4)
+        return
+    yield from textwrap.indent(made, " " * indent).splitlines()
+
+
+def _cell(value: Cell, unit: Unit) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, AtLeast):
+        return f">{length(value.ns)}"
+    if isinstance(value, str):
+        return value
+    return _FORMS[unit](value)
+
+
+def _count(count: float) -> str:
+    return f"{count:,}" if count < 1_000_000_000 else f"{count / 1e6:,.0f} M"
+
+
+_FORMS: dict[Unit, Callable[[float], str]] = {
+    Unit.TEXT: str,
+    Unit.NUMBER: str,
+    Unit.COUNT: _count,
+    Unit.DURATION: lambda ns: length(int(ns)),
+    Unit.BELOW: lambda ns: length(int(ns)),
+    Unit.MS: lambda ms: f"{ms} ms",
+    Unit.UTC: lambda ns: utc(int(ns), date=False).removesuffix(" UTC"),
+    Unit.CLOCK: lambda ns: f"{ns / 1e9:.3f}",
+    Unit.ADDRESS: lambda address: f"{int(address):#x}",
+    Unit.SHARE: lambda share: percent(share, 1),
+    Unit.RATE: lambda rate: f"{rate:,.1f}",
+}
