@@ -1,7 +1,8 @@
 """Plain words: code, documentation and output do not use the words that docs/glossary.md has replaced.
 
 A word is banned because it has more than one meaning here, or because the documentation of the kernel, KVM
-and perf has another one. `ALLOWED` lists the places where a banned word is a quotation or a name of something else.
+and perf has another one. `ALLOWED` lists the places where a banned word is a quotation or a name of
+something else.
 """
 
 import re

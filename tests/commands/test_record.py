@@ -182,7 +182,7 @@ def test_the_last_lines(fake: type[FakeRecorder]) -> None:
         ({"probes_ns": None}, "the recorder 0.5 % of a CPU, the probes could not be timed; 40 MiB"),
         (
             {"measured_ns": 12 * SECOND},
-            "its probes 2 % (measured for 12 s, then reckoned by exits); 40 MiB",
+            "its probes 2 % (measured for 12 s, then estimated from exits); 40 MiB",
         ),
         ({"elapsed_ns": 0, "recorder_cpu_ns": 0, "probes_ns": 0}, "the recorder 0 % of a CPU"),
     ],
