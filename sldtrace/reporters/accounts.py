@@ -1,4 +1,4 @@
-"""The sums of a recording: of each kind, how many were seen, and what became of them."""
+"""The accounts of a recording: for each kind of record, how many events were seen, recorded and lost."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,11 @@ from sldtrace.dataset.trace import Trace
 class Account:
     """One kind of record: counted = recorded + lost + unfinished + filtered + discarded + missing.
 
-    counted: events in the kernel, None where that is not known (a recording that was not ended); lost
-    includes those that the probes could not even see; filtered: of VMs that were not wanted (record --vm);
-    discarded: let go to keep to a limit (record --keep); missing: 0 unless the file is damaged.
+    counted: events in the kernel, None where that is not known (a recording without an end).
+    lost: with those that the probes did not see.
+    filtered: of VMs that `record --vm` does not name.
+    discarded: removed to keep to the limit of `record --keep`.
+    missing: 0 unless the file is damaged.
     """
 
     kind: str
@@ -24,7 +26,7 @@ class Account:
 
     @property
     def missing(self) -> int:
-        """Counted, and neither in the file nor known to be anywhere else."""
+        """Counted, and in no other number."""
         return 0 if self.counted is None else self.counted - self._known
 
     @property
@@ -38,7 +40,7 @@ class Account:
 
 
 def account(trace: Trace, kind: str) -> Account:
-    """The sums of that kind; what the files before this one account for (record --rotate) is not in them."""
+    """The account of that kind, of this file only (record --rotate)."""
     recording = trace.recording
     losses = [loss for loss in recording.losses if loss.kind == kind]
     counted = trace.closing("seen", kind)
@@ -58,9 +60,9 @@ def account(trace: Trace, kind: str) -> Account:
 
 
 def others(trace: Trace) -> list[Account]:
-    """The sums of the other kinds than traps, as far as they were counted.
+    """The accounts of the kinds other than traps that were counted.
 
-    None of a recording in several files: the sums before this one are kept for traps only.
+    None of a recording in several files: those before this one are known for traps only.
     """
     seen = (trace.recording.closing or {}).get("seen")
     if not isinstance(seen, dict) or trace.number("segment", "number") is not None:

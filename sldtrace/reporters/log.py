@@ -182,7 +182,7 @@ def _boots(survey: Survey) -> Iterator[Block]:
         yield Text(escape(f"boot {number}: {release}{option}") + _host(boot.host))
         for mode in boot.modes:
             meaning = verdicts.meaning(mode.name, bus_lock=mode.text.startswith("#DB"))
-            yield Text(f"{escape(mode.text)}. {mode.name}: {meaning}")
+            yield Text(f"{escape(mode.text)} ({mode.name}: {meaning})")
     if len(logged) > _ROWS:
         yield Text(f"... and {len(logged) - _ROWS:,} more boots")
 

@@ -23,7 +23,7 @@ class Series:
     line: Sequence[tuple[int, float]]
 
     @property
-    def punishes(self) -> bool:
+    def penalizes(self) -> bool:
         """Whether the kernel makes split locks sleep in this setting."""
         return self.penalty.punishes
 
@@ -33,8 +33,10 @@ class Series:
         if not self.penalty.traps:
             return f"no trap ({self.penalty.mode})"
         if self.penalty.mitigate is None:
-            return "penalty" if self.punishes else "no penalty"
-        return f"{'penalty' if self.punishes else 'no penalty'} (split_lock_mitigate={self.penalty.mitigate})"
+            return "penalty" if self.penalizes else "no penalty"
+        return (
+            f"{'penalty' if self.penalizes else 'no penalty'} (split_lock_mitigate={self.penalty.mitigate})"
+        )
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,10 @@ def figure(sweep: Sweep) -> Figure:
             (timer, rate) for timer in _grid(points, rules) if (rate := model.rate(rules, timer)) is not None
         ]
         found.append(Series(rules, points, predicted, line))
-    punished = [one.penalty for one in found if one.punishes]
-    chance = (punished[0].always_early_below_ns, punished[0].always_completes_above_ns) if punished else None
+    penalized = [one.penalty for one in found if one.penalizes]
+    chance = (
+        (penalized[0].always_early_below_ns, penalized[0].always_completes_above_ns) if penalized else None
+    )
     return Figure(sweep, found, chance)
 
 

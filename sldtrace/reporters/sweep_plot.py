@@ -12,7 +12,7 @@ from sldtrace.text.escape import escape
 _HEIGHT = 12  # lines
 _MARGIN = 8
 _MS = 1_000_000
-_PUNISHED, _FREE = "31", "36"  # SGR
+_PENALIZED, _FREE = "31", "36"  # SGR
 
 # A cell of Braille has two columns of four dots (Unicode, 15.0, "Braille Patterns").
 _BLANK = 0x2800
@@ -39,7 +39,7 @@ def as_table(figure: Figure) -> str:
 def as_plot(figure: Figure, style: Style, unicode: bool = True) -> str:
     """A plot of `style.width` columns. unicode: whether the terminal can show it; else ASCII."""
     canvas = _Canvas(figure, style, unicode)
-    for one in sorted(figure.series, key=lambda one: one.punishes):
+    for one in sorted(figure.series, key=lambda one: one.penalizes):
         canvas.draw(one)
     title = f"Linux {escape(figure.sweep.release)}: loops finished a second, by the period of the timer (ms)"
     return "\n".join([title, "", *canvas.lines(), "", *canvas.legend()])
@@ -58,7 +58,7 @@ class _Canvas:
 
     def draw(self, one: Series) -> None:
         """The line first, then the points on it."""
-        code = _PUNISHED if one.punishes else _FREE
+        code = _PENALIZED if one.penalizes else _FREE
         for timer, rate in _filled(one, self._columns * 2):
             column = timer / _MS / self._span[-1] * (self._columns * 2 - 1)
             row = (1 - rate / self._marks[-1]) * (_HEIGHT * 4 - 1)
@@ -88,7 +88,7 @@ class _Canvas:
     def legend(self) -> Iterator[str]:
         """What the marks mean."""
         for one in self._figure.series:
-            code = _PUNISHED if one.punishes else _FREE
+            code = _PENALIZED if one.penalizes else _FREE
             mark = self._style.paint(self._mark(one, True), code)
             none = (
                 "" if all(point.loops for point in one.points) else f", {self._mark(one, False)} not one loop"
@@ -99,7 +99,7 @@ class _Canvas:
     def _mark(self, one: Series, progress: bool) -> str:
         if not progress:
             return "○" if self._unicode else "o"
-        if one.punishes:
+        if one.penalizes:
             return "●" if self._unicode else "*"
         return "◆" if self._unicode else "#"
 

@@ -13,7 +13,7 @@ _MOST_IN_ROW = 3
 _ROW = _HEIGHT + 96
 
 _INK, _SOFT, _GRID, _CARD = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
-_PUNISHED, _FREE, _CHANCE = "#c2410c", "#1d6fa5", "#fdf0d5"
+_PENALIZED, _FREE, _CHANCE = "#c2410c", "#1d6fa5", "#fdf0d5"
 _FONT = "'Helvetica Neue', Helvetica, 'DejaVu Sans', Arial, sans-serif"
 _TITLE = "How far a guest comes between the signals of its timer"
 _MS = 1_000_000
@@ -79,7 +79,7 @@ def _panel(left: int, top: int, figure: Figure, marks: Sequence[float], first: b
             f' text-anchor="middle">loops finished a second</text>'
         )
     # The penalty is what it is about: it lies on top.
-    for one in sorted(figure.series, key=lambda one: one.punishes):
+    for one in sorted(figure.series, key=lambda one: one.penalizes):
         if one.line:
             path = " ".join(f"{x(ns):.1f},{y(rate):.1f}" for ns, rate in one.line)
             parts.append(
@@ -88,10 +88,10 @@ def _panel(left: int, top: int, figure: Figure, marks: Sequence[float], first: b
             )
         for point in one.points:
             fill = _colour(one) if point.loops else _CARD
-            told = f"{point.timeout_ns / _MS:g} ms: {point.loops:,} loops, {axis.short(point.rate)}/s"
+            title = f"{point.timeout_ns / _MS:g} ms: {point.loops:,} loops, {axis.short(point.rate)}/s"
             parts.append(
                 f'<circle cx="{x(point.timeout_ns):.1f}" cy="{y(point.rate):.1f}" r="4" fill="{fill}"'
-                f' stroke="{_colour(one)}" stroke-width="1.6"><title>{quote(told)}</title></circle>'
+                f' stroke="{_colour(one)}" stroke-width="1.6"><title>{quote(title)}</title></circle>'
             )
     return parts
 
@@ -100,13 +100,13 @@ def _legend(x: float, y: float, figures: Sequence[Figure]) -> list[str]:
     # Each name once: the panels share it.
     parts: list[str] = []
     names = {one.name: one for figure in figures for one in figure.series}
-    for name, one in sorted(names.items(), key=lambda pair: not pair[1].punishes):
+    for name, one in sorted(names.items(), key=lambda pair: not pair[1].penalizes):
         parts.append(f'<circle cx="{x + 5}" cy="{y - 4}" r="4" fill="{_colour(one)}"/>')
         parts.append(_text(x + 16, y, name, size=12))
         x += 34 + 6.7 * len(name)
     if any(not point.loops for figure in figures for one in figure.series for point in one.points):
         parts.append(
-            f'<circle cx="{x + 5}" cy="{y - 4}" r="4" fill="{_CARD}" stroke="{_PUNISHED}"'
+            f'<circle cx="{x + 5}" cy="{y - 4}" r="4" fill="{_CARD}" stroke="{_PENALIZED}"'
             ' stroke-width="1.6"/>'
         )
         parts.append(_text(x + 16, y, "not one loop", size=12))
@@ -122,7 +122,7 @@ def _legend(x: float, y: float, figures: Sequence[Figure]) -> list[str]:
 
 
 def _colour(one: Series) -> str:
-    return _PUNISHED if one.punishes else _FREE
+    return _PENALIZED if one.penalizes else _FREE
 
 
 def _text(

@@ -61,7 +61,7 @@ def host(trace: "Trace") -> list[str]:
 
 
 def cost(fact: Any) -> str:
-    """The closing fact `cost` in words; empty where it is not one (facts are what somebody wrote)."""
+    """The closing fact `cost` in words; empty where it is malformed: a file may hold anything."""
     names = ("elapsed_ns", "recorder_cpu_ns", "measured_ns", "memory_bytes")
     if not isinstance(fact, dict) or not all(_is_amount(fact.get(name)) for name in names):
         return ""

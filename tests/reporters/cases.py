@@ -51,7 +51,7 @@ WIDTH = 80
 
 
 def livelock(folder: Path) -> Trace:
-    """A vCPU that a 1 ms timer never lets through, beside one that serves its penalties."""
+    """A vCPU whose penalties a 1 ms timer ends early, beside one that completes them."""
     rows = loop(2000, period_ns=MS + 13)
     rows += [completed(index * 40 * MS, tid=VCPU + 1, vcpu=1, start_cpu=1) for index in range(50)]
     names = {VMM: b"qemu-system-x86", VCPU: b"CPU 0/KVM", VCPU + 1: b"CPU 1/KVM"}
@@ -62,7 +62,7 @@ def livelock(folder: Path) -> Trace:
 
 
 def bystanders(folder: Path) -> Trace:
-    """Split locks of three kinds of thread, and nobody who is kept from anything."""
+    """Split locks of three kinds of thread, and no thread that is held up."""
     rows = [completed(index * 100 * MS) for index in range(60)]
     rows += [early(index * 700 * MS + 37 * MS, 7 * MS, 2, guest_ns=600 * MS) for index in range(9)]
     rows += [not_penalized(index * 9 * MS, tid=402, tgid=400, vcpu=3) for index in range(100)]
@@ -179,7 +179,7 @@ def phases(folder: Path) -> Trace:
 
 
 def locks(folder: Path) -> Trace:
-    """Threads that wait for a punished vCPU; bus locks of another, and alignment checks of a third."""
+    """Threads that wait for a penalized vCPU; bus locks of another, and alignment checks of a third."""
     rows = [completed(index * 400 * MS) for index in range(10)]
     stalls = [waited(index * 400 * MS + MS, 12 * MS) for index in range(5)]
     stalls += [waited(index * 400 * MS + 2 * MS, 6 * MS, "MUTEX", tid=301) for index in range(3)]
@@ -194,7 +194,7 @@ def locks(folder: Path) -> Trace:
 
 
 def storm(folder: Path) -> Trace:
-    """Somebody switches detection on again a millisecond after each penalty."""
+    """A program switches detection on again a millisecond after each penalty."""
     rows = [completed(index * 250 * MS) for index in range(20)]
     ends = [row["end_ns"] - START_NS for row in rows]
     writes = [write for end in ends for write in window(end, end + MS)]
@@ -202,7 +202,7 @@ def storm(folder: Path) -> Trace:
 
 
 def amd(folder: Path) -> Trace:
-    """A host on which nobody can be punished, and whose VM exits were not watched."""
+    """A host without a penalty, and whose VM exits were not watched."""
     opening = facts(cpu={"vendor": "AuthenticAMD", "model": "AMD EPYC 9575F 64-Core Processor"})
     return trace(folder, opening=opening, more={"detail": [step(0, "TRAPS", "TRAPS", "START")]})
 

@@ -6,9 +6,7 @@ import pytest
 
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.reporters import excerpt
-from sldtrace.reporters.document import Column, Unit
-from sldtrace.reporters.style import Style
-from sldtrace.reporters.text import _block
+from sldtrace.reporters.document import Column, Report, Section, Unit
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
@@ -22,6 +20,7 @@ from tests.analyzers.synthetic import (
     loop,
     trace,
 )
+from tests.reporters.rendering import as_text
 
 SHOWN = excerpt.FIRST + excerpt.LAST
 
@@ -33,7 +32,7 @@ def test_dots_stand_for_what_is_left_out(tmp_path: Path, count: int, dots: bool)
     table = excerpt.table(recorded, finding.evidence, "trap")
     assert len(table.rows) == min(count, SHOWN)
     assert table.omitted == count - len(table.rows)
-    lines = "\n".join(_block(table, Style(80), 0)).splitlines()[2:]
+    lines = as_text(Report(None, [Section(blocks=[table])])).splitlines()[2:]
     assert [index for index, line in enumerate(lines) if set(line) == {".", " "}] == (
         [excerpt.FIRST] if dots else []
     )

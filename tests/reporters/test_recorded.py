@@ -72,7 +72,7 @@ def test_a_mutex_wait_that_a_signal_ended(tmp_path: Path) -> None:
     assert "while vCPU 0, TID 201 was penalized" in said
 
 
-def test_a_wait_while_nobody_was_punished_is_not_shown(tmp_path: Path) -> None:
+def test_a_wait_without_a_penalty_is_not_shown(tmp_path: Path) -> None:
     stall = {"ns": START_NS, "end_ns": START_NS + 8 * MS, "tgid": VMM, "tid": 7, "what": 2, "caller": 16}
     assert "Waits for" not in flowing(trace(tmp_path, [completed(0)], more={"stall": [stall]}))
 

@@ -119,7 +119,7 @@ def test_the_png_is_one_and_has_the_picture_in_it() -> None:
     assert width == 2 * float(parsed(sweep_svg.render([figure()])).attrib["width"])
 
 
-def test_a_periodic_kick_is_told_and_predicted_as_such() -> None:
+def test_a_periodic_kick_is_shown_and_predicted_as_such() -> None:
     by_clock = figure(kick=Kind.TGKILL)
     assert "timer by tgkill" in by_clock.note
     assert "armed anew" in figure().note

@@ -98,7 +98,7 @@ def test_a_program_is_not_called_a_guest(tmp_path: Path) -> None:
     ("left_ns", "end"),
     [(2 * LONGEST - 1, "the end of the recording"), (2 * LONGEST, "14:13:29.9")],
 )
-def test_a_loop_that_may_go_on_is_not_said_to_have_ended(tmp_path: Path, left_ns: int, end: str) -> None:
+def test_a_loop_that_may_go_on_has_no_end(tmp_path: Path, left_ns: int, end: str) -> None:
     rows = lasting(200 * MS, 40, SPAN_NS - 200 * MS - left_ns)
     assert f"UTC to {end}" in flowing(render(trace(tmp_path, rows)))
 
@@ -111,7 +111,7 @@ def test_several_stretches_and_progress(tmp_path: Path) -> None:
     assert "traps 301, of which 300 early returns" in text
 
 
-def test_early_returns_from_the_semaphore_are_told(tmp_path: Path) -> None:
+def test_early_returns_from_the_semaphore_are_shown(tmp_path: Path) -> None:
     rows = [*loop(99), *(interrupted(99 * MS + index * MS) for index in range(101))]
     text = flowing(render(trace(tmp_path, rows)))
     assert "traps 200, of which 200 early returns of the penalty (101 from its semaphore) slept" in text
@@ -153,7 +153,7 @@ def test_a_signal_that_ended_some_of_the_sleeps(tmp_path: Path) -> None:
     assert "of the sleeps" not in render(trace(tmp_path, loop(200)))
 
 
-def test_nobody_trapped(tmp_path: Path) -> None:
+def test_no_thread_trapped(tmp_path: Path) -> None:
     text = render(trace(tmp_path))
     assert text.startswith("NOTHING FOUND: ")
     assert "Watched for 10 s: no split-lock trap." in text
