@@ -35,6 +35,18 @@ def rows() -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def content() -> str:
+    """What is in the recording as JSON, a line for each record."""
+    facts = {"facts": FACTS, "updates": [UPDATE], "closing": CLOSING}
+    lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in facts.items()]
+    kinds = [
+        f"{json.dumps(kind)}: [\n" + ",\n".join(f"   {json.dumps(row)}" for row in given) + "\n  ]"
+        for kind, given in rows().items()
+    ]
+    lines.append('"records": {\n  ' + ",\n  ".join(kinds) + "\n }")
+    return "{\n " + ",\n ".join(lines) + "\n}\n"
+
+
 def make(folder: Path) -> None:
     """Writes the recording and its content."""
     path = folder / f"v{schema.SCHEMA_VERSION}.sld"
@@ -45,8 +57,7 @@ def make(folder: Path) -> None:
             writer.append(kind, records)
         writer.facts_update(UPDATE)
         writer.close(CLOSING)
-    content = {"facts": FACTS, "updates": [UPDATE], "closing": CLOSING, "records": rows()}
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    path.with_suffix(".json").write_text(content())
 
 
 if __name__ == "__main__":
