@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sldtrace.dataset.frames import Column
@@ -33,7 +34,13 @@ def rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[Row, ...]:
 
 def _values(values: "pd.Series[Any]", column: Column | None) -> list[Any]:
     missing = values.isna().tolist()
-    listed = [None if absent else value for value, absent in zip(values.tolist(), missing, strict=True)]
+    objects = values.astype(object).tolist()
+    listed = [None if absent else _plain(value) for value, absent in zip(objects, missing, strict=True)]
     if column is not None and is_hexadecimal(column):
         return [None if value is None else f"{value:#x}" for value in listed]
     return listed
+
+
+# pandas before 2 gives numpy's scalars for some types.
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
