@@ -7,6 +7,7 @@ import click
 
 from sldtrace.commands import output as outputs
 from sldtrace.errors import EXIT_FINDING
+from sldtrace.reporters.formats import FORMATS
 
 _EXAMPLES = """\b
 Examples:
@@ -17,7 +18,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES)
-@outputs.options("text", "json")
+@outputs.options(*FORMATS)
 @click.option(
     "--fail-on",
     multiple=True,

@@ -9,6 +9,7 @@ import click
 from sldtrace import diagnostics
 from sldtrace.commands import output as outputs
 from sldtrace.errors import SldtraceError
+from sldtrace.reporters.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @click.command()
 @click.argument("files", metavar="[FILE|-]...", nargs=-1, type=click.Path(path_type=Path, readable=False))
-@outputs.options("text", "json")
+@outputs.options(*FORMATS)
 @click.option(
     "--recording",
     type=click.Path(path_type=Path, readable=False),

@@ -5,15 +5,15 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sldtrace.errors import SldtraceError
+from sldtrace.reporters.document import Report
+from sldtrace.reporters.formats import FORMATS
+from sldtrace.reporters.style import Style
 from sldtrace.text.escape import escape
-
-if TYPE_CHECKING:
-    from sldtrace.reporters.document import Report
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -44,11 +44,8 @@ def options(*formats: str) -> Decorator:
     return decorate
 
 
-def render(report: "Report", form: str, output: Path | None) -> str:
+def render(report: Report, form: str, output: Path | None) -> str:
     """The report in that format; in the width and the colours of the terminal where it goes to one."""
-    from sldtrace.reporters.formats import FORMATS
-    from sldtrace.reporters.style import Style
-
     return FORMATS[form].render(report, Style.of_stdout() if output in (None, _STDOUT) else Style())
 
 

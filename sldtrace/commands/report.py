@@ -8,6 +8,7 @@ import click
 
 from sldtrace.commands import output as outputs
 from sldtrace.errors import EXIT_FINDING, UsageError
+from sldtrace.reporters.formats import FORMATS
 
 if TYPE_CHECKING:
     from sldtrace.analyzers.finding import Severity
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
-@outputs.options("text", "json")
+@outputs.options(*FORMATS)
 @click.option(
     "--what-if",
     "changes",

@@ -1,4 +1,4 @@
-"""The formats of reports: one reporter each."""
+"""The formats of reports: one reporter each. A new one is a module with its class and an entry in `_ALL`."""
 
 from collections.abc import Mapping
 from typing import Protocol

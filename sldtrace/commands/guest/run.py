@@ -17,6 +17,7 @@ from sldtrace.commands.guest.options import Signal, parse_cpus
 from sldtrace.errors import UsageError
 from sldtrace.host import access, split_lock
 from sldtrace.recording import target
+from sldtrace.reporters.formats import FORMATS
 from sldtrace.text.durations import Period, render
 from sldtrace.vmm import guests, memory
 from sldtrace.vmm.kicks import Kind
@@ -102,7 +103,7 @@ _MOST_LOAD = 64
     flag_value="",
     help="Record it, as root, and print the report: into FILE, or a new file named after guest and time.",
 )
-@outputs.options("text", "json")
+@outputs.options(*FORMATS)
 def run_guest(
     name: str,
     timeout: int,
