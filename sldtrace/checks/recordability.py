@@ -45,7 +45,7 @@ def checks(places: Places, distribution: Distribution) -> Iterator[Check]:
 
 
 def required(name: str, look: Callable[[], MissingRequirement | None], fine: str) -> Check:
-    """A check from one of access.REQUIRED; `fine` is the text where it is met."""
+    """A check from one of access.REQUIRED; `fine` is the text if nothing is missing."""
     unmet = look()
     if unmet is None:
         return Check(name, State.OK, fine)

@@ -1,1 +1,1 @@
-"""Facts about this host: kernel, clock tick, CPU flags, boot mode, sysctl, symbols, what it lets us do."""
+"""Facts about this host: kernel, clock tick, CPU flags, boot mode, sysctl, symbols, permissions."""

@@ -19,7 +19,7 @@ PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 @dataclass(frozen=True)
 class MissingRequirement:
-    """A requirement that is not met: one line that says which, and what to do about it."""
+    """A requirement that this host does not fulfil: one line, and what to do about it."""
 
     message: str
     hint: str
@@ -103,7 +103,7 @@ REQUIRED = (machine, privilege, lockdown, tracefs, handler)
 
 
 def require() -> None:
-    """Raises SldtraceError, with what to do, if a requirement is not met."""
+    """Raises SldtraceError, with what to do, if a requirement is missing."""
     for look in REQUIRED:
         missing = look()
         if missing is not None:

@@ -20,7 +20,7 @@ _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 
 # Intel SDM volume 3, chapter "VMX instruction reference". The last byte of VMXON and VMPTRLD is a ModRM with
-# /6 and a memory operand (with a register it is RDRAND); a REX prefix may stand between F3 and 0F.
+# /6 and a memory operand (with a register it is RDRAND); a REX prefix may be between F3 and 0F.
 _PATTERNS = {
     "VMXON": re.compile(rb"\xf3[\x40-\x4f]?\x0f\xc7[\x30-\x37\x70-\x77\xb0-\xb7]"),
     "VMPTRLD": re.compile(rb"(?<![\xf3\x66])\x0f\xc7[\x30-\x37\x70-\x77\xb0-\xb7]"),

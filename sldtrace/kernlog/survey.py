@@ -133,14 +133,14 @@ class Survey:
             case Kernel(release):
                 self.matched["boot"] += 1
                 # It is the first line of a boot.
-                self._boot(found, anew=True).kernel = release
+                self._boot(found, new=True).kernel = release
             case Option(value):
                 self.matched["boot"] += 1
                 self._at(found).option = value
             case Mode() as mode:
                 self.matched["mode"] += 1
                 # The kernel logs it once a boot.
-                boot = self._boot(found, anew=mode in self._at(found).modes)
+                boot = self._boot(found, new=mode in self._at(found).modes)
                 boot.modes = [*boot.modes, mode] if mode not in boot.modes else boot.modes
             case Oops():
                 self.matched["oops"] += 1
@@ -182,16 +182,16 @@ class Survey:
         return self._current[found.host]
 
     def _at(self, found: Entry) -> Boot:
-        return self._boot(found, anew=False)
+        return self._boot(found, new=False)
 
-    # The boot of a line; a new one if the line's id says so or, where it has none, if the line begins one.
-    def _boot(self, found: Entry, anew: bool) -> Boot:
-        anew = anew and not found.boot
+    # The boot of a line: a new one if its id differs or, without an id, if the line begins one.
+    def _boot(self, found: Entry, new: bool) -> Boot:
+        new = new and not found.boot
         number = self._current.get(found.host)
         known = None if number is None else self.boots[number]
-        if known and not anew and found.boot in ("", known.id):
+        if known and not new and found.boot in ("", known.id):
             return known
-        if known and not anew and not known.id:
+        if known and not new and not known.id:
             known.id = found.boot
             return known
         if known and len(self.boots) >= MOST_BOOTS:

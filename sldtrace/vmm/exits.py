@@ -10,7 +10,7 @@ def unexpected(state: abi.Run, rip: int, locked: int) -> SldtraceError:
 
     In the mode `fatal`, handle_guest_split_lock() (arch/x86/kernel/cpu/bus_lock.c) forces SIGBUS on the
     thread, and handle_exception_nmi() (arch/x86/kvm/vmx/vmx.c) returns KVM_EXIT_EXCEPTION with the vector of
-    #AC: who sees that exit has survived a signal that ends the process.
+    #AC: a process that gets that exit has survived SIGBUS.
     """
     where = f"the guest is at {rip:#x}"
     reason = state.exit_reason

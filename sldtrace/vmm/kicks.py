@@ -62,7 +62,9 @@ class PosixTimer:
         self._timer: ctypes.c_void_p | None = ctypes.c_void_p()
         if libc.timer_create(libc.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer)):
             raise libc.failure("timer_create", "see RLIMIT_SIGPENDING (ulimit -i)")
-        spec = libc.Itimerspec(libc.Timespec.of(timeout_ns if periodic else 0), libc.Timespec.of(timeout_ns))
+        spec = libc.Itimerspec(
+            libc.Timespec.from_ns(timeout_ns if periodic else 0), libc.Timespec.from_ns(timeout_ns)
+        )
         self.arm = libc.holding_gil("timer_settime", self._timer, 0, ctypes.byref(spec), None)
         self.drain = take(signo)
         # Once with its result checked; the loop repeats the same call.

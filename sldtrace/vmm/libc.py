@@ -19,8 +19,8 @@ class Timespec(ctypes.Structure):
     _fields_ = [("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long)]
 
     @classmethod
-    def of(cls, ns: int) -> "Timespec":
-        """The same time as `ns` nanoseconds."""
+    def from_ns(cls, ns: int) -> "Timespec":
+        """The time of `ns` nanoseconds."""
         return cls(*divmod(ns, 1_000_000_000))
 
 

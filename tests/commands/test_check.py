@@ -108,7 +108,7 @@ def test_needs_neither_pandas_nor_numpy() -> None:
     assert "numpy cannot be imported" in done.stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_without_root_it_says_what_it_could_not_see() -> None:
     """Root is dropped when all is imported: the checkout need not be readable for others."""
     code = (

@@ -17,10 +17,10 @@ from sldtrace.text.escape import escape
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host where sldtrace lies in tmp_path/bin, with a systemctl that notes what it is told."""
+    """A host where sldtrace lies in tmp_path/bin, with a systemctl that logs its arguments."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name, text in (("sldtrace", ""), ("systemctl", f'echo "$@" >> {tmp_path}/told\n')):
+    for name, text in (("sldtrace", ""), ("systemctl", f'echo "$@" >> {tmp_path}/calls\n')):
         (folder / name).write_text(f"#!/bin/sh\n{text}")
         (folder / name).chmod(0o755)
     monkeypatch.setattr(sys, "argv", [str(folder / "sldtrace")])
@@ -83,8 +83,8 @@ def test_print_install_and_remove(installed: Path) -> None:
     run("install", "--force")
     run("remove")
     assert list((installed / "units").iterdir()) == []
-    told = (installed / "told").read_text().splitlines()
-    assert told == ["daemon-reload"] * 3 + [f"disable --now {service.NAME}", "daemon-reload"]
+    calls = (installed / "calls").read_text().splitlines()
+    assert calls == ["daemon-reload"] * 3 + [f"disable --now {service.NAME}", "daemon-reload"]
     with pytest.raises(SldtraceError, match="nothing to remove"):
         CliRunner().invoke(service.service, ["remove"], catch_exceptions=False)
 

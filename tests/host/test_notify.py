@@ -1,4 +1,4 @@
-"""What systemd is told, on a real socket."""
+"""The messages to systemd, on a real socket."""
 
 import os
 import socket
@@ -26,10 +26,10 @@ def test_what_it_tells(manager: tuple[socket.socket, str]) -> None:
     notifier.status("3 traps")
     notifier.alive()  # no watchdog was asked for
     notifier.stopping()
-    told = [listening.recv(1000).decode() for _ in range(3)]
-    assert told == ["READY=1\nSTATUS=recording to /a READY=0", "STATUS=3 traps", "STOPPING=1"]
+    messages = [listening.recv(1000).decode() for _ in range(3)]
+    assert messages == ["READY=1\nSTATUS=recording to /a READY=0", "STATUS=3 traps", "STOPPING=1"]
     notifier.close()
-    notifier.status("nobody is told")
+    notifier.status("no socket")
     listening.setblocking(False)
     with pytest.raises(BlockingIOError):
         listening.recv(1000)

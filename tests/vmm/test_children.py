@@ -178,8 +178,8 @@ def test_threads_that_are_moved_are_where_they_were_moved_to() -> None:
 @needs_kvm
 @nothing_traps
 def test_memory_slots_come_and_go_while_the_guest_runs() -> None:
-    (result,) = run(plan("split-bts", 200 * MS, slots_ns=MS))
-    assert result.slot_updates > 10
+    (result,) = run(plan("split-bts", 500 * MS, slots_ns=MS))
+    assert result.slot_updates >= 2  # an addition and a removal; how many more depends on the host's speed
     assert 0 < result.longest_slot_update_ns < result.ran_ns
     assert result.vcpus[0].loops > 0
 

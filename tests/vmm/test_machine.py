@@ -1,4 +1,4 @@
-"""What the user is told when KVM is missing, closed, or not KVM."""
+"""The errors when KVM is missing, closed, or not KVM."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The recorder as a process, played by a fake: when a run begins, how it ends, what if somebody dies."""
+"""The recorder process, with a fake `sldtrace record`: starts and ends of a run, killed processes."""
 
 import json
 import os
@@ -31,11 +31,11 @@ def end(*_):
 
 signal.signal(signal.SIGTERM, end)
 path.write_text(json.dumps(seen))
-told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 address = "\\0" + os.environ["NOTIFY_SOCKET"][1:]
-told.sendto(b"STATUS=compiling", address)
+notifications.sendto(b"STATUS=compiling", address)
 if "slow" not in path.name:
-    told.sendto(b"READY=1\\nSTATUS=recording", address)
+    notifications.sendto(b"READY=1\\nSTATUS=recording", address)
 time.sleep(3600)
 """
 

@@ -28,7 +28,7 @@ def sysctl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch, sysctl: Path) -> list[tuple[int, str]]:
-    """Each run's timeout, and the sysctl meanwhile; its loops are its number."""
+    """Each run's timeout, and the sysctl in it; its loops are its number."""
     made: list[tuple[int, str]] = []
 
     class Fake:

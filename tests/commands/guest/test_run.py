@@ -1,10 +1,8 @@
 """`sldtrace guest`: what it prints, what it refuses, what it leaves to a script."""
 
-import dataclasses
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,17 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from sldtrace.commands import report
-from sldtrace.commands.guest import guest, outcome
+from sldtrace.commands.guest import guest
 from sldtrace.errors import UsageError
 from sldtrace.host import access, split_lock
 from sldtrace.host.split_lock import SplitLock
-from sldtrace.vmm import children, guests, recorded
+from sldtrace.vmm import guests
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.kvm import DEVICE
-from sldtrace.vmm.plan import Plan, Result, VcpuResult
-from tests.reporters.rendering import as_text
-
-LIVELOCK = Path(__file__).parents[1] / "model" / "data" / "6.12.sld"
+from sldtrace.vmm.plan import Plan
+from tests.commands.guest.plans import Fake, plan
 
 needs_kvm = pytest.mark.skipif(
     not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"{DEVICE} is missing or may not be opened"
@@ -35,55 +31,6 @@ needs_kvm = pytest.mark.skipif(
 def sldtrace(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "sldtrace", "guest", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_list_explains_every_guest() -> None:
-    result = CliRunner().invoke(guest, ["list"])
-    assert result.exit_code == 0
-    for name in guests.names():
-        one = guests.load(name)
-        assert f"{name}: {one.summary}\n" in result.output
-        assert f"{one.locked:#x}" in result.output
-    assert max(map(len, result.output.splitlines())) <= 110
-
-
-def test_list_as_json() -> None:
-    listed = json.loads(CliRunner().invoke(guest, ["list", "--format=json"]).output)
-    assert [one["name"] for one in listed] == guests.names()
-    split = next(one for one in listed if one["name"] == "split-bts")
-    assert split["crosses_cache_line"] is True
-    assert split["locked_address"] == guests.load("split-bts").locked
-
-
-class Fake:
-    """Notes what it is to run, and gives a result for each plan."""
-
-    made: list[tuple[list[Plan], int, list[int]]]
-
-    def __init__(self, plans: list[Plan], load: int, cpus: list[int]) -> None:
-        self.made.append((plans, load, cpus))
-        self._plans = plans
-
-    interrupted = False
-
-    def run(self, announce: Any, begin: Any = lambda pids: None) -> list[Result]:
-        for number, plan in enumerate(self._plans):
-            announce(number, 100 + number, [200] * plan.vcpus)
-        begin([100 + number for number in range(len(self._plans))])
-        return [Result(100, 10**9, False, 0x4018, (VcpuResult(200, 5, 2, 2),)) for _ in self._plans]
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
-    """No process is made, and there are CPUs 0 to 3."""
-    monkeypatch.setattr(children, "Children", Fake)
-    monkeypatch.setattr(Fake, "made", [], raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
-    return Fake
-
-
-def plan(name: str = "split-bts", **changes: Any) -> Plan:
-    return dataclasses.replace(Plan(guests.load(name), 2_000_000_000), **changes)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +104,7 @@ def test_usage(arguments: str, words: str, fake: type[Fake]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("nobody", "there is no guest 'nobody'"),
+        ("unknown", "there is no guest 'unknown'"),
         ("no\x1bbody", r"there is no guest 'no\x1bbody'"),
         ("--kick itimer --signal SIGUSR1", "setitimer sends SIGALRM"),
         ("--cpus 0,7", "CPU 7 is offline, missing, or not allowed"),
@@ -171,32 +118,6 @@ def test_what_cannot_be_meant_is_one_line(arguments: str, words: str, fake: type
     assert isinstance(result.exception, UsageError)
     assert words in str(result.exception)
     assert fake.made == []
-
-
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch, fake: type[Fake]) -> list[str]:
-    """What the recorder was told, in order. It leaves a recording of a livelock; the host traps."""
-    told: list[str] = []
-
-    class RecorderProcess:
-        def __init__(self, path: Path, every_exit: bool) -> None:
-            self._path = path
-            assert every_exit
-
-        def __enter__(self) -> "RecorderProcess":
-            return self
-
-        def begin(self, pids: list[int], interrupted: Any) -> None:
-            told.append(f"begin {pids}")
-            shutil.copy(LIVELOCK, self._path)
-
-        def __exit__(self, *_: object) -> None:
-            told.append("end")
-
-    monkeypatch.setattr(recorded, "RecorderProcess", RecorderProcess)
-    monkeypatch.setattr(access, "require", lambda: None)
-    monkeypatch.setattr(split_lock, "read", lambda: SplitLock("warn", True, False, 1))
-    return told
 
 
 def test_record_watches_from_the_beginning_and_the_report_follows(
@@ -343,76 +264,3 @@ def test_exits_without_a_timer(name: str, io_exits: bool) -> None:
     assert said["kvm_runs"] == said["eintr"] + said["io_exits"]
     # The guest counts before it writes: it is ahead by the loop in which it was stopped, if any.
     assert said["io_exits"] <= said["loops"] <= said["io_exits"] + 1 if io_exits else said["io_exits"] == 0
-
-
-def results(*vcpus: VcpuResult, **more: int) -> list[Result]:
-    return [Result(100, 10**9, False, 0x4018, vcpus, **more)]
-
-
-def test_no_progress_says_only_what_was_counted() -> None:
-    text = outcome.progress(plan(), results(VcpuResult(1, 0, 928, 928, rip=0x4018)))
-    assert text.startswith("no progress: not one loop finished in 928 KVM_RUN calls")
-    assert "0x4018" in text
-    assert outcome.progress(plan(), results(VcpuResult(1, 5, 2))) == (
-        "progress: 5 loops finished, 2.5 per KVM_RUN"
-    )
-    mixed = outcome.progress(plan(vcpus=2), results(VcpuResult(1, 6, 2), VcpuResult(2, 0, 1)))
-    assert mixed.endswith("; 1 of 2 vCPUs finished none")
-    assert outcome.progress(plan(program=True), results(VcpuResult(1, 0))) == (
-        "no progress: not one loop finished"
-    )
-
-
-def test_what_was_asked_for_is_told_and_nothing_else() -> None:
-    host = SplitLock("warn", True, False, 1)
-    vcpu = VcpuResult(1, 6, 2, 2, reported=4, reported_ns=2_500_000, cpu_checks=9, cpu_mismatches=1)
-    disturbed = plan("report-split", migrate_ns=1, slots_ns=1, cpus=(0, 1), kick=Kind.TGKILL)
-    more = {"migrations": 7, "slot_updates": 3, "longest_slot_update_ns": 12_000_000}
-    text = as_text(outcome.build(disturbed, host, results(vcpu, **more)))
-    for line in (
-        "timeout         1ms, SIGUSR1 by tgkill",
-        "guest reported  4 loops, last after 2.5 ms",
-        "migrations      7",
-        "CPU checks      9, of which 1 found another CPU than the thread's",
-        "slot updates    3, the longest took 12 ms",
-    ):
-        assert f"{line}\n" in text
-    quiet = as_text(outcome.build(plan(), host, results(VcpuResult(1, 6, 2, 2))))
-    assert not any(
-        word in quiet for word in ("reported", "migrations", "CPU checks", "slot updates", "vCPU ")
-    )
-
-
-def test_each_vcpu_has_a_line_and_the_sums_are_right() -> None:
-    host = SplitLock("warn", True, False, 1)
-    both = results(VcpuResult(11, 1000, 2, 2, 0, 5_000_000, 1), VcpuResult(12, 0, 30, 30, 0, 7_000_000, 1))
-    built = outcome.build(plan(vcpus=2), host, both)
-    text = as_text(built)
-    assert "0      0   11  1,000        2      2     5 ms\n" in text
-    assert "0      1   12      0       30     30     7 ms\n" in text
-    said = built.data
-    assert (said["loops"], said["kvm_runs"], said["eintr"], said["longest_run_ns"]) == (
-        *(1000, 32, 32),
-        7_000_000,
-    )
-    assert [one["tid"] for one in said["vms"][0]["vcpus"]] == [11, 12]
-
-
-@pytest.mark.parametrize(
-    ("name", "host", "words"),
-    [
-        ("split-bts", SplitLock("unsupported", False, False, 1), "no split-lock detection"),
-        ("split-bts", SplitLock("warn", False, True, 1), "no split-lock detection"),
-        ("split-bts", SplitLock("off", True, False, 1), "booted with split_lock_detect=off"),
-        ("split-bts", SplitLock("ratelimit:5", True, True, 1), "booted with split_lock_detect=ratelimit:5"),
-        (
-            "split-bts",
-            SplitLock("warn", True, False, 0),
-            "split_lock_detect=warn, kernel.split_lock_mitigate 0",
-        ),
-        ("split-bts", SplitLock("warn", True, False, None), "kernel.split_lock_mitigate missing"),
-        ("aligned-bts", SplitLock("warn", True, False, 1), "detection has no effect on it"),
-    ],
-)
-def test_meaning_follows_the_host(name: str, host: SplitLock, words: str) -> None:
-    assert words in outcome.meaning(guests.load(name), host)
