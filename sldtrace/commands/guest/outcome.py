@@ -178,7 +178,3 @@ def _table(plan: Plan, results: Sequence[Result]) -> Table:
         for index, one in enumerate(result.vcpus)
     )
     return Table(tuple(columns), rows)
-
-
-def _ms(ns: int) -> str:
-    return f"{ns / 1e6:.3f} ms"
