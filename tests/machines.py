@@ -29,15 +29,15 @@ class Boot:
 BOOTS = (
     Boot(
         "two CPUs",
-        {"production": 120, "findings": 150, "guests_stress": 90},
+        {"production": 60, "findings": 80, "guests_stress": 60},
         cpus=2,
         program="examples/vmm/loop.c",
     ),
-    Boot("one CPU", {"scenario": 130, "guests_sweep": 20}),
-    Boot("limits", {"limits": 200}),
-    Boot("cost", {"cost": 150}),
-    Boot("fatal", {"findings_fatal": 60, "guests_fatal": 10}, mode="fatal"),
-    Boot("off", {"findings_off": 60, "guests_off": 10}, mode="off"),
+    Boot("one CPU", {"scenario": 92, "guests_sweep": 8}),
+    Boot("limits", {"limits": 170}),
+    Boot("cost", {"cost": 110}),
+    Boot("fatal", {"findings_fatal": 45, "guests_fatal": 10}, mode="fatal"),
+    Boot("off", {"findings_off": 45, "guests_off": 10}, mode="off"),
     Boot("by hand", {"by_hand": 100}, cpus=2),
 )
 BOOT_OF = {part: boot for boot in BOOTS for part in boot.parts}

@@ -85,7 +85,8 @@ def test_no_loop_is_finished_with_a_1_ms_timer(scenario: Scenario, backend: str)
     assert frozen["kvm_runs"] > 1500
     rows = traps(scenario, backend, "frozen")
     assert not rows["msr_cleared"].any()
-    assert rows["msr_watched"].mean() > 0.8
+    # What the first trap attaches is there after a round of the recorder (200 ms) and the time to attach.
+    assert rows["msr_watched"].mean() > 0.7
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
