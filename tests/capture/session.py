@@ -27,7 +27,7 @@ class Session:
 
     def run(self, **order: Any) -> Status:
         """Records until the rings have sent a signal; no test waits for more than the time it needs."""
-        given = {"path": self.path, "duration_ns": 5_000 * MS, "poll_ns": MS, **order}
+        given = {"path": self.path, "duration_ns": 600_000 * MS, "poll_ns": MS, **order}
         return Recorder(
             Order(**given), self.said.append, lambda status: self.told.append(Status(**vars(status)))
         ).run()
