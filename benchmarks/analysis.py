@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sldtrace.model import penalty as penalties
 from sldtrace.model import records, simulation
-from sldtrace.model.records import Cast
-from sldtrace.model.simulation import START_NS, Order
+from sldtrace.model.records import ThreadIdentity
+from sldtrace.model.simulation import START_NS, SimulationOptions
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
 from sldtrace.model.sources import Kind, Source
 from sldtrace.model.thread import Costs
@@ -45,21 +45,24 @@ def recording(path: Path, kind: str, count: int, vcpus: int) -> None:
     source, costs = Source(Kind.REARMED, MS, 3_000), Costs()
     moves = 40 * MS if kind == "mix" else 0
     scene = Scene(
-        penalties.of("6.12", 4 * MS),
+        penalties.for_kernel("6.12", 4 * MS),
         [Vcpu(source, costs, index, moves) for index in range(vcpus)],
         list(range(vcpus)),
         start_ns=START_NS,
     )
-    cast = Cast(exits=kind != "trap")
-    order = Order(path, scene, cast, "6.12", _SIMULATED_NS, {"benchmark": kind})
-    played = [records.of(batch, scene, cast) for batch in Simulator(scene).run(_SIMULATED_NS, _SIMULATED_NS)]
+    identity = ThreadIdentity(exits=kind != "trap")
+    order = SimulationOptions(path, scene, identity, "6.12", _SIMULATED_NS, {"benchmark": kind})
+    played = [
+        records.from_batch(batch, scene, identity)
+        for batch in Simulator(scene).run(_SIMULATED_NS, _SIMULATED_NS)
+    ]
     whole = {name: np.concatenate([each[name] for each in played]) for name in played[0]}
     if kind == "exit":
         whole["exit"] = _more(whole["exit"], 50)
     if kind != "mix":
         whole.pop("signal")
     with Writer(path, simulation.facts(order), recording_id=1) as writer:
-        writer.append("task", records.tasks(vcpus, cast, START_NS))
+        writer.append("task", records.tasks(vcpus, identity, START_NS))
         turn = 0
         while sum(writer.written.values()) < count:
             for name, rows in _slices(whole, turn * _SIMULATED_NS):

@@ -1,4 +1,4 @@
-"""Notices when somebody sets the clock of the host, so that the records keep their wall times."""
+"""Detects that the clock of the host was set, so that wall times of records stay right."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,18 +8,18 @@ from sldtrace.host import facts
 _STEP_NS = 10_000_000  # adjtimex(2) slews by half a millisecond a second at most
 
 
-class Moments:
-    """Pairs of CLOCK_MONOTONIC and CLOCK_REALTIME; to be looked at once a second."""
+class ClockSteps:
+    """Compares CLOCK_MONOTONIC with CLOCK_REALTIME; call `check` once a second."""
 
     def __init__(self, clock: Callable[[], dict[str, int]] = facts.clock) -> None:
         self._clock = clock
         self._last = clock()
         self._steps: dict[str, int] = {}
 
-    def look(self) -> dict[str, Any] | None:
-        """The facts `clock_steps`, if the clock has been set since the last call.
+    def check(self) -> dict[str, Any] | None:
+        """The fact `clock_steps` if the clock was set since the last call, else None.
 
-        For each step the moments before and after it that are known: {monotonic ns as text: realtime ns}.
+        It has the last time before each step and the first after it: {monotonic ns as text: realtime ns}.
         """
         before, now = self._last, self._clock()
         self._last = now

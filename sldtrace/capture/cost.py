@@ -1,4 +1,4 @@
-"""What the recording itself costs: CPU time and memory of this process, and time spent in the probes."""
+"""The cost of the recording: CPU time and memory of this process, and time spent in the probes."""
 
 import contextlib
 import os
@@ -12,18 +12,18 @@ from sldtrace.capture.bpf import syscalls
 from sldtrace.capture.bpf.syscalls import Runs
 
 _MEASURED_NS = 1_000_000_000
-_MEASURED_EXITS = 500  # of fewer, what else the probes do would be taken for the cost of an exit, or nothing
+_MEASURED_EXITS = 500  # with fewer, other probes would distort the cost of an exit
 _STATUS = Path("/proc/self/status")
 _ENABLED = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
 class Cost:
-    """Measures one recording; `close` lets go of the kernel's statistics.
+    """Measures the cost of one recording; `close` disables the kernel's statistics.
 
-    The kernel times BPF programs only while it is asked to, and reads a clock twice for each run then. So it
-    is asked until the probes of VM exits have been attached for a second, and some exits have come; later
-    times are reckoned from that, by the exits counted. Where the administrator has set
-    kernel.bpf_stats_enabled, all is measured.
+    The kernel times BPF programs only while statistics are enabled, and then reads a clock twice for each
+    run. So they are enabled only until the probes of VM exits have been attached for a second and have seen
+    some exits; later times are estimated from the cost of an exit and the exits counted. Where
+    kernel.bpf_stats_enabled is 1, everything is measured.
     """
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class Cost:
 
     @property
     def times(self) -> bool:
-        """Does the kernel time the probes now?"""
+        """Whether the kernel times the probes now."""
         return self._always or self._stats is not None
 
-    def second(self, runs: Mapping[str, Runs], exits: int, armed: bool) -> float:
-        """Per cent of one CPU since the last call, recorder and probes; to be called once a second.
+    def each_second(self, runs: Mapping[str, Runs], exits: int, armed: bool) -> float:
+        """Per cent of one CPU since the last call, recorder and probes; call it once a second.
 
-        runs: Program.runs, all of them while it `times`; exits: VM exits counted since the beginning;
-        armed: whether the probes of VM exits were attached meanwhile.
+        runs: Program.runs, of all probes while `times` is true; exits: VM exits counted since the start;
+        armed: whether the probes of VM exits were attached since the last call.
         """
         now, cpu, run = time.monotonic_ns(), time.process_time_ns(), sum(each.ns for each in runs.values())
         passed, spent = max(now - self._then_ns, 1), cpu - self._cpu_ns
@@ -71,7 +71,7 @@ class Cost:
     def fact(self) -> dict[str, Any]:
         """The sums, for the closing facts: ns, bytes; `measured_ns` is how much of `elapsed_ns` was measured.
 
-        probes_ns is null where the kernel did not let the probes be timed.
+        probes_ns is null where the kernel did not allow statistics.
         """
         return {
             "elapsed_ns": time.monotonic_ns() - self._start_ns,
@@ -82,7 +82,7 @@ class Cost:
         }
 
     def close(self) -> None:
-        """Ends the measuring."""
+        """Disables the kernel's statistics."""
         self._stop()
 
     def _stop(self) -> None:

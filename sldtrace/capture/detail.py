@@ -1,4 +1,4 @@
-"""Carries out what the governor decides: arms and disarms the late probes, and records each step."""
+"""Sets the level of detail that the governor decides on: attaches or detaches the late probes."""
 
 import time
 from collections.abc import Callable
@@ -12,50 +12,55 @@ from sldtrace.recording.sink import Sink
 
 
 class Detail:
-    """The level of detail of one recording; `say` takes a line of news."""
+    """The level of detail of one recording; each change is a `detail` record.
 
-    def __init__(self, governor: Governor, probes: Probes, sink: Sink, say: Callable[[str], None]) -> None:
+    on_message: called with a line of text.
+    """
+
+    def __init__(
+        self, governor: Governor, probes: Probes, sink: Sink, on_message: Callable[[str], None]
+    ) -> None:
         self._governor = governor
         self._probes = probes
         self._sink = sink
-        self._say = say
+        self._on_message = on_message
         self._levels = schema.current().enums["level"]
         self.armed = False
-        """Whether what fires on every VM exit is attached."""
+        """Whether the late probes, which fire on every VM exit, are attached."""
         self.unfinished_exits = 0
-        """Single exits whose entry was not seen because the probes had been taken off."""
+        """Exits whose entry was not seen because the probes were detached."""
 
     @property
     def level(self) -> str:
-        """The level, as in the record `detail`."""
+        """The level's name, as in the record `detail`."""
         return self._levels.name_of(self._governor.level)
 
     @property
     def compress(self) -> bool:
-        """Whether there is time to compress what is written; see Governor."""
+        """Whether chunks are compressed; see Governor."""
         return self._governor.compress
 
     def start(self) -> None:
-        """To be called before recording begins."""
+        """Sets the first level. Call it before recording starts."""
         self._apply(self._governor.start())
 
     def trapped(self, now_ns: int) -> None:
-        """To be called whenever there are new traps."""
+        """Call it when there are new traps."""
         self._apply(self._governor.trapped(now_ns))
 
-    def second(self, now_ns: int, events: float, cpu: float) -> None:
-        """To be called once a second; see Governor.second."""
-        self._apply(self._governor.second(now_ns, events, cpu))
+    def each_second(self, now_ns: int, events: float, cpu: float) -> None:
+        """Call it once a second; see Governor.each_second."""
+        self._apply(self._governor.each_second(now_ns, events, cpu))
 
     def end(self) -> None:
-        """Takes the late probes off; their last records are still to be read."""
+        """Detaches the late probes; their last records are still in the rings."""
         program = self._probes.program
         program.set_control("EXITS", 0)
         program.set_control("MSR", 0)
         program.set_control("LOCKS", 0)
         self._probes.disarm()
         if self.armed and program.counters:
-            self.unfinished_exits += program.counters.rest()
+            self.unfinished_exits += program.counters.drop_pending()
         self.armed = False
 
     def _apply(self, step: Step | None) -> None:
@@ -74,11 +79,11 @@ class Detail:
         record["reason"] = schema.current().enums["reason"].values[step.reason]
         record["probes"] = self._probes.count
         self._sink.append("detail", record)
-        if news := _news(step, self._levels.name_of(step.level)):
-            self._say(news)
+        if message := _message(step, self._levels.name_of(step.level)):
+            self._on_message(message)
 
     def _arm(self) -> None:
-        # Before: of a wait that is begun by then, but by no probe, the end is not taken for another one's.
+        # Before arming: the end of a wait that began earlier is ignored.
         self._probes.program.set_control("LOCKS", time.monotonic_ns())
         added = self._probes.arm()
         now = time.monotonic_ns()
@@ -91,10 +96,10 @@ class Detail:
         self._sink.facts_update({"probes": [probe.fact() for probe in self._probes.attached]})
         for probe in added:
             if warning := probe.warning:
-                self._say(warning)
+                self._on_message(warning)
 
 
-def _news(step: Step, level: str) -> str | None:
+def _message(step: Step, level: str) -> str | None:
     if step.reason == "EVENTS":
         return f"{step.measured:,} records a second, more than {step.limit:,}: now recording {level} only"
     if step.reason == "CPU":

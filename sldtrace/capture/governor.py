@@ -1,4 +1,4 @@
-"""Decides how much is recorded: up on the first trap, down when it costs too much or nothing happens."""
+"""Decides on the level of detail: up at the first trap, down above a limit or when there are no traps."""
 
 from dataclasses import dataclass, field
 
@@ -6,8 +6,8 @@ from sldtrace.capture.bpf.sources import ALL, COUNTS, NONE
 from sldtrace.recording import schema
 
 _SECOND_NS = 1_000_000_000
-_CALM_NS = 30 * _SECOND_NS
-_PATIENCE = 3  # seconds in a row above a limit before anything is done
+_IDLE_NS = 30 * _SECOND_NS
+_PATIENCE = 3  # seconds in a row above a limit before the level is lowered
 _HOLD_NS = 10 * _SECOND_NS
 _LONGEST_HOLD_NS = 320 * _SECOND_NS
 
@@ -18,15 +18,11 @@ def _level(name: str) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the recording may cost, and when the trouble counts as over.
+    """What the recording may cost."""
 
-    events: records a second; cpu: per cent of one CPU, recorder and probes together; idle_ns: time without
-    a trap after which what is attached for traps is taken off.
-    """
-
-    events: int = 20_000
-    cpu: float = 10.0
-    idle_ns: int = _CALM_NS
+    events: int = 20_000  # records a second
+    cpu: float = 10.0  # per cent of one CPU, recorder and probes together
+    idle_ns: int = _IDLE_NS  # without a trap for this long the late probes are detached
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,10 @@ class Step:
 class Governor:
     """The level of one recording.
 
-    exits: one of sources.EXITS. With `all` and `counts` the user asked for exits from the start: they are not
-    taken off when it is idle, only when they cost too much. compress: whether what is written is compressed:
-    not when the load is above half of the limit, nor in the second after a first trap, and again when it is
-    below a quarter.
+    exits: one of sources.EXITS. With `all` and `counts` the late probes are attached from the start, and
+    detached only above a limit, not when there are no traps. compress: whether chunks are compressed: not
+    when the CPU time is above half of the limit, nor in the second after the first trap; again below a
+    quarter.
     """
 
     exits: str
@@ -65,54 +61,54 @@ class Governor:
         self.compress = True
 
     def start(self) -> Step:
-        """The level that the recording begins with."""
+        """The first level."""
         return Step(self.level, self.level, "START")
 
     def trapped(self, now_ns: int) -> Step | None:
-        """To be told whenever there are new traps; now_ns: CLOCK_MONOTONIC."""
+        """Call it when there are new traps; now_ns: CLOCK_MONOTONIC."""
         self._last_trap_ns = now_ns
         if self.level >= self._allowed:
             return None
-        self.compress = False  # how much comes now is not known yet
-        return self._go(self._allowed, "TRAP")
+        self.compress = False  # the load is not known yet
+        return self._change(self._allowed, "TRAP")
 
-    def second(self, now_ns: int, events: float, cpu: float) -> Step | None:
-        """To be told once a second: records a second, and per cent of one CPU, since the last time."""
+    def each_second(self, now_ns: int, events: float, cpu: float) -> Step | None:
+        """Call it once a second: records a second, and per cent of one CPU, since the last call."""
         self.compress = cpu < self.limits.cpu / (2 if self.compress else 4)
-        too_many, too_dear = events > self.limits.events, cpu > self.limits.cpu
-        self._seconds_above = self._seconds_above + 1 if too_many or too_dear else 0
-        # A flood is not waited for: it would be over the rings by then.
+        too_many, too_costly = events > self.limits.events, cpu > self.limits.cpu
+        self._seconds_above = self._seconds_above + 1 if too_many or too_costly else 0
+        # A flood lowers the level at once, before the rings are full.
         flood = events > 2 * self.limits.events
         if (flood or self._seconds_above >= _PATIENCE) and self.level > _level("TRAPS"):
             self._seconds_above = 0
-            if self._quiet_ns(now_ns) < 2 * self._hold_ns:  # it did not hold for long
+            if self._unchanged_ns(now_ns) < 2 * self._hold_ns:  # it did not hold for long
                 self._hold_ns = min(2 * self._hold_ns, _LONGEST_HOLD_NS)
             self._lowered_ns = now_ns
             self._allowed = self.level - 1
             if too_many:
-                return self._go(self._allowed, "EVENTS", round(events), self.limits.events)
-            return self._go(self._allowed, "CPU", round(cpu * 1000), round(self.limits.cpu * 1000))
+                return self._change(self._allowed, "EVENTS", round(events), self.limits.events)
+            return self._change(self._allowed, "CPU", round(cpu * 1000), round(self.limits.cpu * 1000))
         room = events <= self.limits.events / 2 and cpu <= self.limits.cpu / 2
-        if room and self._allowed < self._top and self._quiet_ns(now_ns) >= self._hold_ns:
+        if room and self._allowed < self._top and self._unchanged_ns(now_ns) >= self._hold_ns:
             self._lowered_ns = now_ns
             self._allowed += 1
-            if self._asked or self._troubled(now_ns):
-                return self._go(self._allowed, "RECOVERED", round(events), self.limits.events)
-        if self._allowed == self._top and self._quiet_ns(now_ns) >= 4 * self._hold_ns:
+            if self._asked or self._traps_recently(now_ns):
+                return self._change(self._allowed, "RECOVERED", round(events), self.limits.events)
+        if self._allowed == self._top and self._unchanged_ns(now_ns) >= 4 * self._hold_ns:
             self._hold_ns = _HOLD_NS
-        if not self._asked and self.level > _level("TRAPS") and not self._troubled(now_ns):
+        if not self._asked and self.level > _level("TRAPS") and not self._traps_recently(now_ns):
             idle = now_ns - (self._last_trap_ns or 0)
-            return self._go(_level("TRAPS"), "IDLE", idle, self.limits.idle_ns)
+            return self._change(_level("TRAPS"), "IDLE", idle, self.limits.idle_ns)
         return None
 
-    # Time since less was recorded or more again; for ever where neither has been.
-    def _quiet_ns(self, now_ns: int) -> float:
+    # Time since the last change because of a limit; infinite if there was none.
+    def _unchanged_ns(self, now_ns: int) -> float:
         return float("inf") if self._lowered_ns is None else now_ns - self._lowered_ns
 
-    def _troubled(self, now_ns: int) -> bool:
+    def _traps_recently(self, now_ns: int) -> bool:
         return self._last_trap_ns is not None and now_ns - self._last_trap_ns < self.limits.idle_ns
 
-    def _go(self, level: int, reason: str, measured: int = 0, limit: int = 0) -> Step:
+    def _change(self, level: int, reason: str, measured: int = 0, limit: int = 0) -> Step:
         step = Step(level, self.level, reason, measured, limit)
         self.level = level
         return step

@@ -1,4 +1,4 @@
-"""Turns the probes' counters into `lost` records and totals: nothing is lost without being counted."""
+"""Turns the probes' counters into `lost` records and totals."""
 
 import time
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ class Losses:
         self._skipped = 0
 
     def update(self, event_counts: EventCounts, runs: Mapping[str, Runs]) -> npt.NDArray[Any]:
-        """`lost` records for what was lost since the last call; an empty array when nothing was.
+        """`lost` records for what was lost since the last call; empty if nothing was.
 
-        runs: see Program.runs; those of begins_run are enough. A run whose first probe was skipped
-        is a lost trap that was not even seen; with any other function something is missing in a record.
+        runs: see Program.runs; those of starts_trap are enough. If the probe at the start of a trap was
+        skipped, the trap was not seen and is lost; if another probe was, a field of a record is missing.
         """
         before = self._previous if self._previous is not None else np.zeros_like(event_counts)
         self._previous = event_counts.copy()
@@ -37,7 +37,7 @@ class Losses:
         records["cpu"] = cpu
         records["kind"] = kind
         records["cause"] = cause
-        missed = sum(one.skipped for function, one in runs.items() if begins_run(function))
+        missed = sum(one.skipped for function, one in runs.items() if starts_trap(function))
         if missed > self._skipped:
             unseen = np.zeros(1, records.dtype)
             unseen["ns"] = time.monotonic_ns()
@@ -50,15 +50,15 @@ class Losses:
         return records
 
     def seen(self, kind: str) -> int:
-        """Events of that kind that the probes have seen, whatever became of them."""
-        return int(self._of(kind)[schema.current().enums["lost_cause"].values["NONE"]].sum())
+        """Events of that kind that the probes have seen, recorded or lost."""
+        return int(self._causes(kind)[schema.current().enums["lost_cause"].values["NONE"]].sum())
 
     def lost(self, kind: str) -> int:
-        """Events of that kind that were seen and will never be records."""
-        nothing = schema.current().enums["lost_cause"].values["NONE"]
-        return int(self._of(kind).sum()) - int(self._of(kind)[nothing].sum())
+        """Events of that kind that were seen and have no record."""
+        seen = schema.current().enums["lost_cause"].values["NONE"]
+        return int(self._causes(kind).sum()) - int(self._causes(kind)[seen].sum())
 
-    def _of(self, kind: str) -> EventCounts:
+    def _causes(self, kind: str) -> EventCounts:
         number = schema.current().records[kind].number
         if self._previous is None:
             return np.zeros((1, 1), np.uint64)
@@ -66,7 +66,7 @@ class Losses:
         return causes
 
 
-def begins_run(function: str) -> bool:
-    """Does a trap's run begin with this function of the probes? No skipped run of another is a lost trap."""
+def starts_trap(function: str) -> bool:
+    """Whether a trap starts with this program: only its skipped runs are lost traps."""
     ends = ("__split_lock_warn", "__handle_guest_split_lock")
     return function.startswith(("kfunc__", "kprobe__")) and function.endswith(ends)

@@ -1,4 +1,4 @@
-"""Gives memory back that only the start needed: the recorder may stay for days."""
+"""Returns memory to the kernel that only the start of the recorder needed."""
 
 import contextlib
 import ctypes
@@ -6,31 +6,32 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sldtrace.host.libc import libc
+
 _MADV_DONTNEED = 4  # include/uapi/asm-generic/mman-common.h
 _SMAPS = Path("/proc/self/smaps")
 _MAPPING = re.compile(
     r"^(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) (?P<rights>\S{4}) \S+ \S+ \S+ +/\S.*$", re.MULTILINE
 )
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def trim() -> None:
-    """Returns free heap to the kernel, and lets go of code that was needed to get here.
+    """Returns free heap and the pages of unmodified file mappings to the kernel.
 
-    Mappings of files that are not writable and of which not one page is our own copy (smaps: Anonymous is 0)
-    come back from the page cache when they are touched again.
+    Pages of a private, read-only file mapping without private copies (smaps: Anonymous is 0) come back from
+    the page cache at the next access.
     """
     with contextlib.suppress(AttributeError):  # glibc has it, musl does not
-        _libc.malloc_trim(0)
+        libc.malloc_trim(0)
     with contextlib.suppress(OSError):
         for start, end in unmodified(_SMAPS.read_text(errors="replace")):
-            _libc.madvise(start, end - start, _MADV_DONTNEED)
+            libc.madvise(start, end - start, _MADV_DONTNEED)
 
 
 def unmodified(smaps: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each private file mapping that is not writable and holds no page of our own.
+    """Start and end of each private file mapping that is not writable and has no private copy of a page.
 
     smaps: the text of /proc/PID/smaps (proc_pid_smaps(5)).
     """

@@ -1,6 +1,5 @@
-"""Gives up what the recorder no longer needs once its programs are loaded."""
+"""Drops the privileges that the recorder does not need once its programs are loaded."""
 
-import ctypes
 import os
 import stat
 import struct
@@ -14,8 +13,7 @@ from sldtrace.host.access import (
     effective_capabilities,
     perf_events_require_admin,
 )
-
-_libc = ctypes.CDLL(None, use_errno=True)
+from sldtrace.host.libc import check, libc
 
 # include/uapi/linux/capability.h and prctl.h
 _VERSION_3 = 0x20080522
@@ -28,13 +26,12 @@ CAP_DAC_OVERRIDE = 1
 
 
 def drop(folder: Path | None = None, paranoid: Path = PARANOID) -> int:
-    """Keeps CAP_BPF and CAP_PERFMON, which attaching the late probes takes, and nothing else; the new set.
+    """Drops all capabilities but CAP_BPF and CAP_PERFMON, which the late probes need; returns the new set.
 
-    folder: where files are made later; CAP_DAC_OVERRIDE is kept if that needs it. CAP_SYS_ADMIN is kept where
-    the kernel demands it: before 5.8, which lacks the two (a17b53c4a4b5), and by
-    access.perf_events_require_admin.
-    What this process starts gains no privileges either. Raises OSError where the kernel refuses, which it
-    has no reason to.
+    folder: where files are created later; CAP_DAC_OVERRIDE is kept if that needs it. CAP_SYS_ADMIN is kept
+    where the kernel requires it: before 5.8, which lacks the two (a17b53c4a4b5), and by
+    access.perf_events_require_admin. Child processes cannot gain privileges either (no_new_privs). Raises
+    OSError.
     """
     held = effective_capabilities()
     keep = 1 << CAP_BPF | 1 << CAP_PERFMON
@@ -46,15 +43,13 @@ def drop(folder: Path | None = None, paranoid: Path = PARANOID) -> int:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for number in range(_LAST_CAPABILITY + 1):
-        # Refused without CAP_SETPCAP, and nothing is lost: no_new_privs keeps the bounding set from use.
+        # Fails without CAP_SETPCAP, which does not matter: with no_new_privs the bounding set has no effect.
         if not keep >> number & 1:
-            _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+            libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
     low, high = keep & 0xFFFFFFFF, keep >> 32
     header = struct.pack("<Ii", _VERSION_3, 0)
     data = struct.pack("<6I", low, low, 0, high, high, 0)
-    if _libc.capset(header, data):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    check(libc.capset(header, data))
     return keep
 
 
@@ -71,6 +66,4 @@ def _may_write(folder: Path) -> bool:
 
 
 def _prctl(option: int, argument: int) -> None:
-    if _libc.prctl(option, argument, 0, 0, 0):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    check(libc.prctl(option, argument, 0, 0, 0))

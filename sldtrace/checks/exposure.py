@@ -54,7 +54,7 @@ def read(places: Places) -> Facts:
     try:
         cpu = split_lock.cpu_fields((places.proc / "cpuinfo").read_text(errors="replace"))
         lock = split_lock.read(places.proc)
-        behaviour = generations.of_symbols(kernel.generation_symbols(places.proc / "kallsyms"))
+        behaviour = generations.from_symbols(kernel.generation_symbols(places.proc / "kallsyms"))
     except OSError as error:
         raise SldtraceError(f"{error.filename} cannot be read: {error.strerror}", "mount /proc") from None
     log = bootlog.read(places.dev / "kmsg")
@@ -62,7 +62,9 @@ def read(places: Places) -> Facts:
     if log.mode and lock.mode != "unsupported":
         seen = SplitLock(log.mode, lock.detects_split_locks, lock.detects_bus_locks, lock.mitigate)
     driver = kvm.module(set(cpu.get("flags", "").split()), places.proc, places.sys)
-    penalty = kernel_penalty.of(kernel.release(), kernel.tick_ns(), mode=seen.mode, mitigate=seen.mitigate)
+    penalty = kernel_penalty.for_kernel(
+        kernel.release(), kernel.tick_ns(), mode=seen.mode, mitigate=seen.mitigate
+    )
     if behaviour:
         penalty = replace(penalty, generation=behaviour, mitigate=seen.mitigate)
     return Facts(cpu, seen, lock.mode, log, behaviour, penalty, driver)

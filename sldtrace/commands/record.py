@@ -1,11 +1,11 @@
-"""`sldtrace record`: attach the probes, show how it goes, leave one file."""
+"""`sldtrace record`: records the traps of this host into a file, with progress on stderr."""
 
 import contextlib
 import os
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,7 @@ from sldtrace.text.durations import Duration
 from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
-    from sldtrace.capture.recorder import Status
+    from sldtrace.capture.recorder import RecordOptions, Status
 
 
 def _addresses(
@@ -34,12 +34,12 @@ def _addresses(
                 f"'{value}' is not like 0x4018 or 0x4000-0x4fff", context, option
             ) from None
         if not 0 <= pair[0] <= pair[1] < 1 << 64:
-            raise click.BadParameter(f"'{value}' is no range of addresses", context, option)
+            raise click.BadParameter(f"'{value}' is not a range of addresses", context, option)
         pairs.append(pair)
     return tuple(pairs)
 
 
-# A length of time or an amount of bytes, as a pair of which one is None.
+# (ns, None) for a time, (None, bytes) for a size.
 def _limit(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> tuple[int | None, int | None] | None:
@@ -52,10 +52,10 @@ def _limit(
         try:
             pair = None, sizes.parse(value)
         except ValueError:
-            message = f"'{value}' is neither a length of time (10m, 1h) nor an amount of bytes (200M, 1G)"
+            message = f"'{value}' is neither a time (10m, 1h) nor a size (200M, 1G)"
             raise click.BadParameter(message, context, option) from None
     if value.strip().isdigit() or 0 in pair:
-        raise click.BadParameter(f"'{value}' wants a unit: 10m, 1h, 200M, 1G", context, option)
+        raise click.BadParameter(f"'{value}' needs a unit: 10m, 1h, 200M, 1G", context, option)
     return pair
 
 
@@ -90,126 +90,135 @@ def _limit(
     type=click.IntRange(min=1),
     default=20_000,
     show_default=True,
-    help="Record less detail when there are more records than this.",
+    help="Lower the level of detail above this many records a second.",
 )
 @click.option(
     "--max-cpu-percent",
     type=click.FloatRange(min=0, min_open=True, max=100_000),
     default=10.0,
     show_default=True,
-    help="Record less detail when recorder and probes take more of one CPU than this.",
+    help="Lower the level of detail when recorder and probes use more of one CPU.",
 )
 @click.option(
-    "--keep", callback=_limit, metavar="TIME|SIZE", help="Keep the last 10m, or the last 200M, on the disk."
+    "--keep",
+    callback=_limit,
+    metavar="TIME|SIZE",
+    help="Keep only the last 10m, or the last 200M, of the recording.",
 )
 @click.option(
-    "--rotate", callback=_limit, metavar="TIME|SIZE", help="Begin a new file every 1h, or every 100M."
+    "--rotate", callback=_limit, metavar="TIME|SIZE", help="Start a new file every 1h, or every 100M."
 )
 @click.option("--rotate-keep", type=click.IntRange(min=1), help="Delete all files but the last N.")
 @click.option(
     "--until",
     type=click.Choice(["early-return-loop", "livelock"]),
-    help="End, with status 3, when a vCPU is caught in such a loop, or livelocks.",
+    help="End with status 3 when there is an early-return loop, or a livelock.",
 )
 @click.option(
-    "--tail", type=Duration("0s"), default="5s", show_default=True, help="Record so much more after --until."
+    "--tail",
+    type=Duration("0s"),
+    default="5s",
+    show_default=True,
+    help="How long to record after the finding of --until.",
 )
 @click.option(
     "--on-finding",
     metavar="COMMAND",
-    help="Run this by /bin/sh for each such loop, JSON on its standard input.",
+    help="Run this with /bin/sh for each early-return loop; standard input: JSON.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--backend", type=click.Choice(["fentry", "kprobe"]), hidden=True)
 @click.option("--ring-pages", type=click.IntRange(min=1), hidden=True)
 @click.option("--poll", type=Duration(), hidden=True)
 @click.option("--idle", type=Duration(), hidden=True)
-def record(
-    output: Path,
-    duration: int | None,
-    pid: tuple[int, ...],
-    tid: tuple[int, ...],
-    vm: str | None,
-    comm: str | None,
-    cgroup: str | None,
-    address: tuple[tuple[int, int], ...],
-    exits: str,
-    max_events_per_second: int,
-    max_cpu_percent: float,
-    keep: tuple[int | None, int | None] | None,
-    rotate: tuple[int | None, int | None] | None,
-    rotate_keep: int | None,
-    until: str | None,
-    tail: int,
-    on_finding: str | None,
-    force: bool,
-    backend: str | None,
-    ring_pages: int | None,
-    poll: int | None,
-    idle: int | None,
-) -> None:
-    """Record every split-lock trap on this host into a file, as root, while it happens.
+def record(**options: Any) -> None:
+    """Record the split-lock traps of this host into a file. Needs root.
 
-    The guests and the VMMs need not be restarted or changed. Read the file with `sldtrace report FILE`,
+    Neither guests nor VMMs have to be restarted or changed. Read the file with `sldtrace report FILE`,
     here or on another machine. The recording ends at Ctrl-C, at SIGTERM, or after --duration.
 
-    What fires on every VM exit is attached when somebody traps, and taken off when nobody has for 30 s;
-    with --exits all or counts it is attached from the start. Above one of the two limits less is recorded:
-    first no single exits, then nothing but traps; and more again when the load is down. The file says when.
+    Probes that fire on every VM exit are attached at the first trap, and detached after 30 s without one;
+    with --exits all or counts they are attached from the start. Above one of the two limits the recorder
+    lowers the level of detail: first no single VM exits, then only traps. It raises the level again when
+    the load is down. The file contains each change.
     """
-    if rotate_keep is not None and rotate is None:
-        raise UsageError("--rotate-keep is about the files of --rotate", "add --rotate 1h, or --rotate 100M")
-    if keep is not None and rotate is not None:
-        raise UsageError(
-            "--keep and --rotate exclude each other", "--rotate-keep limits what --rotate leaves"
-        )
+    _check_options(options)
     access.require()
-    for each in pid:
-        if not process.exists(each):
+    for pid in options["pid"]:
+        if not process.exists(pid):
             raise UsageError(
-                f"there is no process {each}", "--pid wants the process ID of the VMM, not of a thread"
+                f"there is no process {pid}", "--pid takes the process ID of the VMM, not of a thread"
             )
-    group = cgroup_filter.cgroup_filter(cgroup) if cgroup is not None else None
     for line in _warnings():
         click.echo(f"sldtrace: {line}", err=True)
 
-    # One thread of linear algebra less: numpy is here for its arrays.
+    # One thread of linear algebra less: numpy is used for its arrays only.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from sldtrace.capture.bpf.filters import Filters
-    from sldtrace.capture.bpf.sources import Sizes
-    from sldtrace.capture.governor import Limits
-    from sldtrace.capture.live.alarm import Alarms
-    from sldtrace.capture.recorder import FINDING, Order, Recorder
-    from sldtrace.recording.retention import LEAST_BYTES, Keep
-    from sldtrace.recording.rotation import Rotate
+    from sldtrace.capture.recorder import FINDING, Recorder
 
-    for option, limit in (("--keep", keep), ("--rotate", rotate)):
-        if limit is not None and limit[1] is not None and limit[1] < LEAST_BYTES:
-            raise UsageError(
-                f"{option} {sizes.render(limit[1])} is too little", f"at least {sizes.render(LEAST_BYTES)}"
-            )
-    filters = Filters(pid, tid, address, comm, group, cgroup, vm)
-    limits = Limits(max_events_per_second, max_cpu_percent)
-    order = Order(output, duration, filters, exits, limits, force=force, backend=backend)
-    order = replace(order, alarms=Alarms(until, tail, on_finding))
-    if keep is not None:
-        order = replace(order, keep=Keep(*keep))
-    if rotate is not None:
-        order = replace(order, rotate=Rotate(rotate[1], rotate[0], rotate_keep))
-    if ring_pages:
-        order = replace(order, sizes=Sizes(*[ring_pages] * len(fields(Sizes))))
-    if poll:
-        order = replace(order, poll_ns=poll)
-    if idle:
-        order = replace(order, limits=replace(limits, idle_ns=idle))
-    screen = _Screen()
+    given, screen = _record_options(options), _Screen()
     try:
-        status = Recorder(order, screen.say, screen.status).run()
+        status = Recorder(given, screen.message, screen.status).run()
     finally:
         screen.end()
     click.echo(_summary(status), err=True)
     if status.ended_by == FINDING:
         sys.exit(EXIT_FINDING)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    if options["rotate_keep"] is not None and options["rotate"] is None:
+        raise UsageError("--rotate-keep needs --rotate", "add --rotate 1h, or --rotate 100M")
+    if options["keep"] is not None and options["rotate"] is not None:
+        raise UsageError(
+            "--keep and --rotate exclude each other", "--rotate-keep limits the number of files of --rotate"
+        )
+
+
+# What the recorder takes, from the options of the command line by their names.
+def _record_options(options: dict[str, Any]) -> "RecordOptions":
+    from sldtrace.capture.bpf.filters import Filters
+    from sldtrace.capture.bpf.sources import Sizes
+    from sldtrace.capture.governor import Limits
+    from sldtrace.capture.live.finding_watch import FindingOptions
+    from sldtrace.capture.recorder import RecordOptions
+    from sldtrace.recording.retention import MIN_BYTES, RetentionOptions
+    from sldtrace.recording.rotation import RotationOptions
+
+    keep, rotate, cgroup = options["keep"], options["rotate"], options["cgroup"]
+    for option, limit in (("--keep", keep), ("--rotate", rotate)):
+        if limit is not None and limit[1] is not None and limit[1] < MIN_BYTES:
+            raise UsageError(
+                f"{option} {sizes.render(limit[1])} is too small", f"at least {sizes.render(MIN_BYTES)}"
+            )
+    limits = Limits(options["max_events_per_second"], options["max_cpu_percent"])
+    if options["idle"]:
+        limits = replace(limits, idle_ns=options["idle"])
+    pages = options["ring_pages"]
+    return RecordOptions(
+        path=options["output"],
+        duration_ns=options["duration"],
+        filters=Filters(
+            tgids=options["pid"],
+            tids=options["tid"],
+            addresses=options["address"],
+            comm=options["comm"],
+            cgroup=cgroup_filter.cgroup_filter(cgroup) if cgroup is not None else None,
+            cgroup_name=cgroup,
+            vm=options["vm"],
+        ),
+        exits=options["exits"],
+        limits=limits,
+        findings=FindingOptions(options["until"], options["tail"], options["on_finding"]),
+        retention=RetentionOptions(*keep) if keep is not None else None,
+        rotation=RotationOptions(rotate[1], rotate[0], options["rotate_keep"])
+        if rotate is not None
+        else None,
+        force=options["force"],
+        backend=options["backend"],
+        sizes=Sizes(*[pages] * len(fields(Sizes))) if pages else Sizes(),
+        poll_ns=options["poll"] or RecordOptions.poll_ns,
+    )
 
 
 def _warnings() -> list[str]:
@@ -220,7 +229,7 @@ def _warnings() -> list[str]:
 
 
 class _Screen:
-    """Progress on stderr: one line that is written over on a terminal, few plain lines elsewhere."""
+    """Progress on stderr: one line that is overwritten on a terminal, a line every 10 s elsewhere."""
 
     _QUIET_NS = 10_000_000_000
 
@@ -229,14 +238,14 @@ class _Screen:
         self._open = False
         self._next_ns = self._QUIET_NS
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.end()
         self._write(f"sldtrace: {text}\n")
 
     def status(self, status: "Status") -> None:
         line = (
             f"{_clock(status.elapsed_ns)}  traps {status.traps:,}  early returns {status.early_returns:,}"
-            f"  drops {status.lost:,}  {status.bytes / 1024:,.0f} KiB  {status.level}  {status.cpu:.1f} % CPU"
+            f"  lost {status.lost:,}  {status.bytes / 1024:,.0f} KiB  {status.level}  {status.cpu:.1f} % CPU"
         )
         if self._terminal:
             self._write(f"\r\x1b[K{line}")
@@ -250,7 +259,7 @@ class _Screen:
             self._write("\n")
             self._open = False
 
-    # A recording does not end because nobody can be told of it.
+    # The recording goes on if stderr is closed.
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):
             click.echo(text, err=True, nl=False)

@@ -1,4 +1,4 @@
-"""`sldtrace simulate`: a recording of a host that does not exist, marked as such."""
+"""`sldtrace simulate`: writes a recording of a simulated host, marked as such."""
 
 import re
 import time
@@ -42,21 +42,21 @@ _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
     type=Period("10us", "1h"),
     default="1ms",
     show_default=True,
-    help="When a signal comes; none: no signals.",
+    help="Period of the signals; or none.",
 )
 @click.option(
     "--source",
     type=click.Choice(["rearmed", "periodic", "once"]),
     default="rearmed",
     show_default=True,
-    help="rearmed: --timer after each KVM_RUN began; periodic: by the clock; once: a single signal.",
+    help="rearmed: --timer after the start of each KVM_RUN; periodic: by the clock; once: a single signal.",
 )
 @click.option(
     "--jitter",
     type=Period("1ns", "1s"),
     default="3us",
     show_default=True,
-    help="Standard deviation of a signal's time; or none.",
+    help="Standard deviation of the time of a signal; or none.",
 )
 @click.option("--to-process", is_flag=True, help="Signals go to the process, not to each thread.")
 @click.option("--migrate", type=Duration("100us", "1h"), help="Move each thread to the next CPU this often.")
@@ -72,52 +72,60 @@ _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
     type=Duration("1us", "1s"),
     default="10us",
     show_default=True,
-    help="Time in the VMM after a signal.",
+    help="Time in the VMM after each signal.",
 )
 @click.option("--program", is_flag=True, help="User-space programs instead of vCPUs.")
-@click.option("--exits", is_flag=True, help="Write VM exits and returns to the VMM, too.")
+@click.option("--exits", is_flag=True, help="Also write VM exits and userspace exits.")
 @click.option(
     "--bus-lock-exits",
     is_flag=True,
     help="The VMM asked KVM for an exit on each bus lock; with --mode off or ratelimit:N.",
 )
-@click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Of the jitter.")
 @click.option(
-    "-d", "--duration", type=Duration("1ms", "8760h"), default="10s", show_default=True, help="How long."
+    "--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="Seed of the jitter."
+)
+@click.option(
+    "-d",
+    "--duration",
+    type=Duration("1ms", "8760h"),
+    default="10s",
+    show_default=True,
+    help="Simulated time.",
 )
 def simulate(output: Path, force: bool, **options: Any) -> None:
-    """Write a recording of simulated threads that take split locks, to try reports and scripts on.
+    """Write a recording of simulated threads that execute split locks, to try reports and scripts on.
 
-    The model of the kernel's penalty is played (docs/model.md): thread i begins on CPU i, and each executes a
-    split lock after each --spacing of guest time. Every report of the file begins with SIMULATED. The same
-    options give the same records.
+    Simulates the kernel's penalty (docs/model.md). Thread i starts on CPU i, and each executes a split lock
+    after each --spacing of guest time. Every report of the file begins with SIMULATED. The same options give
+    the same records.
 
     \b
       sldtrace simulate -o livelock.sld
       sldtrace simulate -o queue.sld --vcpus 8 --cpus 8 --timer none --duration 1m
       sldtrace simulate -o old.sld --kernel 6.1 --timer 15ms --mitigate none
-      sldtrace simulate -o told.sld --mode off --bus-lock-exits --spacing 1ms
+      sldtrace simulate -o bus-locks.sld --mode off --bus-lock-exits --spacing 1ms
     """
     from sldtrace.model import simulation
 
-    order = _order(output, force, options)
+    given = _simulation_options(output, force, options)
     begun = time.monotonic()
-    result = simulation.write(order)
+    result = simulation.write(given)
     took = max(time.monotonic() - begun, 1e-6)
     got_through = sum(count > 0 for count in result.executed)
     click.echo(
-        f"sldtrace: simulated {render(order.duration_ns)}: {result.traps:,} traps,"
-        f" {result.early:,} early returns, {got_through} of {len(result.executed)} threads got on;"
+        f"sldtrace: simulated {render(given.duration_ns)}: {result.traps:,} traps,"
+        f" {result.early_returns:,} early returns,"
+        f" {got_through} of {len(result.executed)} threads made progress;"
         f" {result.bytes / 1024:,.0f} KiB in {took:.1f} s ({result.events / took:,.0f} events/s)",
         err=True,
     )
     click.echo(f"sldtrace: next: sldtrace report {escape(str(output), 4096)}", err=True)
 
 
-def _order(output: Path, force: bool, options: dict[str, Any]) -> Any:
+def _simulation_options(output: Path, force: bool, options: dict[str, Any]) -> Any:
     from sldtrace.model import penalty as penalties
-    from sldtrace.model.records import Cast
-    from sldtrace.model.simulation import START_NS, Order
+    from sldtrace.model.records import ThreadIdentity
+    from sldtrace.model.simulation import START_NS, SimulationOptions
     from sldtrace.model.simulator import Scene, Vcpu
     from sldtrace.model.sources import Kind, Source
     from sldtrace.model.thread import Costs
@@ -127,13 +135,16 @@ def _order(output: Path, force: bool, options: dict[str, Any]) -> Any:
     if not _MODE.fullmatch(options["mode"]):
         raise UsageError(f"'{escape(options['mode'])}' is not a mode", "off, warn, fatal or ratelimit:5")
     if options["to_process"] and options["source"] == "rearmed":
-        raise UsageError("a timer that is armed anew belongs to its thread", "take --source periodic with it")
+        raise UsageError(
+            "--source rearmed sends to a thread, not to the process",
+            "use --source periodic with --to-process",
+        )
     if options["bus_lock_exits"] and (options["program"] or options["mode"] in ("warn", "fatal")):
         raise UsageError(
-            "bus-lock exits are simulated of guests whose split locks do not trap", "take --mode off with it"
+            "--bus-lock-exits needs guests whose split locks do not trap", "use --mode off with it"
         )
     given = options["mitigate"]
-    penalty = penalties.of(
+    penalty = penalties.for_kernel(
         options["release"],
         round(1e9 / int(options["hz"])),
         mode=options["mode"],
@@ -147,5 +158,7 @@ def _order(output: Path, force: bool, options: dict[str, Any]) -> Any:
     scene = Scene(
         penalty, vcpus, [cpu - cpu % siblings for cpu in range(cpus)], seed=options["seed"], start_ns=START_NS
     )
-    cast = Cast(guest=not options["program"], exits=options["exits"], bus_locks=options["bus_lock_exits"])
-    return Order(output, scene, cast, options["release"], options["duration"], options, force)
+    identity = ThreadIdentity(
+        guest=not options["program"], exits=options["exits"], bus_locks=options["bus_lock_exits"]
+    )
+    return SimulationOptions(output, scene, identity, options["release"], options["duration"], options, force)

@@ -184,11 +184,10 @@ class Trace:
 def _outcome(_: Mapping[str, Labels], traps: Records) -> dict[str, Array]:
     flags = schemas.current().enums["trap_flags"].values
     has = {name.lower(): (traps["flags"] & np.uint32(bit)) != 0 for name, bit in flags.items()}
-    cut = early_returns.cut_short(traps["sleep_left_ms"], traps["semaphore_result"])
-    told = (has[name] for name in ("return_missed", "msr_watched", "warned", "msr_cleared"))
-    went_through = has["handled"] & ~cut & ~has["return_missed"] & ~has["msr_watched"]
+    ended = early_returns.signal_ended(traps)
+    went_through = has["handled"] & ~ended & ~has["return_missed"] & ~has["msr_watched"]
     return {
-        "early_return": early_returns.early(cut, *told),
+        "early_return": early_returns.returned_early(traps),
         "detection_off": has["msr_cleared"] | went_through,
         "fatal": ~has["handled"],
     }

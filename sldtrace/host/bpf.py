@@ -4,6 +4,8 @@ import ctypes
 import os
 from pathlib import Path
 
+from sldtrace.host.libc import libc
+
 # arch/x86/entry/syscalls/syscall_64.tbl; include/uapi/linux/bpf.h
 _SYS_BPF = 321
 _PROG_LOAD = 5
@@ -40,7 +42,6 @@ def refusal() -> OSError | None:
         insns=ctypes.addressof(code),
         license=ctypes.addressof(words),
     )
-    libc = ctypes.CDLL(None, use_errno=True)
     number = libc.syscall(
         ctypes.c_long(_SYS_BPF),
         ctypes.c_int(_PROG_LOAD),

@@ -1,4 +1,4 @@
-"""What a sweep over timers should give: loops a second by the model, scaled by the guest's own speed."""
+"""The expected result of a sweep over timers: loops a second by the model, scaled by the guest's speed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ _JITTER_NS = 3_000
 
 
 class Measured(Protocol):
-    """A run with one timer: its period, how long it ran, calls of KVM_RUN, loops that were finished."""
+    """A run with one timer: its period, how long it ran, calls of KVM_RUN, completed loops."""
 
     @property
     def timeout_ns(self) -> int: ...
@@ -31,8 +31,8 @@ class Measured(Protocol):
 class Curve:
     """The model of one guest on one host.
 
-    kind: how its timer is armed; costs: of its monitor; speed: loops a second that nobody disturbs, None
-    where nothing was measured to know it by.
+    kind: how its timer is armed; costs: of its monitor; speed: loops a second without penalties, None if it
+    could not be measured.
     """
 
     kind: Kind
@@ -44,7 +44,7 @@ class Curve:
         return None if self.speed is None else self.speed * self.share(penalty, timeout_ns)
 
     def share(self, penalty: Penalty, timeout_ns: int) -> float:
-        """The share of its time in which the guest, which takes nothing but split locks, gets on."""
+        """The share of its time in which the guest, which executes only split locks, makes progress."""
         source = Source(self.kind, max(timeout_ns, SHORTEST_NS), _JITTER_NS)
         simulator = Simulator(Scene(penalty, [Vcpu(source, self.costs)]))
         for _ in simulator.run(_SIMULATED_NS):
@@ -53,11 +53,11 @@ class Curve:
 
 
 def fit(runs: Sequence[tuple[Penalty, Measured]], kind: Kind) -> Curve:
-    """The model for these runs, each with the penalty that was in force.
+    """The model for these runs, each with its penalty.
 
-    Two numbers are taken from the measurement, of the monitor and of the guest and none of the penalty: the
-    time from a signal to the next KVM_RUN (what a KVM_RUN took beyond its timer, in the run that has most of
-    them) and the speed (the median over the runs in which the guest progressed, and not by chance).
+    Two numbers come from the measurement, none of them about the penalty: the time from a signal to the next
+    KVM_RUN (time of a KVM_RUN beyond its timer, in the run with most of them), and the speed (median over the
+    runs in which the guest made progress, and not by chance).
     """
     costs = Costs()
     most = max((run for _, run in runs), key=lambda run: run.kvm_runs, default=None)
@@ -74,7 +74,7 @@ def fit(runs: Sequence[tuple[Penalty, Measured]], kind: Kind) -> Curve:
 
 
 def by_chance(penalty: Penalty, timeout_ns: int) -> bool:
-    """Does the position of the ticks decide whether a guest with this timer gets on (see `Penalty`)?"""
+    """Whether the position of the ticks decides if a guest with this timer makes progress (see `Penalty`)."""
     return (
-        penalty.punishes and penalty.always_early_below_ns < timeout_ns <= penalty.always_completes_above_ns
+        penalty.penalizes and penalty.always_early_below_ns < timeout_ns <= penalty.always_completes_above_ns
     )

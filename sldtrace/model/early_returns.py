@@ -1,12 +1,12 @@
-"""The rule of early-return loops on arrays: of a whole recording, or of one batch after the other.
+"""The rule of early-return loops, on arrays: of a whole recording, or batch by batch.
 
-split_lock_warn sleeps interruptibly and returns, with detection still on, when the sleep was cut short:
-`if (msleep_interruptible(10) > 0) return;`, and so with the semaphore behind it (b041b525dab9). Such a trap
-changes nothing, and the thread traps on the same instruction again. The instruction is executed only where
-detection is off: after a trap of this thread that was completed, or in the two jiffies that another thread's
-penalty gave to the same core. A chain is all early traps of one thread at one address with no such moment in
-between; what else the guest runs meanwhile (interrupts, other tasks) does not help the instruction. A chain
-is a loop when it has outlasted a whole penalty, that is, when a thread left alone would have got through.
+split_lock_warn returns with detection still on if a signal ended its sleep, or its wait for the semaphore
+(`if (msleep_interruptible(10) > 0) return;`, b041b525dab9). The thread then traps at the same instruction
+again. The instruction can execute only while detection is off on its core: after a completed penalty of this
+thread, or for two jiffies after one of another thread on the same core (one MSR for both hyperthreads). A
+chain is a sequence of early returns of one thread at one address without detection off in between. Interrupts
+and other tasks that the guest runs in between do not end it. A chain is a loop when it lasts longer than a
+whole penalty.
 """
 
 from dataclasses import dataclass, field
@@ -16,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sldtrace.model.penalty import Penalty
+from sldtrace.recording import schema
+from sldtrace.recording.layout import Records
 
 SLEEP = "early-return-loop"
 SEMAPHORE, PROGRAM = "semaphore-early-return", "user-space-split-lock"
 
-_MIN_TRAPS = 3  # a signal may fall into two sleeps in a row by chance; it then has missed the next one
-# So many penalties long without one getting through: no chance, but a pattern. More where it does get through
-# now and then: between the two thresholds of a kernel, chance makes stretches of some length.
+_MIN_TRAPS = 3  # two sleeps in a row may be interrupted by chance
+# A loop of this many penalties is not chance. More where there is progress in between: with a signal period
+# between the two thresholds of a kernel, chance makes loops of some length.
 _LIVELOCK_PENALTIES = 8
 _LIVELOCK_TRAPS = 8
 _LIVELOCK_PENALTIES_BETWEEN_PROGRESS = 64
@@ -35,21 +37,32 @@ Column = Any
 """A numpy array or a pandas Series."""
 
 
-def cut_short(sleep_left_ms: Column, semaphore_result: Column) -> Column:
-    """Was the sleep, or the wait before it, ended by a signal? By trap; columns as in the trap record."""
-    return (sleep_left_ms > 0) | (semaphore_result < 0)
+def signal_ended(traps: Records) -> Bools:
+    """For each trap record: did a signal end its sleep, or its wait for the semaphore?"""
+    ended: Bools = (traps["sleep_left_ms"] > 0) | (traps["semaphore_result"] < 0)
+    return ended
 
 
-def early(cut: Column, return_missed: Column, msr_watched: Column, warned: Column, off: Column) -> Column:
-    """Did split_lock_warn return with detection still on? By trap; `off` is the flag msr_cleared."""
-    return cut | (return_missed & msr_watched & warned & ~off)
+def returned_early(traps: Records) -> Bools:
+    """For each trap record: did split_lock_warn return with detection still on?
+
+    Also true where the return from the sleep or the wait was missed, and the writes of MSR_TEST_CTRL, which
+    were recorded, show that detection stayed on.
+    """
+    bits = schema.current().enums["trap_flags"].values
+    missed, watched, warned, off = (
+        traps["flags"] & np.uint32(bits[name]) != 0
+        for name in ("RETURN_MISSED", "MSR_WATCHED", "WARNED", "MSR_CLEARED")
+    )
+    early: Bools = signal_ended(traps) | (missed & watched & warned & ~off)
+    return early
 
 
 @dataclass
 class Windows:
-    """What of earlier batches decides whether detection was off on a core between two traps.
+    """When detection was off on a core, carried from batch to batch.
 
-    By core: when detection was switched off last, and the first proof since then that it was on again.
+    of_core: by core, when detection was switched off last, and the first proof after that that it was on.
     """
 
     of_core: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -57,17 +70,17 @@ class Windows:
     def opened(
         self, core: Times, since: Times, enter: Times, write_core: Times, write_ns: Times, write_on: Bools
     ) -> Bools:
-        """For each trap: was detection off on its core at some time from `since` to `enter`?
+        """For each trap: was detection off on its core at any time from `since` to `enter`?
 
-        core, since, enter: of the trap, its thread's return from the trap before, its entry. write_*: writes
-        of MSR_TEST_CTRL. Batches must follow each other in time; within one any order will do.
+        core: of the trap; since: end of the thread's previous trap; enter: start of the trap. write_*: writes
+        of MSR_TEST_CTRL. Batches are in order of time; within a batch any order is fine.
         """
         found: Bools = np.zeros(len(enter), bool)
         for each in {*self.of_core, *np.unique(write_core).tolist()}:
             mine, here = write_core == each, core == each
             start, proof = self.of_core.get(each, (-1, _NEVER))
             starts = np.sort(write_ns[mine & ~write_on])
-            # A trap proves that detection is on, also where the write that switched it on was not seen.
+            # A trap proves that detection is on, even if the write that switched it on was not seen.
             proofs = np.sort(np.concatenate([write_ns[mine & write_on], enter[here]]))
             if start >= 0:
                 starts = np.concatenate([[start], starts])
@@ -76,7 +89,7 @@ class Windows:
                 continue
             first_proof = np.concatenate([proofs, [_NEVER]])[np.searchsorted(proofs, starts)]
             begun = np.searchsorted(starts, enter[here])
-            # A window that began before this trap, and had not ended before the last one returned.
+            # Detection was switched off before this trap, and not on again before the previous trap ended.
             found[here] = (begun > 0) & (first_proof[np.maximum(begun - 1, 0)] >= since[here])
             self.of_core[each] = int(starts[-1]), int(first_proof[-1])
         return found
@@ -85,31 +98,32 @@ class Windows:
 def breaks(
     penalty: Penalty, same: Bools, early: Bools, watched: Bools, since: Times, enter: Times, opened: Bools
 ) -> Bools:
-    """For each trap of a thread, in order: does it, or what was before it, end the chains so far?
+    """For each trap of a thread, in order: does a new chain start with it?
 
-    same: it has a predecessor in its thread; watched: MSR_TEST_CTRL was, for this and the one before;
-    where it was not, less than a penalty may have passed since. since, enter, opened: see Windows.opened.
+    same: it has a predecessor in its thread; watched: writes of MSR_TEST_CTRL were recorded for this trap and
+    the one before. If not, a chain continues only within a penalty's time. since, enter, opened: see
+    Windows.opened.
     """
     blind = ~watched & (enter - since >= penalty.longest_sleep_ns)
-    # A trap that was let go, or of which nothing is known, ends what was before it.
+    # A trap that is no early return ends the chain before it.
     return ~same | opened | blind | ~early
 
 
 def is_loop(count: Column, lasted_ns: Column, penalty: Penalty) -> Column:
-    """Is a chain of so many traps, from the first entry to the last return, a loop?"""
+    """Whether a chain is a loop. count: of its traps; lasted_ns: from the first start to the last end."""
     return (count >= _MIN_TRAPS) & (lasted_ns > penalty.longest_sleep_ns)
 
 
 def is_livelock(loops: int, longest_ns: int, early_returns: int, penalty: Penalty) -> bool:
-    """Do so many loops of one thread at one address, the longest of that length, mean a standstill?"""
+    """Whether loops of one thread at one address are a livelock. longest_ns: length of the longest loop."""
     enough = _LIVELOCK_PENALTIES if loops == 1 else _LIVELOCK_PENALTIES_BETWEEN_PROGRESS
     return longest_ns >= enough * penalty.longest_sleep_ns and early_returns >= _LIVELOCK_TRAPS
 
 
 def kind(guest: bool, early_returns: int, at_semaphore: int) -> str:
-    """Of which kind is a finding with so many early returns in loops, so many of them from the semaphore?
+    """The kind of a finding with this many early returns in loops, `at_semaphore` of them at the semaphore.
 
-    Most of them decide: where signals come in time to end the wait, some end the sleep as well.
+    The majority decides: signals that end the wait for the semaphore sometimes end the sleep, too.
     """
     if not guest:
         return PROGRAM

@@ -1,7 +1,7 @@
 """The generations of the kernel's split-lock handler, and which of them a recorded kernel has.
 
-Only the kernel's version tells some of them apart. Where a fact does, it goes before: distributions port
-changes back (Debian's 6.1 has kernel.split_lock_mitigate, which came with 6.2).
+Facts of the host take precedence over the kernel's version, because distributions backport changes (Debian's
+6.1 has kernel.split_lock_mitigate, which is from 6.2).
 """
 
 from collections.abc import Collection
@@ -57,7 +57,7 @@ PER_CPU = Generation(
 GENERATIONS = (TASK_FLAG, PENALTY, SWITCHABLE, PER_CPU)
 
 
-def of_symbols(found: Collection[str]) -> Generation | None:
+def from_symbols(found: Collection[str]) -> Generation | None:
     """The generation of a kernel that has these symbols; None without a handler for guests' split locks.
 
     This goes before any version: backports bring their symbols with them (Debian's 6.1.176 has c929d08df8be,
@@ -68,7 +68,7 @@ def of_symbols(found: Collection[str]) -> Generation | None:
     return [each for each in GENERATIONS if not set(found).isdisjoint(each.symbols)][-1]
 
 
-def of(release: str, has_sysctl: bool | None = None, slept: bool = False) -> Generation:
+def for_release(release: str, has_sysctl: bool | None = None, slept: bool = False) -> Generation:
     """The generation of a kernel.
 
     release: `uname -r`; has_sysctl: whether kernel.split_lock_mitigate exists, None if that is not known;

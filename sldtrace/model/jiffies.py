@@ -1,4 +1,4 @@
-"""Times as the kernel's timers see them: in ticks."""
+"""Conversions of the kernel's timers: jiffies, milliseconds, ticks."""
 
 
 def msecs_to_jiffies(ms: int, tick_ns: int) -> int:
@@ -12,9 +12,9 @@ def jiffies_to_msecs(jiffies: int, tick_ns: int) -> int:
 
 
 def expiry_ns(now_ns: int, jiffies: int, tick_ns: int) -> int:
-    """The tick at which a timer fires that is armed at `now_ns` for so many jiffies.
+    """The tick at which a timer fires that is armed at `now_ns` with this timeout.
 
-    The wheel rounds up, lest a timer that was armed at the edge of a tick expires too soon
+    The wheel rounds up, so that a timer armed just before a tick does not expire too soon
     (kernel/time/timer.c, calc_index; exact below 63 jiffies, LVL_CLK_SHIFT), so it takes `jiffies` to
     `jiffies` + 1 ticks.
     """

@@ -1,6 +1,6 @@
-"""The penalty as a state machine of one thread: what follows each event, by kernel, mode and sysctl.
+"""The penalty as a state machine of one thread, by kernel, mode and sysctl.
 
-docs/model.md has the picture. Time, CPUs and the semaphore are not in here but in `simulator`.
+docs/model.md has a diagram. Time, CPUs and the semaphore are in `simulator`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What moves it on."""
+    """What ends a state."""
 
     SPLIT_LOCK = "a split lock while detection is on: #AC"
     SIGNAL = "a signal comes while whole jiffies of the sleep are left, or out of the sleep"
@@ -32,7 +32,7 @@ class Event(Enum):
 
 
 class Action(Flag):
-    """What the kernel does besides."""
+    """What the kernel does in a transition."""
 
     NOTHING = 0
     RETURN = auto()  # handle_guest_split_lock returns: one trap record
@@ -43,7 +43,7 @@ class Action(Flag):
 
 @dataclass(frozen=True)
 class Step:
-    """The state that follows, and what is done on the way."""
+    """A transition: the next state, and what the kernel does."""
 
     state: State
     action: Action = Action.NOTHING
@@ -59,7 +59,7 @@ _ANYWHERE: Table = {
 }
 
 # b041b525dab9: it returns when msleep_interruptible(10) is above 0, and when down_interruptible is -EINTR.
-_PUNISHED: Table = {
+_PENALTY: Table = {
     (State.GUEST, Event.SPLIT_LOCK): Step(State.SLEEP),
     (State.SLEEP, Event.SIGNAL): Step(State.OUT, Action.RETURN),
     (State.SLEEP, Event.LATE_SIGNAL): Step(State.QUEUE),
@@ -68,15 +68,15 @@ _PUNISHED: Table = {
     (State.QUEUE, Event.SEMAPHORE): Step(State.GUEST, _RELEASE | Action.HOLD_SEMAPHORE),
 }
 
-# What `report --what-if fixed-kernel` assumes: the same penalty, which a signal cannot end.
-_DEAF: Table = {
+# What `report --what-if fixed-kernel` assumes: the same penalty, but signals do not end it.
+_IGNORES_SIGNALS: Table = {
     (State.GUEST, Event.SPLIT_LOCK): Step(State.SLEEP),
     (State.SLEEP, Event.SLEPT): Step(State.QUEUE),
     (State.QUEUE, Event.SEMAPHORE): Step(State.GUEST, _RELEASE | Action.HOLD_SEMAPHORE),
 }
 
 # 727209376f49: with kernel.split_lock_mitigate=0 neither sleep nor semaphore.
-_UNPUNISHED: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, _RELEASE)}
+_NO_PENALTY: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, _RELEASE)}
 
 # 6650cdd9a8cc, for guests d7e94dbdac1a.
 _TASK_FLAG: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, Action.RETURN | Action.TASK_FLAG)}
@@ -85,10 +85,10 @@ _TASK_FLAG: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, Action.R
 _FATAL: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.KILLED, Action.RETURN)}
 
 
-def table(penalty: Penalty, deaf: bool = False) -> Table:
-    """The transitions of a thread under this penalty; without one for SPLIT_LOCK where nothing traps.
+def table(penalty: Penalty, ignores_signals: bool = False) -> Table:
+    """The transitions of a thread under this penalty; without SPLIT_LOCK where nothing traps.
 
-    deaf: of a kernel whose penalty ignores signals; there is none yet.
+    ignores_signals: of a hypothetical kernel whose penalty ignores signals.
     """
     if not penalty.traps:  # off; ratelimit (ef4ae6e44131) counts #DB, which a guest's bus lock does not raise
         return _ANYWHERE
@@ -96,6 +96,6 @@ def table(penalty: Penalty, deaf: bool = False) -> Table:
         return {**_ANYWHERE, **_FATAL}
     if not penalty.generation.sleeps:
         return {**_ANYWHERE, **_TASK_FLAG}
-    if not penalty.punishes:
-        return {**_ANYWHERE, **_UNPUNISHED}
-    return {**_ANYWHERE, **(_DEAF if deaf else _PUNISHED)}
+    if not penalty.penalizes:
+        return {**_ANYWHERE, **_NO_PENALTY}
+    return {**_ANYWHERE, **(_IGNORES_SIGNALS if ignores_signals else _PENALTY)}

@@ -1,4 +1,4 @@
-"""The penalty of a given kernel: how long its sleep is, which timer periods get through, when it is on."""
+"""The penalty of a given kernel: the length of its sleep, its thresholds, whether it is on."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WINDOW_JIFFIES = 2
 """How long detection stays off, as schedule_delayed_work_on is asked for (b041b525dab9)."""
 
 BY_VERSION = -1
-"""Instead of the sysctl's value: nothing is known of it but the kernel's version."""
+"""In place of the sysctl's value: not known, decided by the kernel's version."""
 
 # msleep_interruptible no longer adds a jiffy to what it was asked for.
 _WITHOUT_EXTRA_JIFFY = (6, 12)
@@ -27,10 +27,10 @@ _USUAL_TICK_NS = 4_000_000  # Debian, Ubuntu, SUSE; RHEL and Fedora have 1 ms
 class Penalty:
     """The penalty of one kernel.
 
-    tick_ns: length of a jiffy; sleep_jiffies: what msleep_interruptible(10) asks the timer wheel for;
-    generation: what else the kernel's version decides; mode: split_lock_detect= of the boot (off, warn,
-    fatal, ratelimit:N, unsupported); mitigate: kernel.split_lock_mitigate, None where it does not exist;
-    known: False if it is a guess because the kernel's version is not known.
+    tick_ns: length of a jiffy; sleep_jiffies: timeout that msleep_interruptible(10) passes to the timer
+    wheel; generation: what else depends on the kernel's version; mode: split_lock_detect= of the boot (off,
+    warn, fatal, ratelimit:N, unsupported); mitigate: kernel.split_lock_mitigate, None where it does not
+    exist; known: False if it is a guess because the kernel's version is not known.
 
     The sleep begins somewhere between two ticks. Its result is the number of jiffies that are left when the
     thread wakes up (schedule_timeout), so a signal makes it return early until `sleep_jiffies` ticks have
@@ -51,27 +51,27 @@ class Penalty:
 
     @property
     def traps(self) -> bool:
-        """Does a split lock of a guest raise #AC here? In the modes off and ratelimit (#DB) it does not."""
+        """Whether a split lock of a guest raises #AC. In the modes off and ratelimit (#DB) it does not."""
         return self.mode in ("warn", "fatal")
 
     @property
-    def punishes(self) -> bool:
-        """Does a split lock put the thread to sleep?"""
+    def penalizes(self) -> bool:
+        """Whether a split lock causes a penalty."""
         return self.mode == "warn" and self.generation.sleeps and self.mitigate != 0
 
     @property
     def always_early_below_ns(self) -> int:
-        """With a signal this long after the sleep's begin, or sooner, it always returns early."""
+        """With a signal this long after the start of the sleep, or sooner, the trap always returns early."""
         return (self.sleep_jiffies - 1) * self.tick_ns
 
     @property
     def always_completes_above_ns(self) -> int:
-        """With more than this between signals every vCPU gets through; between the two, chance decides."""
+        """With more than this between signals every penalty completes; between the two, chance decides."""
         return self.sleep_jiffies * self.tick_ns
 
     @property
     def shortest_sleep_ns(self) -> int:
-        """The shortest sleep that no signal cuts short."""
+        """The shortest sleep that no signal ends."""
         return self.sleep_jiffies * self.tick_ns
 
     @property
@@ -86,7 +86,7 @@ def sleep_jiffies(tick_ns: int) -> tuple[int, int]:
     return asked, asked + 1
 
 
-def of(
+def for_kernel(
     release: str,
     tick_ns: int,
     *,
@@ -98,20 +98,20 @@ def of(
     """The penalty of the kernel with this `uname -r` and tick.
 
     mode, mitigate: as `host.split_lock.SplitLock` has them (mitigate None: the sysctl does not exist;
-    BY_VERSION: nothing is known of it, and where it should exist it is 1); slept: see `generation.of`;
-    symbols: those of host.kernel.GENERATION_SYMBOLS that it has, empty: not known.
+    BY_VERSION: nothing is known of it, and where it should exist it is 1); slept: see
+    `generation.for_release`; symbols: those of host.kernel.GENERATION_SYMBOLS that it has, empty: not known.
     """
     version = kernel.version(release)
     jiffies = sleep_jiffies(tick_ns)[version < _WITHOUT_EXTRA_JIFFY]
     by_version = mitigate == BY_VERSION
-    generation = generations.of_symbols(symbols) or generations.of(
+    generation = generations.from_symbols(symbols) or generations.for_release(
         release, None if by_version else mitigate is not None, slept
     )
     switch = None if not generation.switchable else 1 if by_version else mitigate
     return Penalty(tick_ns, jiffies, generation, mode, switch, known=version != (0, 0))
 
 
-def of_facts(facts: Mapping[str, Any], slept: bool = False) -> Penalty:
+def from_facts(facts: Mapping[str, Any], slept: bool = False) -> Penalty:
     """The penalty of the recorded host; where its facts are lost, that of the slowest kernel at HZ=250."""
     host, lock = facts.get("kernel"), facts.get("split_lock")
     host = host if isinstance(host, dict) else {}
@@ -122,7 +122,7 @@ def of_facts(facts: Mapping[str, Any], slept: bool = False) -> Penalty:
     symbols = symbols if isinstance(symbols, list) else []
     lock = lock if isinstance(lock, dict) else {}
     mode, mitigate = lock.get("mode"), lock.get("mitigate", BY_VERSION)
-    return of(
+    return for_kernel(
         release if isinstance(release, str) else "",
         tick,
         mode=mode if isinstance(mode, str) else "warn",

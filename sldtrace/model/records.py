@@ -1,4 +1,4 @@
-"""What the simulator played, as the records that `sldtrace record` would have written."""
+"""Events of the simulator as the records that `sldtrace record` would write."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,53 +21,50 @@ _VMX, _EXCEPTION_NMI, _EXTERNAL_INTERRUPT, _BUS_LOCK = 1, 0, 1, 74  # Intel SDM 
 _AC = 0x8000_0311  # interruption information of #AC: valid, hardware exception, vector 17
 _SECOND_NS = 1_000_000_000
 _LAST_BIN = 31  # of host_log2
-_HOST_NS = 1_000  # of an exit that nobody waits for
+_HOST_NS = 1_000  # of an exit for the host's tick
 
 
 @dataclass(frozen=True)
-class Cast:
-    """Who the simulated threads are: vCPUs or programs; their split lock's address; are VM exits recorded?
+class ThreadIdentity:
+    """What the simulated threads are in the recording."""
 
-    bus_locks: their VMM asked for a VM exit on each bus lock (KVM_CAP_X86_BUS_LOCK_EXIT).
-    """
-
-    guest: bool = True
-    rip: int = 0x4018
-    exits: bool = False
-    bus_locks: bool = False
+    guest: bool = True  # vCPUs; False: programs on the host
+    rip: int = 0x4018  # address of their split lock
+    exits: bool = False  # with records of VM exits
+    bus_locks: bool = False  # the VMM enabled VM exits on bus locks (KVM_CAP_X86_BUS_LOCK_EXIT)
 
 
-def tasks(count: int, cast: Cast, ns: int) -> Records:
-    """The name of each thread."""
+def tasks(count: int, identity: ThreadIdentity, ns: int) -> Records:
+    """The task record of each thread."""
     found = _new("task", count)
     found["ns"], found["tgid"] = ns, TGID
     found["tid"] = TGID + 1 + np.arange(count)
-    found["comm"] = [f"CPU {i}/KVM" if cast.guest else f"program {i}" for i in range(count)]
+    found["comm"] = [f"CPU {i}/KVM" if identity.guest else f"program {i}" for i in range(count)]
     return found
 
 
-def of(batch: Batch, scene: Scene, cast: Cast) -> Mapping[str, Records]:
+def from_batch(batch: Batch, scene: Scene, identity: ThreadIdentity) -> Mapping[str, Records]:
     """The records of a batch by kind, each kind in order of time."""
-    traps = [_traps(rows, index, scene, cast) for index, rows in enumerate(batch.traps)]
+    traps = [_traps(rows, index, scene, identity) for index, rows in enumerate(batch.traps)]
     found = {
         "trap": _ordered(traps, "trap"),
         "detection": _detection(batch),
         "signal": _ordered([_signals(each, scene, i) for i, each in enumerate(batch.signals)], "signal"),
         "migrate": _migrations(batch),
     }
-    if cast.exits and cast.guest:
+    if identity.exits and identity.guest:
         runs = np.concatenate([np.zeros((0, 5), np.int64), *batch.runs])
         per_thread = [(runs[runs[:, 0] == index], rows, index) for index, rows in enumerate(batch.traps)]
         tick = scene.penalty.tick_ns
-        found["exit"] = _ordered([_exits(*each, cast, tick) for each in per_thread], "exit")
+        found["exit"] = _ordered([_exits(*each, identity, tick) for each in per_thread], "exit")
         found["user_exit"] = _ordered([_returns(*each) for each in per_thread], "user_exit")
     return found
 
 
 def bus_locks(scene: Scene, duration_ns: int) -> Records:
-    """The counters of exits by bus locks, read each second, of guests whose split locks do not trap.
+    """`counts` records of bus-lock exits, one a second, of guests whose split locks do not trap.
 
-    Such an exit follows each split lock, and the VMM takes as long for it as for a signal (Costs.outside_ns).
+    Each split lock causes such an exit, for which the VMM needs as long as for a signal (Costs.outside_ns).
     """
     starts = np.arange(0, duration_ns, _SECOND_NS)
     found = _new("counts", len(starts) * len(scene.vcpus))
@@ -97,18 +94,18 @@ def _ordered(parts: list[Records], kind: str) -> Records:
     return ordered
 
 
-def _traps(rows: Traps, index: int, scene: Scene, cast: Cast) -> Records:
+def _traps(rows: Traps, index: int, scene: Scene, identity: ThreadIdentity) -> Records:
     flag = schemas.current().enums["trap_flags"].values
     penalty, source = scene.penalty, scene.vcpus[index].source
     found = _new("trap", len(rows))
     slept, waited = rows[:, Column.SLEEP_BEGIN] > 0, rows[:, Column.WAIT_BEGIN] > 0
     detection_off, killed = rows[:, Column.DETECTION_OFF] > 0, rows[:, Column.KILLED] > 0
-    found["start_ns"], found["end_ns"] = rows[:, Column.ENTER], rows[:, Column.EXIT]
-    found["rip"] = cast.rip
+    found["start_ns"], found["end_ns"] = rows[:, Column.START], rows[:, Column.END]
+    found["rip"] = identity.rip
     found["sleep_ns"] = rows[:, Column.SLEEP_END] - rows[:, Column.SLEEP_BEGIN]
     found["semaphore_ns"] = rows[:, Column.WAIT_END] - rows[:, Column.WAIT_BEGIN]
     found["signal_ns"] = rows[:, Column.SIGNAL]
-    found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index if cast.guest else -1
+    found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index if identity.guest else -1
     found["start_cpu"], found["end_cpu"] = rows[:, Column.START_CPU], rows[:, Column.END_CPU]
     found["sleep_requested_ms"] = np.where(slept, SLEEP_MS, 0)
     left_ms = [jiffies_to_msecs(left, penalty.tick_ns) for left in range(penalty.sleep_jiffies + 1)]
@@ -127,7 +124,7 @@ def _traps(rows: Traps, index: int, scene: Scene, cast: Cast) -> Records:
         ("SIGNAL_GROUP", signalled & source.to_process),
     ):
         flags |= np.where(holds, flag[name], 0)
-    if cast.guest:
+    if identity.guest:
         flags |= flag["GUEST"] | flag["EXITS_WATCHED"]
         found["guest_ns"], found["exits"] = rows[:, Column.GUEST], rows[:, Column.EXITS]
     found["flags"] = flags
@@ -163,7 +160,7 @@ def _migrations(batch: Batch) -> Records:
 
 
 # One for each tick of the host in guest mode, one for what ended it.
-def _exits(runs: Runs, rows: Traps, index: int, cast: Cast, tick: int) -> Records:
+def _exits(runs: Runs, rows: Traps, index: int, identity: ThreadIdentity, tick: int) -> Records:
     flag = schemas.current().enums["exit_flags"].values
     begin, end = runs[:, 1], runs[:, 2]
     ticks = end // tick - begin // tick
@@ -175,11 +172,11 @@ def _exits(runs: Runs, rows: Traps, index: int, cast: Cast, tick: int) -> Record
     before = np.where(nth == 0, begin[number], (begin[number] // tick + nth) * tick)
     entry = np.concatenate([begin[1:], end[-1:]])[number] if len(runs) else number
     known = ~last | (number < len(runs) - 1)
-    early = np.isin(end, rows[rows[:, Column.SIGNAL] > 0, Column.ENTER])
+    early = np.isin(end, rows[rows[:, Column.SIGNAL] > 0, Column.START])
     split = runs[:, 4] > 0
     out = last & (~split | early)[number]
     found = _new("exit", len(number))
-    found["ns"], found["guest_ns"], found["rip"] = at, at - before, cast.rip
+    found["ns"], found["guest_ns"], found["rip"] = at, at - before, identity.rip
     found["host_ns"] = np.where(last, np.where(known, entry - at, 0), _HOST_NS)
     trapped = last & split[number]
     found["reason"] = np.where(trapped, _EXCEPTION_NMI, _EXTERNAL_INTERRUPT)
@@ -198,7 +195,7 @@ def _returns(runs: Runs, rows: Traps, index: int) -> Records:
     signalled = runs[runs[:, 4] == 0]
     ended = rows[rows[:, Column.SIGNAL] > 0]
     found = _new("user_exit", len(signalled) + len(ended))
-    found["ns"] = np.concatenate([signalled[:, 2], ended[:, Column.EXIT]])
+    found["ns"] = np.concatenate([signalled[:, 2], ended[:, Column.END]])
     found["cpu"] = np.concatenate([signalled[:, 3], ended[:, Column.END_CPU]])
     found["tgid"], found["tid"], found["vcpu"] = TGID, TGID + 1 + index, index
     found["reason"], found["error"] = _KVM_EXIT_INTR, -EINTR

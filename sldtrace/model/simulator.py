@@ -1,7 +1,7 @@
-"""Plays the state machine for threads on CPUs: event by event, stretches of early returns at once.
+"""Simulates the state machine for threads on CPUs, event by event; stretches of early returns at once.
 
-What is not in it: threads do not compete for CPU time (who does not sleep, runs), and before 5.19 a
-sibling that switches tasks cannot disturb a thread with TIF_SLD.
+Not simulated: competition for CPU time (a thread that does not sleep runs), and, before 5.19, the effect of a
+sibling that switches tasks on a thread with TIF_SLD.
 """
 
 import heapq
@@ -25,10 +25,10 @@ _BATCH_NS = 10_000_000_000
 
 @dataclass(frozen=True)
 class Vcpu:
-    """One thread that takes split locks: what signals it gets, what its steps cost, its CPU at first.
+    """One thread that executes split locks: its signals, the costs of its steps, its first CPU.
 
-    migrate_ns: it is moved to the next CPU once in this time; 0: never. A source that sends to the process
-    is one object for all its threads.
+    migrate_ns: period at which it moves to the next CPU; 0: never. Threads of a process share one source that
+    sends to the process.
     """
 
     source: Source = field(default_factory=Source)
@@ -41,14 +41,15 @@ class Vcpu:
 class Scene:
     """What is simulated.
 
-    cores: for each CPU the first CPU of its core, whose MSR it shares; deaf: signals do not end the penalty
-    (`machine.table`); start_ns: CLOCK_MONOTONIC at the begin, when all threads begin within microseconds.
+    cores: for each CPU the first CPU of its core, whose MSR it shares; ignores_signals: signals do not end
+    the penalty (`machine.table`); start_ns: CLOCK_MONOTONIC at the begin, when all threads begin within
+    microseconds.
     """
 
     penalty: Penalty
     vcpus: Sequence[Vcpu] = (Vcpu(),)
     cores: Sequence[int] = (0,)
-    deaf: bool = False
+    ignores_signals: bool = False
     seed: int = 0
     start_ns: int = 0
 
@@ -74,14 +75,14 @@ class Batch:
 
 
 class Simulator:
-    """One simulation; `run` plays it from the scene's start on."""
+    """One simulation; see `run`."""
 
     def __init__(self, scene: Scene, at_once: bool = True) -> None:
-        """at_once: stretches of early returns in one piece; the result is the same without, later."""
+        """at_once: compute stretches of early returns at once; slower without, with the same result."""
         self.scene = scene
         self.events = 0
         self._at_once = at_once
-        self._table = machine.table(scene.penalty, scene.deaf)
+        self._table = machine.table(scene.penalty, scene.ignores_signals)
         # A signal that the sleep does not hear cannot end it.
         self._can_trap = (State.GUEST, Event.SPLIT_LOCK) in self._table
         self._off: set[int] = set()
@@ -110,7 +111,7 @@ class Simulator:
             self._post(scene.start_ns + source.period_ns, self._process_signal(source))
 
     def run(self, duration_ns: int, batch_ns: int = _BATCH_NS) -> Iterator[Batch]:
-        """Plays so much more of it, and gives what happened in portions."""
+        """Simulates the next `duration_ns`; yields what happened in batches."""
         end = self._horizon + duration_ns
         while self._horizon < end:
             self._horizon = min(self._horizon + batch_ns, end)
@@ -126,7 +127,7 @@ class Simulator:
             yield batch
 
     def executed(self, thread: Thread) -> int:
-        """Split locks that the guest got through so far."""
+        """Split locks that the guest has executed so far."""
         if thread.state is State.GUEST:
             self._progress(thread, self._horizon)
         return thread.executed
@@ -139,7 +140,7 @@ class Simulator:
         self._number += 1
         heapq.heappush(self._heap, (at, self._number, what, thread, version))
 
-    # The next thing that happens to a thread if nobody else does anything.
+    # The next event of a thread if no other thread interferes.
     def _plan(self, thread: Thread, now: int) -> None:
         thread.version += 1
         best: tuple[int, Event] | None = None
@@ -161,7 +162,7 @@ class Simulator:
             if signal is not None:
                 yield signal, Event.SIGNAL
         elif thread.state is State.SLEEP:
-            begin = thread.noted(Column.SLEEP_BEGIN)
+            begin = thread.get(Column.SLEEP_BEGIN)
             jiffies_asked = self.scene.penalty.sleep_jiffies
             yield jiffies.expiry_ns(begin, jiffies_asked, tick) + wake, Event.SLEPT
             if signal is not None and (State.SLEEP, Event.SIGNAL) in self._table:
@@ -181,12 +182,12 @@ class Simulator:
         if before is State.GUEST:
             self._leave_guest(thread, now, event)
         elif before is State.SLEEP:
-            thread.note(Column.SLEEP_END, now)
+            thread.set(Column.SLEEP_END, now)
             if event is Event.SIGNAL:
-                begin, asked = thread.noted(Column.SLEEP_BEGIN), self.scene.penalty.sleep_jiffies
-                thread.note(Column.LEFT, jiffies.left(begin, asked, now, self.scene.penalty.tick_ns))
+                begin, asked = thread.get(Column.SLEEP_BEGIN), self.scene.penalty.sleep_jiffies
+                thread.set(Column.LEFT, jiffies.left(begin, asked, now, self.scene.penalty.tick_ns))
         elif before is State.QUEUE:
-            thread.note(Column.WAIT_END, now)
+            thread.set(Column.WAIT_END, now)
             thread.granted_ns = None
             if event is Event.SIGNAL:
                 self._queue.remove(thread)
@@ -221,7 +222,7 @@ class Simulator:
         if before is State.GUEST:
             out += thread.costs.wake_ns
         else:
-            thread.note(Column.SIGNAL, generated)
+            thread.set(Column.SIGNAL, generated)
         thread.back_ns = out + thread.costs.outside_ns
 
     def _return(self, thread: Thread, action: Action, now: int, killed: bool) -> None:
@@ -230,18 +231,18 @@ class Simulator:
         if Action.TASK_FLAG in action:
             thread.exempt = True
         detection_off = bool(action & (Action.DETECTION_OFF | Action.TASK_FLAG))
-        thread.note(Column.DETECTION_OFF, int(detection_off))
-        thread.note(Column.KILLED, int(killed))
+        thread.set(Column.DETECTION_OFF, int(detection_off))
+        thread.set(Column.KILLED, int(killed))
         thread.end(now + (thread.costs.trap_ns if thread.state is State.GUEST else 0))
 
     def _arrive(self, thread: Thread, event: Event, now: int) -> None:
         if thread.state is State.GUEST:
             thread.due_ns += now + thread.costs.entry_ns
         elif thread.state is State.SLEEP:
-            thread.note(Column.SLEEP_BEGIN, now + thread.costs.trap_ns)
+            thread.set(Column.SLEEP_BEGIN, now + thread.costs.trap_ns)
         elif thread.state is State.QUEUE:
-            thread.note(Column.WAIT_BEGIN, now)
-            # A free semaphore is taken without a look at signals (kernel/locking/semaphore.c).
+            thread.set(Column.WAIT_BEGIN, now)
+            # A free semaphore is taken without a check for signals (kernel/locking/semaphore.c).
             if self._held:
                 self._queue.append(thread)
             else:
@@ -256,7 +257,7 @@ class Simulator:
     def _detects(self, thread: Thread) -> bool:
         return self._can_trap and not thread.exempt and self._core(thread.cpu) not in self._off
 
-    # What the guest did since it came into GUEST, as far as nothing stopped it.
+    # Accounts the split locks executed since the thread entered GUEST.
     def _progress(self, thread: Thread, now: int) -> None:
         if thread.due_ns < now and not self._detects(thread):
             count = -(-(now - thread.due_ns) // thread.costs.spacing_ns)
@@ -350,13 +351,13 @@ class Simulator:
         thread.version += 1
         self._post(found.end_ns, lambda at: self._step(thread, Event.BACK, at), thread, thread.version)
 
-    # Makes the thread what it is at `now`, in the middle of its stretch or at the end of it.
+    # Sets the thread to its state at `now`, within its stretch or at the end.
     def _settle(self, thread: Thread, now: int) -> None:
         found = self._stretches.pop(thread.index)
-        # At the same time what somebody else does comes first, as it does event by event.
-        begun = max(1, int(found.traps[:, Column.ENTER].searchsorted(now, "left")))
+        # At the same time events of other threads come first, as without stretches.
+        begun = max(1, int(found.traps[:, Column.START].searchsorted(now, "left")))
         last = found.traps[begun - 1]
-        over = now > last[Column.EXIT] or now == found.end_ns
+        over = now > last[Column.END] or now == found.end_ns
         done = begun if over else begun - 1
         self.events += 3 * done  # the trap, the signal, the way back
         if done:
@@ -365,18 +366,18 @@ class Simulator:
             self._collect_runs()
             runs = np.zeros((begun - 1, 5), np.int64)
             runs[:, 0], runs[:, 3], runs[:, 4] = thread.index, thread.cpu, 1
-            runs[:, 1], runs[:, 2] = found.back[: begun - 1], found.traps[1:begun, Column.ENTER]
+            runs[:, 1], runs[:, 2] = found.back[: begun - 1], found.traps[1:begun, Column.START]
             self._batch.runs.append(runs)
         thread.skip_signals(found.signals[: begun - 1], int(found.signals[begun - 1]))
         if not over:
-            thread.begin(int(last[Column.ENTER]), int(last[Column.GUEST]), int(last[Column.EXITS]))
-            thread.note(Column.SLEEP_BEGIN, int(last[Column.SLEEP_BEGIN]))
-            thread.state, thread.since_ns = State.SLEEP, int(last[Column.ENTER])
+            thread.begin(int(last[Column.START]), int(last[Column.GUEST]), int(last[Column.EXITS]))
+            thread.set(Column.SLEEP_BEGIN, int(last[Column.SLEEP_BEGIN]))
+            thread.state, thread.since_ns = State.SLEEP, int(last[Column.START])
             return
-        thread.take_signal(int(last[Column.EXIT]))
+        thread.take_signal(int(last[Column.END]))
         thread.due_ns = 0
         thread.back_ns = int(found.back[begun - 1])
-        thread.state, thread.since_ns = State.OUT, int(last[Column.EXIT])
+        thread.state, thread.since_ns = State.OUT, int(last[Column.END])
         if now > thread.back_ns:
             thread.arm(thread.back_ns)
             thread.state, thread.since_ns = State.GUEST, thread.back_ns

@@ -1,4 +1,4 @@
-"""How long the penalty's sleep is on this kernel, by the sleeps that signals cut short."""
+"""The length of the penalty's sleep on this kernel, from sleeps that signals ended."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,14 +6,15 @@ import numpy.typing as npt
 from sldtrace.model import penalty as penalties
 from sldtrace.model.jiffies import jiffies_to_msecs
 
-_ENOUGH = 20  # sleeps of less than half a jiffy: of each it is even odds that no tick came meanwhile
+_ENOUGH = 20  # sleeps of less than half a jiffy; in each there was no tick with a chance of one half
 
 
 class Sleeps:
-    """Takes sleeps in any pieces. A signal soon after a sleep's begin leaves all jiffies that were asked for,
-    unless a tick has come; so the most that was ever left is what is asked for.
+    """Finds the timeout of msleep_interruptible(10) in jiffies, from batches of sleeps.
 
-    A distribution may have 4381b895f544 (one jiffy less) or not, whatever the version says.
+    A signal soon after the start of a sleep leaves all its jiffies, unless there was a tick; so the maximum
+    left is the timeout. Whether a kernel has 4381b895f544 (one jiffy less) does not follow from its version,
+    because of backports.
     """
 
     def __init__(self, tick_ns: int) -> None:
@@ -29,7 +30,7 @@ class Sleeps:
         left_ms: npt.NDArray[np.integer],
         ns: npt.NDArray[np.integer],
     ) -> None:
-        """Sleeps by trap: was there one, what was asked for, the result of msleep_interruptible, the time."""
+        """Adds traps: whether they slept, argument and result of msleep_interruptible, duration."""
         usual = slept & (requested_ms == penalties.SLEEP_MS) & (left_ms > 0)
         if usual.any():
             self._short += int(np.count_nonzero(ns[usual] < self._tick_ns // 2))
@@ -37,7 +38,7 @@ class Sleeps:
 
     @property
     def jiffies(self) -> int | None:
-        """What msleep_interruptible(10) asks the timer wheel for, in jiffies; None: that was not seen."""
+        """The timeout of msleep_interruptible(10) in jiffies; None: too few sleeps to know."""
         if self._short < _ENOUGH:
             return None
         for jiffies in penalties.sleep_jiffies(self._tick_ns):

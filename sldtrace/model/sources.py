@@ -1,4 +1,4 @@
-"""Where signals come from: a timer that a VMM arms before each KVM_RUN, a periodic one, one signal, none."""
+"""Sources of signals: a timer that a VMM arms before each KVM_RUN, a periodic one, one signal, none."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 SHORTEST_NS = 10_000
-"""The shortest period that is simulated: a thread that is signalled more often does nothing else."""
+"""The shortest period that is simulated; with a shorter one a thread would only handle signals."""
 
 _BLOCK = 1 << 12
 
@@ -39,7 +39,7 @@ class Source:
 
 
 class Noise:
-    """A stream of jitter, which can be looked at ahead of its use; the same however it is taken."""
+    """A stream of jitter that can be read ahead; its values do not depend on how they are read."""
 
     def __init__(self, deviation_ns: int, seed: int) -> None:
         self._deviation = deviation_ns
@@ -47,7 +47,7 @@ class Noise:
         self._values = np.zeros(0, np.int64)
 
     def ahead(self, count: int) -> npt.NDArray[np.int64]:
-        """The next `count` values, ns; they stay the next."""
+        """The next `count` values, ns, without using them up."""
         if len(self._values) < count:
             more = self._generator.standard_normal(max(_BLOCK, count - len(self._values)))
             fresh = np.rint(more * self._deviation).astype(np.int64)
@@ -55,12 +55,12 @@ class Noise:
         return self._values[:count]
 
     def use(self, count: int) -> None:
-        """The next `count` are used up."""
+        """Uses up the next `count` values."""
         self.ahead(count)
         self._values = self._values[count:]
 
     def one(self) -> int:
-        """The next one, used up."""
+        """The next value, which is used up."""
         value = int(self.ahead(1)[0])
         self._values = self._values[1:]
         return value

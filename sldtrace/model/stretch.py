@@ -1,7 +1,7 @@
-"""A stretch of early returns, worked out at once: nothing in it depends on anybody else but a core's MSR.
+"""Computes a stretch of early returns at once; it depends on no other thread except by the core's MSR.
 
-Each signal cuts one sleep short, the guest traps again, and so on until a signal comes too late or at the
-horizon. Somebody else's penalty may switch detection off on the core meanwhile: then the stretch ends there.
+Each signal ends one sleep and the guest traps again, until a signal comes too late or the horizon is reached.
+If the penalty of another thread switches detection off on the core, the stretch ends there.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,7 @@ _MOST = 1 << 16
 
 @dataclass(frozen=True)
 class Stretch:
-    """The traps of one, and what comes after each: times of the signals and of the calls of KVM_RUN.
-
-    signals[k] ends trap k, back[k] is the next call of KVM_RUN. All arrays have the same length.
-    """
+    """The traps of a stretch. signals[k] ends trap k; back[k] is the next call of KVM_RUN. Equal lengths."""
 
     traps: Traps
     signals: Times
@@ -29,7 +26,7 @@ class Stretch:
 
     @property
     def end_ns(self) -> int:
-        """When the thread is back in KVM_RUN for the last time."""
+        """The last call of KVM_RUN."""
         return int(self.back[-1])
 
 
@@ -58,15 +55,15 @@ def ahead(thread: Thread, penalty: Penalty, now_ns: int, horizon_ns: int) -> Str
     if length < _LEAST:
         return None
     traps = np.zeros((length, COLUMNS), np.int64)
-    traps[:, Column.ENTER] = enters[:length]
-    traps[:, Column.EXIT] = exits[:length]
+    traps[:, Column.START] = enters[:length]
+    traps[:, Column.END] = exits[:length]
     traps[:, Column.SLEEP_BEGIN] = begins[:length]
     traps[:, Column.SLEEP_END] = exits[:length]
     traps[:, Column.LEFT] = left[:length]
     traps[:, Column.SIGNAL] = signals[:length]
     traps[:, Column.START_CPU] = traps[:, Column.END_CPU] = thread.cpu
-    traps[0, Column.GUEST] = thread.noted(Column.GUEST)
-    traps[0, Column.EXITS] = thread.noted(Column.EXITS)
+    traps[0, Column.GUEST] = thread.get(Column.GUEST)
+    traps[0, Column.EXITS] = thread.get(Column.EXITS)
     traps[1:, Column.GUEST] = costs.entry_ns
     traps[1:, Column.EXITS] = 1 + enters[1:length] // tick - back[: length - 1] // tick
     return Stretch(traps, signals[:length], back[:length])

@@ -13,8 +13,8 @@ from sldtrace.model.sources import Kind, Noise, Source
 class Column(IntEnum):
     """Columns of the traps that a thread has taken; times are ns."""
 
-    ENTER = 0
-    EXIT = 1
+    START = 0
+    END = 1
     SLEEP_BEGIN = 2  # 0: did not sleep
     SLEEP_END = 3
     LEFT = 4  # jiffies
@@ -56,7 +56,7 @@ class Costs:
 
 
 class Thread:
-    """The state of one thread; what changes it is in `simulator`."""
+    """The state of one thread; `simulator` changes it."""
 
     def __init__(self, index: int, cpu: int, source: Source, costs: Costs, seed: int, start_ns: int) -> None:
         self.index = index
@@ -70,7 +70,7 @@ class Thread:
         self.signal_ns: int | None = None  # when the next signal comes, or came if it is pending
         self.granted_ns: int | None = None  # QUEUE: when it goes on with the semaphore
         self.exempt = False  # TIF_SLD
-        self.executed = 0  # split locks that the guest got through
+        self.executed = 0  # split locks that the guest has executed
         self.guest_ns = 0
         self.exits = 0
         self.version = 0  # an event that was planned for an older one is void
@@ -87,7 +87,7 @@ class Thread:
             self._next_period(start_ns)
 
     def take_signal(self, now_ns: int) -> int:
-        """The pending signal is taken; when it was generated."""
+        """Takes the pending signal; returns when it was generated."""
         assert self.signal_ns is not None
         taken, self.signal_ns = self.signal_ns, None
         self._taken.append(taken)
@@ -96,22 +96,22 @@ class Thread:
         return taken
 
     def arm(self, now_ns: int) -> None:
-        """The VMM is about to call KVM_RUN: what came while it was outside is taken, a timer is armed."""
+        """Before the VMM calls KVM_RUN: takes a signal that is pending, arms the timer."""
         if self.signal_ns is not None and self.signal_ns <= now_ns:
             self.take_signal(now_ns)
         if self.source.kind is Kind.REARMED:
             self.signal_ns = now_ns + max(1, self.source.period_ns + self.noise.one())
 
     def _next_period(self, now_ns: int) -> None:
-        # Expiries that nobody could see are one signal (timer_getoverrun).
+        # Expiries while the signal is pending are one signal (timer_getoverrun).
         period = self.source.period_ns
         self._tick += max(1, -(-(now_ns + 1 - self._tick) // period)) * period
         self.signal_ns = max(now_ns + 1, self._tick + self.noise.one())
 
     def signals_ahead(self, count: int, first_ns: int, turn_ns: int) -> Times:
-        """When the next `count` signals come if each is taken at once; the first one at `first_ns`.
+        """Times of the next `count` signals if each is taken at once; the first one at `first_ns`.
 
-        turn_ns: from a signal until a timer is armed again.
+        turn_ns: from a signal until the timer is armed again.
         """
         noise = self.noise.ahead(count - 1)
         if self.source.kind is Kind.PERIODIC:
@@ -121,7 +121,7 @@ class Thread:
         return first_ns + np.concatenate([[0], np.cumsum(steps)])
 
     def in_turn(self, taken: Times) -> npt.NDArray[np.bool_]:
-        """Of the signals ahead, taken at these times: does the next come one period later, none missed?"""
+        """For signals taken at these times: is the next one a period later, without an overrun?"""
         if self.source.kind is not Kind.PERIODIC:
             return np.ones(len(taken), bool)
         nominal = self._tick + self.source.period_ns * np.arange(len(taken))
@@ -129,7 +129,7 @@ class Thread:
         return late
 
     def skip_signals(self, taken: Times, next_ns: int) -> None:
-        """Those of them were taken, and that is the next."""
+        """Takes these signals at once; the next one comes at `next_ns`."""
         count = len(taken)
         self._collect_signals()
         self._signals.append(taken)
@@ -139,40 +139,40 @@ class Thread:
         self.signal_ns = next_ns
 
     def begin(self, now_ns: int, guest_ns: int, exits: int) -> None:
-        """A trap begins."""
+        """Starts a trap."""
         self._at = [0] * COLUMNS
-        self._at[Column.ENTER] = now_ns
+        self._at[Column.START] = now_ns
         self._at[Column.START_CPU] = self.cpu
         self._at[Column.GUEST] = guest_ns
         self._at[Column.EXITS] = exits
 
-    def note(self, column: Column, value: int) -> None:
-        """Something is known of the trap under way."""
+    def set(self, column: Column, value: int) -> None:
+        """Sets a column of the trap in progress."""
         self._at[column] = value
 
-    def noted(self, column: Column) -> int:
-        """What is known of it."""
+    def get(self, column: Column) -> int:
+        """A column of the trap in progress."""
         return self._at[column]
 
     def end(self, now_ns: int) -> None:
-        """The trap is over."""
-        self._at[Column.EXIT] = now_ns
+        """Ends the trap in progress."""
+        self._at[Column.END] = now_ns
         self._at[Column.END_CPU] = self.cpu
         self._rows.append(self._at)
 
     def add(self, traps: Traps) -> None:
-        """Whole traps, later than all before."""
+        """Adds completed traps, which are later than all before."""
         self._collect()
         self._blocks.append(traps)
 
     def drain_signals(self) -> Times:
-        """When the signals were generated that were taken since the last call."""
+        """Times at which the signals taken since the last call were generated."""
         self._collect_signals()
         blocks, self._signals = self._signals, []
         return np.concatenate(blocks) if blocks else np.zeros(0, np.int64)
 
     def drain(self) -> Traps:
-        """The traps since the last call, by time."""
+        """The traps since the last call, in order of time."""
         self._collect()
         blocks, self._blocks = self._blocks, []
         return np.concatenate(blocks) if blocks else np.zeros((0, COLUMNS), np.int64)

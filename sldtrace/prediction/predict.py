@@ -102,7 +102,7 @@ def run(trace: Trace, change: WhatIf) -> list[Prediction]:
         penalty,
         [dataclasses.replace(vcpu, cpu=number[vcpu.cpu]) for vcpu in vcpus],
         [cores.index(core) for core in cores],
-        deaf=change.fixed_kernel,
+        ignores_signals=change.fixed_kernel,
     )
     return _play(scene, threads)
 
@@ -157,9 +157,9 @@ def _verdict(scene: Scene, vcpu: Vcpu, executed: int) -> tuple[str, str]:
         return "yes", "split locks do not trap"
     if penalty.mode == "fatal":
         return "no", "the first split lock ends the VMM by SIGBUS"
-    if not penalty.punishes:
+    if not penalty.penalizes:
         return "yes", "split locks are not punished"
-    if scene.deaf:
+    if scene.ignores_signals:
         return "yes", "no signal ends the penalty"
     if source.kind in (Kind.NONE, Kind.ONCE):
         return "yes", "no signal ends the penalty"

@@ -11,12 +11,12 @@ from sldtrace.model.sleeps import Sleeps
 
 @per_trace
 def penalty(trace: Trace) -> Penalty:
-    """As `penalty.of_facts` has it; but who was seen to sleep has the penalty, whatever the kernel's version.
+    """As `penalty.from_facts` has it; but a kernel whose threads slept has the penalty, whatever its version.
 
     And how long the sleep is was seen where signals came soon after its begin, see `sleeps.Sleeps`.
     """
     traps = trace.rows("trap")
-    found = penalties.of_facts(trace.facts, slept=bool(traps["slept"].any()))
+    found = penalties.from_facts(trace.facts, slept=bool(traps["slept"].any()))
     names = ("slept", "sleep_requested_ms", "sleep_left_ms", "sleep_ns")
     sleeps = Sleeps(found.tick_ns)
     sleeps.add(*(traps[name].to_numpy() for name in names))

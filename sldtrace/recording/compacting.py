@@ -1,4 +1,4 @@
-"""Rewrites a recording without the hole that a flight recorder left at its beginning."""
+"""Rewrites a recording without the hole that discarded chunks left at its start (--keep)."""
 
 import contextlib
 import os
@@ -11,11 +11,11 @@ _BLOCK = 1 << 20
 
 
 def compact(path: Path, file: int, head: int, boundary: int, end: int) -> str | None:
-    """Puts a file with the bytes before `head` and from `boundary` to before `end` in the place of `path`.
+    """Replaces `path` by a file with the bytes before `head` and from `boundary` to before `end`.
 
-    It takes the same room once more while it is written, in the same folder, and replaces the name when it
-    is on the disk. If anything is in the way (no room, no right, the name now belongs to another file) all
-    stays as it is, which is a valid recording too, and the result is one line that says so.
+    The copy is written in the same folder, needs the same space again, and is renamed when it is on the disk.
+    If that fails (no space, no permission, another file has the name) `path` is unchanged, which is a valid
+    recording too, and the result is a line that says why; None on success.
     """
     begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -39,7 +39,7 @@ def compact(path: Path, file: int, head: int, boundary: int, end: int) -> str | 
         finally:
             os.close(folder)
     except OSError as error:
-        why = f"{shown(path)} keeps a hole for what was let go: {error.strerror}"
+        why = f"{shown(path)} keeps a hole where chunks were discarded: {error.strerror}"
         return f"{why}; copy it with cp --sparse=always"
     return None
 

@@ -1,4 +1,4 @@
-"""Says in one line each what is damaged in a recording or missing from it."""
+"""Warnings, one line each, about what is damaged in a recording or missing from it."""
 
 from collections.abc import Iterator, Mapping
 
@@ -48,7 +48,7 @@ def _damage(damage: Damage, size: int, records: Mapping[int, Record]) -> str:
     if damage.chunks == 0 and not lost:
         return f"{where} do not belong to the recording; nothing is missing there"
     if damage.chunks is None:
-        return f"{where} are damaged; lost: {lost or 'nobody knows how much'}"
+        return f"{where} are damaged; lost: {lost or 'an unknown amount'}"
     return f"{where} are damaged; {count(max(damage.chunks, len(damage.headers)), 'chunk')} lost" + (
         f": {lost}" if lost else ""
     )
@@ -57,7 +57,7 @@ def _damage(damage: Damage, size: int, records: Mapping[int, Record]) -> str:
 def scan_warnings(scan: Scan, records: Mapping[int, Record]) -> Iterator[str]:
     """What the scan found; `records` gives the kinds their names."""
     if scan.version is None:
-        yield "the file header (bytes 0 to 15) is damaged or missing; nothing that is needed stood there"
+        yield "the file header (bytes 0 to 15) is damaged or missing; it is not needed to read the recording"
     elif scan.version < FORMAT_VERSION:
         yield f"the file header names format {scan.version}, the chunks are of format {FORMAT_VERSION}"
     for damage in scan.damages:

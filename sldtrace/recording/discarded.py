@@ -1,4 +1,4 @@
-"""What a flight recorder has let go on purpose: the account that stands in the recording itself."""
+"""The account of the chunks that the recorder discarded (--keep), as it is in the recording."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,24 +10,19 @@ _MAX_LIST = 1 << 20
 
 @dataclass
 class Discarded:
-    """The chunks of a recording that its recorder let go, to keep to a limit (`record --keep`).
+    """The chunks of a recording that were discarded to keep to a limit (`record --keep`)."""
 
-    below: all chunks with a smaller sequence number; records: how many records of each kind were in them
-    and nowhere else; first_ns, last_ns: the smallest and the largest time of those; lost: what `lost` records
-    among them said, summed up, as (kind, cause, cpu): count with the numbers of the schema; limit_ns,
-    limit_bytes: what was to be kept, None for no such limit.
-    """
-
-    below: int = 0
-    records: dict[str, int] = field(default_factory=dict)
-    first_ns: int = 0
-    last_ns: int = 0
+    below: int = 0  # chunks with a smaller sequence number
+    records: dict[str, int] = field(default_factory=dict)  # by kind, that are in no other chunk
+    first_ns: int = 0  # smallest time of these records
+    last_ns: int = 0  # largest
+    # Sums of the `lost` records among them, by (kind, cause, cpu) with the numbers of the schema.
     lost: dict[tuple[int, int, int], int] = field(default_factory=dict)
-    limit_ns: int | None = None
+    limit_ns: int | None = None  # of --keep; None: no such limit
     limit_bytes: int | None = None
 
     def add(self, name: str, count: int, first_ns: int, last_ns: int) -> None:
-        """Counts that many records of a kind, with times in that range."""
+        """Adds `count` records of a kind, with times in that range."""
         if any(self.records.values()):
             self.first_ns = min(self.first_ns, first_ns)
             self.last_ns = max(self.last_ns, last_ns)
@@ -36,7 +31,7 @@ class Discarded:
         self.records[name] = self.records.get(name, 0) + count
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in opening and end chunks; `parse` is the inverse."""
+        """The account as in opening and end chunks; `parse` is the inverse."""
         return {
             "below": self.below,
             "records": self.records,
@@ -49,7 +44,7 @@ class Discarded:
 
 
 def parse(value: Any) -> Discarded | None:
-    """The account in a chunk's JSON; None where there is none. Entries that make no sense are left out."""
+    """The account in a chunk's JSON; None where there is none. Invalid entries are ignored."""
     if not isinstance(value, Mapping) or not _is_count(value.get("below")) or not value["below"]:
         return None
     records, lost = value.get("records"), value.get("lost")

@@ -1,4 +1,4 @@
-"""Sums up `lost` records: how many records of which kind, for which cause, on which CPU."""
+"""Sums of `lost` records by kind, cause and CPU."""
 
 import numpy as np
 

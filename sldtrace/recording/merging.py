@@ -1,4 +1,4 @@
-"""Facts of a host and what was added to them later, as one: the rule for writers and readers."""
+"""Merges updates into the facts of a host; the same rule for writers and readers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 def merge(facts: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
     """The facts with an update applied: groups (objects) are merged entry by entry, other values replaced.
 
-    What the update names comes last in its group.
+    Entries of the update come last in their group.
     """
     merged = dict(facts)
     for name, value in update.items():
@@ -19,7 +19,7 @@ def merge(facts: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]
 
 
 def newest(facts: Mapping[str, Any], entries: int) -> dict[str, Any]:
-    """The facts with no more than the last `entries` entries of each group."""
+    """The facts with at most the last `entries` entries of each group."""
     return {
         name: dict(list(value.items())[-entries:]) if isinstance(value, dict) else value
         for name, value in facts.items()

@@ -1,15 +1,15 @@
-"""Records of one kind that wait to become a chunk."""
+"""A buffer of records of one kind that have not been written yet."""
 
 import numpy as np
 
 from sldtrace.recording.layout import Record, Records
 
 CHUNK_BYTES = 256 << 10
-"""Records of one kind are written when they fill this many bytes, or at a flush: what one damage can cost."""
+"""Records of one kind are written when they fill this many bytes, or at a flush."""
 
 
 class Pending:
-    """A buffer for `capacity` records of one kind; memory is taken when the first one comes."""
+    """A buffer for `capacity` records of one kind; memory is allocated for the first one."""
 
     def __init__(self, record: Record) -> None:
         self.capacity = CHUNK_BYTES // record.size
@@ -17,8 +17,8 @@ class Pending:
         self._dtype = record.dtype
         self._buffer: Records | None = None
 
-    def take(self, records: Records) -> int:
-        """Copies as many of the records as there is room for; how many."""
+    def add(self, records: Records) -> int:
+        """Copies as many of the records as there is room for; returns how many."""
         if self._buffer is None:
             self._buffer = np.empty(self.capacity, self._dtype)
         taken = min(len(records), self.capacity - self.count)
@@ -27,7 +27,7 @@ class Pending:
         return taken
 
     def drain(self) -> Records:
-        """All of them; valid until the next call of `take`."""
+        """All buffered records; valid until the next call of `add`."""
         drained = np.empty(0, self._dtype) if self._buffer is None else self._buffer[: self.count]
         self.count = 0
         return drained

@@ -1,4 +1,4 @@
-"""A recording that keeps to a limit: which of its oldest chunks may go, and what must outlive them."""
+"""A recording within a limit (--keep): which old chunks are discarded, and what is written again."""
 
 import time
 from collections import deque
@@ -11,15 +11,15 @@ from sldtrace.recording.layout import Records, Schema
 from sldtrace.recording.losses import lost_sums
 from sldtrace.recording.tasks import KnownTasks
 
-LEAST_BYTES = 4 << 20
-"""The smallest limit in bytes: below it the repeated facts would take a good part."""
+MIN_BYTES = 4 << 20
+"""The smallest limit in bytes; below it the repeated facts would take much of it."""
 
-_PARTS = 64  # what is let go at once, as a share of the limit
-_LEAST_PART = 64 << 10  # bytes
+_PARTS = 64  # part of the limit that is discarded at once
+_MIN_PART = 64 << 10  # bytes
 
 
 @dataclass(frozen=True)
-class Keep:
+class RetentionOptions:
     """What a recording keeps: the last `time_ns`, or the last `bytes` of the file, or the smaller of both.
 
     In time a little more is kept (up to a 64th, and at least 64 KiB), in bytes never.
@@ -31,7 +31,7 @@ class Keep:
 
 @dataclass
 class _Extent:
-    # Chunks that follow each other and are let go together.
+    # Consecutive chunks, which are discarded together.
     start: int
     begun_ns: int
     end: int = 0
@@ -43,27 +43,30 @@ class _Extent:
     lost: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
 
-class Keeper:
+class Retention:
     """Follows the chunks of one recording; memory is bounded by the number of parts, threads and CPUs.
 
-    account: what has been let go; tasks: the threads that have been named.
+    account: what has been discarded; discarded: records by kind; boundary: the first byte that is kept;
+    tasks: the threads with a task record.
     """
 
-    def __init__(self, keep: Keep, schema: Schema, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self.account = Discarded(limit_ns=keep.time_ns, limit_bytes=keep.bytes)
+    def __init__(
+        self, options: RetentionOptions, schema: Schema, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.account = Discarded(limit_ns=options.time_ns, limit_bytes=options.bytes)
         self.tasks = KnownTasks(schema.records["task"])
         self._detail: tuple[Records, int] | None = None
-        self.gone: dict[str, int] = dict.fromkeys(schema.records, 0)
+        self.discarded: dict[str, int] = dict.fromkeys(schema.records, 0)
         self.boundary = FILE_HEADER_SIZE
-        self._keep = keep
+        self._options = options
         self._names = {record.number: record.name for record in schema.records.values()}
         self._clock = clock
         self._closed: deque[_Extent] = deque()
         self._open: _Extent | None = None
-        self._forgotten = 0
+        self._dropped_names = 0
 
-    def wrote(self, header: ChunkHeader, start: int, records: Records | None) -> None:
-        """A chunk that now lies at byte `start`; its records, if it has any."""
+    def add_chunk(self, header: ChunkHeader, start: int, records: Records | None) -> None:
+        """Takes a chunk that was written at byte `start`, and its records, if any."""
         now = self._clock()
         extent = self._open or _Extent(start, now)
         self._open = extent
@@ -74,7 +77,7 @@ class Keeper:
             if name == "detail":
                 self._detail = records[-1:].copy(), header.sequence
             if name == "task":
-                self.tasks.note(records, header.sequence)
+                self.tasks.update(records, header.sequence)
             elif name == "lost":
                 for key, count in lost_sums(records).items():
                     extent.lost[key] = extent.lost.get(key, 0) + count
@@ -87,21 +90,21 @@ class Keeper:
         self._close_full(now)
 
     def _close_full(self, now: int) -> None:
-        extent, keep = self._open, self._keep
-        if extent is None or (size := extent.end - extent.start) < _LEAST_PART:
+        extent, options = self._open, self._options
+        if extent is None or (size := extent.end - extent.start) < _MIN_PART:
             return
-        by_bytes = keep.bytes is not None and size >= keep.bytes // _PARTS
-        by_time = keep.time_ns is not None and now - extent.begun_ns >= keep.time_ns // _PARTS
+        by_bytes = options.bytes is not None and size >= options.bytes // _PARTS
+        by_time = options.time_ns is not None and now - extent.begun_ns >= options.time_ns // _PARTS
         if by_bytes or by_time:
             self._closed.append(extent)
             self._open = None
 
-    def release(self, end: int) -> bool:
-        """Lets go what is beyond the limit if the file is to end at byte `end`; False for nothing.
+    def discard(self, end: int) -> bool:
+        """Selects chunks to discard so that a file of `end` bytes is within the limit; False: none.
 
-        Afterwards `account` and `boundary` (the first byte that stays) are those of the file to be. The
-        caller has to write what outlives it, then the account, and then to free the bytes, in this order:
-        a recorder that is killed in between leaves nothing that is neither there nor accounted for.
+        It updates `account` and `boundary`. The caller writes records_to_repeat, then the account, and then
+        frees the bytes, in this order: if the recorder is killed in between, every record is in the file or
+        in the account.
         """
         due: list[_Extent] = []
         oldest = self.boundary
@@ -109,9 +112,9 @@ class Keeper:
         self._close_full(now)
         while self._closed:
             extent = self._closed[0]
-            too_big = self._keep.bytes is not None and end - oldest > self._keep.bytes
-            too_old = self._keep.time_ns is not None and now - extent.written_ns > self._keep.time_ns
-            # What holds only facts has no reason to stay when something else goes.
+            too_big = self._options.bytes is not None and end - oldest > self._options.bytes
+            too_old = self._options.time_ns is not None and now - extent.written_ns > self._options.time_ns
+            # An extent with facts only is discarded together with the one before.
             if not too_big and not too_old and not (due and not extent.records):
                 break
             due.append(self._closed.popleft())
@@ -121,13 +124,13 @@ class Keeper:
         for extent in due:
             self._count(extent)
         self.account.below = due[-1].following
-        if len(self.carried().get("detail", ())):
+        if len(self.records_to_repeat().get("detail", ())):
             self.account.records["detail"] -= 1  # it is written again
         self.boundary = oldest
         return True
 
-    def carried(self) -> dict[str, Records]:
-        """What has to be written again because it lies in what was let go: names, and the level of detail."""
+    def records_to_repeat(self) -> dict[str, Records]:
+        """Records in discarded chunks that are still needed: task records, and the level of detail."""
         below = self.account.below
         found = {"task": self.tasks.written_before(below)}
         if self._detail is not None:
@@ -137,12 +140,12 @@ class Keeper:
 
     def _count(self, extent: _Extent) -> None:
         for name, count in extent.records.items():
-            self.gone[name] += count
+            self.discarded[name] += count
             if name not in ("task", "lost"):
                 self.account.add(name, count, extent.first_ns, extent.last_ns)
         for key, count in extent.lost.items():
             self.account.lost[key] = self.account.lost.get(key, 0) + count
-        if self.tasks.forgotten > self._forgotten:
+        if self.tasks.dropped > self._dropped_names:
             names = self.account.records
-            names["task"] = names.get("task", 0) + self.tasks.forgotten - self._forgotten
-            self._forgotten = self.tasks.forgotten
+            names["task"] = names.get("task", 0) + self.tasks.dropped - self._dropped_names
+            self._dropped_names = self.tasks.dropped

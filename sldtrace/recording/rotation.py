@@ -1,4 +1,4 @@
-"""A recording in several files, one after the other, each of which can be read by itself."""
+"""A recording in several consecutive files (--rotate), each of which can be read by itself."""
 
 import contextlib
 import os
@@ -22,12 +22,12 @@ from sldtrace.recording.writer import REPEATED_ENTRIES, Writer
 
 
 @dataclass(frozen=True)
-class Rotate:
-    """When the next file begins: after so many bytes, or so much time; `most` files stay, None: all."""
+class RotationOptions:
+    """When the next file starts: at `bytes`, or after `time_ns`."""
 
     bytes: int | None = None
     time_ns: int | None = None
-    most: int | None = None
+    max_files: int | None = None  # older files are deleted; None: none is
 
 
 def segment(path: Path, number: int) -> Path:
@@ -36,37 +36,37 @@ def segment(path: Path, number: int) -> Path:
 
 
 def segments(path: Path) -> dict[int, Path]:
-    """The files of the recording `path` that are there, by number, in order."""
+    """The existing files of the recording `path` by number, in order."""
     name = re.compile(re.escape(path.stem) + r"\.([0-9]{4,9})" + re.escape(path.suffix))
     found = {int(match[1]): each for each in path.parent.iterdir() if (match := name.fullmatch(each.name))}
     return dict(sorted(found.items()))
 
 
 class Rotation:
-    """Takes the place of a Writer, and writes host.0001.sld, host.0002.sld, ... for `host.sld`.
+    """A sink like Writer that writes host.0001.sld, host.0002.sld, ... for `host.sld`.
 
-    Each file opens with the facts as they stand by then and the names of the threads known so far, and has
-    its own losses. Numbers go on after those of the files that are there. Files beyond `most` are deleted,
-    the oldest first, those of earlier recordings of that name too, but nothing that is not a recording. A
-    file without records is not followed by another one.
+    Each file starts with the current facts and the task records so far, and has its own losses. Numbers
+    continue after those of existing files. Above `max_files` the oldest files are deleted, including those of
+    earlier recordings of that name, but only recordings. A file without records is not followed by another
+    one.
 
-    moment: facts of the moment, which open and close a file (`clock`). note: a line about a file that could
-    not be begun (the one before goes on then), or None. Otherwise as Writer.
+    moment: returns facts that are current when a file starts or ends (`clock`). warning: a line about a file
+    that could not be created, in which case the file before continues, or None. Otherwise as Writer.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         facts: Mapping[str, Any],
-        rotate: Rotate,
+        rotation: RotationOptions,
         moment: Callable[[], Mapping[str, Any]],
         *,
         compress: bool = True,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self.note: str | None = None
+        self.warning: str | None = None
         self._path = Path(path)
-        self._rotate = rotate
+        self._rotation = rotation
         self._moment = moment
         self._compress = compress
         self._clock = clock
@@ -82,10 +82,10 @@ class Rotation:
         try:
             self._number = max(segments(self._path), default=0)
         except OSError:
-            self._number = 0  # the writer says what is wrong with the folder
-        self._begun_ns = 0
+            self._number = 0  # the writer reports what is wrong with the folder
+        self._started_ns = 0
         self._step = 1
-        self._writer = self._begin()
+        self._writer = self._create()
 
     def __enter__(self) -> "Rotation":
         return self
@@ -109,19 +109,19 @@ class Rotation:
 
     @property
     def size(self) -> int:
-        """Bytes in the file that is being written; what is buffered is not counted."""
+        """Bytes in the file that is being written, without buffered records."""
         return self._writer.size
 
     @property
     def written(self) -> Mapping[str, int]:
-        """Records in that file, by kind; what is buffered is not counted."""
+        """Records in that file by kind, without buffered ones."""
         return self._writer.written
 
     def append(self, kind: str, records: Records) -> None:
         """As Writer.append."""
         self._writer.append(kind, records)
         if kind == "task":
-            self._tasks.note(records, 0)
+            self._tasks.update(records, 0)
         elif kind == "detail" and len(records):
             self._detail = records[-1:].copy()
         elif kind == "lost":
@@ -136,7 +136,7 @@ class Rotation:
         self._facts = newest(merge(self._facts, facts), REPEATED_ENTRIES)
 
     def flush(self) -> None:
-        """As Writer.flush; begins the next file where it is time to."""
+        """As Writer.flush; starts the next file if it is due."""
         self._writer.flush()
         if self._is_due():
             self._next()
@@ -146,21 +146,21 @@ class Rotation:
         self._writer.close(closing)
 
     def _is_due(self) -> bool:
-        limit = self._rotate
+        limit = self._rotation
         too_big = limit.bytes is not None and self._writer.size >= limit.bytes * self._step
-        age = self._clock() - self._begun_ns
+        age = self._clock() - self._started_ns
         too_old = limit.time_ns is not None and age >= limit.time_ns * self._step
         return (too_big or too_old) and any(
             count for kind, count in self._writer.written.items() if kind not in ("task", "detail")
         )
 
-    def _begin(self) -> Writer:
-        # The number counts only when the file is there.
+    def _create(self) -> Writer:
+        # The number is used only if the file can be created.
         number = self._number + 1
         own = {"number": number, "recording": self._id, "before": {"trap": self._accounted}}
         opening = {**self._facts, **self._moment(), "segment": own}
         writer = Writer(segment(self._path, number), opening, compress=self._compress)
-        self._number, self._begun_ns = number, self._clock()
+        self._number, self._started_ns = number, self._clock()
         self._delete()
         return writer
 
@@ -168,27 +168,27 @@ class Rotation:
         accounted = self._accounted + self._lost + self._writer.written["trap"]
         before, self._accounted = self._accounted, accounted
         try:
-            following = self._begin()
+            following = self._create()
         except SldtraceError as error:
             self._accounted = before
             self._step += 1
-            self.note = f"{error.message}: the recording goes on in {self._writer.path.name}"
+            self.warning = f"{error.message}: the recording continues in {self._writer.path.name}"
             return
         ended, self._writer = self._writer, following
         self._lost, self._step = 0, 1
         if len(self._tasks):
-            following.append("task", self._tasks.every())
+            following.append("task", self._tasks.all())
         if self._detail is not None:
             following.append("detail", self._detail)
         ended.close({**self._moment(), "ended_by": "rotation"})
         following.flush()
 
     def _delete(self) -> None:
-        if self._rotate.most is None:
+        if self._rotation.max_files is None:
             return
-        # What cannot be deleted stays: that is no reason to end a recording.
+        # A file that cannot be deleted is kept; the recording continues.
         with contextlib.suppress(OSError):
-            for path in list(segments(self._path).values())[: -self._rotate.most]:
+            for path in list(segments(self._path).values())[: -self._rotation.max_files]:
                 if _is_recording(path):
                     path.unlink()
 
@@ -198,6 +198,6 @@ def _is_recording(path: Path) -> bool:
     if not stat.S_ISREG(found.st_mode):
         return False
     if not found.st_size:
-        return True  # its recorder was killed when it had just begun it
+        return True  # its recorder was killed when it had just created it
     with path.open("rb") as file:
         return unpack_file_header(file.read(FILE_HEADER_SIZE)) is not None

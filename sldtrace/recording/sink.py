@@ -1,4 +1,4 @@
-"""What a recording is written to: one file (writer.Writer) or several (rotation.Rotation)."""
+"""The protocol of what a recording is written to: one file (writer.Writer) or several (rotation.Rotation)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,9 @@ from sldtrace.recording.layout import Records
 
 
 class Sink(Protocol):
-    """See Writer for what the methods do; note: a line about what could not be done, or None."""
+    """See Writer for the methods; warning: a line about something that could not be done, or None."""
 
-    note: str | None
+    warning: str | None
     compress: bool
 
     @property
@@ -22,13 +22,13 @@ class Sink(Protocol):
         """Bytes in it so far."""
 
     def append(self, kind: str, records: Records) -> None:
-        """Takes records of one kind."""
+        """Adds records of one kind."""
 
     def facts_update(self, facts: Mapping[str, Any]) -> None:
-        """Writes facts that became known or changed."""
+        """Writes facts that are new or have changed."""
 
     def flush(self) -> None:
-        """Writes what is buffered."""
+        """Writes buffered records."""
 
     def close(self, closing: Mapping[str, Any]) -> None:
-        """Writes the end."""
+        """Writes the closing facts and closes the file."""

@@ -1,4 +1,4 @@
-"""Holes in files: gives blocks back to the file system, and finds where the data go on."""
+"""Sparse files: punches holes, and finds the data after a hole."""
 
 import ctypes
 import errno
@@ -7,28 +7,26 @@ import secrets
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
+from sldtrace.host.libc import check, libc
 from sldtrace.text.escape import escape
 
 # include/uapi/linux/falloc.h
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
 
-_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
-_fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong]
+libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong]
 
 
 def punch(file: int, start: int, end: int) -> None:
-    """Turns the bytes from `start` to before `end` into zeros and frees the blocks that lie wholly in there.
+    """Turns the bytes from `start` to before `end` into zeros and frees the blocks wholly inside.
 
     fallocate(2), FALLOC_FL_PUNCH_HOLE: ext4, XFS, Btrfs, tmpfs and NFS 4.2 can. Raises OSError.
     """
-    if _fallocate(file, _PUNCH_HOLE | _KEEP_SIZE, start, end - start) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    check(libc.fallocate(file, _PUNCH_HOLE | _KEEP_SIZE, start, end - start))
 
 
 def require(folder: Path) -> None:
-    """Raises SldtraceError where the file system of that folder cannot punch holes; leaves nothing there."""
+    """Raises SldtraceError where the file system of that folder cannot punch holes."""
     probe = folder / f".sldtrace-{secrets.token_hex(4)}"
     shown = escape(str(folder), 4096)
     try:
@@ -51,7 +49,7 @@ def require(folder: Path) -> None:
 def next_data(file: int, offset: int, size: int) -> int:
     """The first byte at or after `offset` that is not in a hole; `size`, that of the file, if there is none.
 
-    lseek(2), SEEK_DATA; a file system that knows no holes has data everywhere. Moves the file's position.
+    lseek(2), SEEK_DATA; on a file system without holes all is data. Moves the file offset.
     """
     try:
         return os.lseek(file, offset, os.SEEK_DATA)

@@ -1,4 +1,4 @@
-"""Creates the file that a recording is written to, without ever overwriting something silently."""
+"""Creates the file that a recording is written to; overwrites nothing without --force."""
 
 import errno
 import os
@@ -14,14 +14,14 @@ MODE = 0o600
 
 
 def shown(path: Path) -> str:
-    """The path as it may stand in a message of one line."""
+    """The path, escaped for a message of one line."""
     return escape(str(path), 4096)
 
 
 def check(path: Path, force: bool) -> None:
-    """Raises SldtraceError if `create` would refuse what is at the path now, or has no folder to write in.
+    """Raises SldtraceError if `create` would fail at this path now.
 
-    Only a plain file may be replaced, and only if the user said so (`force`).
+    Only a regular file is replaced, and only with `force`.
     """
     try:
         path.parent.stat()
@@ -44,7 +44,7 @@ def check(path: Path, force: bool) -> None:
 
 
 def _check_folder(path: Path) -> None:
-    # May a file be made in its folder? access(2) knows rights and read-only file systems.
+    # access(2) checks permissions and read-only file systems.
     if not os.access(path.parent, os.W_OK | os.X_OK):
         read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
         number = errno.EROFS if read_only else errno.EACCES
@@ -52,11 +52,11 @@ def _check_folder(path: Path) -> None:
 
 
 def create(path: Path, force: bool, opening: bytes) -> int:
-    """A new file at `path` with the bytes `opening` in it: a descriptor that appends; mode 0600.
+    """Creates `path` with the bytes `opening`, mode 0600; returns a file descriptor in append mode.
 
-    With `force` a regular file that is there is replaced by rename(2), after the new one could be
-    begun; without it, and for anything else (directory, symbolic link, device), SldtraceError. A file
-    that cannot be begun leaves nothing behind.
+    With `force` an existing regular file is replaced by rename(2) once the new one is written. Raises
+    SldtraceError without it, and for anything else (directory, symbolic link, device). On failure no file is
+    left.
     """
     try:
         check(path, force)
@@ -65,7 +65,7 @@ def create(path: Path, force: bool, opening: bytes) -> int:
         try:
             written = os.write(file, opening)
             if written != len(opening):
-                os.write(file, opening[written:])  # says why the rest did not fit
+                os.write(file, opening[written:])  # raises the reason
             if os.fstat(file).st_size != len(opening):
                 raise OSError("the file system took only a part of it")
             if force:

@@ -1,4 +1,4 @@
-"""Writes a recording: buffers records by kind, appends whole chunks, is readable wherever it ends."""
+"""Writes a recording: buffers records by kind and appends whole chunks, so that any prefix is readable."""
 
 import contextlib
 import os
@@ -29,30 +29,30 @@ from sldtrace.recording.format import (
 from sldtrace.recording.layout import Record, Records, Schema
 from sldtrace.recording.merging import merge, newest
 from sldtrace.recording.pending import Pending
-from sldtrace.recording.retention import Keep, Keeper
+from sldtrace.recording.retention import Retention, RetentionOptions
 from sldtrace.recording.target import create, shown
 
 REPEAT_BYTES = 16 << 20
-"""The facts are repeated whenever the file has grown by this many bytes."""
+"""The facts are repeated after this many bytes."""
 
 _REPEATED_BYTES = 1 << 20  # of facts and schema, before compression
 _LARGEST_BLOCK = 1 << 20  # of a file system, in bytes; ZFS has the largest
 REPEATED_ENTRIES = 4096
-"""Facts that are repeated include so many entries of a group: the newest processes, if there were more."""
+"""Repeated facts have at most this many entries of a group, the newest ones (processes)."""
 
 
 class Writer:
     """One recording being written; not thread-safe.
 
-    Creates the file (see `target.create`) and writes the opening facts, a plain JSON object, at once.
-    Every chunk reaches the kernel in one write and is readable from then on, also when the recorder is
-    killed; `close` alone waits for the disk. `compress` may be changed at any time. With `keep` the
-    oldest chunks are let go where the limit asks for it, and `close` rewrites the file without the holes
-    that they leave; `note` says so, in a line, if that was not possible. `schema` and `recording_id` are
-    for tests and simulations, `clock` (ns) for tests.
+    Creates the file (see `target.create`) and writes the opening facts, a plain JSON object. Each chunk is
+    written by one system call and readable from then on, even if the recorder is killed; only `close` waits
+    for the disk. `compress` may be changed at any time. With `retention` the oldest chunks are discarded to
+    keep to the limit, and `close` rewrites the file without the holes that they leave; if it cannot,
+    `warning` is a line that says why. `schema` and `recording_id` are for tests and simulations, `clock` (ns)
+    for tests.
 
     Methods raise SldtraceError when the file can no longer be written (disk full, I/O error, file
-    deleted). After that nothing more is taken, but `close` still tries to write the closing facts.
+    deleted). After that the writer accepts no records, but `close` still tries to write the closing facts.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Writer:
         compress: bool = True,
         schema: Schema | None = None,
         recording_id: int | None = None,
-        keep: Keep | None = None,
+        retention: RetentionOptions | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.path = Path(path)
-        self.note: str | None = None
+        self.warning: str | None = None
         self.compress = compress
         self._schema = schema or schemas.current()
         self._id = secrets.randbits(64) if recording_id is None else recording_id
@@ -78,8 +78,8 @@ class Writer:
         self._unwritten = dict.fromkeys(self._schema.records, 0)
         self._failure: SldtraceError | None = None
         self._facts: dict[str, Any] = dict(facts)
-        self._keeper = Keeper(keep, self._schema, clock) if keep else None
-        if keep:
+        self._retention = Retention(retention, self._schema, clock) if retention else None
+        if retention:
             sparse.require(self.path.parent)
         header, payload = self._json_chunk(ChunkType.OPENING, pack_json(self._description()))
         start = pack_file_header() + header.pack() + payload
@@ -87,8 +87,8 @@ class Writer:
         self._sequence = 1
         self._end = self._repeated_at = len(start)
         self._opening_bytes = len(start)
-        if self._keeper:
-            self._keeper.wrote(header, FILE_HEADER_SIZE, None)
+        if self._retention:
+            self._retention.add_chunk(header, FILE_HEADER_SIZE, None)
 
     def __enter__(self) -> "Writer":
         return self
@@ -99,20 +99,20 @@ class Writer:
 
     @property
     def size(self) -> int:
-        """Bytes in the file so far, without what was let go; what is buffered is not counted."""
-        return self._end - (self._keeper.boundary - FILE_HEADER_SIZE if self._keeper else 0)
+        """Bytes in the file, without discarded chunks and buffered records."""
+        return self._end - (self._retention.boundary - FILE_HEADER_SIZE if self._retention else 0)
 
     @property
     def written(self) -> Mapping[str, int]:
-        """Records in the file so far, by kind, without what was let go; what is buffered is not counted."""
-        gone = self._keeper.gone if self._keeper else {}
-        return {name: count - gone.get(name, 0) for name, count in self._written.items()}
+        """Records in the file by kind, without discarded and buffered ones."""
+        discarded = self._retention.discarded if self._retention else {}
+        return {name: count - discarded.get(name, 0) for name, count in self._written.items()}
 
     def append(self, kind: str | int, records: Records) -> None:
-        """Takes records of one kind; they are in the file after the next `flush` at the latest.
+        """Adds records of one kind; they are in the file after the next `flush` at the latest.
 
-        `records` has the dtype of the schema, in any number, and is free for reuse on return. Raises
-        KeyError for an unknown kind and ValueError for another dtype.
+        `records` has the dtype of the schema and is copied or written on return. Raises KeyError for an
+        unknown kind and ValueError for another dtype.
         """
         record = self._schema.record(kind)
         if records.dtype != record.dtype:
@@ -129,7 +129,7 @@ class Writer:
                     taken += pending.capacity
                     self._write_records(record, rest[: pending.capacity])
                     continue
-                taken += pending.take(rest)
+                taken += pending.add(rest)
                 if pending.count == pending.capacity:
                     self._write_records(record, pending.drain())
         except SldtraceError:
@@ -137,30 +137,30 @@ class Writer:
             raise
 
     def facts_update(self, facts: Mapping[str, Any]) -> None:
-        """Writes facts that became known or changed during the recording, after what was appended before."""
+        """Writes facts that are new or have changed, after all records appended before."""
         self.flush()
         text = pack_json({"facts": dict(facts)})
-        if self._keeper:
+        if self._retention:
             self._facts = newest(merge(self._facts, facts), REPEATED_ENTRIES)
         self._write_json(ChunkType.UPDATE, text)
 
     def flush(self) -> None:
-        """Writes what is buffered; raises SldtraceError also when the file was deleted meanwhile."""
+        """Writes buffered records; raises SldtraceError also if the file was deleted."""
         self._check()
         for name, pending in self._pending.items():
             if pending.count:
                 self._write_records(self._schema.records[name], pending.drain())
-        self._let_go(0)
+        self._discard(0)
         if self._file is not None and os.fstat(self._file).st_nlink == 0:
             self._fail(
                 f"{shown(self.path)} was deleted during the recording", hint="it is lost: record again"
             )
 
     def close(self, closing: Mapping[str, Any]) -> None:
-        """Writes what is buffered and the closing facts, waits for the disk, closes the file; once only.
+        """Writes buffered records and the closing facts, waits for the disk, closes the file; once only.
 
-        The end chunk also says how many records of each kind were written, and, after a failure, how
-        many were not. Raises SldtraceError unless a failure was raised before.
+        The end chunk has the number of records written by kind, and after a failure the number not
+        written. Raises SldtraceError unless a failure was raised before.
         """
         if self._file is None:
             return
@@ -173,8 +173,10 @@ class Writer:
                 os.fsync(self._file)
             except OSError as error:
                 self._fail(f"cannot write {shown(self.path)}: {error.strerror}", error)
-            if self._keeper and self._keeper.boundary > FILE_HEADER_SIZE:
-                self.note = compact(self.path, self._file, FILE_HEADER_SIZE, self._keeper.boundary, self._end)
+            if self._retention and self._retention.boundary > FILE_HEADER_SIZE:
+                self.warning = compact(
+                    self.path, self._file, FILE_HEADER_SIZE, self._retention.boundary, self._end
+                )
         except SldtraceError:
             pass
         finally:
@@ -207,15 +209,15 @@ class Writer:
         raise self._failure from cause
 
     def _description(self) -> dict[str, Any]:
-        # Facts, schema and account of what was let go. Updates may be let go, so with a limit the facts
-        # include them, of too many only the newest.
+        # Facts, schema and account of discarded chunks. Update chunks may be discarded, so with a limit the
+        # facts include the updates, of large groups only the newest entries.
         facts, entries = self._facts, REPEATED_ENTRIES
         while entries > 1 and len(pack_json(facts)) > _REPEATED_BYTES:
             entries //= 2
             facts = newest(facts, entries)
         description = {"facts": facts, "schema": self._schema.to_json()}
-        if self._keeper and self._keeper.account.below:
-            description["discarded"] = self._keeper.account.to_json()
+        if self._retention and self._retention.account.below:
+            description["discarded"] = self._retention.account.to_json()
         return description
 
     def _repeat(self) -> None:
@@ -223,29 +225,29 @@ class Writer:
         self._write_json(ChunkType.OPENING, pack_json(self._description()))
         self._opening_bytes = self._end - before
 
-    def _let_go(self, incoming: int) -> None:
-        # Makes room for so many bytes; see Keeper.release for the order.
-        keeper = self._keeper
-        if keeper is None or self._file is None:
+    def _discard(self, incoming: int) -> None:
+        # Makes room for `incoming` bytes; see Retention.discard for the order.
+        retention = self._retention
+        if retention is None or self._file is None:
             return
-        before = keeper.boundary
-        reserve = self._opening_bytes + len(keeper.tasks) * self._schema.records["task"].size
-        if not keeper.release(self._end + incoming + reserve):
+        before = retention.boundary
+        reserve = self._opening_bytes + len(retention.tasks) * self._schema.records["task"].size
+        if not retention.discard(self._end + incoming + reserve):
             return
-        for kind, records in keeper.carried().items():
+        for kind, records in retention.records_to_repeat().items():
             step = self._pending[kind].capacity
             for start in range(0, len(records), step):
                 self._write_chunk(self._schema.records[kind], records[start : start + step])
         self._repeat()
         try:
-            # The block that the last hole ended in is free only when it is wholly in one.
-            sparse.punch(self._file, max(FILE_HEADER_SIZE, before - _LARGEST_BLOCK), keeper.boundary)
+            # The last hole may have ended within a block, which is freed only if it is wholly in a hole.
+            sparse.punch(self._file, max(FILE_HEADER_SIZE, before - _LARGEST_BLOCK), retention.boundary)
         except OSError as error:
             self._fail(f"cannot free parts of {shown(self.path)}: {error.strerror}", error)
 
     def _write_records(self, record: Record, records: Records) -> None:
         try:
-            self._let_go(CHUNK_HEADER_SIZE + records.nbytes)
+            self._discard(CHUNK_HEADER_SIZE + records.nbytes)
         except SldtraceError:
             self._unwritten[record.name] += len(records)
             raise
@@ -301,7 +303,7 @@ class Writer:
         self._write(*self._json_chunk(type_, text))
 
     def _write(self, header: ChunkHeader, payload: Buffer, records: Records | None = None) -> None:
-        # All or nothing: a chunk that does not fit is cut off again.
+        # All or nothing: a chunk that does not fit is truncated.
         if self._file is None:
             raise ValueError("the recording is closed")
         head = header.pack()
@@ -319,5 +321,5 @@ class Writer:
         start = self._end
         self._end += len(head) + len(payload)
         self._sequence += 1
-        if self._keeper:
-            self._keeper.wrote(header, start, records)
+        if self._retention:
+            self._retention.add_chunk(header, start, records)

@@ -25,7 +25,7 @@ class Series:
     @property
     def penalizes(self) -> bool:
         """Whether the kernel makes split locks sleep in this setting."""
-        return self.penalty.punishes
+        return self.penalty.penalizes
 
     @property
     def name(self) -> str:
@@ -73,7 +73,8 @@ def figure(sweep: Sweep) -> Figure:
     kind = Kind.REARMED if sweep.kick is kicks.Kind.TIMER else Kind.PERIODIC
     mode = sweep.mode if sweep.splits else "off"  # what takes no split lock does not trap
     penalties = {
-        value: penalty.of(sweep.release, sweep.tick_ns, mode=mode, mitigate=value) for value in sweep.settings
+        value: penalty.for_kernel(sweep.release, sweep.tick_ns, mode=mode, mitigate=value)
+        for value in sweep.settings
     }
     # What a guest does that takes a split lock now and then is not what the model plays.
     known = [] if sweep.every else [(penalties[point.mitigate], point) for point in sweep.points]

@@ -37,7 +37,7 @@ from tests.analyzers.synthetic import (
 )
 
 MISSED = FLAGS["RETURN_MISSED"]
-KERNEL = penalty.of("6.12", TICK)
+KERNEL = penalty.for_kernel("6.12", TICK)
 
 
 def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:

@@ -25,5 +25,5 @@ def session(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Sess
     monkeypatch.setattr(facts, "read", lambda: {**FACTS})
     monkeypatch.setattr(kernel, "tick_ns", lambda: 10_000)
     monkeypatch.setattr(recorder, "_SETTLE_NS", 2 * MS)
-    monkeypatch.setattr(recorder, "give_way", lambda: None)
+    monkeypatch.setattr(recorder, "lower_priority", lambda: None)
     return Session(tmp_path, host)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.capture.recorder import Order, Recorder, Status
+from sldtrace.capture.recorder import Recorder, RecordOptions, Status
 from sldtrace.recording.reader import Recording, open_recording
 from tests.analyzers.synthetic import MS, array, early
 from tests.capture.fakes import Host
@@ -25,11 +25,11 @@ class Session:
         self.said: list[str] = []
         self.told: list[Status] = []
 
-    def run(self, **order: Any) -> Status:
+    def run(self, **options: Any) -> Status:
         """Records until the rings have sent a signal; no test waits for more than the time it needs."""
-        given = {"path": self.path, "duration_ns": 600_000 * MS, "poll_ns": MS, **order}
+        given = {"path": self.path, "duration_ns": 600_000 * MS, "poll_ns": MS, **options}
         return Recorder(
-            Order(**given), self.said.append, lambda status: self.told.append(Status(**vars(status)))
+            RecordOptions(**given), self.said.append, lambda status: self.told.append(Status(**vars(status)))
         ).run()
 
     def rings(self, **batches: list[Any]) -> None:

@@ -1,6 +1,6 @@
 """The clock of the host is set while it is recorded."""
 
-from sldtrace.capture.clock_steps import Moments
+from sldtrace.capture.clock_steps import ClockSteps
 
 SECOND = 1_000_000_000
 
@@ -11,10 +11,10 @@ def pair(monotonic: float, realtime: float) -> dict[str, int]:
 
 def test_a_step_is_noted_with_the_moments_around_it() -> None:
     clocks = iter([pair(1, 101), pair(2, 102.0005), pair(3, 3703), pair(4, 3704), pair(5, 105)])
-    moments = Moments(lambda: next(clocks))
-    assert moments.look() is None  # that is how a clock is slewed
+    clock_steps = ClockSteps(lambda: next(clocks))
+    assert clock_steps.check() is None  # that is how a clock is slewed
     first = {str(2 * SECOND): 102_000_500_000, str(3 * SECOND): 3703 * SECOND}
-    assert moments.look() == {"clock_steps": first}
-    assert moments.look() is None
+    assert clock_steps.check() == {"clock_steps": first}
+    assert clock_steps.check() is None
     back = {str(4 * SECOND): 3704 * SECOND, str(5 * SECOND): 105 * SECOND}
-    assert moments.look() == {"clock_steps": first | back}
+    assert clock_steps.check() == {"clock_steps": first | back}

@@ -35,8 +35,8 @@ class Run:
         for _ in range(seconds):
             self.now += 1
             if trap:
-                self.note(self.governor.trapped(self.now * SECOND))
-            self.note(self.governor.second(self.now * SECOND, events, cpu))
+                self.warning(self.governor.trapped(self.now * SECOND))
+            self.warning(self.governor.each_second(self.now * SECOND, events, cpu))
         return self
 
 
@@ -71,10 +71,10 @@ def test_after_a_first_trap_it_is_not_known_whether_there_is_time() -> None:
     assert governor.compress
     governor.trapped(BOOT * SECOND)
     assert not governor.compress
-    governor.second((BOOT + 1) * SECOND, 10, 2.6)
+    governor.each_second((BOOT + 1) * SECOND, 10, 2.6)
     governor.trapped((BOOT + 2) * SECOND)
     assert not governor.compress
-    governor.second((BOOT + 2) * SECOND, 10, 2.4)
+    governor.each_second((BOOT + 2) * SECOND, 10, 2.4)
     governor.trapped((BOOT + 3) * SECOND)
     assert governor.compress
 
@@ -96,8 +96,8 @@ def test_calm_takes_off_what_a_trap_put_on_and_the_next_trap_puts_it_on_again() 
 def test_calm_says_how_long_it_has_been() -> None:
     governor = Governor("recent", Limits(idle_ns=7 * SECOND))
     governor.trapped(100 * SECOND)
-    assert governor.second(106 * SECOND, 0, 0) is None
-    assert governor.second(108 * SECOND, 0, 0) == Step(TRAPS, EXIT, "IDLE", 8 * SECOND, 7 * SECOND)
+    assert governor.each_second(106 * SECOND, 0, 0) is None
+    assert governor.each_second(108 * SECOND, 0, 0) == Step(TRAPS, EXIT, "IDLE", 8 * SECOND, 7 * SECOND)
 
 
 @pytest.mark.parametrize("exits", ["all", "counts", "none"])
@@ -120,7 +120,7 @@ def test_three_seconds_above_a_limit_are_one_level_less(
     assert it.news == [(1, EXIT, "TRAP")]
     given = {"events": 10.0, "cpu": 0.1} | load
     it.now += 1
-    step = it.governor.second(it.now * SECOND, given["events"], given["cpu"])
+    step = it.governor.each_second(it.now * SECOND, given["events"], given["cpu"])
     assert step == Step(COUNTS, EXIT, reason, measured, limit)
 
 

@@ -10,9 +10,10 @@ from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import RINGS
 from sldtrace.capture.bpf.syscalls import Runs
 from sldtrace.capture.governor import Limits
+from sldtrace.dataset.trace import load
 from sldtrace.host.msr import DETECT
 from sldtrace.host.vms import process
-from tests.analyzers.synthetic import FACTS, MS, START_NS, array, completed, early, task
+from tests.analyzers.synthetic import FACTS, FLAGS, MS, START_NS, array, completed, early, task
 from tests.capture.fakes import FUNCTIONS, programs, stop
 from tests.capture.session import Session, nothing, then, traps
 
@@ -51,10 +52,23 @@ def test_all_that_comes_out_of_the_rings_is_in_the_file(session: Session) -> Non
     assert status.bytes > 0
 
 
-def test_early_returns_are_those_of_the_sleep_and_of_the_semaphore(session: Session) -> None:
-    rows = [early(0), early(MS, left_ms=1), completed(2 * MS), completed(20 * MS, semaphore_result=-4)]
+def test_the_live_count_of_early_returns_is_that_of_the_report(session: Session) -> None:
+    """From the sleep, from the semaphore, and where a return was missed but detection stayed on."""
+    stayed_on = FLAGS["WARNED"] | FLAGS["HANDLED"] | FLAGS["MSR_WATCHED"] | FLAGS["RETURN_MISSED"]
+    rows = [
+        early(0),
+        early(MS, left_ms=1),
+        completed(2 * MS),
+        completed(20 * MS, semaphore_result=-4),
+        early(40 * MS, left_ms=0, flags=stayed_on),
+        early(42 * MS, left_ms=0, flags=stayed_on | FLAGS["MSR_CLEARED"]),
+        early(60 * MS, left_ms=0, flags=stayed_on & ~FLAGS["MSR_WATCHED"]),
+    ]
     session.rings(trap=[then(stop, array("trap", rows))])
-    assert session.run().early_returns == 3
+    live = session.run().early_returns
+    reported = load(session.path).traps["early_return"]
+    assert reported.tolist() == [True, True, False, True, True, False, False]
+    assert live == int(reported.sum())
 
 
 def test_the_facts_name_the_probes_and_what_was_asked_for(session: Session) -> None:

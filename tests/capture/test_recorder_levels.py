@@ -183,10 +183,10 @@ def test_the_governor_is_told_of_records_and_of_losses(
 ) -> None:
     rates: list[float] = []
 
-    def second(self: Governor, now_ns: int, events: float, cpu: float) -> None:
+    def each_second(self: Governor, now_ns: int, events: float, cpu: float) -> None:
         rates.append(events)
 
-    monkeypatch.setattr(Governor, "second", second)
+    monkeypatch.setattr(Governor, "each_second", each_second)
     clock = itertools.count(START_NS, 500 * MS)
     monkeypatch.setattr(recorder.time, "monotonic_ns", lambda: next(clock))
     session.host.count(trap_RING_FULL=40)

@@ -30,14 +30,14 @@ def may():
 os.setpriority(os.PRIO_PROCESS, 0, max({nice}, os.getpriority(os.PRIO_PROCESS, 0)))
 before = s._get()
 nice, given = os.getpriority(os.PRIO_PROCESS, 0), group()
-s.give_way()
+s.lower_priority()
 after = s._get()
 print(json.dumps({{
     "known": before is not None,
     "before": nice,
     "after": os.getpriority(os.PRIO_PROCESS, 0),
     "policies": [one and one[1] for one in (before, after)],
-    "turn_ns": s.turn_ns(),
+    "slice_ns": s.slice_ns(),
     "groups": [given, group()],
     "may": {leads} and may(),
 }}))
@@ -63,7 +63,7 @@ def test_it_is_nice_and_its_slices_are_short(before: int) -> None:
     assert found["policies"][0] == found["policies"][1]
     if kernel.version(kernel.release()) < (6, 12):
         pytest.skip("this kernel knows no slices of one's own")
-    assert found["turn_ns"] == scheduling.TURN_NS
+    assert found["slice_ns"] == scheduling.SLICE_NS
 
 
 def test_the_session_is_nice_only_where_it_is_the_recorders_own() -> None:
@@ -84,7 +84,7 @@ def test_other_policies_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
             cls.calls.append(number)
             return -1
 
-    monkeypatch.setattr(scheduling, "_libc", Kernel)
-    scheduling.give_way()
+    monkeypatch.setattr(scheduling, "libc", Kernel)
+    scheduling.lower_priority()
     assert Kernel.calls == [315]
-    assert scheduling.turn_ns() == 0
+    assert scheduling.slice_ns() == 0

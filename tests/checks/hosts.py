@@ -32,7 +32,8 @@ def facts(
         "log": LOG,
         "generation": generation,
         "penalty": replace(
-            penalty.of("6.15.0", 4_000_000, mode=mode, mitigate=mitigate), generation=generation or PER_CPU
+            penalty.for_kernel("6.15.0", 4_000_000, mode=mode, mitigate=mitigate),
+            generation=generation or PER_CPU,
         ),
         "kvm": kvm,
     }

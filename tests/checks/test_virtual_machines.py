@@ -10,7 +10,7 @@ from sldtrace.host.timers import Armed, PosixTimer
 from sldtrace.host.vms.scan import VcpuThread, VirtualMachine
 from sldtrace.model import penalty
 
-PENALTY = penalty.of("6.12.1", 4_000_000)
+PENALTY = penalty.for_kernel("6.12.1", 4_000_000)
 KICK = PosixTimer(0, 10, "signal", True, 509, "CLOCK_MONOTONIC")
 ALARM = PosixTimer(1, 14, "signal", False, 508, "CLOCK_REALTIME")
 SILENT = PosixTimer(2, 14, "none", False, 508, "CLOCK_REALTIME")

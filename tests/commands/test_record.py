@@ -13,7 +13,7 @@ from sldtrace.capture import recorder
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import EXITS, Sizes
 from sldtrace.capture.governor import Limits
-from sldtrace.capture.recorder import Order, Status
+from sldtrace.capture.recorder import RecordOptions, Status
 from sldtrace.commands import record as module
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.host import access, btf, cgroup_filter, kernel, split_lock
@@ -32,20 +32,22 @@ COST: dict[str, Any] = {
 
 
 class FakeRecorder:
-    """Notes the order, reports some progress, and ends as it is told to."""
+    """Notes the options, reports some progress, and ends as it is told to."""
 
-    orders: list[Order]
+    orders: list[RecordOptions]
     progress: list[Status]
     ends: Status | Exception
 
-    def __init__(self, order: Order, say: Callable[[str], None], tell: Callable[[Status], None]) -> None:
-        self.orders.append(order)
-        self._say, self._tell = say, tell
+    def __init__(
+        self, options: RecordOptions, on_message: Callable[[str], None], on_status: Callable[[Status], None]
+    ) -> None:
+        self.orders.append(options)
+        self._on_message, self._on_status = on_message, on_status
 
     def run(self) -> Status:
-        self._say("recording")
+        self._on_message("recording")
         for status in self.progress:
-            self._tell(status)
+            self._on_status(status)
         if isinstance(self.ends, Exception):
             raise self.ends
         return replace(self.ends, path=self.orders[-1].path)
@@ -78,51 +80,57 @@ SMALL = Sizes(*[4] * 8)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "order"),
+    ("arguments", "options"),
     [
-        (("-o", "x.sld"), Order(Path("x.sld"))),
+        (("-o", "x.sld"), RecordOptions(Path("x.sld"))),
         (
             ("-o", "x", "-d", "1.5s", "--pid", "77", "-f"),
-            Order(Path("x"), 3 * SECOND // 2, Filters((77,)), force=True),
+            RecordOptions(Path("x"), 3 * SECOND // 2, Filters((77,)), force=True),
         ),
-        (("-o", "x", "-d", "30"), Order(Path("x"), 30 * SECOND)),
-        (("-o", "x", "--backend", "kprobe"), Order(Path("x"), backend="kprobe")),
-        (("-o", "x", "--ring-pages", "4", "--poll", "2s"), Order(Path("x"), sizes=SMALL, poll_ns=2 * SECOND)),
-        (("-o", "x", "--idle", "2s"), Order(Path("x"), limits=Limits(idle_ns=2 * SECOND))),
-        (("-o", "x", "--exits", "counts"), Order(Path("x"), exits="counts")),
+        (("-o", "x", "-d", "30"), RecordOptions(Path("x"), 30 * SECOND)),
+        (("-o", "x", "--backend", "kprobe"), RecordOptions(Path("x"), backend="kprobe")),
+        (
+            ("-o", "x", "--ring-pages", "4", "--poll", "2s"),
+            RecordOptions(Path("x"), sizes=SMALL, poll_ns=2 * SECOND),
+        ),
+        (("-o", "x", "--idle", "2s"), RecordOptions(Path("x"), limits=Limits(idle_ns=2 * SECOND))),
+        (("-o", "x", "--exits", "counts"), RecordOptions(Path("x"), exits="counts")),
         (
             ("-o", "x", "--max-events-per-second", "500", "--max-cpu-percent", "2.5"),
-            Order(Path("x"), limits=Limits(500, 2.5)),
+            RecordOptions(Path("x"), limits=Limits(500, 2.5)),
         ),
         (
             ("-o", "x", "--pid", "77", "--pid", "77", "--tid", "5", "--tid", "6", "--comm", "CPU*"),
-            Order(Path("x"), filters=Filters((77, 77), (5, 6), comm="CPU*")),
+            RecordOptions(Path("x"), filters=Filters((77, 77), (5, 6), comm="CPU*")),
         ),
         (
             ("-o", "x", "--address", "0x4018", "--address", "4000-4fff"),
-            Order(Path("x"), filters=Filters(addresses=((0x4018, 0x4018), (0x4000, 0x4FFF)))),
+            RecordOptions(Path("x"), filters=Filters(addresses=((0x4018, 0x4018), (0x4000, 0x4FFF)))),
         ),
-        (("-o", "x", "--vm", "web-*"), Order(Path("x"), filters=Filters(vm="web-*"))),
+        (("-o", "x", "--vm", "web-*"), RecordOptions(Path("x"), filters=Filters(vm="web-*"))),
         (
             ("-o", "x", "--cgroup", "/machine.slice"),
-            Order(Path("x"), filters=Filters(cgroup=(99, 1), cgroup_name="/machine.slice")),
+            RecordOptions(Path("x"), filters=Filters(cgroup=(99, 1), cgroup_name="/machine.slice")),
         ),
     ],
 )
-def test_options_become_the_order(
-    arguments: tuple[str, ...], order: Order, fake: type[FakeRecorder], monkeypatch: pytest.MonkeyPatch
+def test_the_command_line_becomes_record_options(
+    arguments: tuple[str, ...],
+    options: RecordOptions,
+    fake: type[FakeRecorder],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cgroup_filter, "cgroup_filter", {"/machine.slice": (99, 1)}.__getitem__)
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    assert fake.orders == [order]
+    assert fake.orders == [options]
 
 
 def test_the_defaults_are_those_of_the_limits() -> None:
     """--help tells them, and Limits has them."""
     told = {option.name: option.default for option in module.record.params}
     assert (told["max_events_per_second"], told["max_cpu_percent"]) == (Limits().events, Limits().cpu)
-    assert told["exits"] == Order(Path("x")).exits
+    assert told["exits"] == RecordOptions(Path("x")).exits
 
 
 @pytest.mark.parametrize("exits", EXITS)
@@ -134,8 +142,8 @@ def test_every_mode_can_be_asked_for(exits: str) -> None:
     ("arguments", "said"),
     [
         (("--address", "0xg"), "'0xg' is not like 0x4018 or 0x4000-0x4fff"),
-        (("--address", "5-4"), "'5-4' is no range of addresses"),
-        (("--address", "10000000000000000"), "is no range of addresses"),
+        (("--address", "5-4"), "'5-4' is not a range of addresses"),
+        (("--address", "10000000000000000"), "is not a range of addresses"),
         (("--address", "-5"), "not like 0x4018"),
         (("--exits", "some"), "'some' is not one of"),
         (("--max-cpu-percent", "0"), "0.0 is not in the range"),
@@ -207,8 +215,8 @@ def test_without_a_terminal_a_line_each_ten_seconds(fake: type[FakeRecorder]) ->
     ]
     lines = [line for line in run("-o", "x").output.splitlines() if "traps" in line][:-1]
     assert lines == [
-        "00:00:10  traps 10,000  early returns 0  drops 10  2 KiB  exits  1.2 % CPU",
-        "00:00:20  traps 20,000  early returns 0  drops 20  2 KiB  exits  1.2 % CPU",
+        "00:00:10  traps 10,000  early returns 0  lost 10  2 KiB  exits  1.2 % CPU",
+        "00:00:20  traps 20,000  early returns 0  lost 20  2 KiB  exits  1.2 % CPU",
     ]
 
 
@@ -229,7 +237,7 @@ class FakeTerminal:
         return True
 
 
-def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_one_line_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = FakeTerminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     screen = module._Screen()
@@ -237,7 +245,7 @@ def test_on_a_terminal_one_line_is_written_over(monkeypatch: pytest.MonkeyPatch)
     screen.status(Status(elapsed_ns=2 * SECOND, traps=2))
     assert "\n" not in terminal.text
     assert terminal.text.count("\r\x1b[K") == 2
-    screen.say("news")
+    screen.message("news")
     assert terminal.text.endswith("% CPU\nsldtrace: news\n")
     screen.end()
     assert terminal.text.endswith("news\n")

@@ -127,7 +127,7 @@ PROVOCATIONS = {
 def run(folder):
     """The protocol of this part."""
     host = split_lock.read()
-    penalties = penalty.of(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
+    penalties = penalty.for_kernel(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
     late = f"{penalties.longest_sleep_ns // 1_000_000 + 1}ms"
     recorder = Recorder(folder / "findings.sld", "--exits", "counts", "--rotate", f"{_FILE_S}s")
     runs = {}

@@ -152,7 +152,7 @@ def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it
     assert moved["loops"] / moved["ran_ns"] < still["loops"] / still["ran_ns"] / 3
     recorded = of(findings, "moved")
     (finding,) = found(findings, "moved")
-    penalty = penalties.of_facts(recorded.facts)
+    penalty = penalties.from_facts(recorded.facts)
     # Where it woke up is where detection was switched off: the CPU of the trap's return, and of the write.
     traps, moves = recorded.traps, recorded.migrations
     writes = recorded.detection[recorded.detection["tid"] != 0]
@@ -197,7 +197,7 @@ def test_somebody_who_guards_detection_makes_a_storm(findings: Scenario) -> None
     recorded = of(findings, "guarded")
     (finding,) = found(findings, "guarded")
     assert finding.numbers.core == 0
-    assert finding.numbers.median_ns < toggle_storm.least_ns(penalties.of_facts(recorded.facts)) / 2
+    assert finding.numbers.median_ns < toggle_storm.least_ns(penalties.from_facts(recorded.facts)) / 2
     quiet = run(findings, "not_penalized")
     per_s = len(of(findings, "not_penalized").traps) / quiet["ran_ns"]
     assert len(recorded.traps) / run(findings, "guarded")["ran_ns"] > 4 * per_s
@@ -218,7 +218,7 @@ def test_two_cpus_that_trap_at_once_share_the_work_item_where_there_is_only_one(
     """
     kinds = [finding.kind for finding in found(findings, "two at once")]
     left = [value >> 29 & 1 for value in run(findings, "two at once")["msr"].values()]
-    if penalties.of_facts(of(findings, "two at once").facts).shared_reenable:
+    if penalties.from_facts(of(findings, "two at once").facts).shared_reenable:
         (finding,) = found(findings, "two at once")
         assert finding.kind == "detection-left-off"
         assert "work item" in finding.cause

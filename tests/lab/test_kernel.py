@@ -41,7 +41,7 @@ def test_the_default_is_one_of_them() -> None:
 def test_the_penalty_is_that_of_the_model(each: kernel.Kernel) -> None:
     """Of sid the model is asked about a newer version than all of its thresholds."""
     release = each.name if each.name[0].isdigit() else "99.0"
-    rules = penalty.of(release, each.tick_ns)
+    rules = penalty.for_kernel(release, each.tick_ns)
     assert rules.sleep_jiffies == each.sleep_jiffies
     shortest, longest = each.penalty_ms
     assert (rules.shortest_sleep_ns, rules.longest_sleep_ns) == (shortest * 1_000_000, longest * 1_000_000)

@@ -18,7 +18,7 @@ def kernel(
     release: str = "6.12", mitigate: int | None = penalty.BY_VERSION, mode: str = "warn", tick_ns: int = TICK
 ) -> Penalty:
     """The penalty of a kernel."""
-    return penalty.of(release, tick_ns, mitigate=mitigate, mode=mode)
+    return penalty.for_kernel(release, tick_ns, mitigate=mitigate, mode=mode)
 
 
 def timer(period_ns: int, kind: Kind = Kind.REARMED, jitter_ns: int = 0, to_process: bool = False) -> Source:

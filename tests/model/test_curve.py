@@ -22,7 +22,7 @@ def runs(name: str) -> list[tuple[Penalty, Point]]:
     content: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
     return [
         (
-            penalty.of(content["kernel"], 4 * MS, mitigate=row["mitigate"]),
+            penalty.for_kernel(content["kernel"], 4 * MS, mitigate=row["mitigate"]),
             Point(row["mitigate"], row["timeout_ns"], row["loops"], row["kvm_runs"], 0, row["ran_ns"]),
         )
         for row in content["rows"]
@@ -70,18 +70,18 @@ def test_without_progress_the_speed_is_not_known() -> None:
 
 @pytest.mark.parametrize(("release", "dead_ms", "alive_ms"), [("6.1", 12, 16), ("6.12", 8, 12)])
 def test_chance_is_one_jiffy(release: str, dead_ms: int, alive_ms: int) -> None:
-    rules = penalty.of(release, 4 * MS)
+    rules = penalty.for_kernel(release, 4 * MS)
     assert not curve.by_chance(rules, dead_ms * MS)
     assert curve.by_chance(rules, dead_ms * MS + 1)
     assert curve.by_chance(rules, alive_ms * MS)
     assert not curve.by_chance(rules, alive_ms * MS + 1)
-    free = penalty.of("6.12", 4 * MS, mitigate=0)
+    free = penalty.for_kernel("6.12", 4 * MS, mitigate=0)
     assert not curve.by_chance(free, 10 * MS)
 
 
 def test_the_share_is_that_of_the_guest() -> None:
     model = Curve(Kind.REARMED, Costs(outside_ns=1_000_000), 1.0)
-    off = penalty.of("6.12", 4 * MS, mode="off")
+    off = penalty.for_kernel("6.12", 4 * MS, mode="off")
     assert model.share(off, 1 * MS) == pytest.approx(0.5, abs=0.01)
     assert model.share(off, 9 * MS) == pytest.approx(0.9, abs=0.01)
-    assert model.share(penalty.of("6.12", 4 * MS), 1 * MS) == 0
+    assert model.share(penalty.for_kernel("6.12", 4 * MS), 1 * MS) == 0

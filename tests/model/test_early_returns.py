@@ -5,7 +5,7 @@ import pytest
 from sldtrace.model import early_returns as rule
 from sldtrace.model import penalty
 
-KERNEL = penalty.of("6.12.0", 4_000_000, mode="warn", mitigate=1)
+KERNEL = penalty.for_kernel("6.12.0", 4_000_000, mode="warn", mitigate=1)
 LONGEST = KERNEL.longest_sleep_ns
 
 

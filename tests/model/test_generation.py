@@ -23,23 +23,23 @@ from sldtrace.model.generation import PENALTY, PER_CPU, SWITCHABLE, TASK_FLAG, G
     ],
 )
 def test_by_version(release: str, expected: Generation) -> None:
-    assert generation.of(release) is expected
+    assert generation.for_release(release) is expected
 
 
 def test_the_sysctl_counts_for_more_than_the_version() -> None:
     """Debian's 6.1 has it; a kernel without it cannot be switched, whatever its number."""
-    assert generation.of("6.1.0-50-cloud-amd64", has_sysctl=True) is SWITCHABLE
-    assert generation.of("", has_sysctl=True) is SWITCHABLE
-    assert generation.of("6.12.1", has_sysctl=True) is SWITCHABLE
-    assert generation.of("6.15.1", has_sysctl=True) is PER_CPU
-    assert generation.of("6.12.1", has_sysctl=False) is PENALTY
-    assert generation.of("6.1.0", has_sysctl=False) is PENALTY
-    assert generation.of("5.10.0", has_sysctl=False) is TASK_FLAG
+    assert generation.for_release("6.1.0-50-cloud-amd64", has_sysctl=True) is SWITCHABLE
+    assert generation.for_release("", has_sysctl=True) is SWITCHABLE
+    assert generation.for_release("6.12.1", has_sysctl=True) is SWITCHABLE
+    assert generation.for_release("6.15.1", has_sysctl=True) is PER_CPU
+    assert generation.for_release("6.12.1", has_sysctl=False) is PENALTY
+    assert generation.for_release("6.1.0", has_sysctl=False) is PENALTY
+    assert generation.for_release("5.10.0", has_sysctl=False) is TASK_FLAG
 
 
 def test_who_was_seen_to_sleep_has_the_penalty() -> None:
-    assert generation.of("5.14.0-70.el9", slept=True) is PENALTY
-    assert generation.of("6.12.1", slept=True) is SWITCHABLE
+    assert generation.for_release("5.14.0-70.el9", slept=True) is PENALTY
+    assert generation.for_release("6.12.1", slept=True) is SWITCHABLE
 
 
 def test_the_symbols_that_tell_them_apart_are_those_that_are_looked_for() -> None:
@@ -64,5 +64,5 @@ def test_generations_are_in_order() -> None:
 def test_by_symbols(found: int, expected: generation.Generation | None) -> None:
     """Each generation has the symbols of those before it."""
     symbols = [each.symbols[0] for each in generation.GENERATIONS]
-    assert generation.of_symbols(symbols[:found]) is expected
-    assert generation.of_symbols(symbols[1:]) is None
+    assert generation.from_symbols(symbols[:found]) is expected
+    assert generation.from_symbols(symbols[1:]) is None

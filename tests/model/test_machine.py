@@ -8,7 +8,7 @@ from tests.model.scenes import kernel
 
 TABLES = {
     "punished": machine.table(kernel()),
-    "deaf": machine.table(kernel(), deaf=True),
+    "ignores_signals": machine.table(kernel(), ignores_signals=True),
     "not_penalized": machine.table(kernel(mitigate=0)),
     "task flag": machine.table(kernel("5.10")),
     "fatal": machine.table(kernel(mode="fatal")),
@@ -30,7 +30,7 @@ def test_each_state_that_is_reached_can_be_left(name: str) -> None:
 
 def test_who_lets_the_instruction_through() -> None:
     assert releases(TABLES["punished"]) == {(State.QUEUE, Event.SEMAPHORE)}
-    assert releases(TABLES["deaf"]) == {(State.QUEUE, Event.SEMAPHORE)}
+    assert releases(TABLES["ignores_signals"]) == {(State.QUEUE, Event.SEMAPHORE)}
     assert releases(TABLES["not_penalized"]) == {(State.GUEST, Event.SPLIT_LOCK)}
     assert releases(TABLES["task flag"]) == {(State.GUEST, Event.SPLIT_LOCK)}
     assert not releases(TABLES["fatal"])
@@ -40,7 +40,7 @@ def test_a_signal_ends_sleep_and_wait_only_of_the_kernel_that_there_is() -> None
     for state in (State.SLEEP, State.QUEUE):
         step = TABLES["punished"][state, Event.SIGNAL]
         assert (step.state, step.action) == (State.OUT, Action.RETURN)
-        assert (state, Event.SIGNAL) not in TABLES["deaf"]
+        assert (state, Event.SIGNAL) not in TABLES["ignores_signals"]
     assert TABLES["punished"][State.SLEEP, Event.LATE_SIGNAL].state is State.QUEUE
 
 

@@ -17,7 +17,7 @@ TABLE = [(100, 2, 1), (250, 4, 3), (300, 4, 3), (1000, 11, 10)]
 @pytest.mark.parametrize(("hz", "before", "since"), TABLE)
 def test_jiffies_by_tick_and_version(hz: int, before: int, since: int) -> None:
     for release, jiffies in ((OLD, before), (NEW, since)):
-        found = penalty.of(release, tick_of(hz))
+        found = penalty.for_kernel(release, tick_of(hz))
         assert found.sleep_jiffies == jiffies
         assert found.tick_ns == tick_of(hz)
         assert found.always_early_below_ns == (jiffies - 1) * tick_of(hz)
@@ -44,14 +44,14 @@ def test_jiffies_by_tick_and_version(hz: int, before: int, since: int) -> None:
     ],
 )
 def test_what_the_version_decides(release: str, extra: bool, shared: bool) -> None:
-    found = penalty.of(release, 1_000_000)
+    found = penalty.for_kernel(release, 1_000_000)
     assert found.sleep_jiffies == (11 if extra else 10)
     assert (found.shared_reenable, found.known) == (shared, True)
 
 
 @pytest.mark.parametrize("release", ["", "unknown", "linux-6.12", "v6.12.1", "6", "6.", "six.twelve"])
 def test_a_version_that_cannot_be_read_is_taken_for_the_slowest_kernel(release: str) -> None:
-    found = penalty.of(release, 4_000_000)
+    found = penalty.for_kernel(release, 4_000_000)
     assert not found.known
     assert found.sleep_jiffies == 4
 
@@ -73,7 +73,7 @@ def test_a_version_that_cannot_be_read_is_taken_for_the_slowest_kernel(release: 
     ],
 )
 def test_facts_that_are_missing(facts: dict[str, Any], always_completes_above_ns: int, known: bool) -> None:
-    found = penalty.of_facts(facts)
+    found = penalty.from_facts(facts)
     assert (found.always_completes_above_ns, found.known) == (always_completes_above_ns, known)
 
 
@@ -81,38 +81,38 @@ SWITCHED = {"kernel": {"release": "6.1.0-50-cloud-amd64"}, "split_lock": {"mode"
 
 
 def test_the_sysctl_switches_the_penalty_off_where_it_exists() -> None:
-    assert not penalty.of_facts(SWITCHED).punishes
-    assert penalty.of_facts(SWITCHED).shared_reenable
-    assert penalty.of_facts({**SWITCHED, "split_lock": {"mode": "warn", "mitigate": 1}}).punishes
-    missing = penalty.of_facts({**SWITCHED, "split_lock": {"mode": "warn", "mitigate": None}})
-    assert missing.punishes
+    assert not penalty.from_facts(SWITCHED).penalizes
+    assert penalty.from_facts(SWITCHED).shared_reenable
+    assert penalty.from_facts({**SWITCHED, "split_lock": {"mode": "warn", "mitigate": 1}}).penalizes
+    missing = penalty.from_facts({**SWITCHED, "split_lock": {"mode": "warn", "mitigate": None}})
+    assert missing.penalizes
     assert not missing.generation.switchable
     # The facts say nothing of it: by version.
-    assert penalty.of(NEW, 4_000_000, mitigate=0).punishes is False
-    assert penalty.of("6.1.0", 4_000_000, mitigate=0).punishes is False
-    assert penalty.of("6.1.0", 4_000_000).mitigate is None
-    assert penalty.of(NEW, 4_000_000).mitigate == 1
+    assert penalty.for_kernel(NEW, 4_000_000, mitigate=0).penalizes is False
+    assert penalty.for_kernel("6.1.0", 4_000_000, mitigate=0).penalizes is False
+    assert penalty.for_kernel("6.1.0", 4_000_000).mitigate is None
+    assert penalty.for_kernel(NEW, 4_000_000).mitigate == 1
 
 
 def test_symbols_go_before_the_version() -> None:
     """Debian's 6.1.176 has the work item for each CPU that came with 6.15."""
     others = kernel.GENERATION_SYMBOLS - {"setup_split_lock_delayed_work"}
     backport = {**SWITCHED["kernel"], "symbols": sorted(others)}
-    assert penalty.of_facts({**SWITCHED, "kernel": backport}).generation is generation.PER_CPU
+    assert penalty.from_facts({**SWITCHED, "kernel": backport}).generation is generation.PER_CPU
     for unknown in (None, [], [7], "x", ["split_lock_warn"]):
         facts = {**SWITCHED, "kernel": {**SWITCHED["kernel"], "symbols": unknown}}
-        assert penalty.of_facts(facts).generation is generation.SWITCHABLE
+        assert penalty.from_facts(facts).generation is generation.SWITCHABLE
 
 
 @pytest.mark.parametrize(
-    ("mode", "traps", "punishes"),
+    ("mode", "traps", "penalizes"),
     [("warn", True, True), ("fatal", True, False), ("off", False, False), ("ratelimit:5", False, False)],
 )
-def test_modes(mode: str, traps: bool, punishes: bool) -> None:
-    found = penalty.of(NEW, 4_000_000, mode=mode)
-    assert (found.traps, found.punishes) == (traps, punishes)
+def test_modes(mode: str, traps: bool, penalizes: bool) -> None:
+    found = penalty.for_kernel(NEW, 4_000_000, mode=mode)
+    assert (found.traps, found.penalizes) == (traps, penalizes)
 
 
 def test_before_5_19_there_is_no_penalty_unless_somebody_slept_in_it() -> None:
-    assert not penalty.of("5.15.0", 4_000_000).punishes
-    assert penalty.of("5.15.0", 4_000_000, slept=True).punishes
+    assert not penalty.for_kernel("5.15.0", 4_000_000).penalizes
+    assert penalty.for_kernel("5.15.0", 4_000_000, slept=True).penalizes

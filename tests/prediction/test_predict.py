@@ -9,8 +9,8 @@ from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.model import simulation
-from sldtrace.model.records import Cast
-from sldtrace.model.simulation import Order
+from sldtrace.model.records import ThreadIdentity
+from sldtrace.model.simulation import SimulationOptions
 from sldtrace.model.simulator import Scene, Vcpu
 from sldtrace.model.sources import SHORTEST_NS, Kind, Source
 from sldtrace.model.thread import Costs
@@ -26,7 +26,7 @@ def simulated(folder: Path, *vcpus: Vcpu, release: str = "6.12", cores: tuple[in
     """A recording of these threads for four seconds."""
     scene = Scene(kernel(release), vcpus, cores, start_ns=simulation.START_NS)
     path = folder / "scene.sld"
-    simulation.write(Order(path, scene, Cast(), release, 4 * S, {}, force=True))
+    simulation.write(SimulationOptions(path, scene, ThreadIdentity(), release, 4 * S, {}, force=True))
     return traces.load(path)
 
 
@@ -121,11 +121,11 @@ def test_the_sleep_that_was_seen_counts_for_more_than_the_version(
     """4381b895f544 may have been ported back, or reverted: the jiffies left by early signals tell."""
     scene = Scene(kernel(made), (Vcpu(timer(MS)),), start_ns=simulation.START_NS)
     path = tmp_path / "other.sld"
-    simulation.write(Order(path, scene, Cast(), claimed, S, {}))
+    simulation.write(SimulationOptions(path, scene, ThreadIdentity(), claimed, S, {}))
     found = recorded_kernel.penalty(traces.load(path))
     assert found.sleep_jiffies == kernel(made).sleep_jiffies != kernel(claimed).sleep_jiffies
     few = tmp_path / "few.sld"
-    simulation.write(Order(few, scene, Cast(), claimed, 10 * MS, {}))
+    simulation.write(SimulationOptions(few, scene, ThreadIdentity(), claimed, 10 * MS, {}))
     assert recorded_kernel.penalty(traces.load(few)).sleep_jiffies == kernel(claimed).sleep_jiffies
 
 

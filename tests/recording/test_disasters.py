@@ -22,16 +22,16 @@ WRITER = """
 import random, sys, numpy as np
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema
-from sldtrace.recording.retention import Keep
-from sldtrace.recording.rotation import Rotate, Rotation
+from sldtrace.recording.retention import RetentionOptions
+from sldtrace.recording.rotation import RotationOptions, Rotation
 from sldtrace.recording.writer import Writer
 path, how, seed, most = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 rng = np.random.default_rng(seed)
 try:
     if how == "rotate":
-        out = Rotation(path, {"a": 1}, Rotate(bytes=200_000), dict, compress=bool(seed % 2))
+        out = Rotation(path, {"a": 1}, RotationOptions(bytes=200_000), dict, compress=bool(seed % 2))
     else:
-        keep = Keep(bytes=4 << 20) if how == "keep" else None
+        keep = RetentionOptions(bytes=4 << 20) if how == "keep" else None
         out = Writer(path, {"a": 1}, compress=bool(seed % 2), keep=keep)
     done = 0
     while done < most:

@@ -12,13 +12,13 @@ import pytest
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import compacting, schema, sparse
 from sldtrace.recording.reader import Recording, open_recording
-from sldtrace.recording.retention import LEAST_BYTES, Keep
+from sldtrace.recording.retention import MIN_BYTES, RetentionOptions
 from sldtrace.recording.writer import Writer
 
 from . import samples
 
 SECOND = 10**9
-LIMIT = LEAST_BYTES
+LIMIT = MIN_BYTES
 
 
 class Clock:
@@ -77,7 +77,7 @@ def check_kept(recording: Recording, every: np.ndarray, closed: bool = True) -> 
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_limit_in_bytes_bounds_the_disk_and_accounts_for_the_rest(tmp_path: Path, closed: bool) -> None:
     path = tmp_path / "a.sld"
-    out = Writer(path, samples.FACTS, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(path, samples.FACTS, compress=False, retention=RetentionOptions(bytes=LIMIT))
     out.append("task", names(7, 8))
     out.append("lost", lost(11))
     out.facts_update({"processes": {"7": {"comm": "first"}}})
@@ -92,7 +92,7 @@ def test_a_limit_in_bytes_bounds_the_disk_and_accounts_for_the_rest(tmp_path: Pa
     out.facts_update({"processes": {"9": {"comm": "second"}}})
     if closed:
         out.close(samples.CLOSING)
-        assert out.note is None
+        assert out.warning is None
         assert path.stat().st_size <= LIMIT  # no hole any more
         assert [each.name for each in tmp_path.iterdir()] == ["a.sld"]
         assert path.stat().st_mode & 0o777 == 0o600
@@ -108,7 +108,9 @@ def test_a_limit_in_bytes_bounds_the_disk_and_accounts_for_the_rest(tmp_path: Pa
 
 def test_a_limit_in_time_keeps_at_least_that_and_little_more(tmp_path: Path) -> None:
     clock = Clock()
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(time_ns=60 * SECOND), clock=clock)
+    out = Writer(
+        tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(time_ns=60 * SECOND), clock=clock
+    )
     every = []
     for second in range(600):
         clock.now += SECOND
@@ -125,7 +127,9 @@ def test_a_limit_in_time_keeps_at_least_that_and_little_more(tmp_path: Path) -> 
 
 def test_an_idle_host_writes_nothing(tmp_path: Path) -> None:
     clock = Clock()
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(time_ns=SECOND), clock=clock)
+    out = Writer(
+        tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(time_ns=SECOND), clock=clock
+    )
     fill(out, 5)
     clock.now += 10 * SECOND
     out.flush()  # lets the traps go
@@ -142,7 +146,9 @@ def test_an_idle_host_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_below_the_limit_nothing_is_let_go(tmp_path: Path) -> None:
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(bytes=LIMIT, time_ns=SECOND * 3600))
+    out = Writer(
+        tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT, time_ns=SECOND * 3600)
+    )
     every = fill(out, 30)
     out.close({})
     with open_recording(tmp_path / "a.sld") as recording:
@@ -151,7 +157,7 @@ def test_below_the_limit_nothing_is_let_go(tmp_path: Path) -> None:
 
 
 def test_names_survive_however_often_what_names_them_is_let_go(tmp_path: Path) -> None:
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     out.append("task", names(*range(100), comm=b"old"))
     fill(out, 60)
     out.append("task", names(5, comm=b"new"))
@@ -165,7 +171,7 @@ def test_names_survive_however_often_what_names_them_is_let_go(tmp_path: Path) -
 
 
 def test_the_level_of_detail_is_known_however_long_ago_it_was_set(tmp_path: Path) -> None:
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     for level in (0, 1, 2):
         detail = samples.plain("detail", 1, 5 + level)
         detail["level"] = level
@@ -182,8 +188,8 @@ def test_the_level_of_detail_is_known_however_long_ago_it_was_set(tmp_path: Path
 def test_threads_beyond_the_bound_are_counted_when_they_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sldtrace.recording.tasks.MOST", 10)
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(bytes=LIMIT))
+    monkeypatch.setattr("sldtrace.recording.tasks.MAX_THREADS", 10)
+    out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     out.append("task", names(*range(25)))
     fill(out, 100)
     out.close({})
@@ -198,7 +204,7 @@ def test_a_kill_between_the_steps_of_letting_go_loses_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     path = tmp_path / "a.sld"
-    out = Writer(path, samples.FACTS, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(path, samples.FACTS, compress=False, retention=RetentionOptions(bytes=LIMIT))
     out.append("task", names(7))
     out.append("lost", lost(11))
     out.flush()
@@ -246,7 +252,7 @@ def test_a_kill_between_the_steps_of_letting_go_loses_and_repeats_nothing(
 
 def test_damage_after_the_hole_is_still_named(tmp_path: Path) -> None:
     path = tmp_path / "a.sld"
-    out = Writer(path, {}, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(path, {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     every = fill(out, 100)
     with path.open("r+b") as file:
         file.seek(-50_000, os.SEEK_END)
@@ -292,7 +298,7 @@ def test_a_hole_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_dense_copy_reads_the_same(tmp_path: Path) -> None:
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     every = fill(out, 100)
     (tmp_path / "copy.sld").write_bytes((tmp_path / "a.sld").read_bytes())
     assert disk(tmp_path / "copy.sld") > 2 * disk(tmp_path / "a.sld")
@@ -303,7 +309,7 @@ def test_a_dense_copy_reads_the_same(tmp_path: Path) -> None:
 def test_no_room_for_the_rewriting_leaves_the_sparse_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = Writer(tmp_path / "a.sld", {}, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     every = fill(out, 100)
 
     def full(*_: object) -> None:
@@ -311,8 +317,8 @@ def test_no_room_for_the_rewriting_leaves_the_sparse_file(
 
     monkeypatch.setattr(compacting, "_copy", full)
     out.close({})
-    assert out.note is not None
-    assert "a.sld keeps a hole for what was let go: No space left on device; copy it" in out.note
+    assert out.warning is not None
+    assert "a.sld keeps a hole where chunks were discarded: No space left on device; copy it" in out.warning
     assert [each.name for each in tmp_path.iterdir()] == ["a.sld"]
     with open_recording(tmp_path / "a.sld") as recording:
         check_kept(recording, every)
@@ -320,12 +326,12 @@ def test_no_room_for_the_rewriting_leaves_the_sparse_file(
 
 def test_the_rewriting_does_not_replace_what_is_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "a.sld"
-    out = Writer(path, {}, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(path, {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     fill(out, 100)
     path.rename(tmp_path / "moved.sld")
     path.write_text("precious")
     out.close({})
-    assert "another file has taken its name" in str(out.note)
+    assert "another file has taken its name" in str(out.warning)
     assert path.read_text() == "precious"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.sld", "moved.sld"]
 
@@ -338,14 +344,16 @@ def test_a_file_system_without_holes_is_refused_before_anything_is_there(
 
     monkeypatch.setattr(sparse, "punch", cannot)
     with pytest.raises(SldtraceError, match="cannot give back parts of a file, which --keep needs") as caught:
-        Writer(tmp_path / "a.sld", {}, keep=Keep(bytes=LIMIT))
+        Writer(tmp_path / "a.sld", {}, retention=RetentionOptions(bytes=LIMIT))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     Writer(tmp_path / "a.sld", {}).close({})  # without a limit it needs no holes
 
 
 def test_the_facts_that_are_repeated_stay_bounded(tmp_path: Path) -> None:
-    out = Writer(tmp_path / "a.sld", {"kernel": {"release": "6.12"}}, keep=Keep(bytes=LIMIT * 16))
+    out = Writer(
+        tmp_path / "a.sld", {"kernel": {"release": "6.12"}}, retention=RetentionOptions(bytes=LIMIT * 16)
+    )
     for start in range(0, 20_000, 1000):
         described = {str(tgid): {"cgroup": f"{tgid:0300}"} for tgid in range(start, start + 1000)}
         out.facts_update({"processes": described})
@@ -360,7 +368,7 @@ def test_the_facts_that_are_repeated_stay_bounded(tmp_path: Path) -> None:
 
 
 def test_what_is_let_go_is_known_also_to_who_finds_only_the_end(tmp_path: Path) -> None:
-    out = Writer(tmp_path / "a.sld", samples.FACTS, compress=False, keep=Keep(bytes=LIMIT))
+    out = Writer(tmp_path / "a.sld", samples.FACTS, compress=False, retention=RetentionOptions(bytes=LIMIT))
     every = fill(out, 100)
     out.close(samples.CLOSING)
     data = (tmp_path / "a.sld").read_bytes()
@@ -377,9 +385,9 @@ def test_a_crash_while_it_keeps_to_a_limit(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from sldtrace.recording import schema\n"
-        "from sldtrace.recording.retention import Keep\n"
+        "from sldtrace.recording.retention import RetentionOptions\n"
         "from sldtrace.recording.writer import Writer\n"
-        "out = Writer(sys.argv[1], {'a': 1}, compress=False, keep=Keep(bytes=4 << 20))\n"
+        "out = Writer(sys.argv[1], {'a': 1}, compress=False, retention=RetentionOptions(bytes=4 << 20))\n"
         "n = 0\n"
         "while True:\n"
         "    traps = np.zeros(1000, schema.current().records['trap'].dtype)\n"

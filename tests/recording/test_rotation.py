@@ -9,7 +9,7 @@ import pytest
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import rotation
 from sldtrace.recording.reader import open_recording
-from sldtrace.recording.rotation import Rotate, Rotation
+from sldtrace.recording.rotation import Rotation, RotationOptions
 from sldtrace.recording.writer import Writer
 
 from . import samples
@@ -28,7 +28,7 @@ class Clock:
         return {"clock": {"monotonic_ns": self.now, "realtime_ns": self.now + 10**18}}
 
 
-def begun(folder: Path, rotate: Rotate, clock: Clock | None = None) -> Rotation:
+def begun(folder: Path, rotate: RotationOptions, clock: Clock | None = None) -> Rotation:
     clock = clock or Clock()
     return Rotation(folder / "host.sld", {"a": 1}, rotate, clock.moment, compress=False, clock=clock)
 
@@ -45,7 +45,7 @@ def lost(count: int, cause: int) -> np.ndarray:
 
 def test_each_file_stands_for_itself(tmp_path: Path) -> None:
     clock = Clock()
-    out = begun(tmp_path, Rotate(bytes=200_000), clock)
+    out = begun(tmp_path, RotationOptions(bytes=200_000), clock)
     task = samples.plain("task", 1, 5)
     task["tid"], task["comm"] = 7, b"vcpu"
     out.append("task", task)
@@ -82,7 +82,7 @@ def test_each_file_stands_for_itself(tmp_path: Path) -> None:
 
 def test_time_begins_a_new_file_only_when_there_is_something_in_the_old_one(tmp_path: Path) -> None:
     clock = Clock()
-    out = begun(tmp_path, Rotate(time_ns=60 * SECOND), clock)
+    out = begun(tmp_path, RotationOptions(time_ns=60 * SECOND), clock)
     for _ in range(10):
         clock.now += 100 * SECOND
         out.flush()
@@ -106,7 +106,7 @@ def test_old_files_are_deleted_but_nothing_else(tmp_path: Path) -> None:
     Writer(tmp_path / "host.0003.sld", {}).close({})  # of an earlier recording
     (tmp_path / "host.0004.sld").touch()  # begun when its recorder was killed
     kept = set(names(tmp_path)) - {"host.0003.sld", "host.0004.sld"}
-    out = begun(tmp_path, Rotate(bytes=1, most=2))
+    out = begun(tmp_path, RotationOptions(bytes=1, max_files=2))
     for _ in range(5):
         out.append("trap", samples.plain("trap", 1, 5))
         out.flush()
@@ -116,7 +116,7 @@ def test_old_files_are_deleted_but_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_begun_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = begun(tmp_path, Rotate(bytes=50_000))
+    out = begun(tmp_path, RotationOptions(bytes=50_000))
 
     def refused(*_: object, **__: object) -> None:
         raise SldtraceError("cannot create host.0002.sld: Permission denied")
@@ -125,7 +125,8 @@ def test_a_file_that_cannot_be_begun_is_no_end(tmp_path: Path, monkeypatch: pyte
     out.append("trap", samples.plain("trap", 500, 5))
     out.flush()
     assert (
-        out.note == "cannot create host.0002.sld: Permission denied: the recording goes on in host.0001.sld"
+        out.warning
+        == "cannot create host.0002.sld: Permission denied: the recording continues in host.0001.sld"
     )
     monkeypatch.undo()
     out.append("trap", samples.plain("trap", 500, 6))
@@ -138,12 +139,12 @@ def test_a_file_that_cannot_be_begun_is_no_end(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SldtraceError, match="No such file or directory") as caught:
-        begun(tmp_path / "none", Rotate(bytes=1))
+        begun(tmp_path / "none", RotationOptions(bytes=1))
     assert "\n" not in str(caught.value)
 
 
 def test_many_files_keep_their_order(tmp_path: Path) -> None:
     Writer(tmp_path / "host.9999.sld", {}).close({})
-    out = begun(tmp_path, Rotate(bytes=1))
+    out = begun(tmp_path, RotationOptions(bytes=1))
     out.close({})
     assert list(rotation.segments(tmp_path / "host.sld")) == [9999, 10000]

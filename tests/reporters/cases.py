@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
-from sldtrace.recording.retention import Keep
+from sldtrace.recording.retention import RetentionOptions
 from sldtrace.recording.writer import Writer
 from sldtrace.reporters.document import Report
 from tests.analyzers.simulated import simulated
@@ -95,7 +95,7 @@ def trimmed(folder: Path) -> Trace:
     now = START_NS
     path = folder / "kept.sld"
     path.unlink(missing_ok=True)
-    keep = Keep(time_ns=3_000 * MS, bytes=100 << 20)
+    keep = RetentionOptions(time_ns=3_000 * MS, bytes=100 << 20)
     with Writer(path, facts(), recording_id=1, compress=False, keep=keep, clock=lambda: now) as writer:
         writer.append("task", array("task", [task(VMM, b"qemu-system-x86"), task(VCPU, b"CPU 0/KVM")]))
         for second in range(8):

@@ -1,4 +1,4 @@
-"""Names the functions of KVM that waited for a lock: `caller` of stall records."""
+"""Names of the functions of KVM that waited for a lock (`caller` of stall records)."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ class Callers:
         self._names = [name for _, name in functions]
         self._known: dict[str, str] = {}
 
-    def note(self, stalls: Records) -> dict[str, str] | None:
-        """The fact kvm.functions, all callers so far, when there is a new one in these records; else None."""
+    def update(self, stalls: Records) -> dict[str, str] | None:
+        """The fact kvm.functions, with all callers so far, if these records have a new one; else None."""
         before = len(self._known)
         for caller in np.unique(stalls["caller"]).tolist():
             position = bisect_right(self._offsets, caller) - 1

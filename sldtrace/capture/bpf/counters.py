@@ -64,23 +64,20 @@ class Counters:
         self._read_ns = time.monotonic_ns()
 
     def read(self) -> Records:
-        """`counts` records for what was counted since the last call; makes room for new threads.
-
-        A thread that has ended is read for the last time and its entry freed: True in `freed` then.
-        """
+        """`counts` records since the last call. Frees the entries of threads that have ended; see `freed`."""
         now = time.monotonic_ns()
         parts = []
         ended = []
         for slot in np.flatnonzero(self._vcpus["tid"]):
             index = int(slot)
-            # The TID first: once it says that the thread has ended, its cells are final.
+            # The TID first: once it is _ENDED, the cells are final.
             tid = int(self._vcpus["tid"][index])
             who = self._vcpus[index].copy()
             cells = who["cells"]
             before = self._before.get(index)
             if before is None:
                 before = np.zeros(_CELLS, CELL)
-            # Or only the entry after an exit that was counted before.
+            # host_ns alone changes with the entry after an exit that was counted before.
             used = np.flatnonzero(
                 (cells["count"] != before["count"]) | (cells["host_ns"] != before["host_ns"])
             )
@@ -96,17 +93,14 @@ class Counters:
         return np.concatenate(parts) if parts else np.empty(0, schema.current().records["counts"].dtype)
 
     freed = False
-    """Whether the last `read` has made room for other threads."""
+    """Whether the last `read` freed entries."""
 
     def exits(self) -> int:
         """Exits counted since the beginning by the threads that are followed now."""
         return int(self._vcpus["exits"].sum())
 
-    def rest(self) -> int:
-        """To be called when the probes have been taken off: what waits for its other end waits in vain.
-
-        Returns how many single exits had not ended.
-        """
+    def drop_pending(self) -> int:
+        """Drops exits whose VM entry was not seen; how many. Call it when the probes are detached."""
         pending = int(np.count_nonzero(self._vcpus["pending"]["ns"]))
         for name in ("entry_ns", "exit_ns"):
             self._vcpus[name] = 0
@@ -128,7 +122,7 @@ class Counters:
     def _free(self, index: int) -> None:
         del self._before[index]
         self._vcpus[index] = np.zeros((), VCPU)
-        # Last: from now on another thread may take the entry.
+        # Last: now another thread may take the entry.
         with contextlib.suppress(OSError):
             syscalls.map_delete(self._claims, index.to_bytes(4, "little"))
 

@@ -1,6 +1,6 @@
-"""Compiles and loads the probes in a child process, which hands their file descriptors over and ends.
+"""Compiles and loads the probes in a child process, which sends their file descriptors and exits.
 
-The compiler (LLVM, in bcc) takes some hundred megabytes; the process that stays must not keep them for days.
+The compiler (LLVM, in bcc) takes hundreds of megabytes, which the recorder must not keep for days.
 """
 
 import contextlib
@@ -19,11 +19,12 @@ from sldtrace.capture.bpf import bcc
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import Sizes, Text, assemble
 from sldtrace.errors import SldtraceError
+from sldtrace.host.libc import libc
 
 _MOST_DESCRIPTORS = 250  # include/net/scm.h, SCM_MAX_FD: 253
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
-# By the beginning of a function's name, as bcc's macros make it: the program type, a constant of bcc.BPF.
+# Program type (a constant of bcc.BPF) by the prefix that bcc's macros give a function.
 _TYPES = {
     "kfunc__": "TRACING",
     "kretfunc__": "TRACING",
@@ -38,8 +39,7 @@ _TYPES = {
 class Loaded:
     """What the child has loaded: file descriptors of maps and programs by name, owned by the receiver.
 
-    refused: programs that the kernel did not take, with its reason; filtered, kvm: see
-    sources.Text.
+    refused: programs that the kernel rejected, with its reason; filtered, kvm: see sources.Text.
     """
 
     maps: dict[str, int]
@@ -65,7 +65,7 @@ def load(
 ) -> Loaded:
     """Compiles and loads; nothing is attached yet.
 
-    interrupted: asked a few times a second; when it is true the child is killed and KeyboardInterrupt raised.
+    interrupted: called a few times a second; if true, the child is killed and KeyboardInterrupt raised.
     Raises SldtraceError when bcc is missing or cannot compile, with the compiler's first error.
     """
     here, there = socket.socketpair()
@@ -83,16 +83,16 @@ def load(
             os.waitpid(child, 0)
 
 
-# In the child: nothing returns from here, whatever happens.
+# In the child: never returns.
 def _child(there: socket.socket, work: Callable[[], Loaded]) -> None:
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             _send(there, work())
         except SldtraceError as error:
-            _tell(there, {"error": error.message, "hint": error.hint}, [])
+            _reply(there, {"error": error.message, "hint": error.hint}, [])
         except BaseException as error:
-            _tell(there, {"error": f"loading the probes failed: {error!r}", "hint": None}, [])
+            _reply(there, {"error": f"loading the probes failed: {error!r}", "hint": None}, [])
     finally:
         os._exit(0)
 
@@ -101,11 +101,11 @@ def _compile(source: Text) -> Loaded:
     library = bcc.load()
 
     class Module(library.BPF):  # type: ignore[misc, name-defined]
-        # bcc would attach everything at once, and fail as a whole.
+        # bcc would attach everything at once, and fail if one cannot be attached.
         def _trace_autoload(self) -> None:
             pass
 
-    # No declaration of the kernel's is needed, so our stand-in for the headers does, and the host needs none.
+    # The probes use no declarations of the kernel, so the stub headers are enough.
     os.environ["BCC_KERNEL_SOURCE"] = str(resources.bpf() / "stub")
     messages: list[str] = []
     try:
@@ -125,7 +125,7 @@ def _compile(source: Text) -> Loaded:
             loaded.programs[name] = function.fd
         except Exception as error:
             loaded.refused[name] = next((line.strip() for line in messages if line.strip()), str(error))
-    # bcc does not declare these three for its own use.
+    # bcc does not declare these three.
     native.bpf_num_tables.argtypes = [ctypes.c_void_p]
     native.bpf_table_name.argtypes = native.bpf_table_fd_id.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     native.bpf_num_tables.restype = ctypes.c_size_t
@@ -139,10 +139,10 @@ def _compile(source: Text) -> Loaded:
 def _send(there: socket.socket, loaded: Loaded) -> None:
     names = {"maps": list(loaded.maps), "programs": list(loaded.programs)}
     rest = {"refused": loaded.refused, "filtered": loaded.filtered, "kvm": loaded.kvm}
-    _tell(there, names | rest, [*loaded.maps.values(), *loaded.programs.values()])
+    _reply(there, names | rest, [*loaded.maps.values(), *loaded.programs.values()])
 
 
-def _tell(there: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
+def _reply(there: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
     if len(descriptors) > _MOST_DESCRIPTORS:
         raise ValueError(f"{len(descriptors)} file descriptors are more than one message carries")
     socket.send_fds(there, [b"!"], descriptors)
@@ -163,7 +163,7 @@ def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
         parts.append(part)
     if not parts:
         raise SldtraceError(
-            "the process that compiles the probes was killed", "it needs some 300 MB of memory for a moment"
+            "the process that compiles the probes was killed", "it needs about 300 MB of memory"
         )
     message = json.loads(b"".join(parts))
     if "error" in message:
@@ -173,7 +173,7 @@ def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
         for each in descriptors:
             os.close(each)
         raise SldtraceError(
-            "file descriptors were lost on the way", "raise the limit of open files (ulimit -n)"
+            "file descriptors were lost in transfer", "raise the limit of open files (ulimit -n)"
         )
     maps = dict(zip(message["maps"], descriptors, strict=False))
     programs = dict(zip(message["programs"], descriptors[len(maps) :], strict=True))

@@ -40,7 +40,7 @@ _LATE = (
     *("kvm:kvm_entry", "kvm:kvm_exit", "kvm:kvm_userspace_exit", "msr:write_msr"),
     *("sched:sched_migrate_task", "lock:contention_end", "lock:contention_begin"),
 )
-_BREATH_S = 0.002
+_ATTACH_PAUSE_S = 0.002
 # A raw tracepoint costs a third, and is not skipped inside another program; but it has no fields.
 # Two more are raw where BTF tells the layout of a task (see sources.layout): then they have such a program.
 _RAW = frozenset(
@@ -168,7 +168,7 @@ class Probes:
 
     @property
     def attached(self) -> list[Probe]:
-        """What became of the probes so far, in the order in which they were attached."""
+        """What became of the probes so far, in the options in which they were attached."""
         return [*self._early, *self._late]
 
     @property
@@ -182,7 +182,7 @@ class Probes:
         self._early += [self._function(name, self._links, _BOTH) for name in _KPROBED]
         for name in _FUNCTIONS:
             probe = self._function(name, self._links, _ENDS.get(name, _BOTH))
-            if probe.backend and name == "handle_guest_split_lock" and not self._warn_begins_runs():
+            if probe.backend and name == "handle_guest_split_lock" and not self._warn_starts_all_traps():
                 probe = self._function(name, self._links, ("",))
             self._early.append(probe)
             if not probe.backend and name in _REQUIRED:
@@ -197,7 +197,7 @@ class Probes:
         self._late = []
         for name in _LATE:
             self._late.append(self._tracepoint(name, self._late_links))
-            time.sleep(_BREATH_S)
+            time.sleep(_ATTACH_PAUSE_S)
         _log_probes(self._late)
         return self._late
 
@@ -218,7 +218,7 @@ class Probes:
             self.program.close()
 
     # In the mode fatal a guest's run does not come by split_lock_warn; and a compiler may have inlined it.
-    def _warn_begins_runs(self) -> bool:
+    def _warn_starts_all_traps(self) -> bool:
         hooked = any(probe.name == "split_lock_warn" and probe.backend for probe in self._early)
         return hooked and split_lock.read().mode == "warn"
 

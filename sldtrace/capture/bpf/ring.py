@@ -48,7 +48,7 @@ class Ring:
 
         Raises ValueError if the ring holds a record of another size: probes and schema do not agree.
         """
-        # x86 keeps the order of loads, and of stores, so the 8-byte position needs no barrier here.
+        # x86 keeps the options of loads, and of stores, so the 8-byte position needs no barrier here.
         end = int(self._producer[0])
         if end == self._read:
             return self._nothing

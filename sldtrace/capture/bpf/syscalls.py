@@ -1,4 +1,4 @@
-"""The system calls that attach loaded BPF programs and ask about them: no bcc, no compiler in memory."""
+"""System calls that attach loaded BPF programs and read their counters, without bcc."""
 
 import ctypes
 import fcntl
@@ -7,8 +7,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+from sldtrace.host.libc import check, libc
 
 # arch/x86/entry/syscalls/syscall_64.tbl
 _BPF = 321
@@ -43,17 +42,13 @@ _attributes = ctypes.create_string_buffer(_INFO_REQUEST.size)
 
 def _bpf(command: int, attributes: bytes) -> int:
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result = _libc.syscall(_BPF, command, buffer, len(attributes))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return int(result)
+    return check(libc.syscall(_BPF, command, buffer, len(attributes)))
 
 
 def attach_traced(program: int, name: str | None = None) -> int:
-    """Attaches an fentry/fexit program (name: None) or a raw tracepoint's, until the result is closed.
+    """Attaches an fentry/fexit program (name: None), or one to the raw tracepoint `name`.
 
-    program: its file descriptor. Returns a file descriptor; raises OSError.
+    program: its file descriptor. Returns a file descriptor, which detaches when it is closed. Raises OSError.
     """
     text = ctypes.create_string_buffer(name.encode()) if name is not None else None
     address = ctypes.addressof(text) if text is not None else 0
@@ -61,14 +56,14 @@ def attach_traced(program: int, name: str | None = None) -> int:
 
 
 def attach_tracepoint(program: int, identifier: int) -> int:
-    """Attaches a program to the tracepoint of that id (tracefs, file `id`); as `attach_traced`."""
+    """Attaches a program to the tracepoint with that id (tracefs, file `id`); see `attach_traced`."""
     return _attach_event(program, struct.pack("<IIQ", _TYPE_TRACEPOINT, _ATTR_BYTES, identifier))
 
 
 def attach_kprobe(program: int, function: str, at_return: bool) -> int:
-    """Attaches a program to a function of the kernel, at its entry or its return; as `attach_traced`.
+    """Attaches a program to a function of the kernel, at its entry or its return; see `attach_traced`.
 
-    By the kprobe PMU (4.17, e12f03d7031a), which leaves nothing in tracefs when the process is killed.
+    Uses the kprobe PMU (4.17, e12f03d7031a), which leaves nothing in tracefs if the process is killed.
     """
     kind = int((_KPROBE / "type").read_text())
     bit = int((_KPROBE / "format" / "retprobe").read_text().strip().removeprefix("config:"))
@@ -80,12 +75,9 @@ def attach_kprobe(program: int, function: str, at_return: bool) -> int:
 
 def _attach_event(program: int, attributes: bytes) -> int:
     buffer = ctypes.create_string_buffer(attributes, _ATTR_BYTES)
-    # The program runs on every CPU, whichever this one is: it belongs to the event, not to its counter.
+    # The program runs on every CPU: it is attached to the event, not to the counter of this CPU.
     cpu = int(_ONLINE.read_text().replace("-", ",").split(",")[0])
-    event = int(_libc.syscall(_PERF_EVENT_OPEN, buffer, -1, cpu, -1, _FLAG_FD_CLOEXEC))
-    if event < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    event = check(libc.syscall(_PERF_EVENT_OPEN, buffer, -1, cpu, -1, _FLAG_FD_CLOEXEC))
     try:
         fcntl.ioctl(event, _IOC_SET_BPF, program)
         fcntl.ioctl(event, _IOC_ENABLE, 0)
@@ -104,21 +96,21 @@ def enable_stats() -> int:
 
 
 class Runs(NamedTuple):
-    """ns: time spent in the program while statistics were enabled; skipped: runs that the kernel left out."""
+    """ns: time spent in the program while statistics were enabled; skipped: runs that the kernel skipped."""
 
     ns: int
     skipped: int
 
 
 def program_runs(program: int) -> Runs:
-    """run_time_ns and recursion_misses of a program; zeros where the kernel does not tell.
+    """run_time_ns and recursion_misses of a program; zeros where the kernel does not report them.
 
     recursion_misses: since 5.12, 9ed9e9ba2337.
     """
-    # Asked once a second of each program: the buffers are there already.
+    # Called once a second for each program, so the buffers are allocated once.
     _INFO_REQUEST.pack_into(_attributes, 0, program, _INFO_BYTES, ctypes.addressof(_info))
     ctypes.memset(_info, 0, _INFO_BYTES)
-    if _libc.syscall(_BPF, _OBJ_GET_INFO_BY_FD, _attributes, _INFO_REQUEST.size) < 0:
+    if libc.syscall(_BPF, _OBJ_GET_INFO_BY_FD, _attributes, _INFO_REQUEST.size) < 0:
         return Runs(0, 0)
     return Runs(_U64.unpack_from(_info, _RUN_TIME_NS)[0], _U64.unpack_from(_info, _RECURSION_MISSES)[0])
 

@@ -1,4 +1,4 @@
-"""Finds early-return loops while they happen: the analyzer's rule, batch by batch, in bounded memory."""
+"""Finds early-return loops in a running recording: the rule of the analyzer, in bounded memory."""
 
 import dataclasses
 from collections import OrderedDict
@@ -16,15 +16,15 @@ from sldtrace.model.sleeps import Sleeps
 from sldtrace.recording import schema
 
 LAG_NS = 1_000_000_000
-"""Traps are judged so much later than they came: a record comes when its trap ends, not in order of entry.
+"""Traps are judged so much later than they came: a record comes when its trap ends, not in options of entry.
 
 Where one thread's trap lasts longer than this, other threads may be judged without knowing of it.
 """
 
-MOST_THREADS = 16_384
-MOST_LOOPS = 4096
-_MOST_WAITING = 1 << 16  # records; in a flood they are judged sooner
-_LONGEST_PAUSE_NS = 4_000_000_000  # between two judgements when those before have told nothing new
+MAX_THREADS = 16_384
+MAX_LOOPS = 4096
+_MAX_WAITING = 1 << 16  # records; above it they are evaluated at once
+_LONGEST_PAUSE_NS = 4_000_000_000  # between two evaluations while they find nothing new
 
 _ROW = np.dtype(
     [
@@ -65,7 +65,7 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Loop:
-    """The loops of one thread at one address, as the analyzer would report them if the recording ended here.
+    """The loops of one thread at one address, as the analyzer would report them for the recording so far.
 
     vcpu: -1 if not known; start_ns, end_ns: of the first and the last loop (CLOCK_MONOTONIC); loops: how
     many; in_loops_ns, longest_ns: their lengths; traps, at_semaphore: in loops, and how many of them returned
@@ -95,7 +95,7 @@ class Loop:
 
 @dataclass
 class _Current:
-    # The loop of a finding that was reported last; it may go on.
+    # The newest loop of a finding; it may continue.
     origin: int  # early traps of the thread before the first loop
     start: int
     lasted: int
@@ -104,13 +104,13 @@ class _Current:
 
 
 class Detector:
-    """Takes records as they are drained, in any pieces.
+    """Finds loops in the records of a running recording, which come in batches of any size.
 
-    Memory is bounded by the traps of about a second (at most 262,144), MOST_THREADS threads and MOST_LOOPS
-    findings; of more, those that trapped longest ago are forgotten.
+    Memory is bounded by the traps of about a second (at most 262,144), MAX_THREADS threads and MAX_LOOPS
+    findings; beyond that, those that trapped longest ago are dropped.
 
-    penalty: of this kernel by what it says; how long its sleep is, is seen (model.sleeps). cores: for each
-    CPU the first CPU of its core (host.kernel.cores).
+    penalty: of this kernel; the length of its sleep is corrected from the sleeps seen (model.sleeps). cores:
+    for each CPU the first CPU of its core (host.kernel.cores).
     """
 
     def __init__(self, penalty: Penalty, cores: Mapping[int, int], lag_ns: int = LAG_NS) -> None:
@@ -135,11 +135,11 @@ class Detector:
 
     @property
     def loops(self) -> list[Loop]:
-        """All that was found so far, the one that ended longest ago first."""
+        """All findings so far, the one that ended first is first."""
         return list(self._found.values())
 
-    def take(self, kind: str, records: Array) -> None:
-        """Records of that kind, as drained; only `trap` and `detection` matter. They are kept."""
+    def add(self, kind: str, records: Array) -> None:
+        """Takes records of that kind; only `trap` and `detection` are used. Keeps a reference to them."""
         if not len(records):
             return
         if kind == "trap":
@@ -154,30 +154,29 @@ class Detector:
         self._count += len(records)
 
     def advance(self, now_ns: int) -> list[Loop]:
-        """Judges what is older than the lag; the findings that are new, or have become a livelock.
+        """Evaluates records older than the lag. Returns findings that are new or have become a livelock.
 
-        now_ns: CLOCK_MONOTONIC. A batch costs about the same whether it is large or small, so it does nothing
-        when it did something less than the lag ago; and while all that was found are livelocks and nothing
-        is new, the pauses grow to _LONGEST_PAUSE_NS.
+        now_ns: CLOCK_MONOTONIC. An evaluation costs about the same for any number of records, so there is at
+        most one in the time of the lag. While all findings are livelocks and there is nothing new, the pause
+        grows to _LONGEST_PAUSE_NS.
         """
-        if self._count > _MOST_WAITING:
+        if self._count > _MAX_WAITING:
             return self.finish()
         if now_ns < self._next_ns or not self._count:
             return []
-        news = self._judge(now_ns - self._lag)
-        settled = bool(self._found) and not news and all(loop.livelock for loop in self._found.values())
+        new = self._evaluate(now_ns - self._lag)
+        settled = bool(self._found) and not new and all(loop.livelock for loop in self._found.values())
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if settled else self._lag
         self._next_ns = now_ns + self._pause
-        return news
+        return new
 
     def finish(self) -> list[Loop]:
-        """Judges all that has come; the findings that are new, or have become a livelock."""
-        return self._judge(np.iinfo(np.int64).max)
+        """Evaluates all records. Returns findings that are new or have become a livelock."""
+        return self._evaluate(np.iinfo(np.int64).max)
 
     def _rows(self, records: Array) -> Array:
         flags = records["flags"]
         is_set = {name: flags & np.uint32(bit) != 0 for name, bit in self._flags.items()}
-        cut = rule.cut_short(records["sleep_left_ms"], records["semaphore_result"])
         rows = np.zeros(len(records), _ROW)
         rows["thread"] = records["tgid"].astype("u8") << np.uint64(32) | records["tid"]
         rows["rip"], rows["vcpu"], rows["cpu"] = records["rip"], records["vcpu"], records["start_cpu"]
@@ -188,17 +187,16 @@ class Detector:
         self._sleeps.add(slept, *(records[f"sleep_{each}"] for each in ("requested_ms", "left_ms", "ns")))
         if self._sleeps.jiffies not in (None, self.penalty.sleep_jiffies):
             self.penalty = dataclasses.replace(self.penalty, sleep_jiffies=self._sleeps.jiffies)
-        names = ("RETURN_MISSED", "MSR_WATCHED", "WARNED", "MSR_CLEARED")
-        rows["early"] = rule.early(cut, *(is_set[name] for name in names))
+        rows["early"] = rule.returned_early(records)
         return rows
 
     def _core_of(self, cpu: Array) -> Array:
-        # A CPU that came later is its own core.
+        # A CPU that came online later counts as its own core.
         known = np.minimum(cpu, len(self._core) - 1)
         cores: Array = np.where(cpu < len(self._core), self._core[known], cpu).astype(np.int64)
         return cores
 
-    def _judge(self, until: int) -> list[Loop]:
+    def _evaluate(self, until: int) -> list[Loop]:
         waiting = self._waiting
         if self._traps:
             waiting = np.concatenate([waiting, self._rows(np.concatenate(self._traps))])
@@ -210,7 +208,7 @@ class Detector:
         rows, writes = waiting[due], writes[due_writes]
         rows = rows[np.lexsort((rows["enter"], rows["thread"]))]
         if not len(rows):
-            # The windows that began meanwhile still count.
+            # The writes of MSR_TEST_CTRL still count.
             none = np.zeros(0, np.int64)
             self._opened(none, none, none, writes)
             return []
@@ -222,7 +220,7 @@ class Detector:
         )
 
     def _chains(self, rows: Array, writes: Array) -> Array:
-        # The chains that these traps begin or go on with; rows are sorted by thread and entry.
+        # The chains that these traps start or continue; rows are sorted by thread and start.
         first = np.ones(len(rows), bool)
         first[1:] = rows["thread"][1:] != rows["thread"][:-1]
         heads = np.flatnonzero(first)
@@ -257,11 +255,11 @@ class Detector:
         tails = np.concatenate([heads[1:], [len(rows)]]) - 1
         self._remember(rows[tails], after[tails])
         still_open = np.isin(chains["stretch"], stretch[tails])
-        self._open = _latest(np.concatenate([self._open[~mine], chains[still_open]]), "end", 4 * MOST_THREADS)
+        self._open = _latest(np.concatenate([self._open[~mine], chains[still_open]]), "end", 4 * MAX_THREADS)
         return chains
 
     def _look_up(self, threads: Array) -> tuple[Array, Array]:
-        # What is known of these threads, and of which anything is.
+        # The state of these threads, and for which there is any.
         found = np.zeros(len(threads), _THREAD)
         if not len(self._threads):
             return found, np.zeros(len(threads), bool)
@@ -275,11 +273,11 @@ class Detector:
         known["thread"], known["since"], known["watched"] = last["thread"], last["exit"], last["watched"]
         known["early"] = early
         others = self._threads[~np.isin(self._threads["thread"], last["thread"])]
-        kept = _latest(np.concatenate([others, known]), "since", MOST_THREADS)
+        kept = _latest(np.concatenate([others, known]), "since", MAX_THREADS)
         self._threads = kept[np.argsort(kept["thread"], kind="stable")]
 
     def _report(self, chains: Array) -> list[Loop]:
-        # One step for each chain that is a loop: it has lasted for a penalty, so there are few.
+        # One iteration for each loop; there are few, because each lasts longer than a penalty.
         lasted = chains["end"] - chains["start"]
         changed: dict[int, Loop] = {}
         for chain in chains[rule.is_loop(chains["count"], lasted, self.penalty)]:
@@ -293,7 +291,7 @@ class Detector:
             self._add(loop, key, chain)
             if (True, loop.livelock) != before:
                 changed[id(loop)] = loop
-        while len(self._found) > MOST_LOOPS:
+        while len(self._found) > MAX_LOOPS:
             self._current.pop(self._found.popitem(last=False)[0])
         return list(changed.values())
 
@@ -322,7 +320,7 @@ class Detector:
 
 
 def _merged(chains: Array) -> Array:
-    # The pieces of each chain (same stretch, same address) as one.
+    # Merges the pieces of each chain (same stretch, same address).
     if not len(chains):
         return chains
     chains = chains[np.lexsort((chains["start"], chains["rip"], chains["stretch"]))]

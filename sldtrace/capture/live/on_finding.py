@@ -1,4 +1,4 @@
-"""Runs a command for each finding, without ever waiting for it: one at a time, for a limited time."""
+"""Runs the command of --on-finding: one at a time, for a limited time; the recorder never waits for it."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from sldtrace.text.escape import escape
 
 LIMIT_NS = 30_000_000_000
-"""A command that runs longer is ended (SIGKILL to its process group)."""
+"""A command that runs longer is killed (SIGKILL to its process group)."""
 
 EVERY_NS = 60_000_000_000
 """A command is started for the same thread and severity at most once in this time."""
 
 MOST_WAITING = 16
-"""So many findings wait while a command runs; those that come on top are not announced, and that is said."""
+"""Findings that can wait while a command runs; further ones are dropped, with one warning."""
 
 _MOST_KNOWN = 4096
 _SHELL = "/bin/sh"
@@ -41,22 +41,22 @@ class _Run:
 
 
 class OnFinding:
-    """The command of `--on-finding`; call `poll` now and then, and `close` at the end.
+    """The command of `--on-finding`; call `poll` regularly, and `close` at the end.
 
-    The command is run by /bin/sh with the finding on its standard input. What it writes to standard output is
-    thrown away, of standard error the last line is told if it fails. say: takes a line of news.
+    /bin/sh runs the command with the finding on its standard input. Its standard output is discarded; if it
+    fails, the last line of its standard error is in the warning. on_message: called with a line of text.
     """
 
     def __init__(
         self,
         command: str,
-        say: Callable[[str], None],
+        on_message: Callable[[str], None],
         limit_ns: int = LIMIT_NS,
         every_ns: int = EVERY_NS,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._command = command
-        self._say = say
+        self._on_message = on_message
         self._limit = limit_ns
         self._every = every_ns
         self._clock = clock
@@ -66,14 +66,16 @@ class OnFinding:
         self.dropped = 0
 
     def offer(self, tgid: int, tid: int, severity: str, finding: bytes) -> bool:
-        """Queues the finding unless this thread had one of this severity lately; is it queued?"""
+        """Queues the finding unless one of this thread and severity came within EVERY_NS; whether it did."""
         key, now = (tgid, tid, severity), self._clock()
         last = self._last.get(key)
         if last is not None and now - last < self._every:
             return False
         if len(self._waiting) >= MOST_WAITING:
             if not self.dropped:
-                self._say("warning: the --on-finding command is too slow for the findings; some are left out")
+                self._on_message(
+                    "warning: the --on-finding command is too slow; some findings are not passed to it"
+                )
             self.dropped += 1
             return False
         self._last[key] = now
@@ -85,7 +87,7 @@ class OnFinding:
         return True
 
     def poll(self) -> None:
-        """Looks after the command that runs, starts the next one; never waits."""
+        """Reaps the command if it has ended, kills it after its limit, starts the next one; never blocks."""
         run = self._run
         if run is not None:
             self._listen(run)
@@ -98,13 +100,13 @@ class OnFinding:
             self._start(self._waiting.popleft())
 
     def close(self, grace_ns: int = _END_NS) -> None:
-        """Lets the commands that are under way or waiting end, for a while, and then ends them."""
+        """Waits up to `grace_ns` for the running and the queued commands, then kills and drops them."""
         self._wait(grace_ns)
         self.dropped += len(self._waiting)
         self._waiting.clear()
         if self._run is not None:
             self._run.kill()
-            # It ends at once, unless it hangs in the kernel: then not even we wait for it.
+            # It ends at once, unless it hangs in the kernel; then it is not waited for.
             self._wait(_KILL_NS)
 
     def _wait(self, longest_ns: int) -> None:
@@ -114,7 +116,7 @@ class OnFinding:
             time.sleep(0.01)
 
     def _start(self, finding: bytes) -> None:
-        # In memory, not a pipe: nobody has to wait for the command to read it.
+        # A memfd, not a pipe: the write does not block if the command does not read.
         given = os.memfd_create("sldtrace-finding")
         errors, its_errors = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -137,7 +139,7 @@ class OnFinding:
             self._run = _Run(pid, self._clock(), errors)
         except OSError as error:
             os.close(errors)
-            self._say(f"warning: the --on-finding command cannot be started: {error.strerror}")
+            self._on_message(f"warning: the --on-finding command cannot be started: {error.strerror}")
         finally:
             os.close(given)
             os.close(its_errors)
@@ -154,11 +156,11 @@ class OnFinding:
         os.close(run.errors)
         self._run = None
         if run.killed:
-            why = "took too long and was ended"
+            why = "took too long and was killed"
         elif status < 0:
-            why = f"was ended by signal {-status}"
+            why = f"was killed by signal {-status}"
         else:
             why = f"failed with status {status}" if status else ""
         if why:
             said = f": {escape(run.last_line)}" if run.last_line else ""
-            self._say(f"warning: the --on-finding command {why}{said}")
+            self._on_message(f"warning: the --on-finding command {why}{said}")

@@ -13,7 +13,7 @@ def stalls(*callers: int) -> np.ndarray:
 
 
 def test_a_caller_is_the_function_that_its_return_address_lies_in() -> None:
-    assert Callers(FUNCTIONS).note(stalls(0x3F, 0x40, 0x8FF, 0xFFFF)) == {
+    assert Callers(FUNCTIONS).update(stalls(0x3F, 0x40, 0x8FF, 0xFFFF)) == {
         str(0x3F): "kvm_arch_init",
         str(0x40): "kvm_vcpu_ioctl",
         str(0x8FF): "kvm_vcpu_ioctl",
@@ -23,10 +23,10 @@ def test_a_caller_is_the_function_that_its_return_address_lies_in() -> None:
 
 def test_told_when_there_is_a_new_one_and_then_all() -> None:
     callers = Callers(FUNCTIONS)
-    assert callers.note(stalls(0x50, 0x50)) == {str(0x50): "kvm_vcpu_ioctl"}
-    assert callers.note(stalls(0x50)) is None
-    assert callers.note(stalls(0x900)) == {str(0x50): "kvm_vcpu_ioctl", str(0x900): FUNCTIONS[2][1]}
+    assert callers.update(stalls(0x50, 0x50)) == {str(0x50): "kvm_vcpu_ioctl"}
+    assert callers.update(stalls(0x50)) is None
+    assert callers.update(stalls(0x900)) == {str(0x50): "kvm_vcpu_ioctl", str(0x900): FUNCTIONS[2][1]}
 
 
 def test_nothing_is_named_where_the_functions_are_not_known() -> None:
-    assert Callers([]).note(stalls(0x50)) is None
+    assert Callers([]).update(stalls(0x50)) is None

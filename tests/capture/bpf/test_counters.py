@@ -198,12 +198,12 @@ def test_what_waits_for_its_other_end_is_put_to_rest(probes: Probes) -> None:
         probes.vcpus["entry_ns"][slot] = probes.vcpus["exit_ns"][slot] = 55
         probes.vcpus["cell"][slot] = slot * CELLS
     probes.vcpus["pending"]["ns"][[1, 3]] = 55
-    assert counting.rest() == 2
+    assert counting.drop_pending() == 2
     for name in ("entry_ns", "exit_ns"):
         assert not probes.vcpus[name].any()
     assert not probes.vcpus["pending"]["ns"].any()
     assert (probes.vcpus["cell"] == 0xFFFFFFFF).all()
-    assert counting.rest() == 0
+    assert counting.drop_pending() == 0
     # What was counted is still to be read.
     assert counting.read()["count"].tolist() == [1, 1, 1]
     assert probes.vcpus["tid"][[1, 2, 3]].tolist() == [201, 202, 203]

@@ -41,7 +41,7 @@ def files(made: Text) -> list[str]:
     return re.findall(r'^#line 1 "(.+)"$', made.text, re.MULTILINE)
 
 
-def test_with_everything_there_nothing_is_left_out() -> None:
+def test_with_everything_there_nothing_is_filtered() -> None:
     made = text()
     assert files(made) == ["events.h", *[source.file for source in SOURCES]]
     assert made.filtered == {}
@@ -50,7 +50,7 @@ def test_with_everything_there_nothing_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("source", [each for each in SOURCES if each.tracepoint], ids=lambda each: each.file)
-def test_a_file_without_its_tracepoint_is_left_out(
+def test_a_file_without_its_tracepoint_is_filtered(
     source: sources.Source, found: dict[str, frozenset[str]]
 ) -> None:
     del found[str(source.tracepoint)]
@@ -64,7 +64,7 @@ def test_a_file_without_its_tracepoint_is_left_out(
     [(source, name) for source in SOURCES for name in sorted(source.fields)],
     ids=lambda each: each if isinstance(each, str) else each.file,
 )
-def test_a_file_without_a_field_that_it_reads_is_left_out(
+def test_a_file_without_a_field_that_it_reads_is_filtered(
     source: sources.Source, name: str, found: dict[str, frozenset[str]]
 ) -> None:
     found[str(source.tracepoint)] -= {name}
@@ -89,7 +89,7 @@ def test_every_missing_field_is_named(found: dict[str, frozenset[str]]) -> None:
     assert text().filtered == {"vcpu.bpf.c": "here kvm:kvm_exit has no field guest_rip, isa"}
 
 
-def test_what_ends_with_a_thread_does_not_ask_for_a_vcpu_that_was_left_out(
+def test_what_ends_with_a_thread_does_not_ask_for_a_vcpu_that_was_filtered(
     found: dict[str, frozenset[str]],
 ) -> None:
     del found["kvm:kvm_exit"]

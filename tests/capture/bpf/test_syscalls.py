@@ -94,7 +94,7 @@ class FakeLibc:
 @pytest.fixture
 def libc(monkeypatch: pytest.MonkeyPatch) -> FakeLibc:
     fake = FakeLibc(42)
-    monkeypatch.setattr(syscalls, "_libc", fake)
+    monkeypatch.setattr(syscalls, "libc", fake)
     return fake
 
 
@@ -203,5 +203,5 @@ def test_runs_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
             ctypes.memmove(address, bytes(told), space)
             return 0
 
-    monkeypatch.setattr(syscalls, "_libc", Kernel)
+    monkeypatch.setattr(syscalls, "libc", Kernel)
     assert syscalls.program_runs(7) == Runs(123_456, 9)

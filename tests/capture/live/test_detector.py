@@ -42,7 +42,7 @@ from tests.analyzers.synthetic import (
 )
 from tests.recording import samples
 
-KERNEL = penalty.of("6.12", TICK)
+KERNEL = penalty.for_kernel("6.12", TICK)
 CORES = {0: 0, 1: 0, 2: 2, 3: 2}
 SECOND = 1_000 * MS
 SHORT_LAG = 60 * MS  # longer than any generated trap, and short enough that batches are judged one by one
@@ -103,7 +103,7 @@ def fed(
     for begin, end in itertools.pairwise(edges):
         batch = arrivals[begin:end]
         for kind, records in (("trap", traps), ("detection", writes)):
-            watching.take(kind, records[[index for _, which, index in batch if which == kind]])
+            watching.add(kind, records[[index for _, which, index in batch if which == kind]])
         watching.advance(batch[-1][0])
     watching.finish()
     return watching
@@ -187,7 +187,7 @@ def test_the_generated_sequences_are_not_all_trivial() -> None:
 def test_the_same_on_the_recordings_that_are_kept(path: Path) -> None:
     recorded = traces.load(path)
     records = {kind: recorded.recording.records(kind) for kind in ("trap", "detection")}
-    watching = Detector(penalty.of_facts(recorded.facts), {})
+    watching = Detector(penalty.from_facts(recorded.facts), {})
     assert online(fed(records["trap"], records["detection"], range(50), watching).loops) == offline(recorded)
 
 
@@ -198,17 +198,17 @@ def test_how_long_the_penalty_is_was_seen() -> None:
     opening = facts(kernel={"release": "6.1.0-44-cloud-amd64"})
     with tempfile.TemporaryDirectory() as folder:
         analyzed = offline(trace(Path(folder), rows, opening=opening))
-    watching = Detector(penalty.of("6.1", TICK), {})
+    watching = Detector(penalty.for_kernel("6.1", TICK), {})
     assert online(fed(array("trap", rows), array("detection", []), range(50), watching).loops) == analyzed
     assert {tid for _, tid, _ in analyzed} == {301, VCPU}
-    assert watching.penalty.longest_sleep_ns == LONGEST < penalty.of("6.1", TICK).longest_sleep_ns
+    assert watching.penalty.longest_sleep_ns == LONGEST < penalty.for_kernel("6.1", TICK).longest_sleep_ns
 
 
 def test_it_tells_of_a_loop_once_and_once_more_when_it_is_a_livelock() -> None:
     watching = Detector(KERNEL, CORES)
     told: list[tuple[int, bool]] = []
     for index, row in enumerate(loop(3000)):
-        watching.take("trap", array("trap", [row]))
+        watching.add("trap", array("trap", [row]))
         now = row["end_ns"]
         told += [(index, each.livelock) for each in watching.advance(now)]
     assert [livelock for _, livelock in told] in ([True], [False, True])
@@ -228,7 +228,7 @@ def judged(watching: Detector, rows: list[Row], monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(watching, "_judge", noted)
     for look, batch in itertools.groupby(rows, lambda row: (row["end_ns"] - START_NS) // (SECOND // 5)):
-        watching.take("trap", array("trap", batch))
+        watching.add("trap", array("trap", batch))
         watching.advance(START_NS + (look + 1) * SECOND // 5)
     return times
 
@@ -274,7 +274,7 @@ def test_threads_are_forgotten_the_longest_silent_first(monkeypatch: pytest.Monk
     for index in range(600):
         batch = [looping[index]]
         batch += [completed(index * MS + 20_000, tid=10_000 + index, end_ns=START_NS + index * MS + 40_000)]
-        watching.take("trap", array("trap", batch))
+        watching.add("trap", array("trap", batch))
         watching.finish()
         assert len(watching._threads) <= 10
         assert len(watching._open) <= 40
@@ -293,7 +293,7 @@ def test_a_flood_is_judged_before_it_fills_the_memory(monkeypatch: pytest.Monkey
     watching = Detector(KERNEL, CORES)
     waiting = []
     for start in range(0, 20_000, 500):
-        watching.take("trap", array("trap", loop(500, start * MS // 10, MS // 10)))
+        watching.add("trap", array("trap", loop(500, start * MS // 10, MS // 10)))
         watching.advance(START_NS)
         waiting.append(watching._count)
     assert max(waiting) <= 1000

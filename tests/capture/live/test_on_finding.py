@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from sldtrace.capture.live import on_finding
-from sldtrace.capture.live.announcing import announcement
 from sldtrace.capture.live.detector import Loop
+from sldtrace.capture.live.finding_json import finding_json
 from sldtrace.capture.live.on_finding import OnFinding
 from sldtrace.model import penalty
 from tests.waiting import until
 
-KERNEL = penalty.of("6.12", 4_000_000)
+KERNEL = penalty.for_kernel("6.12", 4_000_000)
 SECOND = 10**9
 
 
@@ -132,7 +132,7 @@ def test_the_announcement_is_one_line_of_ascii_with_the_names_of_the_report() ->
     loop = Loop(
         tgid=200, tid=201, rip=0x7C40, vcpu=-1, guest=True, livelock=True, start_ns=5, end_ns=9, loops=1
     )
-    text = announcement(loop, {"comm": "qemu\x1b[31m\u202e\n"}, KERNEL, "/a/b.sld")
+    text = finding_json(loop, {"comm": "qemu\x1b[31m\u202e\n"}, KERNEL, "/a/b.sld")
     assert text.count(b"\n") == 1
     assert text.isascii()
     assert b"\x1b" not in text

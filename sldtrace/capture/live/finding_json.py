@@ -1,4 +1,4 @@
-"""A finding of the online detector as JSON: the keys of `sldtrace report --format json` that are known."""
+"""A finding of the live detector as JSON: the keys of `sldtrace report --format json` that are known."""
 
 import json
 from typing import Any
@@ -10,14 +10,14 @@ from sldtrace.model.penalty import Penalty
 from sldtrace.text.escape import escape
 
 
-def announcement(loop: Loop, process: dict[str, Any], penalty: Penalty, path: str) -> bytes:
+def finding_json(loop: Loop, process: dict[str, Any], penalty: Penalty, path: str) -> bytes:
     """One line of JSON, ASCII only, for a command's standard input.
 
     Keys mean the same as in `sldtrace report --format json`: kind, severity, verdict, subject (process, tgid,
     tid, vcpu or null), rip, start_ns, end_ns, start_wall_ns, end_wall_ns, numbers (guest, loops, in_loops_ns,
     longest_ns, early_returns, always_early_below_ns, always_completes_above_ns, sleep_shortest_ns,
-    sleep_longest_ns). All of them are as of now: the loop may go on. Then `process`, what
-    host.vms.process.describe knows of the process, and `recording`, the file that is being written.
+    sleep_longest_ns). They describe the loop so far; it may continue. `process`: see
+    host.vms.process.describe. `recording`: the file that is being written.
     """
     verdict, severity = rule.verdict(loop.livelock)
     clock = facts.clock()
