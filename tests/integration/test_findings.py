@@ -89,7 +89,7 @@ def test_the_finding_is_the_one(findings: Scenario, name: str) -> None:
     if finding.subject is not None:
         assert {(finding.subject.tgid, finding.subject.tid)} == threads(findings, name)
     if finding.rip is not None:
-        assert finding.rip == run(findings, name)["locked_address"]
+        assert f"{finding.rip:#x}" == run(findings, name)["locked_address"]
 
 
 @pytest.mark.parametrize("name", HEALTHY)

@@ -281,7 +281,7 @@ def test_each_exit_has_its_entry(production: Scenario, recording: Recording) -> 
     exits = of(recording.records("exit"), threads(production)["moved"])
     split = exits[(exits["reason"] == SPLIT_LOCK[0]) & (exits["intr_info"] & 0xFF == SPLIT_LOCK[1])]
     assert len(split) > 300
-    assert (split["rip"] == production.protocol["guests"]["moved"]["locked_address"]).all()
+    assert (split["rip"] == int(production.protocol["guests"]["moved"]["locked_address"], 16)).all()
     assert (split["guest_ns"] > 0).mean() > 0.99
     flags = schema.current().enums["exit_flags"].values
     paired = exits[exits["flags"] & flags["NO_ENTRY"] == 0]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from sldtrace.commands import output as outputs
+from sldtrace.text import phrases
 from sldtrace.vmm import guests
 from sldtrace.vmm.guests import Guest
 
@@ -52,8 +53,8 @@ def _describe(one: Guest) -> dict[str, Any]:
         "name": one.name,
         "summary": one.summary,
         "notes": [{"key": key, "text": text} for key, text in one.notes],
-        "locked_address": one.locked,
-        "operand_address": one.operand,
+        "locked_address": phrases.address(one.locked),
+        "operand_address": phrases.address(one.operand),
         "operand_bytes": one.width,
         "crosses_cache_line": one.crosses_line,
         "every": one.every or None,

@@ -10,7 +10,7 @@ from sldtrace.host import signals
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.reporters.document import Column, Fact, Facts, Report, Section, Table, Text, Unit
 from sldtrace.text.durations import render
-from sldtrace.text.phrases import length
+from sldtrace.text.phrases import address, length
 from sldtrace.vmm.guests import Guest
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
@@ -45,7 +45,7 @@ def _content(plan: Plan, host: SplitLock, results: Sequence[Result]) -> dict[str
     return {
         "guest": plan.guest.name,
         "program": plan.program,
-        "locked_address": results[0].locked,
+        "locked_address": address(results[0].locked),
         "crosses_cache_line": plan.guest.crosses_line,
         "timeout_ns": plan.timeout_ns or None,
         "kick": str(plan.kick) if plan.timeout_ns else None,
@@ -58,12 +58,21 @@ def _content(plan: Plan, host: SplitLock, results: Sequence[Result]) -> dict[str
         "io_exits": sum(one.io_exits for one in vcpus),
         "longest_run_ns": max(one.longest_run_ns for one in vcpus),
         "ran_ns": max(result.ran_ns for result in results),
-        "rip": vcpus[0].rip,
+        "rip": _address(vcpus[0].rip),
         "interrupted": any(result.interrupted for result in results),
-        "vms": [dataclasses.asdict(result) for result in results],
+        "vms": [_vm(result) for result in results],
         "split_lock_detection": dataclasses.asdict(host),
         "verdict": [progress(plan, results), meaning(plan.guest, host)],
     }
+
+
+def _vm(result: Result) -> dict[str, Any]:
+    vcpus = [dataclasses.asdict(one) | {"rip": _address(one.rip)} for one in result.vcpus]
+    return dataclasses.asdict(result) | {"locked": address(result.locked), "vcpus": vcpus}
+
+
+def _address(value: int | None) -> str | None:
+    return None if value is None else address(value)
 
 
 def progress(plan: Plan, results: Sequence[Result]) -> str:
@@ -74,7 +83,7 @@ def progress(plan: Plan, results: Sequence[Result]) -> str:
     if stuck == len(vcpus):
         if plan.program:
             return "no progress: not one loop finished"
-        places = ", ".join(sorted({f"{one.rip:#x}" for one in vcpus if one.rip is not None}))
+        places = ", ".join(sorted({address(one.rip) for one in vcpus if one.rip is not None}))
         return f"no progress: not one loop finished in {runs:,} KVM_RUN calls; the guest is at {places}"
     per_run = f", {loops / runs:,.1f} per KVM_RUN" if runs else ""
     some = f"; {stuck} of {len(vcpus)} vCPUs finished none" if stuck else ""

@@ -23,4 +23,4 @@ def test_list_as_json() -> None:
     assert [one["name"] for one in listed] == guests.names()
     split = next(one for one in listed if one["name"] == "split-bts")
     assert split["crosses_cache_line"] is True
-    assert split["locked_address"] == guests.load("split-bts").locked
+    assert split["locked_address"] == hex(guests.load("split-bts").locked)
