@@ -265,7 +265,7 @@ class Recorder:
             if ended:
                 return ended
 
-    # Status.ended_by, or None while the recording goes on.
+    # Status.ended_by, or None to continue.
     def _end_reason(self, stop_signal: signal.Signals | None, watch: FindingWatch, now: int) -> str | None:
         if stop_signal:
             return stop_signal.name

@@ -259,7 +259,7 @@ class _Screen:
             self._write("\n")
             self._open = False
 
-    # The recording goes on if stderr is closed.
+    # The recording continues if stderr is closed.
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):
             click.echo(text, err=True, nl=False)

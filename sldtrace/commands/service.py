@@ -1,4 +1,4 @@
-"""`sldtrace service`: the systemd unit that keeps a recorder running, shown, installed or removed."""
+"""`sldtrace service`: prints, installs and removes the systemd unit of a permanent recorder."""
 
 import os
 import shutil
@@ -18,33 +18,33 @@ FOLDER = Path("/etc/systemd/system")
 
 @click.group()
 def service() -> None:
-    """Record all the time, as a systemd service that keeps to a limit on the disk.
+    """Record permanently, as a systemd service with a limit on disk space.
 
     \b
     sldtrace service install && systemctl enable --now sldtrace
     systemctl status sldtrace
     sldtrace report /var/lib/sldtrace/host.0001.sld
 
-    Options of `sldtrace record` go into /etc/default/sldtrace, as SLDTRACE_OPTIONS=...
+    Put options of `sldtrace record` into /etc/default/sldtrace, as SLDTRACE_OPTIONS=...
     """
 
 
 @service.command(name="print")
 def print_() -> None:
-    """Print the unit as it would be installed, with the reason for each of its options."""
+    """Print the unit, with a reason for each of its options."""
     click.echo(unit(), nl=False)
 
 
 @service.command()
 @click.option("-f", "--force", is_flag=True, help="Overwrite a unit that was changed.")
 def install(force: bool) -> None:
-    """Write the unit to /etc/systemd/system, as root; nothing is started."""
+    """Write the unit to /etc/systemd/system, as root, without starting it."""
     path, text = FOLDER / NAME, unit()
     if not shutil.which("systemctl"):
-        raise SldtraceError("this host has no systemd", "run `sldtrace record` in what starts your services")
+        raise SldtraceError("this host has no systemd", "start `sldtrace record` by other means")
     try:
         if path.exists() and path.read_text() != text and not force:
-            raise SldtraceError(f"{path} exists and is another one", "use --force to overwrite it")
+            raise SldtraceError(f"{path} exists and is different", "use --force to overwrite it")
         begun = path.with_name(f".{NAME}.new")
         begun.write_text(text)
         begun.chmod(0o644)
@@ -57,7 +57,7 @@ def install(force: bool) -> None:
 
 @service.command()
 def remove() -> None:
-    """Stop and disable the service and delete its unit, as root; recordings stay."""
+    """Stop and disable the service and delete its unit, as root; recordings are kept."""
     path = FOLDER / NAME
     if not path.exists():
         raise SldtraceError(f"{path} does not exist", "there is nothing to remove")
@@ -71,17 +71,19 @@ def remove() -> None:
 
 
 def unit() -> str:
-    """The unit's text for this installation; raises SldtraceError where the unit cannot name it."""
+    """The text of the unit for this installation; raises SldtraceError if it cannot contain its path."""
     path = executable()
-    # What systemd would take for something else in a command line (systemd.service(5), systemd.syntax(7)).
+    # Characters with a meaning in the command line of a unit (systemd.service(5), systemd.syntax(7)).
     if any(character in path for character in " \t\"'\\%$;") or not path.isprintable():
-        raise SldtraceError(f"systemd cannot start {escape(path)}", "install sldtrace in a plainer folder")
+        raise SldtraceError(
+            f"systemd cannot start {escape(path)}", "install sldtrace in a folder without special characters"
+        )
     text = (resources.systemd() / NAME).read_text(encoding="utf-8")
     return text.replace("@EXECUTABLE@", path)
 
 
 def executable() -> str:
-    """The absolute path of the `sldtrace` program that is running, or beside the Python that is."""
+    """The absolute path of the running `sldtrace` program, or of the one next to this Python."""
     for candidate in (Path(sys.argv[0]), Path(sys.executable).with_name("sldtrace")):
         if candidate.name == "sldtrace" and candidate.is_file() and os.access(candidate, os.X_OK):
             return str(candidate.absolute())
@@ -96,5 +98,5 @@ def _reload() -> None:
 def _systemctl(*arguments: str) -> None:
     run = subprocess.run(["systemctl", *arguments], capture_output=True, text=True)
     if run.returncode:
-        said = escape(run.stderr.strip().splitlines()[0]) if run.stderr.strip() else "it did not say why"
+        said = escape(run.stderr.strip().splitlines()[0]) if run.stderr.strip() else "no reason given"
         click.echo(f"sldtrace: warning: systemctl {' '.join(arguments)} failed: {said}", err=True)

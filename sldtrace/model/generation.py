@@ -72,7 +72,7 @@ def for_release(release: str, has_sysctl: bool | None = None, slept: bool = Fals
     """The generation of a kernel.
 
     release: `uname -r`; has_sysctl: whether kernel.split_lock_mitigate exists, None if that is not known;
-    slept: somebody was seen to sleep in split_lock_warn. A version that cannot be read is taken for
+    slept: a thread slept in split_lock_warn. A version that cannot be read is taken for
     PENALTY, or what the facts say.
     """
     version = kernel.version(release)

@@ -68,7 +68,7 @@ class Thread:
         self.due_ns = 0  # GUEST: when the next split lock comes; elsewhere: guest time until then
         self.back_ns = start_ns  # OUT: when it calls KVM_RUN
         self.signal_ns: int | None = None  # when the next signal comes, or came if it is pending
-        self.granted_ns: int | None = None  # QUEUE: when it goes on with the semaphore
+        self.granted_ns: int | None = None  # QUEUE: when it continues with the semaphore
         self.exempt = False  # TIF_SLD
         self.executed = 0  # split locks that the guest has executed
         self.guest_ns = 0

@@ -75,7 +75,7 @@ def scan_warnings(scan: Scan, records: Mapping[int, Record]) -> Iterator[str]:
 
 
 def record_warnings(read: Mapping[str, int], closing: Mapping[str, object] | None) -> Iterator[str]:
-    """Where fewer records could be read than the end chunk says were written, or taken."""
+    """Warnings where fewer records can be read than the end chunk counts."""
     end = closing or {}
     written, unwritten = end.get("written"), end.get("unwritten")
     for name, number in written.items() if isinstance(written, dict) else ():

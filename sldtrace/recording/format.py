@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 FORMAT_VERSION = 1
-"""Version of the container; it rises only when an older reader could not find the chunks any more."""
+"""Version of the container; it rises only if an older reader can no longer find the chunks."""
 
 MAX_PAYLOAD = 16 << 20
-"""Largest payload in bytes, as stored and as decoded: what a damaged length can cost a reader."""
+"""Largest payload in bytes, as stored and as decoded; bounds the effect of a damaged length."""
 
 _FILE_MAGIC = b"\x93SLDTRC\n"
 _FILE = struct.Struct("<8sI")
@@ -28,11 +28,11 @@ ZLIB = 1
 
 
 Buffer = bytes | bytearray | memoryview
-"""Bytes, wherever they lie; a memoryview must be one of bytes."""
+"""Bytes; a memoryview must be one of bytes."""
 
 
 class ChunkType(enum.IntEnum):
-    """What a chunk holds; readers skip and report types that they do not know."""
+    """Content of a chunk; readers skip and report unknown types."""
 
     OPENING = 1
     RECORDS = 2
@@ -41,7 +41,7 @@ class ChunkType(enum.IntEnum):
 
 
 class PayloadError(ValueError):
-    """The payload of a chunk is not what its header says."""
+    """The payload of a chunk does not match its header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class ChunkHeader:
 
 
 def unpack_chunk_header(data: bytes) -> ChunkHeader | None:
-    """The header in these CHUNK_HEADER_SIZE bytes, or None when they are not a sound one."""
+    """The header in these CHUNK_HEADER_SIZE bytes, or None when they are not a valid one."""
     if len(data) != CHUNK_HEADER_SIZE or not data.startswith(CHUNK_MAGIC):
         return None
     if _CRC.unpack_from(data, _CHUNK.size)[0] != zlib.crc32(data[: _CHUNK.size]):
@@ -112,7 +112,7 @@ def pack_file_header() -> bytes:
 
 
 def unpack_file_header(data: bytes) -> int | None:
-    """The format version in these FILE_HEADER_SIZE bytes, or None when they are not a sound file header."""
+    """The format version in these FILE_HEADER_SIZE bytes, or None when they are not a valid file header."""
     if len(data) != FILE_HEADER_SIZE or not data.startswith(_FILE_MAGIC):
         return None
     if _CRC.unpack_from(data, _FILE.size)[0] != zlib.crc32(data[: _FILE.size]):
@@ -134,7 +134,7 @@ def encode(payload: Buffer, compress: bool) -> tuple[Buffer, int]:
 
 
 def decode(header: ChunkHeader, stored: Buffer) -> Buffer:
-    """The payload of a chunk whose CRC matched; raises PayloadError when it is not what the header says."""
+    """The payload of a chunk whose CRC matched; raises PayloadError if it does not match the header."""
     if header.flags & ~ZLIB:
         raise PayloadError(f"has unknown flags {header.flags:#x}")
     if not header.flags & ZLIB:

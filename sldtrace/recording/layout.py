@@ -1,4 +1,4 @@
-"""What records look like: fields, records, enumerations and schema, and the rules that they obey."""
+"""Layout of records: fields, records, enumerations, schema, and their rules."""
 
 import enum
 import re
@@ -32,7 +32,7 @@ _NOT_KNOWN = re.compile(r"(-?[0-9]+): not known\b")
 
 
 class LayoutError(ValueError):
-    """A description that breaks the rules of records; the message names what and where."""
+    """A description that violates the rules of records; the message has the place."""
 
 
 def _check_name(name: str, what: str) -> None:
@@ -85,7 +85,7 @@ class Field:
 
     @property
     def default(self) -> int | bytes:
-        """What records of a version without this field are filled with: `not_known`, or else zero."""
+        """The value for records of a version without this field: `not_known`, else zero."""
         if self.type.startswith("char"):
             return b""
         return self.not_known or 0
@@ -127,7 +127,7 @@ class Record:
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
-        """The numpy structured type: packed, little-endian, the bytes exactly as the kernel wrote them."""
+        """The numpy structured type: packed, little-endian, the bytes as the kernel wrote them."""
         return np.dtype([(field.name, field.dtype) for field in self.fields])
 
     @property

@@ -1,4 +1,4 @@
-"""Opens a recording of any version and in any state, and gives out what can be read of it."""
+"""Reads a recording of any version, also a damaged one."""
 
 import io
 import os
@@ -42,13 +42,13 @@ class Loss:
 
 
 class Recording:
-    """A recording that is open for reading; `open_recording` makes it, `close` or `with` ends it.
+    """A recording that is open for reading; `open_recording` returns it, `close` or `with` closes it.
 
-    facts: the host facts as the recorder wrote them, {} when they are lost; updates: facts that were added
-    meanwhile, in order; closing: the closing facts, None when the recording has no end; schema: the one
-    that the file was written with; warnings: one line for each thing that is damaged or missing;
-    damages: the same for programs, with byte offsets; closed: whether the recording was ended properly;
-    discarded: what the recorder let go on purpose, None for nothing.
+    facts: the host facts as the recorder wrote them, {} if they are lost; updates: facts that were added
+    during the recording, in order; closing: the closing facts, None if the recording has no end; schema: that
+    of the file; warnings: one line for each thing that is damaged or missing; damages: the same for programs,
+    with byte offsets; closed: whether the recording has an end; discarded: the account of --keep, None for
+    none.
     """
 
     def __init__(self, path: Path, file: io.FileIO) -> None:
@@ -88,7 +88,7 @@ class Recording:
 
     @property
     def warnings(self) -> list[str]:
-        """One line for each thing that is damaged, missing or not understood."""
+        """One line for each thing that is damaged, missing or unknown."""
         found = self._scan_warnings + self._warnings
         found += describe.record_warnings(self.counts, self._end)
         unknown = [
@@ -152,7 +152,7 @@ class Recording:
             if end and end + count > len(room):
                 yield upgrade.apply(room[:end])
                 end = 0
-            # What cannot be loaded is overwritten by the next chunk.
+            # A chunk that cannot be decoded is overwritten by the next one.
             if self._load(chunk, room[end : end + count]):
                 end += count
         if end:
@@ -171,7 +171,7 @@ class Recording:
 
     @cached_property
     def losses(self) -> list[Loss]:
-        """What was lost before it could be recorded, summed up from the lost records, also discarded ones."""
+        """Sums of the lost records, including discarded ones."""
         sums = dict(self.discarded.lost) if self.discarded else {}
         for key, total in lost_sums(self.records("lost")).items():
             sums[key] = sums.get(key, 0) + total
@@ -199,7 +199,7 @@ class Recording:
             if chunk.header.type in (ChunkType.OPENING, ChunkType.END):
                 content = self._contents[chunk.offset] = self._json(chunk)
                 account = parse((content or {}).get("discarded"))
-                # A recorder can only release what it has written before.
+                # Only chunks before this one can be discarded.
                 if account is not None and account.below <= chunk.header.sequence:
                     newest = account
         return newest
@@ -256,7 +256,7 @@ class Recording:
             return None
 
     def _usable(self, chunk: Chunk) -> bool:
-        # Whether the chunk holds records that the schema explains; says why not.
+        # Whether the chunk has records that the schema describes; adds a warning if not.
         header = chunk.header
         if header.type != ChunkType.RECORDS:
             if header.type not in list(ChunkType):
@@ -342,7 +342,7 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
 
 def _open(path: Path) -> io.FileIO:
     try:
-        # Before opening: to open a device or a pipe may wait or do something.
+        # Before opening: opening a device or a pipe may block or have an effect.
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise SldtraceError(f"{shown(path)} is a directory", "name the file of a recording")

@@ -1,4 +1,4 @@
-"""Finds the sound chunks of a recording, and what is damaged between them, without trusting any length."""
+"""Finds the valid chunks of a recording, and the damage between them, without trusting any length."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ _SECTOR = 4096
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A sound chunk: its header and the offset in bytes where the header begins."""
+    """A valid chunk: its header, and the offset of the header in bytes."""
 
     header: ChunkHeader
     offset: int
@@ -45,7 +45,7 @@ class Damage:
     """A part of the file that is not readable, or chunks that are missing from it (`start == end`).
 
     start and end: offsets in bytes; chunks: how many chunks are lost there, None when nothing tells;
-    headers: those lost chunks whose header is sound; cut: the file ends there before the last of them does;
+    headers: those lost chunks whose header is valid; cut: the file ends there before the last of them does;
     first: the sequence number that should have come next.
     """
 
@@ -69,9 +69,9 @@ class Damage:
 class Scan:
     """What a file holds.
 
-    version: format version from the file header, None when it is damaged; chunks: the sound ones of the
-    first recording, in file order; repeated: offsets of sound chunks whose sequence number came before;
-    foreign: how many sound chunks of other recordings follow, the first at foreign_start.
+    version: format version from the file header, None when it is damaged; chunks: the valid ones of the
+    first recording, in file order; repeated: offsets of valid chunks whose sequence number came before;
+    foreign: how many valid chunks of other recordings follow, the first at foreign_start.
     """
 
     size: int
@@ -124,11 +124,11 @@ class Source:
         return done
 
     def header(self, offset: int) -> ChunkHeader | None:
-        """The chunk header at that offset, if a sound one is there."""
+        """The chunk header at that offset, if a valid one is there."""
         return unpack_chunk_header(bytes(self.read(offset, CHUNK_HEADER_SIZE)))
 
     def version(self, offset: int) -> int | None:
-        """The format version in the file header at that offset, if a sound one is there."""
+        """The format version in the file header at that offset, if a valid one is there."""
         return unpack_file_header(bytes(self.read(offset, FILE_HEADER_SIZE)))
 
     def find_magic(self, offset: int) -> int:
@@ -178,7 +178,7 @@ class _Scanner:
         self.cut = False
 
     def close_damage(self, end: int, following: int | None) -> None:
-        # Ends the damaged part, if there is one, before the sound chunk with the sequence number `following`.
+        # Ends the damaged part, if there is one, before the valid chunk with the sequence number `following`.
         start = end if self.bad_start is None else self.bad_start
         if following is None:
             ended = bool(self.chunks) and self.chunks[-1].header.type == ChunkType.END
@@ -216,7 +216,7 @@ class _Scanner:
             self.foreign_start = start
 
     def step(self, at: int) -> int:
-        # Deals with what is at this offset; where to go on.
+        # Handles what is at this offset; returns where to continue.
         source = self.source
         header = source.header(at)
         if header is None:
@@ -230,7 +230,7 @@ class _Scanner:
         if self.bad_start is None:
             self.bad_start = at
         self.bad_headers.append(header)
-        # Not from its end on: where bytes were lost, sound chunks may lie before that.
+        # Not from its end on: where bytes were lost, valid chunks may lie before that.
         following = source.find_magic(chunk.payload)
         self.cut = following == source.size and chunk.end > source.size
         return following
@@ -239,7 +239,7 @@ class _Scanner:
 def scan(source: Source) -> Scan:
     """Reads the file once, verifying every checksum.
 
-    After damage it goes on at the next place where a chunk header with a sound checksum begins; a length
+    After damage it continues at the next chunk header with a valid checksum; a length
     is believed only from such a header, and only up to MAX_PAYLOAD.
     """
     scanner = _Scanner(source)
@@ -248,7 +248,7 @@ def scan(source: Source) -> Scan:
     if version is not None:
         at = FILE_HEADER_SIZE
     elif source.header(FILE_HEADER_SIZE) is not None:
-        # Only the file header is damaged, and it says nothing that is needed.
+        # Only the file header is damaged, which is not needed.
         at = FILE_HEADER_SIZE
     while at < source.size:
         at = scanner.step(at)

@@ -1,4 +1,4 @@
-"""Turns records of the schema that a file was written with into the current one: nothing is dropped."""
+"""Converts records of an older or newer schema into the current one, without dropping fields."""
 
 from dataclasses import dataclass
 from functools import cached_property

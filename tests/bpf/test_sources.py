@@ -219,7 +219,7 @@ def test_the_registers_of_a_kprobe_lie_where_the_kernel_puts_them(tmp_path: Path
     stub = resources.bpf() / "stub" / "include" / "uapi" / "linux"
     (tmp_path / "uapi" / "linux").mkdir(parents=True)
     shutil.copy(stub / "ptrace.h", tmp_path / "uapi" / "linux")
-    told = []
+    offsets = []
     for name in ("theirs", "ours"):
         built = subprocess.run(
             ["gcc", f"-I{tmp_path}", f"{name}.c", "-o", name], cwd=tmp_path, capture_output=True, text=True
@@ -227,5 +227,5 @@ def test_the_registers_of_a_kprobe_lie_where_the_kernel_puts_them(tmp_path: Path
         if "asm/ptrace.h" in built.stderr:
             pytest.skip("the kernel's headers for user space are not installed")
         assert built.returncode == 0, built.stderr
-        told.append(subprocess.run([tmp_path / name], capture_output=True, text=True, check=True).stdout)
-    assert told[0] == told[1]
+        offsets.append(subprocess.run([tmp_path / name], capture_output=True, text=True, check=True).stdout)
+    assert offsets[0] == offsets[1]

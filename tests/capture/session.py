@@ -17,19 +17,21 @@ def traps(count: int, at_ns: int = 0) -> np.ndarray:
 
 
 class Session:
-    """A recorder on a fake host, with what it said and told."""
+    """A recorder on a fake host, with its messages and statuses."""
 
     def __init__(self, folder: Path, host: Host) -> None:
         self.host = host
         self.path = folder / "a.sld"
-        self.said: list[str] = []
-        self.told: list[Status] = []
+        self.messages: list[str] = []
+        self.statuses: list[Status] = []
 
     def run(self, **options: Any) -> Status:
         """Records until the rings have sent a signal; no test waits for more than the time it needs."""
         given = {"path": self.path, "duration_ns": 600_000 * MS, "poll_ns": MS, **options}
         return Recorder(
-            RecordOptions(**given), self.said.append, lambda status: self.told.append(Status(**vars(status)))
+            RecordOptions(**given),
+            self.messages.append,
+            lambda status: self.statuses.append(Status(**vars(status))),
         ).run()
 
     def rings(self, **batches: list[Any]) -> None:

@@ -219,7 +219,7 @@ def test_room_without_a_trap_lately_is_no_reason_to_attach_anything() -> None:
 
 
 def test_calm_comes_also_at_a_level_that_costs_more_than_half_of_the_limit() -> None:
-    """There is no room for more, and that must not keep the probes attached for ever."""
+    """There is no room for more, and that must not keep the probes attached."""
     it = run().pass_by(1).pass_by(3, cpu=DEAR).pass_by(60, cpu=6.0, trap=False)
     assert it.news[-1][1:] == (TRAPS, "IDLE")
 

@@ -25,12 +25,12 @@ def in_child(work: Any) -> dict[str, Any]:
     child = os.fork()
     if not child:
         try:
-            told: dict[str, Any] = {"result": work()}
+            answer: dict[str, Any] = {"result": work()}
             status = Path("/proc/self/status").read_text()
-            told |= dict(re.findall(r"^(Cap\w+|NoNewPrivs):\s*(\w+)$", status, re.MULTILINE))
+            answer |= dict(re.findall(r"^(Cap\w+|NoNewPrivs):\s*(\w+)$", status, re.MULTILINE))
         except BaseException as error:
-            told = {"error": repr(error)}
-        os.write(here, json.dumps(told).encode())
+            answer = {"error": repr(error)}
+        os.write(here, json.dumps(answer).encode())
         os._exit(0)
     os.close(here)
     with os.fdopen(there) as pipe:

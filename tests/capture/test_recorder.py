@@ -134,14 +134,14 @@ def test_functions_that_waited_are_named(session: Session) -> None:
     session.rings(stall=[*waits, then(stop)])
     session.run()
     with session.opened() as recording:
-        told = [update["kvm"] for update in recording.updates if "kvm" in update]
-    assert told == [
+        updates = [update["kvm"] for update in recording.updates if "kvm" in update]
+    assert updates == [
         {"functions": {str(0x44): "kvm_vcpu_ioctl"}},
         {"functions": {str(0x44): "kvm_vcpu_ioctl", "9": "kvm_init"}},
     ]
 
 
-def test_room_for_other_threads_is_told_to_the_probes(session: Session) -> None:
+def test_the_probes_check_threads_again_when_entries_are_free(session: Session) -> None:
     def ended() -> None:
         exits_of(session, 5, 200, 201, 9)()
         session.host.vcpus["tid"][5] = 0xFFFFFFFF
@@ -285,7 +285,7 @@ def test_losses_are_in_the_file_and_in_the_accounts(session: Session) -> None:
     assert (status.lost, status.unfinished) == (7, 0)
 
 
-def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
+def test_what_the_kernel_skipped_is_lost_and_shown(session: Session) -> None:
     session.rings(trap=[then(stop, traps(3))])
     session.host.count(trap_NONE=3)
     session.host.runs = {
@@ -306,7 +306,7 @@ def test_what_the_kernel_skipped_is_lost_and_told(session: Session) -> None:
 
 
 def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a recorder that is killed has told of them."""
+    """So that they are in the file of a recorder that is killed."""
     monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     session.host.count(trap_NONE=5, trap_RING_FULL=2)
     seen = []
@@ -321,17 +321,17 @@ def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pyte
     session.rings(trap=[traps(3), then(look)])
     session.run()
     assert seen == [(3, [2], False)]
-    assert session.told[0].lost == 2
+    assert session.statuses[0].lost == 2
 
 
-def test_the_status_is_told_once_a_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_status_is_reported_once_a_second(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     session.rings(trap=[traps(1), traps(1, MS), then(stop)])
     session.run()
-    assert session.told == []
+    assert session.statuses == []
     monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     session.rings(trap=[traps(1), traps(1, MS), then(stop)])  # one more read, with the signal
     session.run(force=True)
-    assert [status.traps for status in session.told] == [1, 2, 2, 2]
+    assert [status.traps for status in session.statuses] == [1, 2, 2, 2]
 
 
 # What it costs
@@ -356,7 +356,7 @@ def test_a_probe_that_is_missing_from_the_start_is_a_warning(session: Session) -
     session.rings(trap=[then(stop)])
     session.run()
     warning = "warning: signal:signal_generate is not attached: invalid indirect read"
-    assert session.said.index(warning) < session.said.index(f"recording to {session.path}")
+    assert session.messages.index(warning) < session.messages.index(f"recording to {session.path}")
 
 
 def test_the_end_of_a_second_costs_something_too(session: Session) -> None:

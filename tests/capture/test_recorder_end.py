@@ -25,7 +25,7 @@ def test_runs_under_way_are_waited_for(session: Session, monkeypatch: pytest.Mon
 
 
 def test_but_not_for_ever(session: Session) -> None:
-    """A run may wait for the semaphore as long as others are punished."""
+    """A trap may wait for the semaphore as long as others are penalized."""
     session.rings(trap=[then(stop, traps(2))])
     session.host.count(trap_NONE=5)
     assert session.run().unfinished == 3
@@ -133,14 +133,14 @@ def test_ends_when_its_time_is_up(session: Session) -> None:
 def test_what_it_says(session: Session) -> None:
     session.rings(trap=[then(stop)])
     session.run(duration_ns=None)
-    assert session.said == [
+    assert session.messages == [
         "compiling and attaching the probes",
         f"recording to {session.path} until Ctrl-C",
     ]
-    session.said.clear()
+    session.messages.clear()
     session.rings(trap=[then(stop)])
     session.run(force=True)
-    assert session.said[-1] == f"recording to {session.path}"
+    assert session.messages[-1] == f"recording to {session.path}"
 
 
 def test_signals_are_as_before(session: Session) -> None:
@@ -160,8 +160,8 @@ def test_a_kernel_without_kvm_is_recorded_all_the_same(session: Session) -> None
         assert recording.counts["counts"] == 0
 
 
-def test_a_signal_that_nobody_sent_ends_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After SIGSTOP and SIGCONT CPython hands out a siginfo that nobody has filled in."""
+def test_an_uninitialized_siginfo_ends_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SIGSTOP and SIGCONT CPython returns an uninitialized siginfo."""
     wait = signal.sigtimedwait
     waits = itertools.count()
 

@@ -33,9 +33,9 @@ SOURCES = os.path.dirname(sldtrace.__file__)
 class Lines:
     """Counts the lines of sldtrace that run from `start` on, and kills this process before one of them."""
 
-    def __init__(self, deadly: int) -> None:
+    def __init__(self, last_call: int) -> None:
         self.count = 0
-        self._deadly = deadly
+        self._last_call = last_call
 
     def start(self) -> None:
         """From the next function call on."""
@@ -47,7 +47,7 @@ class Lines:
     def _ran(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
         if event == "line":
             self.count += 1
-            if self.count == self._deadly:
+            if self.count == self._last_call:
                 os.kill(os.getpid(), signal.SIGKILL)
         return self._ran
 

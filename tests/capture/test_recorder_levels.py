@@ -113,7 +113,7 @@ def test_with_no_exits_wanted_nothing_is_ever_armed(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("missing", "attached"),
     [
         ("msr:write_msr", ["EXITS"]),
         ("kvm:kvm_exit", ["MSR"]),
@@ -121,14 +121,16 @@ def test_with_no_exits_wanted_nothing_is_ever_armed(session: Session) -> None:
         ("lock:contention_end", ["EXITS", "MSR"]),
     ],
 )
-def test_a_late_probe_that_is_missing_is_a_warning(session: Session, missing: str, told: list[str]) -> None:
+def test_a_late_probe_that_is_missing_is_a_warning(
+    session: Session, missing: str, attached: list[str]
+) -> None:
     """And the records must not say that it watched."""
     session.host.refusals[programs(missing)[0]] = errno.ENOENT
     session.rings(trap=[traps(1), then(stop)])
     session.run()
-    warnings = [line for line in session.said if "warning" in line]
+    warnings = [line for line in session.messages if "warning" in line]
     assert warnings == [f"warning: {missing} is not attached: No such file or directory"]
-    assert [name for name in ("EXITS", "MSR") if "time" in session.host.done(f"control {name}")] == told
+    assert [name for name in ("EXITS", "MSR") if "time" in session.host.done(f"control {name}")] == attached
 
 
 def test_when_it_is_calm_the_late_probes_come_off_until_the_next_trap(
@@ -166,7 +168,7 @@ def test_too_many_records_lower_the_level_and_it_is_said(
     monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     session.rings(trap=[traps(1), then(stop)])
     session.run()
-    assert "50,000 records a second, more than 20,000: now recording counts only" in session.said
+    assert "50,000 records a second, more than 20,000: now recording counts only" in session.messages
     assert session.host.done("control LEVEL") == [str(LEVELS[name]) for name in ("TRAPS", "EXITS", "COUNTS")]
     assert session.host.attached() == set()
     assert "detach" not in [
@@ -174,11 +176,11 @@ def test_too_many_records_lower_the_level_and_it_is_said(
     ]
     with session.opened() as recording:
         last = recording.records("detail")[-1]
-        told = [int(last[name]) for name in ("measured", "limit", "level", "previous", "reason")]
-        assert told == [50_000, 20_000, LEVELS["COUNTS"], LEVELS["EXITS"], REASONS["EVENTS"]]
+        values = [int(last[name]) for name in ("measured", "limit", "level", "previous", "reason")]
+        assert values == [50_000, 20_000, LEVELS["COUNTS"], LEVELS["EXITS"], REASONS["EVENTS"]]
 
 
-def test_the_governor_is_told_of_records_and_of_losses(
+def test_the_governor_learns_of_records_and_of_losses(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []

@@ -1,4 +1,4 @@
-"""What the recorder asks of the scheduler, in a child: the kernel of whoever runs the tests is asked."""
+"""What the recorder asks of the scheduler, in a child: the kernel under the tests answers."""
 
 import json
 import subprocess
@@ -44,8 +44,8 @@ print(json.dumps({{
 """
 
 
-def told(nice: int, leads: bool) -> dict[str, Any]:
-    """What a child says that gives way; skipped where it may not even ask, or has another policy."""
+def child(nice: int, leads: bool) -> dict[str, Any]:
+    """The answer of a child with lower priority; skipped where it may not ask, or has another policy."""
     command = [sys.executable, "-c", ASK.format(nice=nice, leads=leads)]
     done = subprocess.run(command, capture_output=True, text=True, start_new_session=leads, check=False)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def told(nice: int, leads: bool) -> dict[str, Any]:
 
 @pytest.mark.parametrize("before", [0, 15])
 def test_it_is_nice_and_its_slices_are_short(before: int) -> None:
-    found = told(before, leads=False)
+    found = child(before, leads=False)
     assert found["before"] >= before
     assert found["after"] == max(found["before"], scheduling.NICE)
     assert found["policies"][0] == found["policies"][1]
@@ -67,9 +67,9 @@ def test_it_is_nice_and_its_slices_are_short(before: int) -> None:
 
 
 def test_the_session_is_nice_only_where_it_is_the_recorders_own() -> None:
-    before, after = told(0, leads=False)["groups"]
+    before, after = child(0, leads=False)["groups"]
     assert before == after
-    led = told(0, leads=True)
+    led = child(0, leads=True)
     if not led["may"] or led["before"] >= scheduling.NICE:
         pytest.skip("the niceness of a session cannot be set here, or the tests are nice themselves")
     assert led["groups"][1].split()[-1] == str(scheduling.NICE)

@@ -32,7 +32,7 @@ COST: dict[str, Any] = {
 
 
 class FakeRecorder:
-    """Notes the options, reports some progress, and ends as it is told to."""
+    """Notes the options, reports some progress, and ends as the test says."""
 
     orders: list[RecordOptions]
     progress: list[Status]

@@ -77,7 +77,7 @@ def test_print_install_and_remove(installed: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
     run("install")  # the same again is no change
     path.write_text("changed by hand")
-    with pytest.raises(SldtraceError, match="exists and is another one; use --force"):
+    with pytest.raises(SldtraceError, match="exists and is different; use --force"):
         CliRunner().invoke(service.service, ["install"], catch_exceptions=False)
     assert path.read_text() == "changed by hand"
     run("install", "--force")
@@ -104,6 +104,8 @@ def test_a_folder_that_systemd_would_read_as_something_else(
     program.write_text("")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "argv", [str(program)])
-    with pytest.raises(SldtraceError, match="install sldtrace in a plainer folder") as caught:
+    with pytest.raises(
+        SldtraceError, match="install sldtrace in a folder without special characters"
+    ) as caught:
         service.unit()
     assert escape(str(program)) in str(caught.value)

@@ -3,7 +3,7 @@
 usage: python -m tests.model.measure [KERNEL]... (in the root of the repository; about four minutes a kernel)
 
 For each kernel a recording of half a second of a guest with a 1 ms timer, from which everything is predicted,
-and a table of what the same guest did under every timer, punished and not, counted without sldtrace.
+and a table of what the same guest did under every timer, penalized and not, counted without sldtrace.
 """
 
 import json

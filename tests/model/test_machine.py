@@ -7,7 +7,7 @@ from sldtrace.model.machine import Action, Event, State, Table
 from tests.model.scenes import kernel
 
 TABLES = {
-    "punished": machine.table(kernel()),
+    "penalty": machine.table(kernel()),
     "ignores_signals": machine.table(kernel(), ignores_signals=True),
     "not_penalized": machine.table(kernel(mitigate=0)),
     "task flag": machine.table(kernel("5.10")),
@@ -29,7 +29,7 @@ def test_each_state_that_is_reached_can_be_left(name: str) -> None:
 
 
 def test_who_lets_the_instruction_through() -> None:
-    assert releases(TABLES["punished"]) == {(State.QUEUE, Event.SEMAPHORE)}
+    assert releases(TABLES["penalty"]) == {(State.QUEUE, Event.SEMAPHORE)}
     assert releases(TABLES["ignores_signals"]) == {(State.QUEUE, Event.SEMAPHORE)}
     assert releases(TABLES["not_penalized"]) == {(State.GUEST, Event.SPLIT_LOCK)}
     assert releases(TABLES["task flag"]) == {(State.GUEST, Event.SPLIT_LOCK)}
@@ -38,10 +38,10 @@ def test_who_lets_the_instruction_through() -> None:
 
 def test_a_signal_ends_sleep_and_wait_only_of_the_kernel_that_there_is() -> None:
     for state in (State.SLEEP, State.QUEUE):
-        step = TABLES["punished"][state, Event.SIGNAL]
+        step = TABLES["penalty"][state, Event.SIGNAL]
         assert (step.state, step.action) == (State.OUT, Action.RETURN)
         assert (state, Event.SIGNAL) not in TABLES["ignores_signals"]
-    assert TABLES["punished"][State.SLEEP, Event.LATE_SIGNAL].state is State.QUEUE
+    assert TABLES["penalty"][State.SLEEP, Event.LATE_SIGNAL].state is State.QUEUE
 
 
 @pytest.mark.parametrize("name", ["off", "ratelimit"])
@@ -50,4 +50,4 @@ def test_nothing_traps_without_detection(name: str) -> None:
 
 
 def test_a_kernel_that_cannot_be_switched_punishes() -> None:
-    assert machine.table(kernel("6.12", mitigate=None)) == TABLES["punished"]
+    assert machine.table(kernel("6.12", mitigate=None)) == TABLES["penalty"]

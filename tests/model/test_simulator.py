@@ -84,7 +84,7 @@ def test_the_threshold_is_in_jiffies(release: str, dead: int, alive: int) -> Non
     assert (first[completed.traps[0][:, Column.DETECTION_OFF] > 0] > dead * MS).all()
 
 
-def test_nobody_disturbed_sleeps_one_jiffy_more_at_most_and_runs_for_two_to_three() -> None:
+def test_a_thread_without_signals_sleeps_one_jiffy_more_at_most_and_runs_for_two_to_three() -> None:
     played = one(Source())
     traps = played.traps[0]
     slept = traps[:, Column.SLEEP_END] - traps[:, Column.SLEEP_BEGIN]

@@ -65,7 +65,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Sample:
-    """A recording as bytes, with where each chunk lies as the writer's size told while it was written."""
+    """A recording as bytes, with the place of each chunk from the size of the writer at that time."""
 
     data: bytes
     extents: tuple[Extent, ...]

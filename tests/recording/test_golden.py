@@ -1,4 +1,4 @@
-"""Recordings of every schema version, as they were written then, read the same for ever."""
+"""Recordings of every schema version, as they were written then, are read the same."""
 
 import json
 from pathlib import Path

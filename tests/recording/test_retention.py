@@ -1,4 +1,4 @@
-"""Recordings that keep to a limit: what is let go, what outlives it, and what is said about it."""
+"""Recordings that keep to a limit: what is discarded, what is written again, and the account."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ LIMIT = MIN_BYTES
 
 
 class Clock:
-    """A clock that only moves when it is told to."""
+    """A clock that moves only when it is set."""
 
     def __init__(self) -> None:
         self.now = 1000 * SECOND
@@ -145,7 +145,7 @@ def test_an_idle_host_writes_nothing(tmp_path: Path) -> None:
         assert recording.warnings == []
 
 
-def test_below_the_limit_nothing_is_let_go(tmp_path: Path) -> None:
+def test_below_the_limit_nothing_is_discarded(tmp_path: Path) -> None:
     out = Writer(
         tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT, time_ns=SECOND * 3600)
     )
@@ -156,7 +156,7 @@ def test_below_the_limit_nothing_is_let_go(tmp_path: Path) -> None:
         assert recording.records("trap").tobytes() == every.tobytes()
 
 
-def test_names_survive_however_often_what_names_them_is_let_go(tmp_path: Path) -> None:
+def test_names_survive_however_often_what_names_them_is_discarded(tmp_path: Path) -> None:
     out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     out.append("task", names(*range(100), comm=b"old"))
     fill(out, 60)
@@ -367,7 +367,7 @@ def test_the_facts_that_are_repeated_stay_bounded(tmp_path: Path) -> None:
         assert list(end["facts"]["processes"])[-1] == "19999"
 
 
-def test_what_is_let_go_is_known_also_to_who_finds_only_the_end(tmp_path: Path) -> None:
+def test_what_is_discarded_is_known_also_to_who_finds_only_the_end(tmp_path: Path) -> None:
     out = Writer(tmp_path / "a.sld", samples.FACTS, compress=False, retention=RetentionOptions(bytes=LIMIT))
     every = fill(out, 100)
     out.close(samples.CLOSING)
@@ -408,8 +408,8 @@ def test_a_crash_while_it_keeps_to_a_limit(tmp_path: Path) -> None:
         lines += [int(line) for line in process.stdout.read().split()]
     with open_recording(path) as recording:
         assert recording.discarded is not None
-        told = recording.discarded.records["trap"]
+        discarded = recording.discarded.records["trap"]
         times = recording.records("trap")["start_ns"]
-        assert told + len(times) >= lines[-1]
-        assert np.array_equal(times, np.arange(told, told + len(times)))
+        assert discarded + len(times) >= lines[-1]
+        assert np.array_equal(times, np.arange(discarded, discarded + len(times)))
     assert disk(path) <= (4 << 20) + 16384

@@ -252,7 +252,7 @@ def test_an_update_comes_after_what_was_appended_before_it(tmp_path: Path) -> No
     out.close({})
 
 
-def test_an_error_that_only_the_disk_reports_is_told_at_close(
+def test_an_error_that_only_the_disk_reports_is_raised_at_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(file: int) -> None:

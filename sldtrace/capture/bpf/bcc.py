@@ -1,4 +1,4 @@
-"""The door to bcc: finds the distribution's bindings, also from a venv, and keeps its chatter apart."""
+"""Imports bcc from the distribution's packages, also in a venv, and captures its output."""
 
 import contextlib
 import importlib
@@ -23,7 +23,7 @@ _DISTRIBUTION_PATHS = (
 
 
 def load() -> Any:
-    """The module `bcc`; raises SldtraceError where it is missing or of no use to this Python."""
+    """The module `bcc`; raises SldtraceError if it is missing or does not fit this Python."""
     tried = ["", *(path for path in _DISTRIBUTION_PATHS if os.path.isdir(path + "/bcc"))]
     reason = "not found"
     for path in tried:
@@ -54,7 +54,7 @@ def load() -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[list[str]]:
-    """Keeps what libbcc and LLVM write to file descriptor 2 off the terminal; the list has it afterwards."""
+    """Captures what libbcc and LLVM write to file descriptor 2; the list contains it afterwards."""
     lines: list[str] = []
     sys.stderr.flush()
     saved = os.dup(2)

@@ -1,4 +1,4 @@
-"""Reads the counters of VM exits in the memory that vcpu.bpf.c shares, and makes `counts` records of them."""
+"""Reads the counters of VM exits from the memory of vcpu.bpf.c, as `counts` records."""
 
 import contextlib
 import mmap
@@ -59,7 +59,7 @@ class Counters:
     def __init__(self, maps: Mapping[str, int]) -> None:
         self._claims = maps["claims"]
         self._vcpus = _view(maps["vcpus"], VCPU, _VCPUS)
-        # What the cells of each entry said at the last reading.
+        # The cells of each entry at the last call of `read`.
         self._before: dict[int, Records] = {}
         self._read_ns = time.monotonic_ns()
 
@@ -96,7 +96,7 @@ class Counters:
     """Whether the last `read` freed entries."""
 
     def exits(self) -> int:
-        """Exits counted since the beginning by the threads that are followed now."""
+        """VM exits of the threads that are followed now, since the start."""
         return int(self._vcpus["exits"].sum())
 
     def drop_pending(self) -> int:

@@ -1,4 +1,4 @@
-"""What the user wants recorded, and the conditions that the probes are compiled with for it."""
+"""Filters of the command line, as conditions that are compiled into the probes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,21 +11,15 @@ _COMM_BYTES = 16  # include/linux/sched.h, TASK_COMM_LEN
 
 @dataclass(frozen=True)
 class Filters:
-    """All that are given must hold; within one, any.
-
-    tgids, tids: processes, threads; addresses: of the instruction, first and last; comm: name of the trapping
-    thread, `*` at its end matches any rest; cgroup: id and level (depth below the root) of a cgroup v2,
-    which and whose descendants are meant; cgroup_name: as the user called it; vm: a name that the
-    recorder compares, and tells the probes which processes to leave out.
-    """
+    """A trap must match all filters that are given; of a filter with several values, one."""
 
     tgids: tuple[int, ...] = ()
     tids: tuple[int, ...] = ()
-    addresses: tuple[tuple[int, int], ...] = ()
-    comm: str | None = None
-    cgroup: tuple[int, int] | None = None
-    cgroup_name: str | None = None
-    vm: str | None = None
+    addresses: tuple[tuple[int, int], ...] = ()  # of the instruction: first and last
+    comm: str | None = None  # name of the thread; `*` at its end matches any rest
+    cgroup: tuple[int, int] | None = None  # id and depth below the root of a cgroup v2, with its descendants
+    cgroup_name: str | None = None  # --cgroup
+    vm: str | None = None  # compared by the recorder, which then filters processes
 
     def flags(self) -> list[str]:
         """The compiler's flags."""
@@ -45,7 +39,7 @@ class Filters:
         return flags
 
     def fact(self) -> dict[str, Any]:
-        """The filters as JSON values: what was asked for, by option."""
+        """The filters that are given, by option, as JSON values."""
         return {
             name: value
             for name, value in (

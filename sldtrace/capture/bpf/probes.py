@@ -21,28 +21,28 @@ KPROBE = "kprobe"
 TRACEPOINT = "tracepoint"
 RAW_TRACEPOINT = "raw_tracepoint"
 
-# Inner functions first: when a run is seen to begin, all that happens in it is seen.
+# Inner functions first: of a trap whose start is seen, everything is seen.
 _FUNCTIONS = (
     *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
     "handle_guest_split_lock",
 )
-# Which ends are hooked; of the others both. A run begins in split_lock_warn and ends in one of its callers.
+# Which ends are hooked; of the others both. A trap starts in split_lock_warn and ends in one of its callers.
 _ENDS = {"split_lock_warn": ("",), "handle_user_split_lock": ("ret",), "handle_guest_split_lock": ("ret",)}
 _BOTH = ("ret", "")
 _REQUIRED = frozenset({"handle_guest_split_lock", "msleep_interruptible"})
 _TRACEPOINTS = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
 
-# Called seldom, so a kprobe does; to find one takes the kernel milliseconds, so it is not done later.
+# Called rarely, so a kprobe is enough; attaching one takes milliseconds, so it is done at the start.
 _KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
 
-# They fire on every VM exit, on every write of any MSR, on whatever others do: attached when somebody traps.
+# The late probes fire on every VM exit, MSR write, migration: they are attached at the first trap.
 _LATE = (
     *("kvm:kvm_entry", "kvm:kvm_exit", "kvm:kvm_userspace_exit", "msr:write_msr"),
     *("sched:sched_migrate_task", "lock:contention_end", "lock:contention_begin"),
 )
 _ATTACH_PAUSE_S = 0.002
-# A raw tracepoint costs a third, and is not skipped inside another program; but it has no fields.
-# Two more are raw where BTF tells the layout of a task (see sources.layout): then they have such a program.
+# A raw tracepoint costs a third, and is not skipped inside another program, but has no fields. Two more are
+# raw where BTF has the layout of a task (see sources.layout).
 _RAW = frozenset(
     {
         "kvm:kvm_entry",
@@ -55,7 +55,7 @@ _RAW = frozenset(
     }
 )
 
-# Where the programs of a probe are, by name or category: why they are missing if they are.
+# The file with the programs of a probe, by name or category, for the reason why they are missing.
 _FILES = {
     "kvm": "vcpu.bpf.c",
     "msr": "detection.bpf.c",
@@ -70,10 +70,10 @@ _FILES = {
 
 @dataclass(frozen=True)
 class Probe:
-    """What became of one probe; goes into the recording's facts.
+    """The state of one probe, as in the facts of the recording.
 
-    name: function or category:tracepoint; backend: fentry, kprobe, tracepoint, raw_tracepoint, or empty when
-    it is not attached; detail: why not, or why not by fentry.
+    name: function or category:tracepoint; backend: fentry, kprobe, tracepoint, raw_tracepoint, or empty if
+    it is not attached; detail: why it is not, or not by fentry.
     """
 
     name: str
@@ -103,12 +103,11 @@ def load(
     force: str | None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> "Probes":
-    """Compiles, loads, and attaches what runs from the start; `force` allows one backend only (for tests).
+    """Compiles, loads, and attaches the early probes; `force` allows one backend only (for tests).
 
-    A kernel may refuse fentry for a function although its BTF has it (no direct calls, a static function
-    that was cloned); then the program is compiled again with a kprobe for that function. Raises SldtraceError
-    when it cannot be compiled, or when what nothing can do without cannot be attached; for `interrupted` see
-    loader.load.
+    A kernel may refuse fentry for a function that is in its BTF (no direct calls, a cloned static function);
+    then the program is compiled again with a kprobe for that function. Raises SldtraceError if it cannot be
+    compiled, or if a required probe cannot be attached; for `interrupted` see loader.load.
     """
     why = _without_fentry(force)
     while True:
@@ -162,13 +161,13 @@ class Probes:
         self._late: list[Probe] = []
         self._links: list[int] = []
         self._late_links: list[int] = []
-        # Looked up now: afterwards the right to read tracefs may be gone.
+        # Looked up before the capabilities are dropped, which may be needed to read tracefs.
         names = [name for name in (*_TRACEPOINTS, *_LATE) if name not in _RAW]
         self._identifiers = {name: tracepoints.identifier(name) for name in names}
 
     @property
     def attached(self) -> list[Probe]:
-        """What became of the probes so far, in the options in which they were attached."""
+        """The probes so far, in the order in which they were attached."""
         return [*self._early, *self._late]
 
     @property
@@ -177,7 +176,7 @@ class Probes:
         return len(self._links) + len(self._late_links)
 
     def attach(self) -> None:
-        """Attaches what runs from the start; use `load`."""
+        """Attaches the early probes; use `load`."""
         self._early += [self._tracepoint(name, self._links) for name in _TRACEPOINTS]
         self._early += [self._function(name, self._links, _BOTH) for name in _KPROBED]
         for name in _FUNCTIONS:
@@ -189,10 +188,10 @@ class Probes:
                 raise SldtraceError(f"{name} cannot be probed: {probe.detail}", _advice())
 
     def arm(self) -> list[Probe]:
-        """Attaches what waits for the first trap, and returns what became of it.
+        """Attaches the late probes and returns their state.
 
-        One by one, with the CPU free in between: a punished vCPU that does not get it in time after its
-        signal sleeps its penalty out, and what is to be seen is hidden.
+        It sleeps in between: a penalized vCPU that has to wait for the CPU after its signal completes its
+        penalty, which would hide an early-return loop.
         """
         self._late = []
         for name in _LATE:
@@ -202,11 +201,11 @@ class Probes:
         return self._late
 
     def disarm(self) -> None:
-        """Takes off what `arm` has attached."""
+        """Detaches the late probes."""
         _close(self._late_links)
 
     def detach(self) -> None:
-        """Takes off everything that was attached, the outermost first."""
+        """Detaches all probes, outer functions first."""
         _close(self._late_links)
         _close(self._links)
 
@@ -217,12 +216,12 @@ class Probes:
         finally:
             self.program.close()
 
-    # In the mode fatal a guest's run does not come by split_lock_warn; and a compiler may have inlined it.
+    # In the mode fatal a guest's trap does not call split_lock_warn; and a compiler may have inlined it.
     def _warn_starts_all_traps(self) -> bool:
         hooked = any(probe.name == "split_lock_warn" and probe.backend for probe in self._early)
         return hooked and split_lock.read().mode == "warn"
 
-    # The ends of a function by one backend, the return first, so that a run seen to begin is seen to end.
+    # Both ends of a function by one backend, the return first, so that the end of each trap is seen.
     def _function(self, name: str, links: list[int], ends: tuple[str, ...]) -> Probe:
         if name in self._why or name in _KPROBED:
             reason = self._try(

@@ -1,4 +1,4 @@
-"""Reads a BPF ring buffer of equal records in bulk: mapped, walked with numpy, no Python per record."""
+"""Reads a BPF ring buffer of records of one size with numpy, without a Python loop."""
 
 import mmap
 from typing import Any
@@ -16,10 +16,9 @@ Records = npt.NDArray[Any]
 
 
 class Ring:
-    """The consumer's end of one ring buffer.
+    """The consumer of one ring buffer.
 
-    fd: file descriptor of the map; size: bytes of its data area (a power of two); dtype: of the records,
-    all of which must have that size.
+    fd: file descriptor of the map; size: bytes of its data area (a power of two); dtype: of all records.
     """
 
     def __init__(self, fd: int, size: int, dtype: np.dtype[Any]) -> None:
@@ -44,11 +43,11 @@ class Ring:
         self._data = np.frombuffer(self._producer_map, "u1", 2 * size, page)
 
     def read(self) -> Records:
-        """All finished records, copied, oldest first; the ring is free up to there.
+        """A copy of all submitted records, oldest first; frees their space in the ring.
 
-        Raises ValueError if the ring holds a record of another size: probes and schema do not agree.
+        Raises ValueError if a record has another size, that is if probes and schema do not match.
         """
-        # x86 keeps the options of loads, and of stores, so the 8-byte position needs no barrier here.
+        # x86 keeps the order of loads, and of stores, so the 8-byte position needs no barrier here.
         end = int(self._producer[0])
         if end == self._read:
             return self._nothing

@@ -1,4 +1,4 @@
-"""The C text of the probes for this kernel: which files, with which of its tracepoints and fields."""
+"""The C text of the probes for this kernel: the files whose tracepoints and fields it has."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ EXITS = (RECENT, ALL, COUNTS, NONE)
 class Source:
     """A file of bpf/, and the tracepoint without which it is left out.
 
-    fields: what it reads of that tracepoint; optional: what it reads where the kernel has it.
+    fields: that it needs of that tracepoint; optional: fields that it uses if the kernel has them.
     """
 
     file: str
@@ -82,7 +82,7 @@ class Text:
 
 
 def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str]) -> Text:
-    """The program for this kernel, for those filters.
+    """The program for this kernel and these filters.
 
     exits: one of EXITS; kprobes: functions to be hooked by kprobe instead of fentry.
     """
@@ -109,9 +109,9 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
 
 
 def layout() -> dict[str, int]:
-    """Where in a task_struct are `pid`, `tgid` and `cpu`, in bytes, as the kernel's BTF tells.
+    """Offsets of `pid`, `tgid` and `cpu` in a task_struct, in bytes, from the kernel's BTF.
 
-    Empty if one of the first two is not to be found; without `cpu` where it is in neither of its places:
+    Empty if one of the first two is missing; without `cpu` if it is in neither of its places:
     task_struct before bcf9033e5449 (5.16), then the thread_info at its beginning (CONFIG_THREAD_INFO_IN_TASK,
     which x86 always has).
     """
@@ -124,7 +124,7 @@ def layout() -> dict[str, int]:
     return {name: found[name] for name in ("pid", "tgid", "cpu") if name in found}
 
 
-# Why a file must be left out, or None; adds the flags that say what the kernel has, and KVM's functions.
+# Why a file is left out, or None; adds flags for what the kernel has, and KVM's functions.
 def _missing(source: Source, made: Text) -> str | None:
     flags = made.flags
     if source.file == "stall.bpf.c":
@@ -147,7 +147,8 @@ def _missing(source: Source, made: Text) -> str | None:
         return f"here {source.tracepoint} has no field {', '.join(sorted(lacking))}"
     flags += [f"-DSLD_HAS_{name}" for name in sorted(source.optional & found)]
     if source.file == "vcpu.bpf.c":
-        # A host has one of the two; where that cannot be told, each exit says it, which costs a little.
+        # A host has one of the two; if neither is loaded, each exit reads its own field, which costs a
+        # little.
         isa = next((isa for module, isa in _ISAS.items() if (_MODULES / module).is_dir()), "(args)->isa")
         flags += ["-DSLD_HAS_kvm", f"-DSLD_ISA(args)={isa}"]
     return None

@@ -16,9 +16,9 @@ from sldtrace.model.sleeps import Sleeps
 from sldtrace.recording import schema
 
 LAG_NS = 1_000_000_000
-"""Traps are judged so much later than they came: a record comes when its trap ends, not in options of entry.
+"""Traps are evaluated this much later, because records come in the order in which traps end, not start.
 
-Where one thread's trap lasts longer than this, other threads may be judged without knowing of it.
+A trap that lasts longer is not taken into account for traps of other threads during it.
 """
 
 MAX_THREADS = 16_384

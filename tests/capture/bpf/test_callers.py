@@ -21,7 +21,7 @@ def test_a_caller_is_the_function_that_its_return_address_lies_in() -> None:
     }
 
 
-def test_told_when_there_is_a_new_one_and_then_all() -> None:
+def test_a_new_one_gives_the_fact_with_all() -> None:
     callers = Callers(FUNCTIONS)
     assert callers.update(stalls(0x50, 0x50)) == {str(0x50): "kvm_vcpu_ioctl"}
     assert callers.update(stalls(0x50)) is None

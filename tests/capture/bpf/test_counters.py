@@ -61,7 +61,7 @@ class Probes:
         self.maps = {"vcpus": vcpus, "claims": -7}
         self.deleted: list[int] = []
 
-    def meet(self, slot: int, tid: int, tgid: int = 200, vcpu: int = 0, since_ns: int = 0) -> None:
+    def create(self, slot: int, tid: int, tgid: int = 200, vcpu: int = 0, since_ns: int = 0) -> None:
         for name, value in (("owner", tid), ("tgid", tgid), ("vcpu", vcpu), ("since_ns", since_ns)):
             self.vcpus[name][slot] = value
         self.vcpus["tid"][slot] = tid
@@ -86,7 +86,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> Probes:
 
     def delete(descriptor: int, key: bytes) -> None:
         assert descriptor == -7
-        # By now nothing of the thread is left: whoever takes the entry begins at nothing.
+        # Nothing of the thread is left: the next one in the entry starts at zero.
         index = int.from_bytes(key, "little")
         assert not made.vcpus[index].tobytes().strip(b"\0")
         made.deleted.append(index)
@@ -102,7 +102,7 @@ def row(record: np.void, *names: str) -> list[int]:
 def test_each_reading_has_what_was_added(probes: Probes) -> None:
     counting = Counters(probes.maps)
     assert len(counting.read()) == 0
-    probes.meet(5, 201, vcpu=3)
+    probes.create(5, 201, vcpu=3)
     probes.exits(5, 2, 10, reason=12, guest=100, host=1000)
     (first,) = counting.read()
     assert row(first, *SUMS) == [10, 1000, 10_000]
@@ -119,7 +119,7 @@ def test_each_reading_has_what_was_added(probes: Probes) -> None:
 
 def test_one_record_begins_where_the_one_before_ended(probes: Probes) -> None:
     counting = Counters(probes.maps)
-    probes.meet(0, 201)
+    probes.create(0, 201)
     probes.exits(0, 0, 1)
     (first,) = counting.read()
     probes.exits(0, 0, 1)
@@ -129,7 +129,7 @@ def test_one_record_begins_where_the_one_before_ended(probes: Probes) -> None:
 
 def test_a_thread_that_was_met_in_between_begins_there(probes: Probes) -> None:
     counting = Counters(probes.maps)
-    probes.meet(0, 201, since_ns=(1 << 62) + 1)
+    probes.create(0, 201, since_ns=(1 << 62) + 1)
     probes.exits(0, 0, 1)
     assert counting.read()["since_ns"].tolist() == [(1 << 62) + 1]
 
@@ -137,7 +137,7 @@ def test_a_thread_that_was_met_in_between_begins_there(probes: Probes) -> None:
 def test_the_entry_after_an_exit_that_was_read_before(probes: Probes) -> None:
     """A vCPU that halts for seconds: counted at its exit, its time only known at the entry."""
     counting = Counters(probes.maps)
-    probes.meet(0, 201)
+    probes.create(0, 201)
     probes.exits(0, 0, 1)
     counting.read()
     probes.cells["host_ns"][0, 0] += 5_000_000_000
@@ -150,7 +150,7 @@ def test_the_entry_after_an_exit_that_was_read_before(probes: Probes) -> None:
 def test_threads_and_slots_are_kept_apart(probes: Probes) -> None:
     counting = Counters(probes.maps)
     for slot, tid in ((0, 301), (VCPUS - 1, 302), (77, 303)):
-        probes.meet(slot, tid)
+        probes.create(slot, tid)
         probes.exits(slot, CELLS - 1, tid)
     assert {(int(each["tid"]), int(each["count"])) for each in counting.read()} == {
         (301, 301),
@@ -161,7 +161,7 @@ def test_threads_and_slots_are_kept_apart(probes: Probes) -> None:
 
 def test_a_thread_that_has_ended_is_read_for_the_last_time_and_makes_room(probes: Probes) -> None:
     counting = Counters(probes.maps)
-    probes.meet(9, 201)
+    probes.create(9, 201)
     probes.exits(9, 0, 4)
     assert row(counting.read()[0], "tid", "count") == [201, 4]
     assert (counting.freed, probes.deleted) == (False, [])
@@ -171,7 +171,7 @@ def test_a_thread_that_has_ended_is_read_for_the_last_time_and_makes_room(probes
     assert row(last, "tid", "count") == [201, 2]
     assert (counting.freed, probes.deleted) == (True, [9])
     # Another thread begins at nothing.
-    probes.meet(9, 401)
+    probes.create(9, 401)
     probes.exits(9, 0, 1)
     (other,) = counting.read()
     assert row(other, "tid", "count") == [401, 1]
@@ -184,7 +184,7 @@ def test_an_entry_that_cannot_be_freed_is_no_failure(probes: Probes, monkeypatch
 
     monkeypatch.setattr(syscalls, "map_delete", gone)
     counting = Counters(probes.maps)
-    probes.meet(9, 201)
+    probes.create(9, 201)
     probes.vcpus["tid"][9] = ENDED
     assert len(counting.read()) == 0
     assert counting.freed
@@ -193,7 +193,7 @@ def test_an_entry_that_cannot_be_freed_is_no_failure(probes: Probes, monkeypatch
 def test_what_waits_for_its_other_end_is_put_to_rest(probes: Probes) -> None:
     counting = Counters(probes.maps)
     for slot in (1, 2, 3):
-        probes.meet(slot, 200 + slot)
+        probes.create(slot, 200 + slot)
         probes.exits(slot, 0, 1)
         probes.vcpus["entry_ns"][slot] = probes.vcpus["exit_ns"][slot] = 55
         probes.vcpus["cell"][slot] = slot * CELLS

@@ -112,7 +112,7 @@ def test_sources_that_cannot_be_read_are_an_error_of_the_child(monkeypatch: pyte
 
 
 def test_a_child_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the kernel, for want of memory."""
+    """By the kernel, because memory is missing."""
     with pytest.raises(SldtraceError, match="the process that compiles the probes was killed") as caught:
         load(monkeypatch, lambda _: os.kill(os.getpid(), signal.SIGKILL))
     assert "memory" in str(caught.value.hint)

@@ -210,7 +210,7 @@ def test_a_beginning_that_is_refused_fentry_gets_a_kprobe(host: Host) -> None:
 
 
 @pytest.mark.parametrize("missing", ["down_interruptible", "split_lock_warn"])
-def test_what_can_be_done_without_is_told(host: Host, missing: str) -> None:
+def test_a_probe_that_is_not_required_is_a_warning(host: Host, missing: str) -> None:
     *others, entry = programs(missing, kprobe=True)
     host.refusals[entry] = errno.EINVAL
     loaded = load("kprobe")

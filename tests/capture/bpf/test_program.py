@@ -90,7 +90,7 @@ def test_why_something_is_missing_is_passed_on(loaded: Loaded) -> None:
     assert (made.refused, made.filtered) == ({"g": "no"}, {"a.c": "why"})
 
 
-def test_runs_are_told_by_function(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_counted_by_function(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Program(loaded, SIZES)
     descriptor = loaded.programs["kprobe__f"]
     monkeypatch.setattr(syscalls, "program_runs", {descriptor: Runs(5, 7)}.__getitem__)

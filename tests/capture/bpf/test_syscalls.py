@@ -197,10 +197,10 @@ def test_runs_are_read_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
         def syscall(number: int, command: int, attributes: "ctypes.Array[ctypes.c_char]", size: int) -> int:
             program, space, address = struct.unpack("<IIQ", attributes.raw[:size])
             assert (number, command, program) == (321, 15, 7)
-            told = bytearray(space)
-            struct.pack_into("<Q", told, 192, 123_456)
-            struct.pack_into("<Q", told, 208, 9)
-            ctypes.memmove(address, bytes(told), space)
+            info = bytearray(space)
+            struct.pack_into("<Q", info, 192, 123_456)
+            struct.pack_into("<Q", info, 208, 9)
+            ctypes.memmove(address, bytes(info), space)
             return 0
 
     monkeypatch.setattr(syscalls, "libc", Kernel)

@@ -206,13 +206,13 @@ def test_how_long_the_penalty_is_was_seen() -> None:
 
 def test_it_tells_of_a_loop_once_and_once_more_when_it_is_a_livelock() -> None:
     watching = Detector(KERNEL, CORES)
-    told: list[tuple[int, bool]] = []
+    reported: list[tuple[int, bool]] = []
     for index, row in enumerate(loop(3000)):
         watching.add("trap", array("trap", [row]))
         now = row["end_ns"]
-        told += [(index, each.livelock) for each in watching.advance(now)]
-    assert [livelock for _, livelock in told] in ([True], [False, True])
-    assert told[-1][0] < 2100  # traps of 1 ms: the lag, and as long until it looks again
+        reported += [(index, each.livelock) for each in watching.advance(now)]
+    assert [livelock for _, livelock in reported] in ([True], [False, True])
+    assert reported[-1][0] < 2100  # traps of 1 ms: the lag, and as long until it looks again
     assert watching.finish() == []
     assert watching.loops[0].early_returns == 3000
 
@@ -315,7 +315,7 @@ def agree_wherever_cut(rows: list[Row], extra: list[Row]) -> list[dict]:  # type
     return list(analyzed.values())
 
 
-def test_a_gap_that_nobody_watched_ends_a_chain_also_across_batches() -> None:
+def test_a_gap_without_records_of_the_msr_ends_a_chain_also_across_batches() -> None:
     gap = 2 * SHORT_LAG
     blind = loop(10, flags=BLIND)
     assert agree_wherever_cut([*blind, *loop(30, gap)], []) != []

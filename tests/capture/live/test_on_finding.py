@@ -1,4 +1,4 @@
-"""The command of --on-finding: what it gets, what becomes of it, and that nobody waits for it."""
+"""The command of --on-finding: what it gets, its failures, and that the recorder does not wait for it."""
 
 import json
 import signal
