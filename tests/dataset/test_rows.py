@@ -18,7 +18,7 @@ from sldtrace.recording.reader import open_recording
 from sldtrace.recording.writer import Writer
 from tests.analyzers.simulated import simulated
 from tests.analyzers.synthetic import MS, RIP, VCPU, VMM, completed, early, exited, loop, trace
-from tests.reporters import cases
+from tests.reporters import cases, rendering
 
 KINDS = list(schema.current().records)
 
@@ -60,23 +60,22 @@ def test_rows_are_the_records(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "name", ["livelock", "bystanders", "detail", "phases", "locks", "migration", "queue"]
 )
-def test_reports_of_small_batches_are_those_of_one(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_of_small_batches_are_those_of_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "BATCH", 16)
     monkeypatch.setattr(chains, "BATCH", 7)
-    for ending, text in cases.reports(cases.CASES[name](tmp_path)).items():
-        assert text == (cases.DATA / f"{name}.{ending}").read_text(encoding="utf-8")
+    for file, text in cases.kept(name).items():
+        assert text == (cases.DATA / file).read_text(encoding="utf-8")
 
 
 def test_many_chunks_are_one_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """200,000 records: the same report whether they are read and looked at in one go or in a hundred."""
     recorded = simulated(tmp_path, "--timer", "1ms", "--vcpus", "8", "--cpus", "4", "-d", "25s")
     assert len(recorded.rows("trap")) > 150_000
-    whole = cases.reports(recorded)
+    whole = rendering.text(recorded), rendering.parsed(recorded)
     monkeypatch.setattr(rows, "BATCH", 2_000)
     monkeypatch.setattr(chains, "BATCH", 1_777)
-    assert cases.reports(traces.load(recorded.recording.path)) == whole
+    again = traces.load(recorded.recording.path)
+    assert (rendering.text(again), rendering.parsed(again)) == whole
 
 
 def test_selections(tmp_path: Path) -> None:
@@ -123,8 +122,10 @@ def test_nothing_recorded_is_no_rows(tmp_path: Path) -> None:
 _PEAK = """
 import re, sys
 from pathlib import Path
-from sldtrace.commands.report import text
-text(Path(sys.argv[1]), True)
+from sldtrace.commands.report import build
+from sldtrace.reporters.formats import FORMATS
+from sldtrace.reporters.style import Style
+FORMATS["json"].render(build(Path(sys.argv[1]))[0], Style())
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 
