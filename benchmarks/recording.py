@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,8 @@ def main() -> None:
         print(f"numpy.fromfile {1e9 * floor_read / len(traps):.0f} ns a record")
         for compress in (False, True):
             path = Path(folder) / "a.sld"
-            writing = cost(lambda path=path, on=compress: write(path, traps, on), options.runs)
-            reading = cost(lambda path=path: read(path), options.runs)
+            writing = cost(partial(write, path, traps, compress), options.runs)
+            reading = cost(partial(read, path), options.runs)
             ratio = traps.nbytes / path.stat().st_size
             print(
                 f"{'compressed' if compress else 'as it is'}: {ratio:.2f} times smaller,"

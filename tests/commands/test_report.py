@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -123,7 +124,7 @@ def test_a_notice_is_the_least(
 ) -> None:
     real = catalogue.run
 
-    def lenient(trace: Trace) -> list[Finding]:
+    def lenient(trace: Trace) -> list[Finding[Any]]:
         return [Finding(**{**vars(each), "severity": Severity.NOTICE}) for each in real(trace)]
 
     monkeypatch.setattr(catalogue, "run", lenient)

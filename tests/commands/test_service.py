@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from sldtrace import resources
 from sldtrace.commands import service
 from sldtrace.errors import SldtraceError
 from sldtrace.text.escape import escape
@@ -65,7 +66,7 @@ def test_what_recording_needs_is_not_taken_away(installed: Path) -> None:
 
 
 def test_every_option_is_named_once() -> None:
-    text = (service.resources.systemd() / service.NAME).read_text()
+    text = (resources.systemd() / service.NAME).read_text()
     names = re.findall(r"^(\w+)=", text, re.MULTILINE)
     assert len(names) == len(set(names))
 

@@ -47,7 +47,8 @@ def type_name(column: "pd.Series[Any]") -> str:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [0, 3])
 def test_columns_are_as_documented(tmp_path: Path, kind: str, count: int) -> None:
-    with recorded(tmp_path, **{kind: [{} for _ in range(count)]}) as recording:
+    records: dict[str, Any] = {kind: [{} for _ in range(count)]}
+    with recorded(tmp_path, **records) as recording:
         frame = frames.frame(recording, kind)
     documented = frames.columns(kind)
     assert len(frame) == count

@@ -75,7 +75,7 @@ def test_the_instruction_under_test_is_the_one_that_the_name_says(name: str) -> 
 
 def test_check_finds_an_image_that_is_out_of_date(copies: Path) -> None:
     image = copies / "split-bts.bin"
-    command = [sys.executable, copies / ASSEMBLER.name, "--check"]
+    command = [sys.executable, str(copies / ASSEMBLER.name), "--check"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     good = image.read_bytes()
     image.write_bytes(good + b"\x90")
@@ -92,7 +92,10 @@ def test_a_source_that_does_not_assemble_is_one_line_and_a_failure(copies: Path)
     broken.write_text('\t.include "abi.inc"\n\tnonsense\n')
     try:
         result = subprocess.run(
-            [sys.executable, copies / ASSEMBLER.name, "--check"], capture_output=True, text=True, check=False
+            [sys.executable, str(copies / ASSEMBLER.name), "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
     finally:
         broken.unlink()

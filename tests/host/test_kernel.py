@@ -133,7 +133,7 @@ def test_lockdown(text: str | None, mode: str, tmp_path: Path, monkeypatch: pyte
     file = tmp_path / "lockdown"
     if text is not None:
         file.write_text(text)
-    real = kernel.Path
+    real = Path
     monkeypatch.setattr(
         kernel, "Path", lambda path: file if path == "/sys/kernel/security/lockdown" else real(path)
     )

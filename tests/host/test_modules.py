@@ -1,6 +1,7 @@
 """Loaded modules and their files."""
 
 import gzip
+import importlib
 import lzma
 import shutil
 import subprocess
@@ -72,7 +73,7 @@ def test_zst(tmp_path: Path) -> None:
 
 def test_zst_without_anything_that_unpacks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.ko.zst").write_bytes(b"x")
-    monkeypatch.setattr(modules.importlib, "import_module", _missing)
+    monkeypatch.setattr(importlib, "import_module", _missing)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UnreadableError, match="zstd is not installed"):
         modules.unpack(tmp_path / "m.ko.zst")

@@ -1,5 +1,6 @@
 """MSR_TEST_CTRL from fake devices."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_off_for_a_moment_is_a_penalty(tmp_path: Path, monkeypatch: pytest.Monke
         if len(looks) == 2:
             (dev / "0" / "msr").write_bytes(bytes(msr.TEST_CTRL) + ON.to_bytes(8, "little"))
 
-    monkeypatch.setattr(msr.time, "sleep", later)
+    monkeypatch.setattr(time, "sleep", later)
     assert msr.read(dev, sys, pause=0.5) == [Core((0,), True, sometimes_off=True)]
     assert looks == [0.5] * 3
 

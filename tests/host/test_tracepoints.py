@@ -22,8 +22,8 @@ FIELDS = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_fields_of_real_tracepoints(name_in_lab: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "tracefs", lambda: TRACEFS / name_in_lab)
-    more = KERNELS[name_in_lab].exit_fields if name == "kvm:kvm_exit" else set()
-    assert tracepoints.fields(name) == COMMON | FIELDS[name] | more
+    more = KERNELS[name_in_lab].exit_fields if name == "kvm:kvm_exit" else frozenset()
+    assert tracepoints.fields(name) == frozenset(COMMON | FIELDS[name] | more)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.integration.observing import SLDTRACE, TRACEFS, Account, Recorder, attached, guest, start_guest
+from tests.integration.observing import (
+    SLDTRACE,
+    TRACEFS,
+    Account,
+    Protocol,
+    Recorder,
+    attached,
+    guest,
+    start_guest,
+)
 
 NOBODY = 65534
 RIGHTS = "+bpf,+perfmon"
@@ -19,12 +28,12 @@ CPU = Path("/sys/devices/system/cpu/cpu1/online")
 DISK_BYTES = 2 << 20
 
 
-def run(folder):
+def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     subprocess.run(["mount", "-t", "securityfs", "securityfs", "/sys/kernel/security"], check=False)
     subprocess.run(["mount", "-o", f"remount,gid={NOBODY},mode=750", TRACEFS], check=True)
     PARANOID.write_text("2")
-    found = {"unprivileged bpf disabled": UNPRIVILEGED_BPF.read_text().strip()}
+    found: Protocol = {"unprivileged bpf disabled": UNPRIVILEGED_BPF.read_text().strip()}
     # Lockdown goes up only; reads of kernel memory are still allowed at this level.
     if LOCKDOWN.exists():
         LOCKDOWN.write_text("integrity")
@@ -40,11 +49,11 @@ def run(folder):
     return found
 
 
-def few_rights(folder):
+def few_rights(folder: Path) -> Protocol:
     """One recording by nobody, on a small disk that fills in the end; CPU 1 is taken away and given back."""
     disk = Path("/tmp/disk")
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},uid={NOBODY},mode=700", "tmpfs", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},uid={NOBODY},mode=700", "tmpfs", str(disk)]
     subprocess.run(mount, check=True)
     recorder = Recorder(disk / "few.sld", stop=None)
     recorder.command = [

@@ -8,46 +8,48 @@ import os
 import struct
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from sldtrace.host import kernel, msr, split_lock
 from sldtrace.model import penalty
 from sldtrace.recording.rotation import segments
-from tests.integration.observing import MITIGATE, Recorder, guest_here, start_guest
+from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
 
 
 @dataclass(frozen=True)
 class Provocation:
-    """A run of a guest and what is done meanwhile.
+    """A run of a guest and what happens during it.
 
-    options: of `guest run`; {late}: a timer that is later than any penalty's sleep; meanwhile: makes a
-    context manager, which gives what is to be in the protocol, too, or None.
+    options: of `guest run`; {late}: a timer that is later than any penalty's sleep; during: makes a context
+    manager, which gives what else belongs into the protocol, or None.
     """
 
     name: str
     options: str
     duration: str = "500ms"
     mitigate: int = 1
-    meanwhile: object = nullcontext
+    during: Callable[[], AbstractContextManager[Protocol | None]] = nullcontext
 
 
-def read_msr(cpu):
+def read_msr(cpu: int) -> int:
     """MSR_TEST_CTRL of a CPU."""
     with open(f"/dev/cpu/{cpu}/msr", "rb", buffering=0) as file:
-        return struct.unpack("<Q", os.pread(file.fileno(), 8, msr.TEST_CTRL))[0]
+        return int.from_bytes(os.pread(file.fileno(), 8, msr.TEST_CTRL), "little")
 
 
-def write_msr(cpu, value):
+def write_msr(cpu: int, value: int) -> None:
     """Sets MSR_TEST_CTRL of a CPU."""
     with open(f"/dev/cpu/{cpu}/msr", "wb", buffering=0) as file:
         os.pwrite(file.fileno(), struct.pack("<Q", value), msr.TEST_CTRL)
 
 
 @contextmanager
-def queue():
+def queue() -> Iterator[Protocol]:
     """A VM on CPU 1 whose vCPUs are never interrupted, and so many that one mostly holds the semaphore."""
     process, pid, _ = start_guest("--timeout", "none", "--vcpus", "12", "--cpus", "1")
     try:
@@ -58,11 +60,11 @@ def queue():
 
 
 @contextmanager
-def guardian():
-    """Somebody who sees to it that detection is on, on CPU 0, every millisecond."""
+def guardian() -> Iterator[None]:
+    """Switches detection on, on CPU 0, every millisecond."""
     ended = threading.Event()
 
-    def guard():
+    def guard() -> None:
         while not ended.wait(0.001):
             write_msr(0, msr.DETECT)
 
@@ -76,7 +78,7 @@ def guardian():
 
 
 @contextmanager
-def real_time():
+def real_time() -> Iterator[None]:
     """What is started now has real-time priority, so that nothing else gets its CPU."""
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
@@ -89,7 +91,7 @@ def real_time():
 PROVOCATIONS = {
     "warn": (
         Provocation("loop", "--timeout 1ms"),
-        Provocation("semaphore", "--timeout {late} --cpus 0", "1s", meanwhile=queue),
+        Provocation("semaphore", "--timeout {late} --cpus 0", "1s", during=queue),
         Provocation(
             "program",
             "split-xchg --program --kick itimer --timeout 1ms",
@@ -108,8 +110,8 @@ PROVOCATIONS = {
         Provocation("rare", "rare-split --every 20000000 --timeout 100ms --cpus 0", "2300ms"),
         Provocation("overloaded", "rare-split --every 5000000 --timeout 25ms --cpus 0 --load 4", "2200ms"),
         Provocation("not_penalized", "--timeout 1ms --cpus 0", mitigate=0),
-        Provocation("guarded", "--timeout none --cpus 0", mitigate=0, meanwhile=guardian),
-        Provocation("real time", "--timeout none --cpus 1", "1500ms", mitigate=0, meanwhile=real_time),
+        Provocation("guarded", "--timeout none --cpus 0", mitigate=0, during=guardian),
+        Provocation("real time", "--timeout none --cpus 1", "1500ms", mitigate=0, during=real_time),
         Provocation(
             "two at once",
             "--timeout none --vcpus 2 --cpus 0,1",
@@ -124,19 +126,19 @@ PROVOCATIONS = {
 }
 
 
-def run(folder):
+def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     host = split_lock.read()
     penalties = penalty.for_kernel(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
     late = f"{penalties.longest_sleep_ns // 1_000_000 + 1}ms"
     recorder = Recorder(folder / "findings.sld", "--exits", "counts", "--rotate", f"{_FILE_S}s")
-    runs = {}
+    runs: Protocol = {}
     with recorder:
         for each in PROVOCATIONS[host.mode]:
             # A file says what the sysctl was when it began.
             MITIGATE.write_text(str(each.mitigate))
             file = next_file(recorder.path) if runs else newest(recorder.path)
-            with each.meanwhile() as more:
+            with each.during() as more:
                 found = guest_here(*each.options.format(late=late).split(), "--duration", each.duration)
             found |= {"file": file.name, "ended in": newest(recorder.path).name, "msr": detection_on()}
             runs[each.name] = found | {"mitigate": each.mitigate} | (more or {})
@@ -145,12 +147,12 @@ def run(folder):
     return recorder.protocol | {"runs": runs}
 
 
-def newest(path):
+def newest(path: Path) -> Path:
     """The file that is being written."""
     return list(segments(path).values())[-1]
 
 
-def next_file(path):
+def next_file(path: Path) -> Path:
     """Waits for it."""
     before, deadline = newest(path), time.monotonic() + 60
     while newest(path) == before:
@@ -160,7 +162,7 @@ def next_file(path):
     return newest(path)
 
 
-def detection_on():
+def detection_on() -> dict[int, int]:
     """MSR_TEST_CTRL of each CPU; where detection was left off, it is switched on again."""
     time.sleep(0.05)
     found = {cpu: read_msr(cpu) for cpu in sorted(os.sched_getaffinity(0))}

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.integration.observing import SLDTRACE, Account, Recorder, guest, hidden, start_guest
+from tests.integration.observing import SLDTRACE, Account, Protocol, Recorder, guest, hidden, start_guest
 
 CGROUP = Path("/sys/fs/cgroup/wanted")
 NAMED = CGROUP.parent / r"machine.slice/machine-qemu\x2d7\x2dweb\x2d1.scope"
@@ -15,7 +15,7 @@ OTHER_NAME = Path("/tmp/unwanted")
 FREE = ("--max-cpu-percent", "100000")  # the lab's CPU is slow
 
 
-def late_and_chosen(folder):
+def late_and_chosen(folder: Path) -> Protocol:
     """Two recorders side by side.
 
     `late` is attached to a VMM that livelocks already, and to that thread only, and ends by SIGKILL. `until`
@@ -61,12 +61,12 @@ def late_and_chosen(folder):
     }
 
 
-def enter(cgroup):
+def enter(cgroup: Path) -> None:
     """This process, and what it starts, belongs to that cgroup from now on."""
     (cgroup / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def kept_and_rotated(folder):
+def kept_and_rotated(folder: Path) -> Protocol:
     """A VM without a name, and then for eight seconds one that libvirt has named.
 
     One recorder keeps the last second of the VM of that name; the other begins a file every two seconds.
@@ -84,13 +84,13 @@ def kept_and_rotated(folder):
     return {"guests": guests, "counted": counted, "kept": kept.protocol, "rotated": rotated.protocol}
 
 
-def refusals(folder):
+def refusals(folder: Path) -> Protocol:
     """What `record` and `guest run` say where they cannot work; each is (status, stderr)."""
     target = str(folder / "refused.sld")
     record = [*SLDTRACE, "record", "-d", "1s", "-o", target]
 
-    def say(*command, **options):
-        done = subprocess.run(command, capture_output=True, text=True, **options)
+    def say(*command: str, user: int | None = None) -> Protocol:
+        done = subprocess.run(command, capture_output=True, text=True, user=user)
         return {"status": done.returncode, "stderr": done.stderr, "left": Path(target).exists()}
 
     found = {"not root": say(*record, user=65534)}
@@ -109,7 +109,7 @@ def refusals(folder):
     return found
 
 
-def run(folder):
+def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     found = late_and_chosen(folder) | {"limited": kept_and_rotated(folder)}
     return found | {"refusals": refusals(folder)}

@@ -17,7 +17,7 @@ from sldtrace.vmm.machine import Machine
 SIGNAL = 10
 
 
-def main(way, seconds):
+def main(way: str, seconds: float) -> None:
     """Freezes a guest by a 1 ms timer for that long."""
     print(os.getpid(), flush=True)
     signals.block_all()
@@ -28,13 +28,13 @@ def main(way, seconds):
         vcpu.set_signal_mask(signals.all_but(SIGNAL))
         kick = PosixTimer(1_000_000, SIGNAL, threading.get_native_id())
 
-        def end():
+        def end() -> None:
             time.sleep(seconds)
             if way == "exec":
                 os.execv(sys.executable, [sys.executable, __file__, "main", str(seconds)])
             stopping.set()
 
-        def query():
+        def query() -> None:
             while not stopping.is_set():
                 vcpu.regs()
                 time.sleep(0.002)

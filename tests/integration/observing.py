@@ -10,32 +10,38 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import IO, Any, Self
 
 from sldtrace import cli
 
 TRACEFS = Path("/sys/kernel/tracing")
 MITIGATE = Path("/proc/sys/kernel/split_lock_mitigate")
+Protocol = dict[str, Any]
+"""JSON values that a part leaves for the tests."""
+
 SLDTRACE = [sys.executable, "-m", "sldtrace"]
 
 
-def guest(timeout, duration, *options, program=None):
+def guest(timeout: str, duration: str, *options: str, program: Path | None = None) -> Protocol:
     """Runs a bundled guest; its result, and its VM's process. program: another name for Python."""
     command = ["guest", "run", "--timeout", timeout, "--duration", duration, "--format=json", *options]
     if not program:
         return guest_here(*command[2:])
     with subprocess.Popen([program, *SLDTRACE[1:], *command], stdout=subprocess.PIPE, text=True) as process:
-        result = json.loads(process.stdout.read())
+        result = json.loads(lines_of(process.stdout).read())
     return {**result, "pid": result["tgid"], "status": process.returncode}
 
 
-def guest_here(*options):
+def guest_here(*options: str) -> Protocol:
     """The same in this process: to start another one takes the emulated machine longer than the run.
 
     Its VM is another process all the same. Of a run without a result there are status and `said`.
     """
-    out, said, status = io.StringIO(), io.StringIO(), 0
+    out, said = io.StringIO(), io.StringIO()
+    status: object = 0
     with redirect_stdout(out), redirect_stderr(said):
         try:
             cli.run(["guest", "run", "--format=json", *options])
@@ -45,15 +51,30 @@ def guest_here(*options):
     return {**result, "pid": result.get("tgid"), "status": status, "said": said.getvalue().splitlines()}
 
 
-def start_guest(*options):
+def start_guest(*options: str) -> tuple["subprocess.Popen[str]", int, int]:
     """A guest in the background: (process to terminate, PID of the VMM, TID of its vCPU)."""
     command = [*SLDTRACE, "guest", "run", "--duration", "10m", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    pid, tid = map(int, re.search(r"in process (\d+), threads? (\d+)", process.stderr.readline()).groups())
-    return process, pid, tid
+    line = lines_of(process.stderr).readline()
+    found = re.search(r"in process (\d+), threads? (\d+)", line)
+    assert found, line
+    return process, int(found[1]), int(found[2])
 
 
-def define(line):
+def lines_of(pipe: IO[str] | None) -> IO[str]:
+    """The pipe of a process that was started with one."""
+    assert pipe is not None
+    return pipe
+
+
+def number(pattern: str, text: str) -> int:
+    """The first group of a pattern that the text must have."""
+    found = re.search(pattern, text)
+    assert found, text
+    return int(found[1])
+
+
+def define(line: str) -> None:
     """Adds to kprobe_events, which cannot be sought in, as Python's mode "a" does."""
     events = os.open(TRACEFS / "kprobe_events", os.O_WRONLY | os.O_APPEND)
     os.write(events, line.encode())
@@ -63,16 +84,16 @@ def define(line):
 class Counter:
     """The kernel's own count of handle_guest_split_lock, by a kprobe event."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         define("p:counter/traps handle_guest_split_lock\n")
         (TRACEFS / "events/counter/enable").write_text("1")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         (TRACEFS / "events/counter/enable").write_text("0")
         define("-:counter/traps\n")
 
-    def read(self):
+    def read(self) -> dict[str, int]:
         """Hits and misses since `__enter__`."""
         for line in (TRACEFS / "kprobe_profile").read_text().splitlines():
             name, hits, missed = line.split()
@@ -97,7 +118,7 @@ TRACED = (
 
 # Who traps, who waits for the readers of an SRCU, and who for a mutex.
 WAITS = {
-    "counter/punished": "p split_lock_warn",
+    "counter/penalized": "p split_lock_warn",
     "counter/srcu": "p synchronize_srcu",
     "counter/srcu_end": "r synchronize_srcu",
     "counter/expedited": "p synchronize_srcu_expedited",
@@ -120,7 +141,7 @@ class Account:
     waits: WAITS are traced as well.
     """
 
-    def __init__(self, waits=False):
+    def __init__(self, waits: bool = False) -> None:
         self.kprobes = {"counter/traps": "p handle_guest_split_lock"}
         self.traced = [*TRACED]
         if waits:
@@ -128,7 +149,7 @@ class Account:
             self.traced += WAITS
         self.triggers = HISTOGRAMS | (WHERE if waits else {})
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         for event, probe in self.kprobes.items():
             kind, function = probe.split()
             define(f"{kind}:{event} {function}\n")
@@ -143,7 +164,7 @@ class Account:
             (self.root / "events" / event / "enable").write_text("1")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for event in self.traced:
             (self.root / "events" / event / "enable").write_text("0")
         for event, trigger in self.triggers.items():
@@ -152,15 +173,15 @@ class Account:
         for event in self.kprobes:
             define(f"-:{event}\n")
 
-    def read(self, trace):
+    def read(self, trace: Path) -> Protocol:
         """{event: rows of keys and hits}, and what the buffer lost; its text goes to the file `trace`."""
-        found = {}
+        found: Protocol = {}
         for event in HISTOGRAMS:
             text = (self.root / "events" / event / "hist").read_text()
             found[event] = {
                 "rows": [[int(each) for each in re.findall(r": *(\d+)", line)] for line in _rows(text)],
-                "hits": int(re.search(r"Hits: (\d+)", text)[1]),
-                "dropped": int(re.search(r"Dropped: (\d+)", text)[1]),
+                "hits": number(r"Hits: (\d+)", text),
+                "dropped": number(r"Dropped: (\d+)", text),
             }
         stats = "".join(each.read_text() for each in self.root.glob("per_cpu/cpu*/stats"))
         found["trace lost"] = sum(map(int, re.findall(r"(?:overrun|dropped events): (\d+)", stats)))
@@ -168,50 +189,56 @@ class Account:
         return found
 
 
-def _rows(text):
+def _rows(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("{")]
 
 
 class Recorder:
     """`sldtrace record` in the background: within `with` it is recording."""
 
-    def __init__(self, path, *options, stop="INT", environment=None):
+    def __init__(
+        self,
+        path: Path,
+        *options: str,
+        stop: str | None = "INT",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.path = path
         self.command = [*SLDTRACE, "record", "-o", str(path), *options]
         self.environment = os.environ | (environment or {})
         self.stop = stop
-        self.protocol = {"command": self.command[3:], "file": path.name}
+        self.protocol: Protocol = {"command": self.command[3:], "file": path.name}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.begin()
         self.ready()
         return self
 
-    def begin(self):
+    def begin(self) -> None:
         """Starts it: it compiles now."""
         self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, env=self.environment)
-        self.lines = []
+        self.lines: list[str] = []
 
-    def ready(self):
+    def ready(self) -> None:
         """Waits until it records."""
-        for line in self.process.stderr:
+        for line in lines_of(self.process.stderr):
             self.lines.append(line.rstrip())
             if "recording to" in line:
                 break
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self.process.poll() is None and self.stop:
             subprocess.run(["kill", f"-{self.stop}", str(self.process.pid)], check=True)
         self.end()
 
-    def end(self):
+    def end(self) -> None:
         """Waits for its end."""
         if "status" in self.protocol:
             return
-        self.lines += self.process.stderr.read().splitlines()
+        self.lines += lines_of(self.process.stderr).read().splitlines()
         self.protocol |= {"stderr": self.lines, "status": self.process.wait()}
 
-    def resources(self):
+    def resources(self) -> Protocol:
         """What /proc says of it now: its memory (kB), its rights, and whether a compiler is mapped."""
         folder = Path(f"/proc/{self.process.pid}")
         status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
@@ -226,8 +253,8 @@ class Recorder:
 
 
 @contextmanager
-def hidden(path):
-    """The folder looks empty meanwhile."""
+def hidden(path: str) -> Iterator[None]:
+    """The folder looks empty inside `with`."""
     empty = Path("/tmp/empty")
     empty.mkdir(exist_ok=True)
     subprocess.run(["mount", "--bind", empty, path], check=True)
@@ -237,9 +264,9 @@ def hidden(path):
         subprocess.run(["umount", path], check=True)
 
 
-def attached():
+def attached() -> Protocol:
     """BPF programs, maps, links and pins, and what is in tracefs: what a recorder could leave behind."""
-    found = {}
+    found: Protocol = {}
     for what in ("prog", "map", "link"):
         show = ["bpftool", what, "show"]
         found[what] = subprocess.run(show, capture_output=True, text=True, check=True).stdout

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.integration.findings import detection_on
-from tests.integration.observing import MITIGATE, Account, Recorder, guest, start_guest
+from tests.integration.observing import MITIGATE, Account, Protocol, Recorder, guest, lines_of, start_guest
 
 LIVES = [sys.executable, str(Path(__file__).with_name("lives.py"))]
 FLOOD = (
@@ -25,15 +25,16 @@ FLOOD = (
 _CLONE3 = 435  # arch/x86/entry/syscalls/syscall_64.tbl
 
 
-def life(way, seconds):
+def life(way: str, seconds: float) -> Protocol:
     """Runs lives.py; the PID that it said, and its status."""
     process = subprocess.Popen([*LIVES, way, str(seconds)], stdout=subprocess.PIPE, text=True)
-    pid = int(process.stdout.readline())
-    process.stdout.read()
+    output = lines_of(process.stdout)
+    pid = int(output.readline())
+    output.read()
     return {"pid": pid, "tid": pid, "status": process.wait()}
 
 
-def again(pid, seconds):
+def again(pid: int, seconds: float) -> Protocol:
     """A new process of that PID (clone3, set_tid) runs lives.py."""
     wanted = (ctypes.c_int32 * 1)(pid)
     arguments = (ctypes.c_uint64 * 11)()
@@ -49,7 +50,7 @@ def again(pid, seconds):
     return {"pid": child, "tid": child, "status": status}
 
 
-def killed():
+def killed() -> Protocol:
     """A VMM that ends by SIGKILL in the middle of a penalty, where it is nearly all the time."""
     process, pid, tid = start_guest()
     time.sleep(0.5)
@@ -58,7 +59,7 @@ def killed():
     return {"pid": pid, "tid": tid}
 
 
-def stopped(recorder):
+def stopped(recorder: Recorder) -> Protocol:
     """The recorder is stopped for 30 s, in which records of every kind come."""
     recorder.process.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
@@ -72,7 +73,7 @@ def stopped(recorder):
     return guests
 
 
-def run(folder):
+def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     path = folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, Account(waits=True) as account:
@@ -81,14 +82,18 @@ def run(folder):
         notify = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"}
         recorder = Recorder(folder / "flood.sld", *FLOOD, environment=notify)
         with recorder:
-            told = [heard(manager), time.sleep(1.5), heard(manager)]
+            notified = [heard(manager)]
+            time.sleep(1.5)
+            notified.append(heard(manager))
             guests = {"moved": guest("1ms", "1s", "--migrate", "5ms", "--memory-slots", "10ms")}
             guests["ports"] = guest("none", "100ms", "io-loop")
             first = life("main", 0.4)
             lives = {"first": first, "again": again(first["pid"], 0.4), "exec": life("exec", 0.4)}
             lives["query"] = life("query", 0.5)
             lives["killed"] = killed()
-            clocks = [moment(), step(3600), moment()]
+            clocks = [moment()]
+            step(3600)
+            clocks.append(moment())
             before = recorder.resources()
             guests |= stopped(recorder)
             resources = recorder.resources()
@@ -100,13 +105,13 @@ def run(folder):
         "guests": guests,
         "lives": lives,
         "counted": counted,
-        "clocks": [clocks[0], clocks[2]],
-        "told": [each for each in told if each],
+        "clocks": clocks,
+        "notified": [each for each in notified if each],
         "resources": {"before": before, "after": resources},
     }
 
 
-def at_once():
+def at_once() -> dict[int, int]:
     """MSR_TEST_CTRL of both CPUs after they trapped at the same time without a penalty."""
     MITIGATE.write_text("0")
     guest("none", "500ms", "--vcpus", "2", "--cpus", "0,1")
@@ -114,21 +119,21 @@ def at_once():
     return detection_on()
 
 
-def moment():
+def moment() -> dict[str, int]:
     """Now, on both clocks, in ns."""
     return {"monotonic_ns": time.monotonic_ns(), "realtime_ns": time.time_ns()}
 
 
-def step(seconds):
-    """Somebody sets the clock; the recorder has time to notice."""
+def step(seconds: float) -> None:
+    """Sets the clock; the recorder has time to notice."""
     time.sleep(1.2)
     time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
     time.sleep(1.2)
 
 
-def heard(manager):
-    """What the service manager has been told by now."""
-    lines = []
+def heard(manager: socket.socket) -> list[str]:
+    """The notifications that the service manager has received by now."""
+    lines: list[str] = []
     try:
         while True:
             lines.append(manager.recv(4096).decode())

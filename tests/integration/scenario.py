@@ -14,7 +14,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from tests.integration.observing import attached
+from tests.integration.observing import Protocol, attached
 
 # Where the function of a part is; it gets the part's folder and returns the protocol.
 PARTS = {
@@ -33,7 +33,7 @@ PARTS = {
 }
 
 
-def main():
+def main() -> None:
     """The parts, in one boot."""
     _, folder, *parts = sys.argv
     for part in parts:
@@ -41,7 +41,7 @@ def main():
         run(part, Path(folder) / part)
 
 
-def run(part, folder):
+def run(part: str, folder: Path) -> None:
     """One part; its protocol also has what it took, in seconds of the machine, and what it left attached."""
     folder.mkdir(parents=True)
     begun, before = time.monotonic(), attached()
@@ -54,7 +54,7 @@ def run(part, folder):
     (folder / "protocol.json").write_text(json.dumps(protocol, indent=1))
 
 
-def at_rest(before):
+def at_rest(before: Protocol) -> Protocol:
     """What is attached once it is as before, or in five seconds: the kernel frees maps from a work queue."""
     deadline = time.monotonic() + 5
     while (after := attached()) != before and time.monotonic() < deadline:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 UNIT = "sldtrace.service"
 STATE = Path("/var/lib/sldtrace")
@@ -26,20 +27,27 @@ SCOPE = r"machine-qemu\x2d3\x2dshop.scope"
 PROPERTIES = "ActiveState,SubState,Result,NRestarts,StatusText,ExecMainStatus,MainPID,MemoryPeak"
 
 
-def run(*command, check=True):
-    """Runs a command; its output, or its exit status and both outputs where it may fail."""
+def run(*command: str) -> str:
+    """Runs a command that must succeed; its output."""
+    done = attempt(*command)
+    if done["status"]:
+        raise SystemExit(f"{command}: status {done['status']}: {done['stdout']}{done['stderr']}")
+    return str(done["stdout"])
+
+
+def attempt(*command: str) -> dict[str, Any]:
+    """Runs a command that may fail; its exit status and outputs."""
     done = subprocess.run(command, capture_output=True, text=True)
-    if check and done.returncode:
-        raise SystemExit(f"{command}: status {done.returncode}: {done.stdout}{done.stderr}")
-    return done.stdout if check else {"status": done.returncode, "output": done.stdout + done.stderr}
+    both = done.stdout + done.stderr
+    return {"status": done.returncode, "stdout": done.stdout, "stderr": done.stderr, "output": both}
 
 
-def machine_time():
+def machine_time() -> float:
     """Seconds since power-on, in the machine's time."""
     return float(Path("/proc/uptime").read_text().split()[0])
 
 
-def install():
+def install() -> dict[str, Any]:
     """What pip would have installed, then what the README says."""
     PROGRAM.parent.mkdir(parents=True)
     path = os.environ["PYTHONPATH"]
@@ -53,20 +61,20 @@ def install():
     Path("/etc/default/sldtrace").write_text(
         f"SLDTRACE_OPTIONS=--rotate 64M --rotate-keep 8 --on-finding {PAGER}\n"
     )
-    return run(str(PROGRAM), "service", "install", check=False)
+    return attempt(str(PROGRAM), "service", "install")
 
 
-def state():
+def state() -> dict[str, str]:
     """What systemd says of the service, and the kernel of its process."""
     shown = run("systemctl", "show", UNIT, "-p", PROPERTIES)
     found = dict(line.split("=", 1) for line in shown.splitlines())
     if found["MainPID"] != "0":
         status = Path(f"/proc/{found['MainPID']}/status").read_text()
-        found |= re.findall(r"^(Cap\w+|NoNewPrivs|Seccomp|VmRSS):\s+(\w+)", status, re.MULTILINE)
+        found |= dict(re.findall(r"^(Cap\w+|NoNewPrivs|Seccomp|VmRSS):\s+(\w+)", status, re.MULTILINE))
     return found
 
 
-def guest():
+def guest() -> dict[str, Any]:
     """A frozen guest under another user, in a cgroup as libvirt names it; its result."""
     text = run(
         *("systemd-run", "--quiet", "--scope", "--collect", "--slice=machine.slice", f"--unit={SCOPE}"),
@@ -83,16 +91,17 @@ def guest():
             "json",
         ),
     )
-    return json.loads(text)
+    result: dict[str, Any] = json.loads(text)
+    return result
 
 
-def programs():
+def programs() -> list[str]:
     """The BPF programs that are loaded, but those of systemd, for cgroups and as a security module."""
     shown = json.loads(run("bpftool", "-j", "prog", "show"))
     return sorted(one["name"] for one in shown if not one["type"].startswith(("cgroup", "lsm")))
 
 
-def restarted(pid):
+def restarted(pid: str) -> float:
     """Waits until the service is active again with another process; seconds it took."""
     begun = machine_time()
     while machine_time() < begun + 300:
@@ -103,17 +112,17 @@ def restarted(pid):
     raise SystemExit(f"not active again: {state()}\n{run('journalctl', '-b', '--no-pager')}")
 
 
-def main():
+def main() -> None:
     """One boot."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
     Path("/dev/kvm").chmod(0o666)
-    protocol = {"kernel": os.uname().release, "paranoid": PARANOID.read_text().strip()}
+    protocol: dict[str, Any] = {"kernel": os.uname().release, "paranoid": PARANOID.read_text().strip()}
     protocol["unprivileged_bpf"] = Path("/proc/sys/kernel/unprivileged_bpf_disabled").read_text().strip()
     protocol["programs before"] = programs()
     protocol["installed"] = install()
     begun = machine_time()
-    protocol["started"] = run("systemctl", "start", UNIT, check=False)
+    protocol["started"] = attempt("systemctl", "start", UNIT)
     protocol["start seconds"] = machine_time() - begun
     protocol["running"] = state()
     protocol["guest"] = guest()
@@ -133,10 +142,10 @@ def main():
     protocol["recorded again"] = state()
     protocol["security"] = json.loads(run("systemd-analyze", "security", "--json=short", UNIT))
     protocol["exposure"] = run("systemd-analyze", "security", "--no-pager", UNIT).splitlines()[-1]
-    protocol["stopped"] = run("systemctl", "stop", UNIT, check=False)
+    protocol["stopped"] = attempt("systemctl", "stop", UNIT)
     protocol["programs after"] = programs()
     protocol["modes"] = {path.name: oct(path.stat().st_mode) for path in (STATE, *STATE.iterdir())}
-    protocol["removed"] = run(str(PROGRAM), "service", "remove", check=False)
+    protocol["removed"] = attempt(str(PROGRAM), "service", "remove")
     protocol["journal"] = run("journalctl", "-b", "--no-pager", "-o", "short-monotonic").splitlines()
     shutil.copytree(STATE, folder / "state")
     (folder / "protocol.json").write_text(json.dumps(protocol, indent=1))

@@ -44,7 +44,7 @@ def of(scenario: Scenario, name: str) -> Trace:
     return load(scenario.folder / run(scenario, name)["file"])
 
 
-def found(scenario: Scenario, name: str) -> list[Finding]:
+def found(scenario: Scenario, name: str) -> list[Finding[Any]]:
     return catalogue.run(of(scenario, name))
 
 

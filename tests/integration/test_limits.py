@@ -40,6 +40,7 @@ def test_attached_late_and_to_one_process(limits: Scenario) -> None:
     assert limits.protocol["guests"]["other"]["kvm_runs"] > 100
     (finding,) = catalogue.run(trace)
     assert finding.verdict == "livelock"
+    assert finding.subject
     assert finding.subject.tid == late["tid"]
     assert trace.traps.iloc[0]["start_ns"] - trace.span_ns[0] < 100_000_000
 
@@ -85,6 +86,7 @@ def test_a_livelock_ends_the_recording(limits: Scenario, until: Recording) -> No
     caught = limits.protocol["guests"]["caught"]
     found = catalogue.run(load(limits.folder / "until.sld"))
     (finding,) = [each for each in found if each.verdict == "livelock"]
+    assert finding.subject
     assert finding.subject.tid == caught["tid"]
     said = [line for line in protocol["stderr"] if "found: livelock" in line]
     assert len(said) == 1
@@ -156,6 +158,7 @@ def test_what_is_kept_and_what_was_let_go_is_all(limits: Scenario) -> None:
     assert closing is not None
     assert 900_000_000 < closing["clock"]["monotonic_ns"] - int(traps["start_ns"].min()) < 4_500_000_000
     (finding,) = catalogue.run(load(limits.folder / "kept.sld"))
+    assert finding.subject
     assert (finding.verdict, finding.subject.vm) == ("livelock", "web-1")
 
 

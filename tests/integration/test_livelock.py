@@ -33,7 +33,7 @@ def of(scenario: Scenario, name: str) -> Trace:
     return load(scenario.folder / f"{name}.sld")
 
 
-def findings(scenario: Scenario, name: str) -> list[Finding]:
+def findings(scenario: Scenario, name: str) -> list[Finding[Any]]:
     return catalogue.run(of(scenario, name))
 
 
@@ -119,6 +119,8 @@ def test_every_sleep_of_the_frozen_guest_returned_early(scenario: Scenario, back
 def test_the_verdict(scenario: Scenario, backend: str) -> None:
     """One loop, of the frozen guest and of no other, with the right address, signal and period."""
     finding, slowed = findings(scenario, backend)
+    assert finding.subject
+    assert slowed.subject
     assert (slowed.kind, slowed.subject.tgid) == (
         "penalty-slowdown",
         guest(scenario, backend, "alive")["tgid"],

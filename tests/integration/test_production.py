@@ -255,7 +255,7 @@ def intervals(trace: list[Event], known: set[int]) -> list[Interval]:
     trapped: set[int] = set()
     begun: dict[int, list[tuple[str, str, int]]] = {}
     for event in trace:
-        if event.name == "punished":
+        if event.name == "penalized":
             trapped.add(event.tgid)
         elif event.name == "sched_process_exit" and event.tid == event.tgid:
             trapped.discard(event.tgid)
@@ -438,7 +438,7 @@ def test_the_recorder_has_given_up_its_rights(production: Scenario) -> None:
 
 
 def test_the_service_manager_is_told(production: Scenario) -> None:
-    first, later = production.protocol["told"]
+    first, later = production.protocol["notified"]
     assert first[0].startswith("READY=1\nSTATUS=recording to ")
     assert 2 <= later.count("WATCHDOG=1") <= 6
 

@@ -74,6 +74,7 @@ def test_the_frozen_guest_is_in_the_recording(completed: Scenario, name: str, gu
     assert frozen["loops"] == 0
     (finding,) = catalogue.run(trace)
     assert (finding.kind, finding.verdict) == ("early-return-loop", "livelock")
+    assert finding.subject
     assert (finding.subject.tgid, finding.subject.vcpu) == (frozen["tgid"], 0)
     vm = trace.facts["processes"][str(frozen["tgid"])]["vm"]
     assert vm["name"] == "shop"

@@ -1,4 +1,4 @@
-"""Runs in the emulated host: a guest with every timer, punished and not, its traps counted by the kernel.
+"""Runs in the emulated host: a guest with every timer, with the penalty and without; the kernel counts traps.
 
 usage: timers.py FOLDER (on a machine with root, /dev/kvm, bcc and tracefs)
 
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 MITIGATE = Path("/proc/sys/kernel/split_lock_mitigate")
 TRACEFS = Path("/sys/kernel/tracing")
@@ -18,7 +19,7 @@ SLDTRACE = [sys.executable, "-m", "sldtrace"]
 TIMERS_MS = [*range(1, 21), *range(22, 41, 3)]
 
 
-def guest(timeout_ms, duration):
+def guest(timeout_ms: int, duration: str) -> dict[str, Any]:
     """Runs the bundled guest; what it says, and how often it trapped."""
     command = [
         *SLDTRACE,
@@ -33,13 +34,13 @@ def guest(timeout_ms, duration):
     ]
     before = traps()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        result = json.loads(process.stdout.read())
+        output, _ = process.communicate()
     if process.returncode:
         sys.exit(f"{' '.join(command)}: status {process.returncode}")
-    return {**result, "traps": traps() - before}
+    return {**json.loads(output), "traps": traps() - before}
 
 
-def traps():
+def traps() -> int:
     """The kernel's own count of handle_guest_split_lock."""
     for line in (TRACEFS / "kprobe_profile").read_text().splitlines():
         name, hits, missed = line.split()
@@ -48,9 +49,10 @@ def traps():
     sys.exit("no profile of the kprobe event")
 
 
-def record(path):
+def record(path: Path) -> None:
     """A recording of one guest with a 1 ms timer."""
     recorder = subprocess.Popen([*SLDTRACE, "record", "-o", str(path)], stderr=subprocess.PIPE, text=True)
+    assert recorder.stderr
     for line in recorder.stderr:
         if "recording to" in line:
             break
@@ -61,7 +63,7 @@ def record(path):
         sys.exit("the recording failed")
 
 
-def main():
+def main() -> None:
     """One recording, one table."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)

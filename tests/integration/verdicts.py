@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from tests.integration.observing import (
     MITIGATE,
     SLDTRACE,
     Counter,
+    Protocol,
     Recorder,
     attached,
     guest,
@@ -18,7 +20,7 @@ from tests.integration.observing import (
 )
 
 
-def frozen_and_healthy(folder, name, *options, stop="INT"):
+def frozen_and_healthy(folder: Path, name: str, *options: str, stop: str = "INT") -> Protocol:
     """One recording of three guests: 1 ms timer; 20 ms timer; 1 ms timer with the penalty switched off."""
     recorder = Recorder(folder / f"{name}.sld", *options, stop=stop)
     with Counter() as counter, recorder:
@@ -37,7 +39,7 @@ def frozen_and_healthy(folder, name, *options, stop="INT"):
     }
 
 
-def check():
+def check() -> Protocol:
     """What `check` says of this host beside a guest with a timer, which is stopped lest it take the CPU."""
     frozen, pid, _ = start_guest()
     try:
@@ -52,12 +54,12 @@ def check():
     return {"pid": pid, "status": done.returncode, "stderr": done.stderr, "said": said}
 
 
-def run(folder):
+def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     protocol = {"fentry": frozen_and_healthy(folder, "fentry")}
     with hidden("/sys/kernel/btf"):
         protocol["kprobe"] = frozen_and_healthy(folder, "kprobe", stop="TERM")
     with (folder / "kernel.log").open("w") as log:
         subprocess.run(["dmesg"], stdout=log, check=True)
-    log = subprocess.run([*SLDTRACE, "log", "--format=json"], capture_output=True, text=True, check=True)
-    return protocol | {"log": json.loads(log.stdout), "check": check()}
+    survey = subprocess.run([*SLDTRACE, "log", "--format=json"], capture_output=True, text=True, check=True)
+    return protocol | {"log": json.loads(survey.stdout), "check": check()}

@@ -110,7 +110,8 @@ def bz_image(setup_sectors: int, kernel: bytes) -> bytes:
 
 def names(archive: bytes) -> list[str]:
     """The names in a newc archive, read by its headers alone."""
-    found, at = [], 0
+    found: list[str] = []
+    at = 0
     while not found or found[-1] != "TRAILER!!!":
         assert at % 4 == 0
         assert archive[at : at + 6] == b"070701"

@@ -147,7 +147,8 @@ def packed(what: Job) -> dict[str, bytes]:
     """The regular files and folders of the job's archive."""
     archive = Cpio()
     job.pack(what, archive)
-    data, found, at = archive.finish(), {}, 0
+    data, at = archive.finish(), 0
+    found: dict[str, bytes] = {}
     while True:
         size, length = (int(data[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in (6, 11))
         name = data[at + 110 : at + 109 + length].decode()

@@ -3,6 +3,7 @@
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ RESULT = "printf 'sldtrace-lab 1\\nstatus 3\\nend\\n' | dd of=result.img conv=no
 HANG = "while :; do sleep 0.05; done"
 
 
-def run(tmp_path: Path, script: str, progress: Progress = QUIET, **fields: float) -> machine.Result:
+def run(tmp_path: Path, script: str, progress: Progress = QUIET, **fields: Any) -> machine.Result:
     """A machine whose emulator is this script; it runs in the machine's work folder."""
     engine, root, files = (tmp_path / name for name in ("emulator", "root", "kernel"))
     for folder in (engine, root, files, tmp_path / "tree"):

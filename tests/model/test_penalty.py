@@ -77,7 +77,10 @@ def test_facts_that_are_missing(facts: dict[str, Any], always_completes_above_ns
     assert (found.always_completes_above_ns, found.known) == (always_completes_above_ns, known)
 
 
-SWITCHED = {"kernel": {"release": "6.1.0-50-cloud-amd64"}, "split_lock": {"mode": "warn", "mitigate": 0}}
+SWITCHED: dict[str, Any] = {
+    "kernel": {"release": "6.1.0-50-cloud-amd64"},
+    "split_lock": {"mode": "warn", "mitigate": 0},
+}
 
 
 def test_the_sysctl_switches_the_penalty_off_where_it_exists() -> None:

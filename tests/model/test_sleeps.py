@@ -19,7 +19,8 @@ def seen(*sleeps: tuple[int, int], tick_ns: int = TICK, asked_ms: int = 10) -> i
     whole, pieces = Sleeps(tick_ns), Sleeps(tick_ns)
     whole.add(slept, asked, left, ns)
     for one in itertools.pairwise(range(len(ns) + 1)):
-        pieces.add(*(each[slice(*one)] for each in (slept, asked, left, ns)))
+        part = slice(*one)
+        pieces.add(slept[part], asked[part], left[part], ns[part])
     assert whole.jiffies == pieces.jiffies
     return whole.jiffies
 

@@ -50,7 +50,8 @@ def plain(kind: str, count: int, start_ns: int) -> np.ndarray:
 
 def in_order(records: np.ndarray) -> bytes:
     """The bytes of the records in order of time, as a reader has to give them."""
-    return records[np.argsort(records[records.dtype.names[0]], kind="stable")].tobytes()
+    names = records.dtype.names or ()
+    return records[np.argsort(records[names[0]], kind="stable")].tobytes()
 
 
 @dataclass(frozen=True)

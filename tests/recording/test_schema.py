@@ -116,7 +116,7 @@ def test_enumerations_that_stand_in_no_file() -> None:
 
 def test_a_broken_header_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "events.h").write_text(GOOD.replace("__u32 y", "__u16 y"))
-    monkeypatch.setattr(schema.resources, "bpf", lambda: tmp_path)
+    monkeypatch.setattr(resources, "bpf", lambda: tmp_path)
     caches = (schema._header, schema.current)
     for each in caches:
         each.cache_clear()

@@ -8,9 +8,12 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 from sldtrace import cli
 from sldtrace.host import split_lock
+from tests.integration.observing import Protocol
 
 LOOP = "/tmp/loop"
 
@@ -48,10 +51,11 @@ OFF = {"split": "", "two VMs": "--vms 2", "program": "split-xchg --program"}
 TIMERS = (1, 4, 7, 12, 13, 17, 25)
 
 
-def sldtrace(*arguments):
+def sldtrace(*arguments: str) -> Protocol:
     """Exit status, what it printed as JSON if anything, and its lines on stderr."""
     # In this process: starting another one takes the emulated machine longer than the run.
-    out, said, status = io.StringIO(), io.StringIO(), 0
+    out, said = io.StringIO(), io.StringIO()
+    status: object = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
         try:
             cli.run(list(arguments))
@@ -61,12 +65,12 @@ def sldtrace(*arguments):
     return {"status": status, "result": result, "said": said.getvalue().splitlines()}
 
 
-def run(options):
+def run(options: str) -> Protocol:
     """One short run of a guest."""
     return sldtrace("guest", "run", "--duration", "300ms", "--format=json", *options.split())
 
 
-def sweep(*options, timers=TIMERS):
+def sweep(*options: str, timers: Iterable[int] = TIMERS) -> Protocol:
     """A short run with each timer."""
     timeouts = ",".join(f"{ms}ms" for ms in timers)
     return sldtrace(
@@ -74,13 +78,13 @@ def sweep(*options, timers=TIMERS):
     )
 
 
-def loop(how):
+def loop(how: str) -> Protocol:
     """What the example VMM says of a run with a 1 ms tick."""
     done = subprocess.run([LOOP, how, "1"], capture_output=True, text=True)
     return {"status": done.returncode, "said": done.stdout, "error": done.stderr}
 
 
-def recorded(folder):
+def recorded(folder: Path) -> Protocol:
     """Guest and recorder in one command; here is no pandas, so the report is made outside."""
     path = str(folder / "recorded.sld")
     # A process of its own: what stands on its standard output and error is from two processes.
@@ -89,7 +93,7 @@ def recorded(folder):
     return {"status": done.returncode, "said": done.stdout, "error": done.stderr}
 
 
-def stress(folder):
+def stress(folder: Path) -> Protocol:
     """Every kick and stressor, the example VMM, and a run with its recorder."""
     return {
         "runs": {name: run(options) for name, options in STRESS.items()},
@@ -98,19 +102,19 @@ def stress(folder):
     }
 
 
-def swept(_folder):
+def swept(_folder: Path) -> Protocol:
     """With and without the penalty."""
     before = split_lock.read().mitigate
     found = sweep("--mitigate", "both")
     return {"sweep": found, "mitigate": {"before": before, "after": split_lock.read().mitigate}}
 
 
-def off(_folder):
+def off(_folder: Path) -> Protocol:
     """Where split locks do not trap, although the CPU could."""
     return {"runs": {name: run(options) for name, options in OFF.items()}, "sweep": sweep(timers=(1, 7, 25))}
 
 
-def fatal(_folder):
+def fatal(_folder: Path) -> Protocol:
     """Where the first split lock kills, and what the log has of it."""
     runs = {name: run(options) for name, options in FATAL.items()}
     found = {"runs": runs, "sweep": sweep(timers=(1, 25))}

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,7 +233,7 @@ def test_a_guest_as_a_program(name: str, kick: Kind) -> None:
 @pytest.mark.parametrize(
     "changes", [{"guest": guests.load("own-ac")}, {"kick": Kind.IMMEDIATE_EXIT}, {"slots_ns": MS}]
 )
-def test_what_a_program_cannot_do_is_a_usage_error(changes: dict[str, object]) -> None:
+def test_what_a_program_cannot_do_is_a_usage_error(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"program"):
         run(plan(program=True, **changes))
 
@@ -292,7 +293,7 @@ def test_with_nohup_a_lost_terminal_does_not_end_it() -> None:
 
 @pytest.mark.parametrize("changes", [{"program": True}, {"vcpus": 2, "kick": Kind.TGKILL}])
 def test_a_host_that_allows_no_more_threads_is_one_line(
-    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not changes.get("program") and not os.access(DEVICE, os.R_OK | os.W_OK):
         pytest.skip(f"{DEVICE} is missing or may not be opened")

@@ -1,5 +1,6 @@
 """The errors when KVM is missing, closed, or not KVM."""
 
+import ctypes
 import errno
 import os
 import platform
@@ -38,7 +39,7 @@ def test_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(kvm.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(SldtraceError, match="Permission denied; run as root, or as a member of the group"):
         machine.Machine(guests.load("split-bts"))
 
@@ -67,7 +68,7 @@ def test_refused_request(
 
     def ioctl(fd: int, request: Request, argument: Any) -> int:
         if request == request_:
-            libc.ctypes.set_errno(number)
+            ctypes.set_errno(number)
             refusals.append(request)
             return -1
         if request in (Request.CREATE_VM, Request.CREATE_VCPU):

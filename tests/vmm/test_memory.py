@@ -26,7 +26,7 @@ def translate(guest: GuestMemory, virtual: int) -> int | None:
         assert entry & WRITABLE
         base = entry & 0x000F_FFFF_FFFF_F000
         if shift == 12 or entry & LARGE:
-            return base + virtual % (1 << shift)
+            return int(base + virtual % (1 << shift))
         table = base
     raise AssertionError("not reached")
 

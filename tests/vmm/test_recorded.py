@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sldtrace.errors import SldtraceError
 from sldtrace.vmm import recorded
 from sldtrace.vmm.recorded import RecorderProcess
 from tests.waiting import until
@@ -91,7 +92,7 @@ def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_pa
     recorder = RecorderProcess(path, True)
     recorder.begin([12])
     os.kill(said(path)["pid"], signal.SIGSTOP)
-    with pytest.raises(recorded.SldtraceError, match="did not end"):
+    with pytest.raises(SldtraceError, match="did not end"):
         recorder.end()
     with pytest.raises(ProcessLookupError):
         os.kill(said(path)["pid"], 0)

@@ -1,5 +1,6 @@
 """Moving threads, and the check of where they are; what kicks which plan."""
 
+import ctypes
 import os
 import threading
 
@@ -45,7 +46,7 @@ class Where:
 def test_a_cpu_that_is_not_the_threads_is_counted(
     monkeypatch: pytest.MonkeyPatch, expected: int, rseq: int | None, counted: tuple[int, int]
 ) -> None:
-    area = None if rseq is None else libc.ctypes.c_uint32(rseq)
+    area = None if rseq is None else ctypes.c_uint32(rseq)
     monkeypatch.setattr(libc, "rseq_cpu", lambda: area)
     monkeypatch.setattr(libc, "sched_getcpu", lambda: 3)
     where = Where()

@@ -12,6 +12,7 @@ import pytest
 from sldtrace.errors import SldtraceError
 from sldtrace.vmm import guests, mitigate, sweep
 from sldtrace.vmm.plan import Plan, Result, VcpuResult
+from sldtrace.vmm.swept import Point
 
 PLAN = Plan(guests.load("split-bts"), 1000)
 
@@ -50,7 +51,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, sysctl: Path) -> list[tuple[int, str]]
 
 
 def test_each_timeout_under_each_setting_which_is_put_back(runs: list[tuple[int, str]], sysctl: Path) -> None:
-    points: list[sweep.Point] = []
+    points: list[Point] = []
     assert sweep.run(PLAN, [5, 7], [1, 0], points.append)
     assert runs == [(5, "1"), (7, "1"), (5, "0"), (7, "0")]
     assert sysctl.read_text() == "1\n"
@@ -69,7 +70,7 @@ def test_the_sysctl_is_left_alone_unless_asked_for(runs: list[tuple[int, str]], 
 def test_a_signal_ends_it_after_the_run_and_the_sysctl_is_put_back(
     runs: list[tuple[int, str]], sysctl: Path
 ) -> None:
-    points: list[sweep.Point] = []
+    points: list[Point] = []
     assert not sweep.run(PLAN, [5, 666, 7], [0], points.append)
     assert [timeout for timeout, _ in runs] == [5, 666]
     assert len(points) == 2  # the run that it came in was whole

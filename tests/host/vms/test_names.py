@@ -10,7 +10,7 @@ UUID = "4dea22b3-1d52-4bdb-a2a4-0d6cc6c0d1f1"
 
 
 def description(**known: str) -> dict[str, Any]:
-    return {"comm": "qemu", "vmm": "qemu", "vm": Names(**known).fact()}
+    return {"comm": "qemu", "vmm": "qemu", "vm": Names(**known).fact()}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
