@@ -448,7 +448,7 @@ def test_two_cpus_that_trap_at_once_share_the_work_item_as_the_model_says(
 ) -> None:
     """Of this kernel; what is found then, see test_findings.py."""
     left = sorted(value >> 29 & 1 for value in production.protocol["msr"].values())
-    assert left == ([0, 1] if penalty.of_facts(recording.facts).shared_reenable else [1, 1])
+    assert left == ([0, 1] if penalty.from_facts(recording.facts).shared_reenable else [1, 1])
 
 
 def test_nothing_stays(production: Scenario) -> None:

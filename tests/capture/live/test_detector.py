@@ -220,13 +220,13 @@ def test_it_tells_of_a_loop_once_and_once_more_when_it_is_a_livelock() -> None:
 def judged(watching: Detector, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When it judged, in seconds after the first trap, with a look every 200 ms."""
     times: list[float] = []
-    judge = watching._judge
+    judge = watching._evaluate
 
     def noted(until: int) -> list[detector.Loop]:
         times.append((until + detector.LAG_NS - START_NS) / SECOND)
         return judge(until)
 
-    monkeypatch.setattr(watching, "_judge", noted)
+    monkeypatch.setattr(watching, "_evaluate", noted)
     for look, batch in itertools.groupby(rows, lambda row: (row["end_ns"] - START_NS) // (SECOND // 5)):
         watching.add("trap", array("trap", batch))
         watching.advance(START_NS + (look + 1) * SECOND // 5)
@@ -268,7 +268,7 @@ def test_a_trap_that_outlasts_the_lag_still_belongs_to_its_thread() -> None:
 
 
 def test_threads_are_forgotten_the_longest_silent_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "MOST_THREADS", 10)
+    monkeypatch.setattr(detector, "MAX_THREADS", 10)
     watching = Detector(KERNEL, CORES)
     looping = loop(600)
     for index in range(600):
@@ -282,14 +282,14 @@ def test_threads_are_forgotten_the_longest_silent_first(monkeypatch: pytest.Monk
 
 
 def test_findings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "MOST_LOOPS", 5)
+    monkeypatch.setattr(detector, "MAX_LOOPS", 5)
     rows = [row for tid in range(20) for row in loop(30, tid * 40 * MS, tid=tid)]
     watching = fed(array("trap", rows), array("detection", []), [])
     assert [each.tid for each in watching.loops] == [15, 16, 17, 18, 19]
 
 
 def test_a_flood_is_judged_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector, "_MOST_WAITING", 1000)
+    monkeypatch.setattr(detector, "_MAX_WAITING", 1000)
     watching = Detector(KERNEL, CORES)
     waiting = []
     for start in range(0, 20_000, 500):
