@@ -95,8 +95,10 @@ def trimmed(folder: Path) -> Trace:
     now = START_NS
     path = folder / "kept.sld"
     path.unlink(missing_ok=True)
-    keep = RetentionOptions(time_ns=3_000 * MS, bytes=100 << 20)
-    with Writer(path, facts(), recording_id=1, compress=False, keep=keep, clock=lambda: now) as writer:
+    retention = RetentionOptions(time_ns=3_000 * MS, bytes=100 << 20)
+    with Writer(
+        path, facts(), recording_id=1, compress=False, retention=retention, clock=lambda: now
+    ) as writer:
         writer.append("task", array("task", [task(VMM, b"qemu-system-x86"), task(VCPU, b"CPU 0/KVM")]))
         for second in range(8):
             writer.append("trap", array("trap", loop(1000, second * 1000 * MS)))
