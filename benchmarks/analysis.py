@@ -109,7 +109,7 @@ def _analysis(path: Path) -> None:
 
     recorded = traces.load(path)
     findings, not_evaluated = catalogue.run(recorded), catalogue.not_evaluated(recorded)
-    table = threads.summary(recorded, findings)
+    table = threads.summarize(recorded, findings)
     content = report.build(recorded, findings, table, not_evaluated)
     for reporter in FORMATS.values():
         reporter.render(content, Style(80))

@@ -39,7 +39,7 @@ for finding in recorded.findings:
     print(f"  {finding.confidence.name.lower()}: {finding.confidence_reason}")
     for remedy in finding.remedies:
         print(f"  - {remedy.what} Cost: {remedy.cost}.")
-print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "completed", "punished", "verdict"]])
+print(recorded.threads[["tid", "vcpu", "traps", "early_returns", "completed", "penalty_share", "verdict"]])
 
 # %% [markdown]
 # ## The traps of the thread with the most severe finding
@@ -92,7 +92,7 @@ else:
 fleet = sldtrace.open_many(paths, skip_unreadable=True)
 print(fleet.hosts[["host", "kernel", "mode", "mitigate", "traps", "findings", "worst"]])
 print(fleet.findings.groupby(["kind", "severity"], observed=True).size())
-worst = fleet.threads.sort_values("punished", ascending=False)
-print(worst[["path", "tid", "vcpu", "punished", "verdict"]].head())
+worst = fleet.threads.sort_values("penalty_share", ascending=False)
+print(worst[["path", "tid", "vcpu", "penalty_share", "verdict"]].head())
 for path, error in fleet.unreadable.items():
     print(f"{path.name}: {error}")

@@ -216,15 +216,14 @@ class Analysis:
     @cached_property
     def threads(self) -> pd.DataFrame:
         """One row a thread that trapped, most traps first, with the verdict of its worst finding."""
-        return threads.summary(self.trace, self.findings)
+        return threads.summarize(self.trace, self.findings)
 
     def subject(self, tid: int) -> Subject:
         """Who a thread that trapped is; raises SldtraceError for one that did not."""
         rows = self.threads[self.threads["tid"] == tid]
         if rows.empty:
             raise SldtraceError(f"no thread with TID {tid} trapped", "`threads` has those that did")
-        vcpu = rows["vcpu"].iloc[0]
-        return self.trace.subject(int(rows["tgid"].iloc[0]), tid, None if pd.isna(vcpu) else int(vcpu))
+        return self.trace.subject(int(rows["tgid"].iloc[0]), tid, rows["vcpu"].iloc[0])
 
     def wall(self, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
         """CLOCK_MONOTONIC times (ns) as UTC timestamps (datetime64[ns, UTC]), with the same index.

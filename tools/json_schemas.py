@@ -160,14 +160,13 @@ def _report() -> dict[str, Any]:
     whole = schema(ReportContent)
     definitions = whole["$defs"]
     finding = definitions["Finding"]
-    finding["properties"]["kind"]["enum"] = [each.KIND for each in catalogue.ANALYZERS]
+    finding["properties"]["kind"]["enum"] = [each.kind for each in catalogue.ANALYZERS]
     finding["properties"]["evidence_kind"]["enum"] = list(excerpt.KINDS)
     finding["properties"]["rip"]["pattern"] = HEXADECIMAL["pattern"]
     numbers: dict[str, list[str]] = {}
     for analyzer in catalogue.ANALYZERS:
-        (of,) = get_args(get_args(get_type_hints(analyzer.find)["return"])[0])
-        reference = _type(of, definitions)["$ref"]
-        numbers.setdefault(reference, []).append(analyzer.KIND)
+        reference = _type(analyzer.numbers, definitions)["$ref"]
+        numbers.setdefault(reference, []).append(analyzer.kind)
     records = {kind: f"record_{kind}" for kind in excerpt.KINDS}
     for kind, name in records.items():
         definitions[name] = _row(frames.described(kind))

@@ -1,4 +1,4 @@
-"""Chains of early returns: the early traps of a thread at one address with nothing between that lets it go.
+"""Chains of early returns: early traps of a thread at one address, with detection on between them.
 
 The rule is in sldtrace.model.early_returns.
 """
@@ -18,10 +18,10 @@ from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.penalty import Penalty
 
 BATCH = 1 << 20
-"""Traps of which the detection meanwhile is looked up together."""
+"""Traps that are compared with writes of MSR_TEST_CTRL at a time."""
 
 
-def of(traps: Rows, detection: Rows, core: Callable[[int], int], penalty: Penalty) -> Rows:
+def find_chains(traps: Rows, detection: Rows, core: Callable[[int], int], penalty: Penalty) -> Rows:
     """The early traps, by thread, address and time, with the number of their chain in `chain`.
 
     detection: writes of MSR_TEST_CTRL; core: of a CPU, which shares that MSR with its sibling. Where the
@@ -31,8 +31,8 @@ def of(traps: Rows, detection: Rows, core: Callable[[int], int], penalty: Penalt
     opened = _opened(traps, detection, core)
     for rows in traps.assign(place=np.arange(len(traps), dtype=np.uint32), opened=opened).threads.values():
         stretch = _stretches(rows, penalty)
-        for _, early in rows.assign(stretch=stretch)[rows["early_return"]].split("rip"):
-            begins = ~as_before(early["stretch"])
+        for _, early in rows.assign(stretch=stretch)[rows["early_return"]].groupby("rip"):
+            begins = ~same_as_previous(early["stretch"])
             places.append(early.raw("place"))
             numbers.append((count - 1 + begins.cumsum()).astype(np.uint32))
             count += int(begins.sum())
@@ -64,8 +64,8 @@ def _opened(traps: Rows, detection: Rows, core: Callable[[int], int]) -> Bools:
     for rows in traps.assign(place=np.arange(len(traps), dtype=np.uint32)).threads.values():
         since[rows.raw("place")] = _since(rows)
     enter = traps["start_ns"].to_numpy()
-    on_core = cores.of(traps["start_cpu"], core)
-    write_core, write_ns = cores.of(detection["cpu"], core), detection["ns"].to_numpy()
+    on_core = cores.of_cpus(traps["start_cpu"], core)
+    write_core, write_ns = cores.of_cpus(detection["cpu"], core), detection["ns"].to_numpy()
     write_on = (detection["value"].to_numpy() & DETECT) != 0
     windows = rule.Windows()
     found: Bools = np.zeros(len(traps), bool)
@@ -83,23 +83,23 @@ def _opened(traps: Rows, detection: Rows, core: Callable[[int], int]) -> Bools:
     return found
 
 
-def in_loops(rows: Rows, penalty: Penalty) -> Rows:
-    """Those rows of `chains` whose chain has outlasted a whole penalty."""
+def select_loops(rows: Rows, penalty: Penalty) -> Rows:
+    """The rows of find_chains whose chain lasted longer than a whole penalty."""
     begins, starts, ends = spans(rows)
     count = np.diff(np.append(begins, len(rows)))
     return rows[np.repeat(rule.is_loop(count, ends - starts, penalty), count)]
 
 
 def spans(rows: Rows) -> tuple[npt.NDArray[np.intp], Times, Times]:
-    """Of each chain in rows of `chains`: the position of its first trap, its first entry, its last return."""
-    begins = np.flatnonzero(~as_before(rows["chain"]))
+    """Of each chain of find_chains: the position of its first trap, its first entry, its last return."""
+    begins = np.flatnonzero(~same_as_previous(rows["chain"]))
     if not len(begins):
         return begins, np.zeros(0, np.int64), np.zeros(0, np.int64)
     first = rows["start_ns"].to_numpy()[begins]
     return begins, first, np.maximum.reduceat(rows["end_ns"].to_numpy(), begins)
 
 
-def as_before(column: "pd.Series[Any]") -> Bools:
+def same_as_previous(column: "pd.Series[Any]") -> Bools:
     """For each value: is it that of the row before?
 
     Not by `shift`, which makes floats of integers: two addresses in the kernel's half may then look alike.

@@ -1,4 +1,4 @@
-"""What cannot be seen on the recorded host, whatever happens there: to be said beside every verdict."""
+"""What cannot be seen on the recorded host, and so limits every verdict."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ from sldtrace.prediction import recorded_penalty
 from sldtrace.text.escape import escape
 
 
-def of(trace: Trace) -> list[str]:
-    """Sentences; none where nothing limits what the recording can tell."""
+def sentences(trace: Trace) -> list[str]:
+    """One sentence for each limitation."""
     return list(_limits(trace))
 
 
@@ -16,30 +16,31 @@ def _limits(trace: Trace) -> Iterator[str]:
     penalty = recorded_penalty.penalty(trace)
     mode = penalty.mode
     if trace.text("cpu", "vendor") == "AuthenticAMD":
-        # 408eb7417a92: bus_lock_detect, a #DB behind the instruction; AMD has no #AC for split locks.
+        # 408eb7417a92: bus_lock_detect, a #DB after the instruction; AMD has no #AC for split locks.
         yield (
             "AMD's CPUs do not trap split locks: bus locks of programs are logged by the kernel (6.13 and "
-            "later), and in the mode warn nobody sleeps for them."
+            "later), and the mode warn has no penalty for them."
         )
     elif mode in ("off", "unsupported"):
-        yield f"split_lock_detect={mode}: split locks do not trap on this host, so nobody is punished."
+        yield f"split_lock_detect={mode}: split locks do not trap on this host, so there is no penalty."
     elif mode.startswith("ratelimit"):
         yield (
-            f"split_lock_detect={escape(mode)}: guests' split locks do not trap; programs with bus locks are "
-            "slowed by #DB, which is not recorded."
+            f"split_lock_detect={escape(mode)}: split locks of guests do not trap; #DB slows programs with "
+            "bus locks, and is not recorded."
         )
     elif mode == "fatal":
-        yield "split_lock_detect=fatal: programs' own split locks end in SIGBUS without a record."
+        yield "split_lock_detect=fatal: split locks of programs end in SIGBUS and are not recorded."
     elif not penalty.generation.sleeps:
-        yield "Before Linux 5.19 nobody is punished: a task traps once each time it is switched in."
+        yield "Before Linux 5.19 there is no penalty: a task traps once each time it is switched in."
     if penalty.shared_reenable and penalty.mitigate == 0 and penalty.traps:
-        # c929d08df8be, 0e1ff67d164b: mended in 6.15.
+        # Fixed in 6.15 by c929d08df8be, 0e1ff67d164b.
         yield (
             "From Linux 6.2 to 6.14, with kernel.split_lock_mitigate=0, numbers of traps are too low: of "
-            "CPUs that trap at the same time only one gets detection back."
+            "CPUs that trap at the same time, only one gets detection back."
         )
     filters = trace.facts.get("filters")
     if isinstance(filters, dict):
         chosen = [name for name, value in filters.items() if value not in (None, [], {}, "")]
         if chosen:
-            yield f"Only a part was recorded, as asked (filters: {escape(', '.join(map(str, chosen)), 200)})."
+            names = escape(", ".join(map(str, chosen)), 200)
+            yield f"Only a part of the host was recorded (filters: {names})."

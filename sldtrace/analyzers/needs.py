@@ -1,4 +1,4 @@
-"""What an analyzer needs of a recording, and what of it a recording does not have."""
+"""What an analyzer needs of a recording, and why a recording does not meet it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,15 +22,12 @@ _SIMULATED = {"trap", "detection", "signal", "migrate"}
 
 @dataclass(frozen=True)
 class Needs:
-    """records: kinds of record; probes: functions or tracepoints; facts: paths of facts.
+    """What a recording must have."""
 
-    after_trap: what it looks for follows a trap, so that nothing is unknown where nobody trapped.
-    """
-
-    records: tuple[str, ...]
-    probes: tuple[str, ...] = ()
-    facts: tuple[tuple[str, ...], ...] = ()
-    after_trap: bool = True
+    records: tuple[str, ...]  # kinds of record
+    probes: tuple[str, ...] = ()  # functions or tracepoints
+    facts: tuple[tuple[str, ...], ...] = ()  # paths of facts
+    after_trap: bool = True  # it looks for what follows a trap: a recording without traps meets the needs
 
 
 @dataclass(frozen=True)
@@ -70,15 +67,15 @@ def _reasons(trace: Trace, needs: Needs) -> Iterator[str]:
             yield f"the fact {'.'.join(path)} is missing"
 
 
-# Nothing of the kind was recorded: because nothing happened, or because nobody looked.
+# No record of the kind: nothing happened, or it was not watched.
 def _not_watched(trace: Trace, kind: str) -> Iterator[str]:
     if trace.text("exits") == "none":
-        yield "nothing but traps was to be recorded (record --exits none)"
+        yield "only traps were recorded (record --exits none)"
     elif kind == "exit" and levels.rank(levels.asked(trace)) < levels.rank(levels.EXITS):
-        yield "single VM exits were not to be recorded (record --exits counts)"
+        yield "single VM exits were not recorded (record --exits counts)"
     elif len(trace.detail) and not levels.watched(trace):
         what = "VM exits were" if kind in ("exit", "counts") else f"records of the kind {kind} were"
         if trace.rows("trap").empty:
-            yield f"{what} not watched while nobody trapped (record --exits all watches from the start)"
+            yield f"{what} not watched before the first trap (record --exits all watches from the start)"
         else:
             yield f"{what} not watched at any time"

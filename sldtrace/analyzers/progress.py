@@ -1,4 +1,4 @@
-"""What a thread in a loop did all the same: guest time, other addresses and exits, other cores."""
+"""Signs of progress of a thread in a loop: guest time, other addresses and exits, other cores."""
 
 from dataclasses import dataclass
 
@@ -30,10 +30,10 @@ class ProgressNumbers:
     elsewhere: int  # stays on other cores while detection was off there
 
 
-def numbers(trace: Trace, rows: Rows, same: Rows) -> ProgressNumbers:
+def measure(trace: Trace, rows: Rows, same: Rows) -> ProgressNumbers:
     """rows: the traps in loops; same: all of the thread from the first to the last of them."""
     # The first trap of a chain is counted from before the chain, so its guest time is not part of it.
-    watched = rows[chains.as_before(rows["chain"]) & rows["exits_watched"]]
+    watched = rows[chains.same_as_previous(rows["chain"]) & rows["exits_watched"]]
     _, starts, ends = chains.spans(rows[rows["msr_watched"]])
     records, other_exits, other_addresses = _exits(trace, rows)
     return ProgressNumbers(
@@ -63,23 +63,22 @@ def _exits(trace: Trace, rows: Rows) -> tuple[int, int | None, int | None]:
     return len(mine), int((~mine["split_lock"]).sum()), int(mine["rip"][elsewhere].nunique())
 
 
-# A thread that was moved to a core with detection off, and back before it trapped again, may have got on
-# there.
+# A thread that was moved to a core with detection off, and back before it trapped again, may have made
+# progress there.
 def _elsewhere(trace: Trace, rows: Rows) -> int:
     moves = trace.rows("migrate").tid(int(rows["tid"].iloc[0]))
     start, end = rows["start_ns"].min(), rows["end_ns"].max()
     mine = moves[moves["ns"].between(start, end)]
     if mine.empty:
         return 0
-    core = cores.of(mine["to_cpu"], trace.core)
+    core = cores.of_cpus(mine["to_cpu"], trace.core)
     since = mine["ns"].to_numpy()
     until = np.concatenate([since[1:], [end]])[: len(since)]
-    # Whether it ran there, or slept in the kernel all the time, its next trap tells: asleep it cannot get
-    # on.
+    # The trap before shows whether it ran there or was in the kernel all the time.
     enters, exits = rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy()
     trap = np.searchsorted(enters, since, "right") - 1
     asleep = (trap >= 0) & (exits[np.maximum(trap, 0)] >= until)
-    return int((windows.overlapping(windows.off(trace), core, since, until) & ~asleep).sum())
+    return int((windows.overlapping(windows.find_windows(trace), core, since, until) & ~asleep).sum())
 
 
 def confidence(

@@ -1,9 +1,10 @@
-"""What can be changed against the penalty, and what each of it costs on a given kernel."""
+"""What can be changed against the penalty, and its cost on a given kernel."""
 
 import signal
 
+from sldtrace.analyzers.ending_signal import SignalNumbers
 from sldtrace.analyzers.finding import Remedy
-from sldtrace.analyzers.signal_owner import SignalNumbers
+from sldtrace.analyzers.loops import LoopNumbers
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.signals import Code
 from sldtrace.model.penalty import Penalty
@@ -16,42 +17,44 @@ def longer_period(penalty: Penalty, found: SignalNumbers | None, where: str) -> 
     """Signals further apart; where: the VMM or the program."""
     is_timer = found and (found.code == Code.SI_TIMER or found.number in _TIMER_SIGNALS)
     word = "timer" if is_timer else "signal"
-    alive = ms(penalty.always_completes_above_ns)
-    # At HZ=100 the sleep is one jiffy: no period is too short to get through by luck.
-    dead = (
-        f"nothing at {ms(penalty.always_early_below_ns)} ms or less, and "
+    above = ms(penalty.always_completes_above_ns)
+    # At HZ=100 the sleep is one jiffy: no period is too short to complete by chance.
+    below = (
+        f"none at {ms(penalty.always_early_below_ns)} ms or less, and "
         if penalty.always_early_below_ns
         else ""
     )
     return Remedy(
-        f"In the {where}: leave more than {alive} ms between the {word}s that reach this thread. On this "
-        f"kernel everything gets through above {alive} ms, {dead}chance decides in between.",
-        f"what the {word} is for happens later; nothing changes for others",
+        f"In the {where}: leave more than {above} ms between the {word}s that reach this thread. On this "
+        f"kernel every penalty completes above {above} ms, {below}chance decides in between.",
+        f"the work of the {word} is done later; nothing changes for other VMs",
     )
 
 
-def period_of(least_period_ns: int, other_threads: int) -> Remedy:
-    """Signals so far apart that the wait for all the others fits in between as well."""
-    others = plural(other_threads, "other thread")
-    return Remedy(
-        f"In the VMM: leave more than {ms(least_period_ns)} ms between the signals that reach "
-        f"this thread: its sleep, and a turn of each of the {others} that took split locks meanwhile.",
-        "what the signal is for happens later; with more such threads it is too short again",
-    )
+def period_for_all(numbers: LoopNumbers) -> list[Remedy]:
+    """Signals so far apart that the wait for the other threads fits in between; none if that is not known."""
+    if numbers.least_period_ns is None or numbers.other_threads is None:
+        return []
+    others = plural(numbers.other_threads, "other thread")
+    return [
+        Remedy(
+            f"In the VMM: leave more than {ms(numbers.least_period_ns)} ms between the signals that reach "
+            f"this thread: its sleep, and a turn of each of the {others} that took split locks at that time.",
+            "the work of the signal is done later; with more such threads the time is too short again",
+        )
+    ]
 
 
 def no_penalty(trace: Trace, penalty: Penalty) -> list[Remedy]:
-    """kernel.split_lock_mitigate=0, where it exists and is not so yet."""
+    """kernel.split_lock_mitigate=0; none where it does not exist or is 0 already."""
     if trace.number("split_lock", "mitigate") != 1:
         return []
     late = "; before 6.15 detection may come back late on other CPUs" if penalty.shared_reenable else ""
     return [
         Remedy(
-            "On the host, at once: do not punish split locks.",
-            "any VM or program here may then take split locks for the cost of one trap in two jiffies, "
-            "and "
-            "slow down memory for all the others: the attack that the penalty is there to stop"
-            f"{late}",
+            "On the host, at once: switch the penalty off.",
+            "any VM or program on the host may then take split locks for the cost of one trap in two "
+            f"jiffies, and slow down memory for all others: the attack that the penalty prevents{late}",
             "sysctl kernel.split_lock_mitigate=0",
         )
     ]
@@ -69,8 +72,9 @@ def align(guest: bool) -> Remedy:
 def no_detection() -> Remedy:
     """split_lock_detect=off."""
     return Remedy(
-        "On the host, at the next boot: no split-lock detection.",
-        "a reboot; split locks go unnoticed, and anybody can slow down the whole host with them",
+        "On the host, at the next boot: switch split-lock detection off.",
+        "a reboot; split locks are not detected, and any guest or program can slow down the whole host with "
+        "them",
         "split_lock_detect=off on the kernel's command line",
     )
 
@@ -78,15 +82,15 @@ def no_detection() -> Remedy:
 def fewer_at_once() -> Remedy:
     """The semaphore is one for the host."""
     return Remedy(
-        "Place the VMs that take split locks on different hosts: all of one host share one semaphore.",
-        "a migration; each still serves its own penalties",
+        "Place the VMs that take split locks on different hosts: all VMs of a host share one semaphore.",
+        "a migration; each thread still sleeps its own penalties",
     )
 
 
 def pin() -> Remedy:
-    """A thread that stays where detection is off uses what it was punished for."""
+    """A thread that stays on its core executes the instruction while detection is off there."""
     return Remedy(
-        "On the host: pin the vCPU threads, or leave them on one core while they are punished.",
+        "On the host: pin the vCPU threads, or leave them on one core while they are penalized.",
         "the scheduler can no longer balance them",
         "taskset -pc CPU TID, or the VMM's vCPU pinning",
     )

@@ -1,4 +1,4 @@
-"""Sums up each thread that trapped: what was watched, also when nothing is wrong."""
+"""Sums up each thread that trapped, with or without a finding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from sldtrace.dataset.frames import Column
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 
-BYSTANDER = "bystander"
-"""A thread that traps, and of which there is nothing to say."""
+UNAFFECTED = "unaffected"
+"""The verdict of a thread that traps, and that no finding is about."""
 
 
 _TRAP = frames.columns("trap")
@@ -20,30 +20,32 @@ COLUMNS: Mapping[str, Column] = {
     **{name: _TRAP[name] for name in ("tgid", "tid", "vcpu")},
     "guest": Column("bool", "flag", "a vCPU: false for a program's own split locks"),
     "traps": Column("int64", "count", "traps"),
-    "early_returns": Column("int64", "count", "penalties that were cut short"),
-    "completed": Column("int64", "count", "penalties that were slept through"),
-    "not_penalized": Column("int64", "count", "traps that were let go at once"),
-    "fatal": Column("int64", "count", "ended by SIGBUS. What is in none of the four was not seen to the end"),
+    "early_returns": Column("int64", "count", "traps whose penalty a signal ended"),
+    "completed": Column("int64", "count", "traps whose penalty was slept to its end"),
+    "not_penalized": Column("int64", "count", "traps without a penalty"),
+    "fatal": Column(
+        "int64", "count", "ended by SIGBUS. A trap in none of these four was not seen to its end"
+    ),
     "slept_ns": Column("int64", "ns", "time in the penalties' sleep"),
-    "punished": Column("float64", "share", "of its time from first to last trap that it slept or waited"),
+    "penalty_share": Column("float64", "share", "time slept or waited, of its time from first to last trap"),
     "vm": Column("text", "name", "name of the VM, or its id; empty: not known"),
     "vm_uuid": Column("text", "name", "its UUID; empty: not known"),
     "vmm": Column("text", "name", "the program that runs it; empty: not known"),
     "verdict": Column(
-        "text", "name", "of the worst finding about it or of whose victims it is one; or bystander"
+        "text", "name", "of the worst finding that is about it, or has it among its victims; or unaffected"
     ),
 }
-"""The columns of `summary`; vcpu and the names are those of its trace.Subject."""
+"""The columns of `summarize`; vcpu and the names are those of its trace.Subject."""
 
 
-def summary(trace: Trace, findings: Sequence[Finding[Any]] | None = None) -> pd.DataFrame:
+def summarize(trace: Trace, findings: Sequence[Finding[Any]] | None = None) -> pd.DataFrame:
     """One row a thread, most traps first; columns: COLUMNS, the last of them only with findings."""
     types = {name: column.dtype for name, column in COLUMNS.items() if column.dtype != "text"}
     threads = trace.rows("trap").threads
     sums = [{"tgid": tgid, "tid": tid} | _sums(rows) for (tgid, tid), rows in threads.items()]
     table = pd.DataFrame(sums, columns=list(types)).astype(types)
     subjects = [
-        trace.subject(int(tgid), int(tid), None if pd.isna(vcpu) else int(vcpu))
+        trace.subject(tgid, tid, vcpu)
         for tgid, tid, vcpu in table[["tgid", "tid", "vcpu"]].itertuples(index=False)
     ]
     table["vcpu"] = pd.Series([who.vcpu for who in subjects], dtype="Int64")
@@ -56,11 +58,11 @@ def summary(trace: Trace, findings: Sequence[Finding[Any]] | None = None) -> pd.
             for who in _concerned(each)
         }
         keys = table[["tgid", "tid"]].itertuples(index=False, name=None)
-        table["verdict"] = pd.Series([worst.get(key, BYSTANDER) for key in keys], dtype=str)
+        table["verdict"] = pd.Series([worst.get(key, UNAFFECTED) for key in keys], dtype=str)
     return table.sort_values("traps", ascending=False, kind="stable", ignore_index=True)
 
 
-# Of a finding without a subject, those that it counts among its victims.
+# The threads of a finding: its subject, or those that it affects.
 def _concerned(finding: Finding[Numbers]) -> list[tuple[int, int]]:
     if finding.subject:
         return [(finding.subject.tgid, finding.subject.tid)]
@@ -69,11 +71,10 @@ def _concerned(finding: Finding[Numbers]) -> list[tuple[int, int]]:
 
 def _sums(rows: Rows) -> dict[str, Any]:
     whole = rows["handled"] & ~rows["early_return"] & ~rows["return_missed"]
-    known = rows["vcpu"].dropna()
     slept = int(rows["sleep_ns"].sum())
     span = max(int(rows["end_ns"].max() - rows["start_ns"].min()), 1)
     return {
-        "vcpu": int(known.iloc[-1]) if len(known) else None,
+        "vcpu": rows.last_known("vcpu"),
         "guest": bool(rows["guest"].any()),
         "traps": len(rows),
         "early_returns": int(rows["early_return"].sum()),
@@ -81,5 +82,5 @@ def _sums(rows: Rows) -> dict[str, Any]:
         "not_penalized": int((whole & ~rows["slept"]).sum()),
         "fatal": int(rows["fatal"].sum()),
         "slept_ns": slept,
-        "punished": round((slept + int(rows["semaphore_ns"].sum())) / span, 4),
+        "penalty_share": round((slept + int(rows["semaphore_ns"].sum())) / span, 4),
     }

@@ -17,16 +17,16 @@ _OFF, _ON, _TRAP, _STOP = 0, 1, 2, 3
 
 
 @per_trace
-def off(trace: Trace) -> pd.DataFrame:
+def find_windows(trace: Trace) -> pd.DataFrame:
     """One row a window, by core and time.
 
     Columns: core; start_ns, the write that switched detection off; last_ns, the last such write before it
     was on again; writes, how many; end_ns; ended, one of WRITTEN, TRAPPED and OPEN (then end_ns is when
-    nobody looked any more).
+    watching ended).
     """
     writes = trace.rows("detection")
     stops = [end for _, end in watching(trace)] or [trace.span_ns[1]]
-    core, ns = cores.of(writes["cpu"], trace.core), writes["ns"].to_numpy()
+    core, ns = cores.of_cpus(writes["cpu"], trace.core), writes["ns"].to_numpy()
     what = np.where((writes["value"].to_numpy() & DETECT) == 0, _OFF, _ON)
     every = np.unique(core)
     trapped, enter = _trapped(trace, core, ns, what == _OFF)
@@ -41,13 +41,13 @@ def off(trace: Trace) -> pd.DataFrame:
     return _windows(core[order], ns[order], what[order])
 
 
-# Of the traps those that may end a window: the first one behind each write that switched detection off, if it
+# Of the traps those that may end a window: the first one after each write that switched detection off, if it
 # comes before the next write there. Their cores and times.
 def _trapped(
     trace: Trace, core: npt.NDArray[np.int64], ns: npt.NDArray[np.int64], off: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     traps = trace.rows("trap")
-    on, enter = cores.of(traps["start_cpu"], trace.core), traps["start_ns"].to_numpy()
+    on, enter = cores.of_cpus(traps["start_cpu"], trace.core), traps["start_ns"].to_numpy()
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for each in np.unique(core):
         here, entered = ns[core == each], enter[on == each]

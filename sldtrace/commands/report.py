@@ -70,7 +70,7 @@ def build(file: Path) -> tuple["Report", list["Severity"]]:
 
     trace = traces.load(file)
     findings = catalogue.run(trace)
-    table = threads.summary(trace, findings)
+    table = threads.summarize(trace, findings)
     content = reports.build(trace, findings, table, catalogue.not_evaluated(trace))
     return content, [finding.severity for finding in findings]
 

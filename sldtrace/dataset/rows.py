@@ -1,8 +1,8 @@
-"""Records of one kind in few bytes each: read in batches, given out by column as `frames.columns` documents.
+"""Records of one kind in few bytes each: read in batches, available by column as `frames.columns` documents.
 
-A record of a trap has 112 bytes, a row of its DataFrame 190. Held are the fields in the narrowest type that
-has all their values, which is about half of the record; what is computed on is a column of the documented
-type, for as long as it is needed. A selection is a list of places, not a copy.
+A record of a trap has 112 bytes, a row of its DataFrame 190. The fields are stored in the narrowest type that
+has all their values, which is about half of the record; a column of the documented type is made for a
+computation and dropped after it. A selection is a list of indices, not a copy.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Labels:
         return self.of.setdefault(label, len(self.of))
 
 
-class _Held:
+class _Stored:
     # A column that grows: of `size` values at most, in the narrowest type for those that it has so far.
     def __init__(self, size: int) -> None:
         self._size = size
@@ -72,29 +72,29 @@ class Table:
     def __init__(
         self,
         kind: str,
-        held: Mapping[str, Array],
+        stored: Mapping[str, Array],
         enums: Mapping[str, Enumeration],
         labels: Mapping[str, Labels],
     ) -> None:
         self.kind = kind
-        self._held = held
+        self._stored = stored
         self._enums = enums
         self._labels = labels
         self._parts = frames.parts(kind)
-        derived = [name for name in held if name not in {part.field.name for part in self._parts.values()}]
-        self.size: int = len(next(iter(held.values())))
+        derived = [name for name in stored if name not in {part.field.name for part in self._parts.values()}]
+        self.size: int = len(next(iter(stored.values())))
         self.columns: list[str] = [*self._parts, *derived]
 
-    def raw(self, name: str, places: Array | None) -> Array:
-        """The values as they are held."""
+    def raw(self, name: str, indices: Array | None) -> Array:
+        """The values as they are stored."""
         part = self._parts.get(name)
-        values = self._held[name if part is None else part.field.name]
-        values = values if places is None else values[places]
+        values = self._stored[name if part is None else part.field.name]
+        values = values if indices is None else values[indices]
         return values if part is None or part.is_whole else part.of(values, self._enums)
 
-    def column(self, name: str, places: Array | None) -> Any:
+    def column(self, name: str, indices: Array | None) -> Any:
         """The values in the documented type."""
-        values = self.raw(name, places)
+        values = self.raw(name, indices)
         part = self._parts.get(name)
         if part is not None and part.is_whole:
             # Nothing is copied where nothing changes but the sign: of times, mostly.
@@ -114,12 +114,12 @@ class Rows:
     """
 
     def __init__(
-        self, table: Table, size: int, places: Array | None = None, made: Mapping[str, Array] | None = None
+        self, table: Table, size: int, indices: Array | None = None, extra: Mapping[str, Array] | None = None
     ) -> None:
         self._table = table
         self._size = size
-        self._places = places
-        self._made = dict(made or {})
+        self._indices = indices
+        self._extra = dict(extra or {})
 
     def __len__(self) -> int:
         return self._size
@@ -132,7 +132,7 @@ class Rows:
     @property
     def columns(self) -> list[str]:
         """The names: those of frames.columns, derived ones, and those of `assign`."""
-        return [*self._table.columns, *self._made]
+        return [*self._table.columns, *self._extra]
 
     @overload
     def __getitem__(self, what: str) -> "pd.Series[Any]": ...
@@ -140,8 +140,8 @@ class Rows:
     def __getitem__(self, what: "pd.Series[bool] | Array") -> "Rows": ...
     def __getitem__(self, what: "str | pd.Series[bool] | Array") -> "pd.Series[Any] | Rows":
         if isinstance(what, str):
-            made = self._made.get(what)
-            return pd.Series(self._table.column(what, self._places) if made is None else made)
+            extra = self._extra.get(what)
+            return pd.Series(self._table.column(what, self._indices) if extra is None else extra)
         mask = np.asarray(what)
         if len(mask) != self._size:
             raise IndexError(f"a mask of {len(mask)} for {self._size} rows")
@@ -151,36 +151,36 @@ class Rows:
         """The rows at these positions, in their order."""
         if len(positions) == self._size and bool((positions[1:] > positions[:-1]).all()):
             return self  # all of them
-        places = positions.astype(np.uint32) if self._places is None else self._places[positions]
-        made = {name: each[positions] for name, each in self._made.items()}
-        return Rows(self._table, len(positions), places, made)
+        indices = positions.astype(np.uint32) if self._indices is None else self._indices[positions]
+        extra = {name: each[positions] for name, each in self._extra.items()}
+        return Rows(self._table, len(positions), indices, extra)
 
-    def assign(self, **made: "pd.Series[Any] | Array") -> "Rows":
+    def assign(self, **extra: "pd.Series[Any] | Array") -> "Rows":
         """The rows with more columns."""
-        given = {name: np.asarray(values) for name, values in made.items()}
-        return Rows(self._table, self._size, self._places, self._made | given)
+        given = {name: np.asarray(values) for name, values in extra.items()}
+        return Rows(self._table, self._size, self._indices, self._extra | given)
 
-    def without(self, name: str) -> "Rows":
+    def drop(self, name: str) -> "Rows":
         """The rows without a column of `assign`."""
-        made = {each: values for each, values in self._made.items() if each != name}
-        return Rows(self._table, self._size, self._places, made)
+        extra = {each: values for each, values in self._extra.items() if each != name}
+        return Rows(self._table, self._size, self._indices, extra)
 
     def frame(self) -> pd.DataFrame:
         """All of it as a DataFrame."""
         return pd.DataFrame({name: self[name] for name in self.columns})
 
-    def excerpt(self, first: int, last: int) -> pd.DataFrame:
+    def head_tail(self, first: int, last: int) -> pd.DataFrame:
         """The first and the last rows as a DataFrame; all of them if they are no more."""
         if self._size <= first + last:
             return self.frame()
         return self.take(np.r_[:first, self._size - last : self._size]).frame()
 
-    def largest(self, name: str, most: int) -> pd.DataFrame:
+    def nlargest(self, name: str, most: int) -> pd.DataFrame:
         """The rows with the largest values in a column as a DataFrame, the largest first."""
         order = np.argsort(-self[name].to_numpy(), kind="stable")
         return self.take(order[:most]).frame()
 
-    def split(self, *names: str) -> Iterator[tuple[tuple[int, ...], "Rows"]]:
+    def groupby(self, *names: str) -> Iterator[tuple[tuple[int, ...], "Rows"]]:
         """The rows with the same values in these columns, and these as integers; in order of appearance."""
         if self.empty:
             return
@@ -193,7 +193,7 @@ class Rows:
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             yield self._key(names, int(order[start])), self.take(order[start:end])
 
-    def counted(self, *names: str) -> pd.DataFrame:
+    def value_counts(self, *names: str) -> pd.DataFrame:
         """One row for each combination of values in these columns, and `count`: the most frequent first."""
         first: Array = np.zeros(0, np.intp)
         counts: Array = np.zeros(0, np.int64)
@@ -206,18 +206,23 @@ class Rows:
         found = pd.DataFrame({name: self.take(first)[name] for name in names} | {"count": counts})
         return found.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
-    def most(self, *names: str) -> tuple[int, ...]:
+    def mode(self, *names: str) -> tuple[int, ...]:
         """The most frequent combination of values in these columns as integers (of several the smallest),
         and how often it is there; there must be rows.
         """
-        counts = self.counted(*names)
+        counts = self.value_counts(*names)
         found = counts[counts["count"] == counts["count"].max()].sort_values(list(names)).iloc[0]
         return tuple(int(found[name]) for name in (*names, "count"))
+
+    def last_known(self, name: str) -> int | None:
+        """The last value in a column of integers that is not <NA>; None: there is none."""
+        known = self[name].dropna()
+        return int(known.iloc[-1]) if len(known) else None
 
     @cached_property
     def threads(self) -> dict[tuple[int, int], "Rows"]:
         """The rows of each thread, by TGID and TID, in order of appearance."""
-        return {(key[0], key[1]): rows for key, rows in self.split("tgid", "tid")}
+        return {(key[0], key[1]): rows for key, rows in self.groupby("tgid", "tid")}
 
     def thread(self, tgid: int, tid: int) -> "Rows":
         """The rows of one thread; none if it has none."""
@@ -228,8 +233,8 @@ class Rows:
         """For each of these rows: is it in one of the selections? All must be of one table."""
         marked: npt.NDArray[np.bool_] = np.zeros(self._table.size, bool)
         for each in selections:
-            marked[slice(None) if each._places is None else each._places] = True
-        return marked if self._places is None else marked[self._places]
+            marked[slice(None) if each._indices is None else each._indices] = True
+        return marked if self._indices is None else marked[self._indices]
 
     def tid(self, tid: int) -> "Rows":
         """The rows of all threads with that TID: more than one if it was used again."""
@@ -238,11 +243,11 @@ class Rows:
 
     @cached_property
     def _by_tid(self) -> dict[int, "Rows"]:
-        return {key[0]: rows for key, rows in self.split("tid")}
+        return {key[0]: rows for key, rows in self.groupby("tid")}
 
     def raw(self, name: str) -> Array:
-        """A column as it is held: in a narrow type, in which sums and differences may overflow."""
-        return self._made[name] if name in self._made else self._table.raw(name, self._places)
+        """A column as it is stored: in a narrow type, in which sums and differences may overflow."""
+        return self._extra[name] if name in self._extra else self._table.raw(name, self._indices)
 
     def _key(self, names: tuple[str, ...], position: int) -> tuple[int, ...]:
         one = self.take(np.array([position]))
@@ -270,20 +275,20 @@ def read(
     """All records of that kind, in order of time.
 
     derive: gives more columns; labels: the names of those whose numbers are names. Fields that this version
-    does not know are not held. Raises SldtraceError for an unknown kind.
+    does not know are not stored. Raises SldtraceError for an unknown kind.
     """
     fields = [field.name for field in schemas.current().records[kind].fields]
     size = recording.counts.get(kind, 0)
-    held: dict[str, _Held] = {}
+    stored: dict[str, _Stored] = {}
     end = 0
     batches = recording.batches(kind, BATCH)
     empty = np.zeros(0, recording.upgrade(kind).dtype)
     for records in _or(batches, empty):
         found = {name: records[name] for name in fields} | dict(derive(records) if derive else {})
         for name, values in found.items():
-            held.setdefault(name, _Held(size)).put(end, values)
+            stored.setdefault(name, _Stored(size)).put(end, values)
         end += len(records)
-    whole = {name: each.values[:end] for name, each in held.items() if each.values is not None}
+    whole = {name: each.values[:end] for name, each in stored.items() if each.values is not None}
     _order(whole, fields[0])
     enums = frames.enumerations(recording, schemas.current())
     return Rows(Table(kind, whole, enums, labels or {}), end)

@@ -49,7 +49,7 @@ class Trace:
     def number(self, *path: str) -> int | None:
         """A fact that is a number, by the names that lead to it; None where there is no such number.
 
-        Facts are what somebody wrote into a file: nothing is taken for granted of their types.
+        A file may hold anything: no type is assumed.
         """
         return _number(self.facts, path)
 
@@ -71,7 +71,7 @@ class Trace:
 
     @property
     def span_ns(self) -> tuple[int, int]:
-        """When what is there begins and ends (CLOCK_MONOTONIC): when recording did, unless parts were let go.
+        """Begin and end of the records that are left (CLOCK_MONOTONIC): of recording, if none was discarded.
 
         From the records where the facts are missing.
         """
@@ -164,31 +164,39 @@ class Trace:
         return {int(task["tid"]): escape.comm(bytes(task["comm"])) for task in tasks}
 
     def subject(self, tgid: int, tid: int, vcpu: int | None) -> Subject:
-        """Who a thread is; `vcpu` as the records have it: where they do not, the thread's name may tell."""
-        told = ("processes", str(tgid))
-        process = self.text(*told, "comm", otherwise=self._names.get(tgid, ""))
+        """Who a thread is.
+
+        vcpu: as the records have it; where they do not (None or <NA>), the thread's name may tell it.
+        """
+        path = ("processes", str(tgid))
+        process = self.text(*path, "comm", otherwise=self._names.get(tgid, ""))
         thread = self._names.get(tid, "")
-        names = {key: escape.escape(self.text(*told, "vm", key)) for key in KEYS}
+        names = {key: escape.escape(self.text(*path, "vm", key)) for key in KEYS}
         return Subject(
             process=escape.escape(process),
-            tgid=tgid,
+            tgid=int(tgid),
             thread=thread,
-            tid=tid,
-            vcpu=vcpu_of(thread) if vcpu is None else vcpu,
+            tid=int(tid),
+            vcpu=vcpu_of(thread) if vcpu is None or pd.isna(vcpu) else int(vcpu),
             vm=display_name(names),
             vm_uuid=names["uuid"],
-            vmm=escape.escape(self.text(*told, "vmm")),
+            vmm=escape.escape(self.text(*path, "vmm")),
         )
+
+    def subject_of(self, rows: Rows) -> Subject:
+        """Who the thread is that these rows are about, at least one; the columns are those of a trap."""
+        tgid, tid = int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
+        return self.subject(tgid, tid, rows.last_known("vcpu"))
 
 
 def _outcome(_: Mapping[str, Labels], traps: Records) -> dict[str, Array]:
     flags = schemas.current().enums["trap_flags"].values
     has = {name.lower(): (traps["flags"] & np.uint32(bit)) != 0 for name, bit in flags.items()}
     ended = early_returns.signal_ended(traps)
-    went_through = has["handled"] & ~ended & ~has["return_missed"] & ~has["msr_watched"]
+    completed = has["handled"] & ~ended & ~has["return_missed"] & ~has["msr_watched"]
     return {
         "early_return": early_returns.returned_early(traps),
-        "detection_off": has["msr_cleared"] | went_through,
+        "detection_off": has["msr_cleared"] | completed,
         "fatal": ~has["handled"],
     }
 

@@ -78,7 +78,7 @@ def join(survey: Survey, trace: Trace) -> Join:
 def _trapping(trace: Trace) -> dict[int, Trapping]:
     found = {}
     # Where a TID is reused in the recording, the name is that of the later thread.
-    for _, rows in trace.rows("trap").split("tid"):
+    for _, rows in trace.rows("trap").groupby("tid"):
         known = rows["vcpu"].dropna()
         vcpu = int(known.iloc[-1]) if len(known) else None
         who = trace.subject(int(rows["tgid"].iloc[-1]), int(rows["tid"].iloc[-1]), vcpu)

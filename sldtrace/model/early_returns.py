@@ -22,12 +22,13 @@ from sldtrace.recording.layout import Records
 SLEEP = "early-return-loop"
 SEMAPHORE, PROGRAM = "semaphore-early-return", "user-space-split-lock"
 
-_MIN_TRAPS = 3  # two sleeps in a row may be interrupted by chance
-# A loop of this many penalties is not chance. More where there is progress in between: with a signal period
-# between the two thresholds of a kernel, chance makes loops of some length.
-_LIVELOCK_PENALTIES = 8
-_LIVELOCK_TRAPS = 8
-_LIVELOCK_PENALTIES_BETWEEN_PROGRESS = 64
+# Thresholds; sldtrace.analyzers.thresholds has their meanings and reasons.
+LOOP_TRAPS = 3
+LOOP_PENALTIES = 1
+LIVELOCK_PENALTIES = 8
+LIVELOCK_TRAPS = 8
+LIVELOCK_PENALTIES_WITH_PROGRESS = 64
+SEMAPHORE_SHARE = 0.5
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -111,13 +112,13 @@ def breaks(
 
 def is_loop(count: Column, lasted_ns: Column, penalty: Penalty) -> Column:
     """Whether a chain is a loop. count: of its traps; lasted_ns: from the first start to the last end."""
-    return (count >= _MIN_TRAPS) & (lasted_ns > penalty.longest_sleep_ns)
+    return (count >= LOOP_TRAPS) & (lasted_ns > LOOP_PENALTIES * penalty.longest_sleep_ns)
 
 
 def is_livelock(loops: int, longest_ns: int, early_returns: int, penalty: Penalty) -> bool:
     """Whether loops of one thread at one address are a livelock. longest_ns: length of the longest loop."""
-    enough = _LIVELOCK_PENALTIES if loops == 1 else _LIVELOCK_PENALTIES_BETWEEN_PROGRESS
-    return longest_ns >= enough * penalty.longest_sleep_ns and early_returns >= _LIVELOCK_TRAPS
+    enough = LIVELOCK_PENALTIES if loops == 1 else LIVELOCK_PENALTIES_WITH_PROGRESS
+    return longest_ns >= enough * penalty.longest_sleep_ns and early_returns >= LIVELOCK_TRAPS
 
 
 def kind(guest: bool, early_returns: int, at_semaphore: int) -> str:
@@ -127,9 +128,9 @@ def kind(guest: bool, early_returns: int, at_semaphore: int) -> str:
     """
     if not guest:
         return PROGRAM
-    return SEMAPHORE if 2 * at_semaphore > early_returns else SLEEP
+    return SEMAPHORE if at_semaphore > SEMAPHORE_SHARE * early_returns else SLEEP
 
 
 def verdict(livelock: bool) -> tuple[str, str]:
     """Verdict and severity (in lower case) of a finding of this kind."""
-    return ("livelock", "critical") if livelock else ("held up", "warning")
+    return ("livelock", "critical") if livelock else ("delayed", "warning")

@@ -75,6 +75,11 @@ class Penalty:
         return self.sleep_jiffies * self.tick_ns
 
     @property
+    def window_ns(self) -> int:
+        """How long detection is off after a completed penalty, at least; at most a jiffy longer."""
+        return WINDOW_JIFFIES * self.tick_ns
+
+    @property
     def longest_sleep_ns(self) -> int:
         """The longest such sleep, on a CPU that is free when it ends."""
         return (self.sleep_jiffies + 1) * self.tick_ns

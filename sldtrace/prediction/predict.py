@@ -17,14 +17,15 @@ from sldtrace.prediction import recorded_penalty
 from sldtrace.prediction import thread_profile as profiles
 from sldtrace.prediction.thread_profile import Profile
 from sldtrace.text import durations
+from sldtrace.text.phrases import ms
 
 MOST_THREADS = 256
 """Threads that are simulated together; those with the most traps."""
 
-DEAF = (
-    "fixed-kernel: signals do not end the penalty. A thread sleeps it out, waits for the semaphore and is "
-    "let go, then takes its signals; sleep, semaphore and the two jiffies are as in the recorded kernel. "
-    "No such kernel exists yet."
+FIXED_KERNEL_ASSUMPTION = (
+    "fixed-kernel: signals do not end the penalty. A thread completes its sleep and its wait for the "
+    "semaphore, then handles its signals; sleep, semaphore and the two jiffies are as in the recorded "
+    "kernel. No such kernel exists yet."
 )
 
 _SIMULATED_NS = 10_000_000_000
@@ -46,19 +47,14 @@ class WhatIf:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one thread would do.
-
-    progress: `yes`, `no`, or `chance` where the time from trap to signal is within one jiffy of the
-    threshold; why: the reason in words; traps_per_s, detection_off_per_s (penalties after which the
-    guest continued) and punished (share of the time slept or waited) are those of the simulation.
-    """
+    """What one thread would do; rates and share are those of the simulation."""
 
     profile: Profile
-    progress: str
-    why: str
+    progress: str  # yes, no, or chance: the time from trap to signal is within one jiffy of the threshold
+    reason: str  # of `progress`
     traps_per_s: float
-    detection_off_per_s: float
-    punished: float
+    detection_off_per_s: float  # penalties after which the thread made progress
+    penalty_share: float  # time slept or waited, of all time
 
 
 def parse(text: str) -> WhatIf:
@@ -73,7 +69,7 @@ def parse(text: str) -> WhatIf:
         elif part.strip() == "fixed-kernel":
             found = dataclasses.replace(found, fixed_kernel=True)
         else:
-            raise UsageError(f"'{text}' is nothing that can be predicted", f"there are {_FORMS}")
+            raise UsageError(f"'{text}' is no change that can be predicted", f"there are {_FORMS}")
     return found
 
 
@@ -91,7 +87,7 @@ def _timer(value: str) -> int:
 def run(trace: Trace, change: WhatIf) -> list[Prediction]:
     """What each recorded thread would do; raises SldtraceError where that kernel cannot be changed so."""
     penalty = _changed(recorded_penalty.penalty(trace), change)
-    threads = profiles.of(trace, MOST_THREADS)
+    threads = profiles.profile_threads(trace, MOST_THREADS)
     if not threads:
         return []
     vcpus = [_vcpu(each.simulated, change) for each in threads]
@@ -131,7 +127,7 @@ def _vcpu(vcpu: Vcpu, change: WhatIf) -> Vcpu:
 def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
     simulator = Simulator(scene)
     periods = [vcpu.source.period_ns for vcpu in scene.vcpus if vcpu.source.period_ns]
-    # So that many threads with short timers take no longer than few with long ones.
+    # Many threads with short timers take no longer than a few with long ones.
     room = _SIGNALS * min(periods, default=_SIMULATED_NS) // len(threads)
     duration = min(max(room, _LEAST_NS), _SIMULATED_NS)
     traps, detection_off, asleep = (np.zeros(len(threads), np.int64) for _ in range(3))
@@ -145,9 +141,9 @@ def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
     found = []
     for index, profile in enumerate(threads):
         executed = simulator.executed(simulator.threads[index])
-        progress, why = _verdict(scene, scene.vcpus[index], executed)
+        progress, reason = _verdict(scene, scene.vcpus[index], executed)
         rates = (traps[index] / seconds, detection_off[index] / seconds, asleep[index] / duration)
-        found.append(Prediction(profile, progress, why, *(float(rate) for rate in rates)))
+        found.append(Prediction(profile, progress, reason, *(float(rate) for rate in rates)))
     return found
 
 
@@ -158,22 +154,18 @@ def _verdict(scene: Scene, vcpu: Vcpu, executed: int) -> tuple[str, str]:
     if penalty.mode == "fatal":
         return "no", "the first split lock ends the VMM by SIGBUS"
     if not penalty.penalizes:
-        return "yes", "split locks are not punished"
+        return "yes", "split locks have no penalty"
     if scene.ignores_signals:
         return "yes", "no signal ends the penalty"
     if source.kind in (Kind.NONE, Kind.ONCE):
         return "yes", "no signal ends the penalty"
     reach, slack = threshold.reach_ns(source, vcpu.costs), threshold.slack_ns(source)
-    when = f"a signal {_ms(reach)} ms into the sleep"
+    when = f"a signal {ms(reach)} ms into the sleep"
     if reach - slack >= penalty.always_completes_above_ns:
-        return "yes", f"{when} is too late to end it early ({_ms(penalty.always_completes_above_ns)} ms)"
+        return "yes", f"{when} is too late to end it early ({ms(penalty.always_completes_above_ns)} ms)"
     if reach + slack > penalty.always_early_below_ns:
-        low, high = _ms(penalty.always_early_below_ns), _ms(penalty.always_completes_above_ns)
+        low, high = ms(penalty.always_early_below_ns), ms(penalty.always_completes_above_ns)
         return "chance", f"{when} ends it early or not: chance from {low} to {high} ms"
     if executed:
-        return "yes", f"{when} ends it early, but others' penalties switch detection off on its core"
-    return "no", f"{when} always ends it early (up to {_ms(penalty.always_early_below_ns)} ms)"
-
-
-def _ms(ns: int) -> str:
-    return f"{ns / 1e6:.3g}"
+        return "yes", f"{when} ends it early, but penalties of other threads switch detection off on its core"
+    return "no", f"{when} always ends it early (up to {ms(penalty.always_early_below_ns)} ms)"

@@ -11,9 +11,10 @@ from sldtrace.model.sleeps import Sleeps
 
 @per_trace
 def penalty(trace: Trace) -> Penalty:
-    """As `penalty.from_facts` has it; but a kernel whose threads slept has the penalty, whatever its version.
+    """The penalty by the host's facts, `penalty.from_facts`, corrected by the traps.
 
-    And how long the sleep is was seen where signals came soon after its begin, see `sleeps.Sleeps`.
+    If a thread slept, the kernel has the penalty, whatever its version says. Signals soon after the begin of
+    a sleep show its length: see `sleeps.Sleeps`.
     """
     traps = trace.rows("trap")
     found = penalties.from_facts(trace.facts, slept=bool(traps["slept"].any()))

@@ -1,4 +1,4 @@
-"""Works out from a recording where the signals of a thread come from: kind of timer, period, jitter."""
+"""Estimates the source of the signals to a recorded thread: kind of timer, period, jitter."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +14,22 @@ _DRIFT = 1.5  # by which the errors of a clock grow that is set anew each time; 
 _MISSED = 1.5  # a gap of so many periods has a signal in it that was not recorded
 
 
-def of(rows: Rows, after: npt.NDArray[np.bool_], records: Rows, turn_ns: int) -> tuple[Source, int]:
-    """The source, and from how many gaps it was worked out.
+def estimate(rows: Rows, after: npt.NDArray[np.bool_], records: Rows, turn_ns: int) -> tuple[Source, int]:
+    """The source, and the number of gaps that it is estimated from.
 
-    rows: the thread's traps by time; after: those that come right behind a trap which a signal ended;
+    rows: the thread's traps by time; after: those that follow a trap which a signal ended;
     records: signal records of the thread and its process, by time, if there are any; turn_ns: from a
     signal until the thread is back in KVM_RUN. Kind.NONE where no signal was seen.
     """
     ended = rows["signal"].to_numpy() > 0
-    kinds = rows[ended].counted("signal", "signal_code", "signal_group")
+    kinds = rows[ended].value_counts("signal", "signal_code", "signal_group")
     if kinds.empty and after.any():
-        # Something cut them short all the same.
+        # Something ended them early, but no signal was seen.
         gaps = np.diff(rows["start_ns"].to_numpy())[after[1:]]
         return _timed(Kind.PERIODIC, gaps, 0, 0, False), 0
     if kinds.empty:
         to_process = records.assign(signal_group=records["tid"] == 0)
-        kinds = to_process.counted("signal", "signal_code", "signal_group")
+        kinds = to_process.value_counts("signal", "signal_code", "signal_group")
     if kinds.empty:
         return Source(), 0
     what = ["signal", "signal_code", "signal_group"]

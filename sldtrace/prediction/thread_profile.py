@@ -1,4 +1,4 @@
-"""What a recording tells about a thread that trapped: who signals it, how often, and what its steps cost."""
+"""A recorded thread that trapped: its signals, how often they come, and how long its steps take."""
 
 from dataclasses import dataclass
 
@@ -12,33 +12,27 @@ from sldtrace.model.sources import Source
 from sldtrace.model.thread import Costs
 from sldtrace.prediction import signal_source
 
-_PAIR_NS = 50_000_000  # traps further apart did not follow upon each other
+_PAIR_NS = 50_000_000  # traps further apart do not follow each other
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A recorded thread.
-
-    tgid, tid, vcpu: who; span_ns: from its first trap to the last; traps, early, detection_off: how many;
-    punished: share of the span that it slept or waited; source: its signals, Kind.NONE where none was seen;
-    seen: signals that the source was worked out from; costs: medians of what was recorded; cpu: where
-    it trapped most; moves: traps on another CPU than the one before.
-    """
+    """A recorded thread."""
 
     tgid: int
     tid: int
-    vcpu: int | None
+    vcpu: int | None  # None: not known, or no vCPU
     guest: bool
-    span_ns: int
+    span_ns: int  # from its first trap to the end of its last
     traps: int
-    early: int
-    detection_off: int
-    punished: float
-    source: Source
-    seen: int
-    costs: Costs
-    cpu: int
-    moves: int
+    early_returns: int
+    detection_off: int  # traps after which detection was off
+    penalty_share: float  # time slept or waited, of span_ns
+    source: Source  # of its signals; Kind.NONE: none was seen
+    signals_used: int  # to estimate the source
+    costs: Costs  # medians of what was recorded
+    cpu: int  # where it trapped most
+    moves: int  # traps on another CPU than the one before
 
     @property
     def simulated(self) -> Vcpu:
@@ -47,13 +41,13 @@ class Profile:
         return Vcpu(self.source, self.costs, self.cpu, moves)
 
 
-def of(trace: Trace, most: int) -> list[Profile]:
+def profile_threads(trace: Trace, most: int) -> list[Profile]:
     """The threads that trapped, most traps first, and no more than `most` of them."""
     threads = sorted(trace.rows("trap").threads.items(), key=lambda item: len(item[1]), reverse=True)
     return [_profile(rows, _to(trace, tgid, tid)) for (tgid, tid), rows in threads[:most]]
 
 
-def of_thread(trace: Trace, rows: Rows) -> Profile:
+def profile_thread(trace: Trace, rows: Rows) -> Profile:
     """The profile of one thread by these of its traps, in order of time and at least one."""
     sent = _to(trace, int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
     return _profile(rows, sent[sent["ns"].between(rows["start_ns"].min(), rows["end_ns"].max())])
@@ -71,31 +65,26 @@ def _profile(rows: Rows, sent: Rows) -> Profile:
     after = _after(rows)
     cpus = rows.raw("start_cpu")
     costs = _costs(rows, after)
-    source, seen = signal_source.of(rows, after, sent, costs.wake_ns + costs.outside_ns)
+    source, used = signal_source.estimate(rows, after, sent, costs.wake_ns + costs.outside_ns)
     return Profile(
         tgid=int(rows["tgid"].iloc[0]),
         tid=int(rows["tid"].iloc[0]),
-        vcpu=_vcpu(rows),
+        vcpu=rows.last_known("vcpu"),
         guest=bool(rows["guest"].any()),
         span_ns=span,
         traps=len(rows),
-        early=int(rows["early_return"].sum()),
+        early_returns=int(rows["early_return"].sum()),
         detection_off=int(rows["detection_off"].sum()),
-        punished=asleep / span if span else 0.0,
+        penalty_share=asleep / span if span else 0.0,
         source=source,
-        seen=seen,
+        signals_used=used,
         costs=costs,
         cpu=int(np.bincount(cpus).argmax()),
         moves=int((cpus[1:] != cpus[:-1]).sum()),
     )
 
 
-def _vcpu(rows: Rows) -> int | None:
-    known = rows["vcpu"].dropna()
-    return int(known.iloc[0]) if len(known) else None
-
-
-# Right behind a trap that a signal ended: the next one of the same instruction.
+# The next trap of the same instruction after one that a signal ended.
 def _after(rows: Rows) -> npt.NDArray[np.bool_]:
     early, rip = rows["early_return"].to_numpy(), rows.raw("rip")
     after = np.zeros(len(rows), bool)

@@ -18,7 +18,7 @@ _LOCKS = {"srcu": "for readers of kvm->srcu", "mutex": "for a mutex"}
 
 
 def sections(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
-    """Those in which there is something. `threads` as analyzers.threads.summary gives it."""
+    """Those in which there is something. `threads` as analyzers.threads.summarize gives it."""
     yield from _stalls(trace, threads)
     yield from _migrations(trace, threads)
 
@@ -30,7 +30,7 @@ def _stalls(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
         return
     total = wording.length(int(stalls["waited_ns"].sum()))
     texts = []
-    for row in stalls.largest("waited_ns", _WAITS).to_dict("records"):
+    for row in stalls.nlargest("waited_ns", _WAITS).to_dict("records"):
         who = trace.subject(row["tgid"], row["tid"], None)
         vcpu = _vcpu(threads, row["tgid"], row["penalized_tid"])
         penalized = "" if vcpu is None else f"vCPU {vcpu}, "
@@ -52,7 +52,7 @@ def _migrations(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
     moves = trace.rows("migrate")
     if moves.empty:
         return
-    by_thread = moves.counted("tgid", "tid")
+    by_thread = moves.value_counts("tgid", "tid")
     texts = []
     for row in by_thread.head(_MOVED).to_dict("records"):
         tgid, tid = int(row["tgid"]), int(row["tid"])
@@ -68,7 +68,7 @@ def _migrations(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
 
 # The thread that was running when the scheduler moved this one: its mover, if there was one.
 def _mover(trace: Trace, mine: Rows) -> str:
-    tgid, tid, moves = mine.most("by_tgid", "by_tid")
+    tgid, tid, moves = mine.mode("by_tgid", "by_tid")
     times = f"{moves:,} of them while"
     if tid == mine["tid"].iloc[0]:
         return f"{times} it was running itself"

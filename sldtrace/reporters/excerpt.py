@@ -17,7 +17,7 @@ _Columns = dict[Column, Callable[[_Row], Cell]]
 
 def table(trace: Trace, evidence: Rows, kind: str) -> Table:
     """The first and the last records of that kind; those between are left out and counted."""
-    shown = evidence.excerpt(FIRST, LAST).to_dict("records")
+    shown = evidence.head_tail(FIRST, LAST).to_dict("records")
     columns = _COLUMNS[kind]
     time_of = "start_ns" if kind == "trap" else "ns"
     time, times = _times(trace, [int(row[time_of]) for row in shown])

@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 def sections(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
-    """One section, or none where no exits were counted. `threads` as analyzers.threads.summary gives it."""
+    """One section, or none where no exits were counted. `threads` as analyzers.threads.summarize gives it."""
     if len(trace.exit_counts):
         yield Section(f"VM exits{_watched(trace)}", list(_blocks(trace, threads)))
 

@@ -32,7 +32,7 @@ def build(
     threads: pd.DataFrame,
     not_evaluated: Sequence[NotEvaluated] = (),
 ) -> Report:
-    """The report; `threads` as analyzers.threads.summary gives it, the others as the catalogue does."""
+    """The report; `threads` as analyzers.threads.summarize gives it, the others as the catalogue does."""
     return Report(
         _content(trace, found, threads, not_evaluated),
         list(_sections(trace, found, threads, not_evaluated)),
@@ -48,7 +48,7 @@ def _sections(
         yield findings.section(trace, finding)
     if not found:
         yield _nothing(trace, threads)
-    if texts := limitations.of(trace):
+    if texts := limitations.sentences(trace):
         yield Section("Limitations", [Text(each) for each in texts])
     yield from findings.not_evaluated(not_evaluated)
     if len(threads):
@@ -117,19 +117,19 @@ def _threads(trace: Trace, threads: pd.DataFrame) -> Table:
 def _content(
     trace: Trace, found: Sequence[Finding[Any]], threads: pd.DataFrame, not_evaluated: Sequence[NotEvaluated]
 ) -> ReportContent:
-    moves = trace.rows("migrate").counted("tgid", "tid", "by_tgid", "by_tid")
-    returns = trace.rows("user_exit").counted("tgid", "tid", "name")
+    moves = trace.rows("migrate").value_counts("tgid", "tid", "by_tgid", "by_tid")
+    returns = trace.rows("user_exit").value_counts("tgid", "tid", "name")
     return ReportContent(
         version=content.VERSION,
         simulated=trace.simulated,
         recording=_recording(trace),
         findings=[_finding(trace, each) for each in found],
         not_evaluated=not_evaluated,
-        limitations=limitations.of(trace),
+        limitations=limitations.sentences(trace),
         threads=rows(threads, thread_table.COLUMNS),
         exits=rows(trace.exit_counts, exit_counts.COLUMNS),
         user_exits=rows(returns, content.USER_EXITS),
-        stalls=rows(trace.rows("stall").largest("waited_ns", LONGEST), frames.described("stall")),
+        stalls=rows(trace.rows("stall").nlargest("waited_ns", LONGEST), frames.described("stall")),
         migrations=rows(moves, content.MIGRATIONS),
     )
 
@@ -186,5 +186,5 @@ def _finding(trace: Trace, finding: Finding[Any]) -> FindingContent:
         remedies=finding.remedies,
         evidence_kind=finding.evidence_kind,
         evidence_count=len(finding.evidence),
-        evidence=rows(finding.evidence.excerpt(excerpt.FIRST, excerpt.LAST), columns),
+        evidence=rows(finding.evidence.head_tail(excerpt.FIRST, excerpt.LAST), columns),
     )

@@ -54,7 +54,7 @@ class ProfileContent:
     early_returns: int
     detection_off: int
     span_ns: Annotated[int, "from the first trap to the last"]
-    penalized: Annotated[float, "share of that time"]
+    penalty_share: Annotated[float, "share of that time"]
     signal: Annotated[int | None, "null: none was seen"]
     source: Annotated[Kind, "what decides when the next signal comes"]
     period_ns: int | None
@@ -69,10 +69,10 @@ class PredictionContent:
     subject: Subject
     recorded: ProfileContent
     progress: Annotated[str, "`yes`, `no` or `chance`"]
-    why: str
+    reason: str
     traps_per_s: float
     detection_off_per_s: Annotated[float, "penalties after which the thread makes progress"]
-    penalized: Annotated[float, "share of the time"]
+    penalty_share: Annotated[float, "share of the time"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _sections(trace: Trace, answers: Answers) -> Iterator[Section]:
             continue
         parts = [Section(blocks=list(_reasons(predictions)))]
         if change.fixed_kernel:
-            parts.append(Section(blocks=[Text(predict.DEAF)]))
+            parts.append(Section(blocks=[Text(predict.FIXED_KERNEL_ASSUMPTION)]))
         yield Section(title, [_table(trace, predictions)], parts)
     notes = [*wording.host(trace), _ASSUMED]
     if not recorded_penalty.penalty(trace).known:
@@ -131,7 +131,7 @@ def _table(trace: Trace, predictions: list[Prediction]) -> Table:
                 each.traps_per_s,
                 recorded,
                 each.detection_off_per_s,
-                each.punished,
+                each.penalty_share,
             )
         )
     return Table(_COLUMNS, tuple(rows), stacked=True)
@@ -149,10 +149,10 @@ def _signal(profile: Profile) -> str:
 def _reasons(predictions: list[Prediction]) -> Iterator[Block]:
     who: dict[tuple[str, str], list[int]] = {}
     for number, each in enumerate(predictions, 1):
-        who.setdefault((each.progress, each.why), []).append(number)
-    for (progress, why), numbers in who.items():
+        who.setdefault((each.progress, each.reason), []).append(number)
+    for (progress, reason), numbers in who.items():
         some = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
-        yield Text(f"{some}: {progress}: {why}")
+        yield Text(f"{some}: {progress}: {reason}")
 
 
 def _content(trace: Trace, answers: Answers) -> WhatIfContent:
@@ -171,7 +171,7 @@ def _content(trace: Trace, answers: Answers) -> WhatIfContent:
         what_if=[
             ChangeContent(
                 change=change.text,
-                assumed=predict.DEAF if change.fixed_kernel else None,
+                assumed=predict.FIXED_KERNEL_ASSUMPTION if change.fixed_kernel else None,
                 threads=[_prediction(trace, each) for each in predictions],
             )
             for change, predictions in answers
@@ -185,19 +185,19 @@ def _prediction(trace: Trace, each: Prediction) -> PredictionContent:
         subject=trace.subject(profile.tgid, profile.tid, profile.vcpu),
         recorded=ProfileContent(
             traps=profile.traps,
-            early_returns=profile.early,
+            early_returns=profile.early_returns,
             detection_off=profile.detection_off,
             span_ns=profile.span_ns,
-            penalized=round(profile.punished, 4),
+            penalty_share=round(profile.penalty_share, 4),
             signal=source.signo or None,
             source=source.kind,
             period_ns=source.period_ns or None,
             jitter_ns=source.jitter_ns,
-            signals_used=profile.seen,
+            signals_used=profile.signals_used,
         ),
         progress=each.progress,
-        why=each.why,
+        reason=each.reason,
         traps_per_s=round(each.traps_per_s, 3),
         detection_off_per_s=round(each.detection_off_per_s, 3),
-        penalized=round(each.punished, 4),
+        penalty_share=round(each.penalty_share, 4),
     )

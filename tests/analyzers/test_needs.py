@@ -24,8 +24,8 @@ def refused(*names: str) -> dict[str, Any]:
 def test_every_need_is_one_that_a_recording_can_meet(tmp_path: Path) -> None:
     recorded = trace(tmp_path, [completed(0)])
     for analyzer in catalogue.ANALYZERS:
-        assert set(analyzer.NEEDS.records) <= set(recorded.recording.schema.records)
-        assert analyzer.TITLE
+        assert set(analyzer.needs.records) <= set(recorded.recording.schema.records)
+        assert analyzer.title
 
 
 @pytest.mark.parametrize(
@@ -97,22 +97,22 @@ def test_facts_may_be_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"cpu": {"vendor": "AuthenticAMD"}}, "in the mode warn nobody sleeps"),
+        ({"cpu": {"vendor": "AuthenticAMD"}}, "the mode warn has no penalty"),
         ({"split_lock": {"mode": "off"}}, "split_lock_detect=off"),
-        ({"split_lock": {"mode": "ratelimit:5"}}, "guests' split locks do not trap"),
-        ({"split_lock": {"mode": "fatal"}}, "SIGBUS without a record"),
+        ({"split_lock": {"mode": "ratelimit:5"}}, "split locks of guests do not trap"),
+        ({"split_lock": {"mode": "fatal"}}, "in SIGBUS and are not recorded"),
         ({"split_lock": {"mitigate": 0}}, "numbers of traps are too low"),
         ({"split_lock": {"mitigate": None}, "kernel": {"release": "5.15.0"}}, "Before Linux 5.19"),
         ({"filters": {"tgid": 200}}, "(filters: tgid)"),
     ],
 )
 def test_what_this_host_cannot_show(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
-    (said,) = limitations.of(trace(tmp_path, opening=facts(**changed)))
+    (said,) = limitations.sentences(trace(tmp_path, opening=facts(**changed)))
     assert words in said
 
 
 @pytest.mark.parametrize("release", ["6.15.0", "6.16.3"])
 def test_counts_are_trusted_from_6_15_on(tmp_path: Path, release: str) -> None:
     new = facts(kernel={"release": release}, split_lock={"mitigate": 0})
-    assert limitations.of(trace(tmp_path, opening=new)) == []
-    assert limitations.of(trace(tmp_path, loop(10))) == []
+    assert limitations.sentences(trace(tmp_path, opening=new)) == []
+    assert limitations.sentences(trace(tmp_path, loop(10))) == []

@@ -103,7 +103,7 @@ def test_a_loop_that_ended_and_came_again_is_two(tmp_path: Path, pause_ns: int, 
     finding = one(tmp_path, rows, detection=detections(rows))
     assert len(finding.intervals) == phases
     if phases:
-        assert [each.verdict for each in finding.intervals] == ["loop", "gets on", "loop"]
+        assert [each.verdict for each in finding.intervals] == ["loop", "progresses", "loop"]
         first, healthy, last = finding.intervals
         assert (first.end_ns, last.start_ns) == (START_NS + 200 * MS, START_NS + again)
         assert (healthy.start_ns, healthy.end_ns) == (first.end_ns, last.start_ns)

@@ -37,7 +37,7 @@ COLUMNS = [
     "not_penalized",
     "fatal",
     "slept_ns",
-    "punished",
+    "penalty_share",
     "vm",
     "vm_uuid",
     "vmm",
@@ -45,7 +45,7 @@ COLUMNS = [
 
 
 def test_nobody_trapped(tmp_path: Path) -> None:
-    table = threads.summary(trace(tmp_path))
+    table = threads.summarize(trace(tmp_path))
     assert len(table) == 0
     assert list(table.columns) == COLUMNS
 
@@ -67,7 +67,7 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
         completed(200 * MS, flags=SERVED | MISSED | GUEST),
         not_penalized(220 * MS, flags=GUEST | FLAGS["MSR_WATCHED"]),
     ]
-    (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
+    (row,) = threads.summarize(trace(tmp_path, rows)).to_dict("records")
     slept = sum(each["sleep_ns"] for each in rows)
     span = max(each["end_ns"] for each in rows) - rows[0]["start_ns"]
     punished = (slept + sum(each.get("semaphore_ns", 0) for each in rows)) / span
@@ -82,7 +82,7 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
         "not_penalized": 1,
         "fatal": 1,
         "slept_ns": slept,
-        "punished": pytest.approx(punished, abs=5e-5),
+        "penalty_share": pytest.approx(punished, abs=5e-5),
         "vm": "",
         "vm_uuid": "",
         "vmm": "",
@@ -92,7 +92,7 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
 def test_a_fatal_trap_is_neither_served_nor_let_go(tmp_path: Path) -> None:
     """In mode fatal the handler returns false at once (SIGBUS follows): neither slept nor let go."""
     rows = [not_penalized(0, flags=GUEST | FLAGS["MSR_WATCHED"])]
-    (row,) = threads.summary(trace(tmp_path, rows)).to_dict("records")
+    (row,) = threads.summarize(trace(tmp_path, rows)).to_dict("records")
     assert [row[name] for name in ("traps", "early_returns", "completed", "not_penalized", "fatal")] == [
         1,
         0,
@@ -104,7 +104,7 @@ def test_a_fatal_trap_is_neither_served_nor_let_go(tmp_path: Path) -> None:
 
 def test_a_vcpu_whose_thread_takes_split_locks_of_its_own_is_a_guest(tmp_path: Path) -> None:
     rows = [completed(0, flags=SERVED, vcpu=-1), completed(30 * MS)]
-    assert threads.summary(trace(tmp_path, rows))["guest"].tolist() == [True]
+    assert threads.summarize(trace(tmp_path, rows))["guest"].tolist() == [True]
 
 
 def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_pa
         completed(2, tid=302, vcpu=5),
         completed(3, tid=301, vcpu=2),
     ]
-    table = threads.summary(trace(tmp_path, rows))
+    table = threads.summarize(trace(tmp_path, rows))
     assert table["tid"].tolist() == [302, 303, 301]
     assert table["guest"].tolist() == [True, False, True]
     assert table["vcpu"].isna().tolist() == [False, True, False]
@@ -131,7 +131,7 @@ def test_who_it_is(tmp_path: Path) -> None:
     tasks = [task(301, b"CPU 7/KVM"), task(302, b"CPU 6/KVM"), task(303, b"worker", 9)]
     known = {"vmm": "qemu", "vm": {"name": "web01", "uuid": "0f"}}
     recorded = trace(tmp_path, rows, tasks=tasks, updates=[{"processes": {str(VMM): known}}])
-    table = threads.summary(recorded)
+    table = threads.summarize(recorded)
     assert table["vcpu"].fillna(-1).tolist() == [7, 5, -1]
     assert table["vm"].tolist() == ["web01", "web01", ""]
     assert table["vm_uuid"].tolist() == ["0f", "0f", ""]
@@ -141,17 +141,17 @@ def test_who_it_is(tmp_path: Path) -> None:
 def test_the_verdict_of_each_thread(tmp_path: Path) -> None:
     rows = [*loop(200), completed(0, tid=301), completed(400 * MS, tid=301)]
     recorded = trace(tmp_path, rows)
-    table = threads.summary(recorded, catalogue.run(recorded)).set_index("tid")
-    assert table["verdict"].to_dict() == {VCPU: "livelock", 301: "bystander"}
-    assert "verdict" not in threads.summary(recorded).columns
+    table = threads.summarize(recorded, catalogue.run(recorded)).set_index("tid")
+    assert table["verdict"].to_dict() == {VCPU: "livelock", 301: "unaffected"}
+    assert "verdict" not in threads.summarize(recorded).columns
 
 
-def test_the_victims_of_a_queue_are_no_bystanders() -> None:
+def test_the_victims_of_a_queue_are_not_unaffected() -> None:
     path = Path(__file__).parents[1] / "reporters/recordings/lab-semaphore-queue.sld"
     recorded = load(path)
     (queue,) = catalogue.run(recorded)
     assert queue.subject is None
-    table = threads.summary(recorded, [queue]).set_index("tid")
+    table = threads.summarize(recorded, [queue]).set_index("tid")
     victims = {each.tid for each in queue.numbers.victims}
     assert len(victims) == 4
     assert {tid for tid, verdict in table["verdict"].items() if verdict == "queue"} == victims

@@ -9,4 +9,4 @@ README = Path(__file__).parents[2] / "examples" / "README.md"
 
 def test_every_kind_of_finding_has_a_part() -> None:
     text = README.read_text()
-    assert [one.KIND for one in catalogue.ANALYZERS if f"calls it `{one.KIND}`" not in text] == []
+    assert [one.kind for one in catalogue.ANALYZERS if f"calls it `{one.kind}`" not in text] == []

@@ -9,9 +9,9 @@ import os
 import numpy as np
 import pytest
 
-from sldtrace.analyzers.findings import early_return_loop
 from sldtrace.dataset.trace import load
 from sldtrace.recording.reader import Recording, open_recording
+from tests.analyzers.shorthands import loops_of
 from tests.conftest import Scenario
 
 pytestmark = [
@@ -86,7 +86,7 @@ def test_a_full_disk_is_one_line_and_leaves_a_readable_file(by_hand: Scenario, r
     assert last.startswith("sldtrace: ")
     assert "No space left on device" in last
     assert not any("Traceback" in line for line in few["stderr"])
-    found = early_return_loop.find(load(by_hand.folder / "few.sld"))
+    found = loops_of(load(by_hand.folder / "few.sld"))
     livelocked = {finding.subject.tgid for finding in found if finding.subject}
     assert livelocked >= {by_hand.protocol["guests"][name]["tgid"] for name in ("before", "after")}
 

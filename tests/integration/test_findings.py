@@ -224,7 +224,8 @@ def test_two_cpus_that_trap_at_once_share_the_work_item_where_there_is_only_one(
         assert "work item" in finding.cause
         assert sorted(left) == [0, 1]  # it is still off
         assert any(
-            "numbers of traps are too low" in line for line in limitations.of(of(findings, "two at once"))
+            "numbers of traps are too low" in line
+            for line in limitations.sentences(of(findings, "two at once"))
         )
     else:
         assert (kinds, left) == ([], [1, 1])
@@ -246,4 +247,4 @@ def test_nothing_is_found_where_nothing_traps(findings_off: Scenario) -> None:
     check_the_recording(findings_off)
     assert run(findings_off, "off")["loops"] > 0
     assert found(findings_off, "off") == []
-    assert any("split_lock_detect=off" in line for line in limitations.of(of(findings_off, "off")))
+    assert any("split_lock_detect=off" in line for line in limitations.sentences(of(findings_off, "off")))

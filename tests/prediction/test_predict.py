@@ -111,7 +111,7 @@ def test_a_timer_of_which_most_signals_end_no_sleep(tmp_path: Path) -> None:
     recorded = simulated(tmp_path, Vcpu(timer(20 * MS)))
     (found,) = predict.run(recorded, WhatIf())
     assert found.profile.source.period_ns == pytest.approx(20 * MS, rel=0.01)
-    assert found.profile.seen > found.profile.early
+    assert found.profile.signals_used > found.profile.early_returns
 
 
 @pytest.mark.parametrize(("made", "claimed"), [("6.1", "6.12.9"), ("6.12", "6.1.99")])
@@ -135,9 +135,9 @@ def test_a_simulated_thread_is_predicted_as_it_was(tmp_path: Path) -> None:
     frozen, other = predict.run(recorded, WhatIf())
     for found in (frozen, other):
         assert found.traps_per_s == pytest.approx(found.profile.traps / 4, rel=0.1)
-        assert found.punished == pytest.approx(found.profile.punished, rel=0.1)
+        assert found.penalty_share == pytest.approx(found.profile.penalty_share, rel=0.1)
     assert frozen.progress == "yes"
-    assert "others' penalties" in frozen.why
+    assert "penalties of other threads" in frozen.reason
     # And of its own it would not.
     assert answer(simulated(tmp_path, Vcpu(timer(MS))), "mitigate=1") == ["no"]
 
@@ -147,7 +147,7 @@ def test_signals_that_were_not_recorded_do_not_make_a_clock_drift(tmp_path: Path
     sent, traps = recorded.rows("signal"), recorded.rows("trap")
     number = np.arange(len(sent))
     holed = sent[(number < 200) | (number >= 240)]
-    source, seen = signal_source.of(traps, np.ones(len(traps), bool), holed, 0)
+    source, seen = signal_source.estimate(traps, np.ones(len(traps), bool), holed, 0)
     assert source.kind is Kind.PERIODIC
     assert source.period_ns == pytest.approx(7 * MS, rel=0.01)
     assert seen == len(holed) - 2
@@ -171,7 +171,7 @@ def test_threads_whose_signals_were_not_seen(tmp_path: Path) -> None:
 def test_a_timer_of_which_no_signal_ends_a_sleep(tmp_path: Path) -> None:
     sent = simulated(tmp_path, Vcpu(timer(28 * MS, Kind.PERIODIC))).rows("signal")
     rows = synthetic.trace(tmp_path, [completed(index * 40 * MS) for index in range(10)]).rows("trap")
-    source, seen = signal_source.of(rows, np.zeros(len(rows), bool), sent, 0)
+    source, seen = signal_source.estimate(rows, np.zeros(len(rows), bool), sent, 0)
     assert (source.kind, source.period_ns, source.signo) == (Kind.PERIODIC, 28 * MS, 10)
     assert seen == len(sent) - 1
 
@@ -193,7 +193,7 @@ def test_who_was_never_interrupted_gets_on(tmp_path: Path) -> None:
 def test_a_single_trap_is_enough_to_ask(tmp_path: Path) -> None:
     (found,) = predict.run(synthetic.trace(tmp_path, [early(0)]), predict.parse("timer=1ms"))
     assert found.progress == "no"
-    assert np.isfinite(found.punished)
+    assert np.isfinite(found.penalty_share)
     assert predict.run(synthetic.trace(tmp_path, []), WhatIf()) == []
 
 

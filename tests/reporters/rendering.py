@@ -15,7 +15,7 @@ from sldtrace.reporters.style import Style
 def built(recorded: Trace) -> Report:
     """The report, complete."""
     findings = catalogue.run(recorded)
-    table = threads.summary(recorded, findings)
+    table = threads.summarize(recorded, findings)
     return report.build(recorded, findings, table, catalogue.not_evaluated(recorded))
 
 

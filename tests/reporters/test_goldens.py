@@ -38,7 +38,7 @@ def test_every_kind_of_finding_is_in_a_kept_recording_of_the_lab_or_marked_as_si
         if name.startswith("lab-") or made["simulated"]:
             origin = "simulated" if made["simulated"] else "lab"
             kinds[origin] |= {finding["kind"] for finding in made["findings"]}
-    every = {analyzer.KIND for analyzer in catalogue.ANALYZERS}
+    every = {analyzer.kind for analyzer in catalogue.ANALYZERS}
     assert kinds["lab"] == every - {"bus-lock"}
     assert "bus-lock" in kinds["simulated"]
 
@@ -62,15 +62,15 @@ def test_nothing_else_is_kept() -> None:
         ("semaphore", "SIMULATED: ", ["livelock", "livelock", "slowed", "slowed"]),
         ("program", "SIMULATED: ", ["livelock"]),
         ("fatal", "SIMULATED: ", ["killed"]),
-        ("migration", "SIMULATED: ", ["punished for nothing"]),
+        ("migration", "SIMULATED: ", ["penalty wasted"]),
         ("queue", "SIMULATED: ", ["queue"]),
         ("slowed", "SIMULATED: ", ["slowed"]),
         ("left-off", "SIMULATED: ", ["detection left off"]),
         ("bus-lock", "SIMULATED: ", ["bus locks"]),
         ("lab-early-return-loop", "LIVELOCK: ", ["livelock"]),
         ("lab-user-space-split-lock", "LIVELOCK: ", ["livelock"]),
-        ("lab-semaphore-early-return", "HELD UP: ", ["held up", "queue"]),
-        ("lab-migration-defeat", "PUNISHED FOR NOTHING: ", ["punished for nothing"]),
+        ("lab-semaphore-early-return", "DELAYED: ", ["delayed", "queue"]),
+        ("lab-migration-defeat", "PENALTY WASTED: ", ["penalty wasted"]),
         ("lab-semaphore-queue", "QUEUE: ", ["queue"]),
         ("lab-penalty-slowdown", "SLOWED: ", ["slowed"]),
         ("lab-lock-hold", "LOCK HELD: ", ["lock held"]),
@@ -80,7 +80,7 @@ def test_nothing_else_is_kept() -> None:
         ("lab-guest-ac", "GUEST'S OWN #AC: ", ["guest's own #AC"]),
         ("lab-fatal", "KILLED: ", ["killed"]),
         ("lab-nothing", "NOTHING FOUND: ", []),
-        ("losses", "HELD UP: a thread of a process (PID 200, TID 201) ", ["held up"]),
+        ("losses", "DELAYED: a thread of a process (PID 200, TID 201) ", ["delayed"]),
     ],
 )
 def test_the_kept_reports_say_what_their_recordings_hold(

@@ -93,7 +93,7 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
 
 def test_threads_are_those_of_the_summary(tmp_path: Path) -> None:
     recorded = trace(tmp_path, [completed(0), completed(30 * MS), completed(60 * MS, tid=9, vcpu=4)])
-    summary = threads.summary(recorded, catalogue.run(recorded))
+    summary = threads.summarize(recorded, catalogue.run(recorded))
     assert render(recorded)["threads"] == summary.to_dict("records")
 
 

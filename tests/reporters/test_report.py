@@ -70,7 +70,7 @@ def test_tables_fit_80_columns_with_large_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "colour"),
     [(loop(200), RED), (lasting(2 * LONGEST, 30), YELLOW), ([completed(0)], GREEN)],
-    ids=["livelock", "held up", "nothing"],
+    ids=["livelock", "delayed", "nothing"],
 )
 def test_only_the_verdict_is_coloured_and_only_on_request(tmp_path: Path, rows: Any, colour: str) -> None:
     recorded = trace(tmp_path, rows)
@@ -84,8 +84,8 @@ def test_only_the_verdict_is_coloured_and_only_on_request(tmp_path: Path, rows: 
 def test_a_finding_for_each_thread_and_the_worst_first(tmp_path: Path) -> None:
     rows = [*lasting(2 * LONGEST, 30, tid=301), *lasting(20 * LONGEST, 40, tid=302, vcpu=1)]
     text = render(trace(tmp_path, rows))
-    assert text.index("LIVELOCK: vCPU 1") < text.index("HELD UP: vCPU 0")
-    assert text.index("HELD UP") < text.index("Threads that trapped")
+    assert text.index("LIVELOCK: vCPU 1") < text.index("DELAYED: vCPU 0")
+    assert text.index("DELAYED") < text.index("Threads that trapped")
 
 
 def test_a_program_is_not_called_a_guest(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_section_for_each_change_and_a_line_for_each_thread(tmp_path: Path) ->
     assert "SIGUSR1 periodic 1 ms" in text
     assert "none seen" in text
     assert "too late to end it early (12 ms)" in sections[0]
-    assert "split locks are not punished" in sections[1]
+    assert "split locks have no penalty" in sections[1]
     assert "No such kernel exists" in sections[2]
     assert "No such kernel exists" not in sections[0] + sections[1]
     assert "Linux 6.12.48+deb13-amd64, HZ=250" in text
@@ -82,6 +82,6 @@ def test_json(tmp_path: Path) -> None:
     assert (frozen["progress"], frozen["detection_off_per_s"]) == ("no", 0)
     assert frozen["recorded"]["traps"] == frozen["recorded"]["early_returns"] == 400
     assert frozen["recorded"]["signals_used"] == 399
-    assert 0.9 < frozen["penalized"] <= 1
+    assert 0.9 < frozen["penalty_share"] <= 1
     assert free["recorded"]["period_ns"] is None
     assert [thread["progress"] for thread in fixed["threads"]] == ["yes", "yes"]

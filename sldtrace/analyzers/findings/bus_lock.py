@@ -1,16 +1,14 @@
-"""Finds vCPUs with VM exits by bus lock detection: the VMM asked for them, often to slow such guests down.
+"""Finds vCPUs with VM exits by bus lock detection, which the VMM enables, often to slow such guests down.
 
 KVM_CAP_X86_BUS_LOCK_EXIT: on Intel exit reason 74, after the instruction (Linux 5.12, fe6b6bc802b4); on AMD
-exit code 0xa5, before it (bus lock threshold, 6.16, 89f9edf4c69d). No penalty belongs to them, and no
-threshold: the VMM asked to be told.
+exit code 0xa5, before it (bus lock threshold, 6.16, 89f9edf4c69d). They have no penalty. One exit is enough.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from sldtrace.analyzers import remedies
+from sldtrace.analyzers import remedies, thresholds
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
@@ -18,10 +16,6 @@ from sldtrace.host.exits import SVM, is_bus_lock
 from sldtrace.text.phrases import length, percent, plural, rate
 
 KIND = "bus-lock"
-TITLE = "VM exits by bus locks"
-NEEDS = Needs(("counts",), after_trap=False)
-
-_SHARE = 0.05  # of the vCPU's time outside of the guest for them: noticed
 
 
 @dataclass(frozen=True)
@@ -53,13 +47,13 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
         host_ns=int(row["host_ns"]),
         share=round(int(row["host_ns"]) / max(end - start, 1), 4),
     )
-    where = "at" if str(row["isa"]) == SVM else "right behind"
-    vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
+    where = "at" if str(row["isa"]) == SVM else "right after"
+    slow = numbers.share >= thresholds.BUS_LOCK_WARNING_SHARE.value
     return Finding(
         kind=KIND,
-        severity=Severity.WARNING if numbers.share >= _SHARE else Severity.NOTICE,
+        severity=Severity.WARNING if slow else Severity.NOTICE,
         verdict="bus locks",
-        subject=trace.subject(tgid, tid, vcpu),
+        subject=trace.subject(tgid, tid, row["vcpu"]),
         headline=f"left the guest {plural(numbers.exits, 'time')} for a bus lock",
         rip=None,
         start_ns=start,
@@ -68,12 +62,10 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
         confidence=Confidence.CERTAIN,
         confidence_reason="the exits were counted",
         cause=(
-            "The VMM asked KVM for an exit on each bus lock (KVM_CAP_X86_BUS_LOCK_EXIT): a split lock, "
-            "or a "
-            f"locked access to uncached memory. The guest's address is {where} the instruction. How long "
-            "the "
-            "vCPU then waits is the VMM's decision (QEMU: -machine bus-lock-ratelimit); the kernel does "
-            "not punish it."
+            "The VMM enabled an exit for each bus lock (KVM_CAP_X86_BUS_LOCK_EXIT): a split lock, or a "
+            f"locked access to uncached memory. The guest's address is {where} the instruction. The VMM "
+            "decides how long the vCPU then waits (QEMU: -machine bus-lock-ratelimit); the kernel has no "
+            "penalty for it."
         ),
         facts=[
             Fact(
@@ -86,11 +78,14 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
         numbers=numbers,
         remedies=[
             Remedy(
-                "In the VMM: do not ask for bus-lock exits, or allow more of them.",
-                "bus locks of this guest slow down memory for all the others",
+                "In the VMM: disable bus-lock exits, or allow more of them.",
+                "bus locks of this guest slow down memory for all others",
             ),
             remedies.align(guest=True),
         ],
         evidence=evidence,
         evidence_kind="exit",
     )
+
+
+ANALYZER = Analyzer(KIND, "VM exits by bus locks", Needs(("counts",), after_trap=False), BusLockNumbers, find)

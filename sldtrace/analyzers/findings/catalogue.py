@@ -1,63 +1,55 @@
-"""The analyzers that there are, how they are run, and which of them a recording leaves without an answer.
-
-Each is a module with KIND and TITLE (what it looks for, in the plural), NEEDS (what a recording must have,
-see needs.Needs), and find(trace), which gives its findings.
-"""
+"""The analyzers, how they are run, and which of them cannot be evaluated on a recording."""
 
 import logging
-from types import ModuleType
 from typing import Any
 
 from sldtrace import diagnostics
 from sldtrace.analyzers import needs
-from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.analyzer import Analyzer
+from sldtrace.analyzers.finding import Finding, Numbers
 from sldtrace.analyzers.findings import (
     bus_lock,
     detection_left_off,
-    early_return_loop,
+    early_return_loops,
     fatal,
     guest_ac,
     lock_hold,
     migration_defeat,
     penalty_slowdown,
-    semaphore_early_return,
     semaphore_queue,
     toggle_storm,
-    user_space,
 )
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
 
 _log = logging.getLogger(__name__)
 
-ANALYZERS: tuple[ModuleType, ...] = (
-    early_return_loop,
-    semaphore_early_return,
-    user_space,
-    fatal,
-    migration_defeat,
-    semaphore_queue,
-    lock_hold,
-    detection_left_off,
-    toggle_storm,
-    penalty_slowdown,
-    bus_lock,
-    guest_ac,
+ANALYZERS: tuple[Analyzer[Numbers], ...] = (
+    *early_return_loops.ANALYZERS,
+    fatal.ANALYZER,
+    migration_defeat.ANALYZER,
+    semaphore_queue.ANALYZER,
+    lock_hold.ANALYZER,
+    detection_left_off.ANALYZER,
+    toggle_storm.ANALYZER,
+    penalty_slowdown.ANALYZER,
+    bus_lock.ANALYZER,
+    guest_ac.ANALYZER,
 )
-"""Of equally severe findings the first here comes first: that a thread is slowed comes behind why."""
+"""Findings of one severity come in this order: a cause before the slowdown that it leads to."""
 
 
 def run(trace: Trace) -> list[Finding[Any]]:
     """The findings of all analyzers whose needs are met, the worst first."""
     found: list[Finding[Any]] = []
     for analyzer in ANALYZERS:
-        if needs.missing(trace, analyzer.NEEDS) is None:
-            with diagnostics.phase(_log, f"analyzer {analyzer.KIND}"):
+        if needs.missing(trace, analyzer.needs) is None:
+            with diagnostics.phase(_log, f"analyzer {analyzer.kind}"):
                 found += analyzer.find(trace)
     return sorted(found, key=lambda finding: finding.severity, reverse=True)
 
 
 def not_evaluated(trace: Trace) -> list[NotEvaluated]:
     """The kinds of finding of which this recording cannot say whether there are any."""
-    reasons = [(analyzer, needs.missing(trace, analyzer.NEEDS)) for analyzer in ANALYZERS]
-    return [NotEvaluated(analyzer.KIND, analyzer.TITLE, why) for analyzer, why in reasons if why is not None]
+    reasons = [(analyzer, needs.missing(trace, analyzer.needs)) for analyzer in ANALYZERS]
+    return [NotEvaluated(analyzer.kind, analyzer.title, why) for analyzer, why in reasons if why is not None]

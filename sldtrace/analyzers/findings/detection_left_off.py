@@ -1,8 +1,8 @@
 """Finds cores on which split-lock detection stayed off much longer than the two jiffies of a penalty.
 
-split_lock_warn has a delayed work switch it on again after two jiffies (b041b525dab9). From 6.2 to 6.14,
+Delayed work of split_lock_warn switches it on again after two jiffies (b041b525dab9). From 6.2 to 6.14,
 with kernel.split_lock_mitigate=0, all CPUs share one work item: of CPUs that trap at the same time only one
-gets detection back (mended in 6.15 by c929d08df8be, 0e1ff67d164b).
+gets detection back (fixed in 6.15 by c929d08df8be, 0e1ff67d164b).
 """
 
 from dataclasses import dataclass
@@ -11,28 +11,25 @@ import numpy as np
 import pandas as pd
 
 from sldtrace.analyzers import cores as machine
-from sldtrace.analyzers import windows
+from sldtrace.analyzers import thresholds, windows
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
-from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural
 
 KIND = "detection-left-off"
-TITLE = "cores whose detection stayed off"
-NEEDS = Needs(("detection",))
-
-_LATE = 25  # times the two jiffies: no worker of a busy host is that late
 
 _SHARED = (
     "On this kernel (6.2 to 6.14, kernel.split_lock_mitigate=0) all CPUs share one work item: when several "
-    "trap at the same time only one gets detection back. So the numbers of traps in this recording are too "
+    "trap at the same time, only one gets detection back. The numbers of traps in this recording are too "
     "low, and uneven between CPUs."
 )
 _STUCK = (
-    "Here that did not happen, or late: something kept the worker from running (a real-time task, which a "
-    "vCPU may be, a stalled workqueue), the CPU went offline, or somebody else wrote the MSR."
+    "Here that did not happen, or late: the worker could not run (a real-time task, which a vCPU may be; a "
+    "stalled workqueue), the CPU went offline, or other software wrote the MSR."
 )
 
 
@@ -50,8 +47,8 @@ class DetectionOffNumbers(Numbers):
 
 
 def limit_ns(penalty: Penalty) -> int:
-    """Longer than this after the last penalty on a core its detection is not merely late."""
-    return _LATE * WINDOW_JIFFIES * penalty.tick_ns
+    """The time after the last penalty on a core in which detection is on again, or late."""
+    return int(thresholds.LEFT_OFF_JIFFIES.value * penalty.tick_ns)
 
 
 def find(trace: Trace) -> list[Finding[DetectionOffNumbers]]:
@@ -59,7 +56,7 @@ def find(trace: Trace) -> list[Finding[DetectionOffNumbers]]:
     penalty = recorded_penalty.penalty(trace)
     if not penalty.traps:
         return []
-    table = windows.off(trace)
+    table = windows.find_windows(trace)
     long = table[table["end_ns"] - table["last_ns"] > limit_ns(penalty)]
     return [_finding(trace, penalty, table, long)] if len(long) else []
 
@@ -87,41 +84,42 @@ def _finding(
         not_seen_to_end=len(opened),
         longest_ns=int(lasted.max()),
         total_ns=int(lasted.sum()),
-        usual_ns=WINDOW_JIFFIES * penalty.tick_ns,
+        usual_ns=penalty.window_ns,
     )
     shared = penalty.shared_reenable and penalty.mitigate == 0 and any_refused(table, long)
     detection = trace.rows("detection")
-    mine = np.isin(machine.of(detection["cpu"], trace.core), cores)
-    lost_sight = len(opened) == len(long)
+    mine = np.isin(machine.of_cpus(detection["cpu"], trace.core), cores)
+    no_end_seen = len(opened) == len(long)
     return Finding(
         kind=KIND,
         severity=Severity.NOTICE,
         verdict="detection left off",
         subject=None,
-        headline=f"split locks went unnoticed on {plural(len(cores), 'core')} for {length(numbers.total_ns)}",
+        headline=f"split locks were not detected on {plural(len(cores), 'core')} for "
+        f"{length(numbers.total_ns)}",
         rip=None,
         start_ns=int(long["last_ns"].min()),
         end_ns=int(long["end_ns"].max()),
         ongoing=bool((opened["end_ns"] >= trace.span_ns[1]).any()),
-        confidence=Confidence.LIKELY if lost_sight else Confidence.CERTAIN,
-        confidence_reason="it was not seen to be switched on again before the recording ended"
-        if lost_sight
+        confidence=Confidence.LIKELY if no_end_seen else Confidence.CERTAIN,
+        confidence_reason="the recording ended before it was seen to be switched on again"
+        if no_end_seen
         else "the writes of MSR_TEST_CTRL were recorded",
         cause=(
-            "Detection is switched off on a core to let a split lock through, and delayed work switches it "
-            f"on again after two jiffies. {_SHARED if shared else _STUCK}"
+            "The kernel switches detection off on a core so that a split lock can be executed, and delayed "
+            f"work switches it on again after two jiffies. {_SHARED if shared else _STUCK}"
         ),
         facts=_facts(numbers),
         numbers=numbers,
         remedies=[
             Remedy("Use Linux 6.15 or newer, in which each CPU has a work item of its own.", "a reboot"),
-            Remedy("Do not rely on numbers of traps meanwhile.", "none"),
+            Remedy("Until then, do not rely on numbers of traps.", "none"),
         ]
         if shared
         else [
             Remedy(
-                "Look for real-time tasks on these cores, and leave the kernel's workers some time there.",
-                "they may be late",
+                "Look for real-time tasks on these cores, and leave time for the kernel's workers there.",
+                "the real-time tasks may be late",
                 "ps -eLo cls,rtprio,psr,pid,tid,comm",
             ),
             Remedy("Look for stalled workqueues in the kernel's log (workqueue or soft lockup).", "none"),
@@ -137,3 +135,12 @@ def _facts(n: DetectionOffNumbers) -> list[Fact]:
         f"at most {length(n.longest_ns)}, where two jiffies are {length(n.usual_ns)}"
     )
     return [Fact("off", text), Fact("cores", ", ".join(map(str, n.cores)))]
+
+
+ANALYZER = Analyzer(
+    kind=KIND,
+    title="cores whose detection stayed off",
+    needs=Needs(("detection",)),
+    numbers=DetectionOffNumbers,
+    find=find,
+)

@@ -1,12 +1,13 @@
-"""Finds VMMs that the kernel ended by SIGBUS because a guest of theirs took a split lock.
+"""Finds VMMs that the kernel sends SIGBUS because a guest of theirs takes a split lock.
 
 In the mode fatal handle_guest_split_lock returns false without a warning (arch/x86/kernel/cpu/bus_lock.c,
-d7e94dbdac1a), and KVM leaves with SIGBUS on its way. The first split lock is enough: there is no threshold.
+d7e94dbdac1a), and KVM sends SIGBUS. One split lock is enough.
 """
 
 from dataclasses import dataclass
 
 from sldtrace.analyzers import remedies
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.rows import Rows
@@ -14,8 +15,6 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.text.phrases import address, plural
 
 KIND = "fatal"
-TITLE = "VMMs ended by SIGBUS"
-NEEDS = Needs(("trap",))
 
 _FATAL = "fatal"  # split_lock_detect=
 
@@ -31,12 +30,11 @@ class FatalNumbers(Numbers):
 def find(trace: Trace) -> list[Finding[FatalNumbers]]:
     """One finding for each process, in order of time."""
     traps = trace.rows("trap")
-    return [_finding(trace, part) for _, part in traps[traps["fatal"]].split("tgid")]
+    return [_finding(trace, part) for _, part in traps[traps["fatal"]].groupby("tgid")]
 
 
 def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
-    tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
-    known = rows["vcpu"].dropna()
+    rip = int(rows["rip"].iloc[0])
     mode = trace.text("split_lock", "mode")
     numbers = FatalNumbers(traps=len(rows), threads=int(rows["tid"].nunique()))
     sure = mode == _FATAL
@@ -44,7 +42,7 @@ def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
         kind=KIND,
         severity=Severity.CRITICAL,
         verdict="killed",
-        subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
+        subject=trace.subject_of(rows),
         headline=f"was sent SIGBUS for the split lock at guest address {address(rip)}",
         rip=rip,
         start_ns=int(rows["start_ns"].min()),
@@ -55,10 +53,9 @@ def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
         if sure
         else f"the handler returned false, but the mode is {mode or 'not known'}",
         cause=(
-            "The host was booted with split_lock_detect=fatal: the kernel does not punish a guest's "
-            "split lock "
-            "but refuses it. KVM_RUN cannot go on, and the VMM gets SIGBUS, which ends it unless it "
-            "handles it."
+            "The host was booted with split_lock_detect=fatal: the kernel has no penalty for a guest's split "
+            "lock but refuses it. KVM_RUN cannot continue, and the VMM gets SIGBUS, which ends it unless it "
+            "handles the signal."
         ),
         facts=[
             Fact("traps", f"{plural(numbers.traps, 'trap')} of {plural(numbers.threads, 'thread')}"),
@@ -66,8 +63,8 @@ def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
         numbers=numbers,
         remedies=[
             Remedy(
-                "On the host, at the next boot: warn and punish instead.",
-                "a reboot; then such a guest is slowed, and can stand still if its VMM uses short timers",
+                "On the host, at the next boot: a warning and a penalty instead.",
+                "a reboot; then such a guest is slow, and makes no progress if its VMM uses short timers",
                 "split_lock_detect=warn on the kernel's command line",
             ),
             remedies.align(guest=True),
@@ -75,3 +72,6 @@ def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
         ],
         evidence=rows,
     )
+
+
+ANALYZER = Analyzer(KIND, "VMMs ended by SIGBUS", Needs(("trap",)), FatalNumbers, find)

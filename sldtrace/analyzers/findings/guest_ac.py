@@ -1,4 +1,4 @@
-"""Finds vCPUs that leave the guest by #AC exceptions which are the guest's own, and no split locks.
+"""Finds vCPUs with VM exits by #AC exceptions that are the guest's own, and no split locks.
 
 vmx_guest_inject_ac (arch/x86/kvm/vmx/vmx.c) hands #AC to the guest if the host does not detect split locks,
 or the guest runs at CPL 3 with CR0.AM and EFLAGS.AC; on AMD every #AC is the guest's. Then
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from sldtrace.analyzers import thresholds
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.rows import Rows
@@ -19,11 +20,6 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.text.phrases import plural, rate
 
 KIND = "guest-ac"
-TITLE = "guests' own #AC"
-NEEDS = Needs(("counts",), after_trap=False)
-
-_LEAST = 3  # a trap under way at the begin or the end of a counter's time is counted on one side only
-_SURPLUS = 0.1  # of the thread's traps, where there are only counters: the end of a recording is no moment
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ def find(trace: Trace) -> list[Finding[GuestAcNumbers]]:
     found = []
     for row in counts[counts["split_lock"]].to_dict("records"):
         own, evidence = _own(trace, row)
-        if own >= _LEAST:
+        if own >= thresholds.GUEST_AC_EXITS.value:
             found.append(_finding(trace, row, own, evidence))
     return sorted(found, key=lambda finding: finding.numbers.own, reverse=True)
 
@@ -55,7 +51,7 @@ def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, Rows]:
     mine, single = traps[traps["guest"]], exits[exits["split_lock"]]
     if mine.empty:
         return int(row["count"]), single
-    # Recording ends for traps a moment before it does for exits: behind the last trap nothing is known.
+    # Recording ends for traps a moment before it does for exits: after the last trap nothing is known.
     enter = np.sort(mine["start_ns"].to_numpy())
     single = single[single["ns"].between(enter[0], enter[-1]) & (single["host_ns"] > 0)]
     begin = single["ns"].to_numpy()
@@ -64,7 +60,7 @@ def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, Rows]:
     if len(single):
         return int((~trapped).sum()), single[~trapped]
     surplus = int(row["count"]) - int(mine["start_ns"].between(row["since_ns"], row["ns"]).sum())
-    return (surplus if surplus >= _SURPLUS * len(mine) else 0), single
+    return (surplus if surplus >= thresholds.GUEST_AC_SURPLUS.value * len(mine) else 0), single
 
 
 def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Finding[GuestAcNumbers]:
@@ -75,33 +71,40 @@ def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Fin
         matched_records=len(evidence),
         per_s=round(own * 1e9 / max(end - start, 1), 1),
     )
-    vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
     return Finding(
         kind=KIND,
         severity=Severity.NOTICE,
         verdict="guest's own #AC",
-        subject=trace.subject(int(row["tgid"]), int(row["tid"]), vcpu),
+        subject=trace.subject(int(row["tgid"]), int(row["tid"]), row["vcpu"]),
         headline=f"left the guest {plural(own, 'time')} by #AC without a split lock",
         rip=int(evidence["rip"].iloc[0]) if len(evidence) and evidence["rip"].nunique() == 1 else None,
         start_ns=start,
         end_ns=end,
         ongoing=False,
         confidence=Confidence.CERTAIN if len(evidence) else Confidence.LIKELY,
-        confidence_reason="of single exits it was recorded that no trap followed"
+        confidence_reason="single exits were recorded, and no trap followed them"
         if len(evidence)
         else "more exits by #AC were counted than traps",
         cause=(
-            "The exception belongs to the guest: it has alignment checks switched on (CR0.AM and "
-            "EFLAGS.AC, at "
-            "CPL 3) or the host does not detect split locks. KVM hands it to the guest; nobody is punished."
+            "The exception is the guest's own: it has alignment checks enabled (CR0.AM and EFLAGS.AC, at CPL "
+            "3), or the host does not detect split locks. KVM injects it into the guest, without a penalty."
         ),
         facts=[
             Fact("exits", f"{own:,} of {numbers.exits:,} by #AC, {rate(numbers.per_s)} a second"),
         ],
         numbers=numbers,
         remedies=[
-            Remedy("None is needed for the host; in the guest, see what its own #AC handler reports.", "none")
+            Remedy("On the host, none is needed. In the guest, see what its #AC handler reports.", "none")
         ],
         evidence=evidence,
         evidence_kind="exit",
     )
+
+
+ANALYZER = Analyzer(
+    kind=KIND,
+    title="guests' own #AC",
+    needs=Needs(("counts",), after_trap=False),
+    numbers=GuestAcNumbers,
+    find=find,
+)

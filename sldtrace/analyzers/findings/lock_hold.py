@@ -1,9 +1,9 @@
-"""Finds threads of a VMM that wait inside KVM for a vCPU which sleeps its penalty.
+"""Finds threads of a VMM that wait inside KVM for a vCPU that sleeps its penalty.
 
-A vCPU is punished inside KVM_RUN: it holds vcpu->mutex, and is a reader of kvm->srcu
-(Documentation/virt/kvm/ locking.rst). Whoever wants the one, or synchronises the other (a change of memory
-slots does), waits until the penalty is over. What is shorter than a jiffy is no penalty: its sleep is whole
-jiffies.
+A vCPU is penalized inside KVM_RUN: it holds vcpu->mutex, and is a reader of kvm->srcu
+(Documentation/virt/kvm/locking.rst). A thread that wants the one, or synchronizes the other (a change of
+memory slots does), waits until the penalty is over. A penalty's sleep is whole jiffies, so a shorter wait has
+another cause.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sldtrace.analyzers import remedies
+from sldtrace.analyzers import remedies, thresholds
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.rows import Rows
@@ -22,8 +23,6 @@ from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address, length, percent, plural
 
 KIND = "lock-hold"
-TITLE = "threads that wait for a punished vCPU"
-NEEDS = Needs(("trap", "stall"))
 
 _LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
 
@@ -53,20 +52,24 @@ class LockHoldNumbers(Numbers):
 
 
 def find(trace: Trace) -> list[Finding[LockHoldNumbers]]:
-    """One finding for each punished vCPU and lock, the longest wait in all first."""
+    """One finding for each vCPU and lock, the longest wait in all first."""
     penalty = recorded_penalty.penalty(trace)
     rows = trace.rows("stall")
-    usual = _beside(trace, rows[rows["penalized_tid"] == 0])
-    rows = rows[(rows["penalized_tid"] != 0) & (rows["waited_ns"] >= penalty.tick_ns)]
-    found = [_finding(trace, penalty, part, usual) for _, part in rows.split("tgid", "penalized_tid", "what")]
+    usual = _without_penalty(trace, rows[rows["penalized_tid"] == 0])
+    rows = rows[
+        (rows["penalized_tid"] != 0)
+        & (rows["waited_ns"] >= thresholds.LOCK_WAIT_JIFFIES.value * penalty.tick_ns)
+    ]
+    found = [
+        _finding(trace, penalty, part, usual) for _, part in rows.groupby("tgid", "penalized_tid", "what")
+    ]
     return sorted(found, key=lambda finding: finding.numbers.waited_ns, reverse=True)
 
 
-# usual: the waits while nobody was punished, of all processes.
+# usual: the waits while no vCPU was penalized, of all processes.
 def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding[LockHoldNumbers]:
-    tgid, punished = int(rows["tgid"].iloc[0]), int(rows["penalized_tid"].iloc[0])
-    traps = trace.rows("trap").tid(punished)
-    known = traps["vcpu"].dropna()
+    tgid, tid = int(rows["tgid"].iloc[0]), int(rows["penalized_tid"].iloc[0])
+    traps = trace.rows("trap").tid(tid)
     lock = _LOCKS.get(str(rows["what"].iloc[0]), "a lock")
     waited, longest = int(rows["waited_ns"].sum()), int(rows["waited_ns"].max())
     penalized = int(_penalized_ns(rows, traps).sum())
@@ -83,23 +86,25 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding
         usual_waits=len(usual),
         usual_longest_ns=int(usual["waited_ns"].max()) if len(usual) else None,
     )
-    sure = 2 * penalized >= waited
+    long = thresholds.LOCK_WARNING_PENALTIES.value * penalty.shortest_sleep_ns
+    sure = penalized >= thresholds.LOCK_CERTAIN_SHARE.value * waited
     return Finding(
         kind=KIND,
-        severity=Severity.WARNING if longest >= penalty.shortest_sleep_ns else Severity.NOTICE,
+        severity=Severity.WARNING if longest >= long else Severity.NOTICE,
         verdict="lock held",
-        subject=trace.subject(tgid, punished, int(known.iloc[0]) if len(known) else None),
-        headline=f"holds {lock} while it is punished: {plural(numbers.threads, 'thread')} waited for it",
+        subject=trace.subject(tgid, tid, traps.last_known("vcpu")),
+        headline=f"holds {lock} while it is penalized: {plural(numbers.threads, 'thread')} waited for it",
         rip=None,
         start_ns=int(rows["ns"].min()),
         end_ns=int(rows["end_ns"].max()),
         ongoing=False,
         confidence=Confidence.CERTAIN if sure else Confidence.POSSIBLE,
-        confidence_reason=f"it was in penalties for {percent(penalized, waited)} of the time that was waited",
+        confidence_reason=f"it was penalized for {percent(penalized, waited)} of the time of the waits",
         cause=(
-            "A vCPU sleeps its penalty inside KVM_RUN, with vcpu->mutex held and as a reader of kvm->srcu. "
-            f"Who needs {lock} waits for the end of the penalty, {length(penalty.shortest_sleep_ns)} and "
-            "more: the VMM stands still there, and with it perhaps its devices, migration or monitor."
+            "A vCPU sleeps its penalty inside KVM_RUN, with vcpu->mutex held and as a reader of kvm->srcu. A "
+            f"thread that needs {lock} waits for the end of the penalty, "
+            f"{length(penalty.shortest_sleep_ns)} or more: the VMM is blocked there, and perhaps its "
+            "devices, migration or monitor."
         ),
         facts=_facts(numbers),
         numbers=numbers,
@@ -113,8 +118,8 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding
     )
 
 
-# Those during which no vCPU of the process was in a trap: of several at a time a probe knows one.
-def _beside(trace: Trace, rows: Rows) -> Rows:
+# The waits during which no vCPU of the process was in a trap: of several vCPUs a probe sees one.
+def _without_penalty(trace: Trace, rows: Rows) -> Rows:
     kept = np.ones(len(rows), bool)
     traps = trace.rows("trap")
     for tgid in rows["tgid"].unique().tolist():
@@ -130,7 +135,7 @@ def _facts(n: LockHoldNumbers) -> list[Fact]:
     callers = ", ".join(f"{each.function} ({each.waits:,})" for each in n.callers)
     found = [Fact("waited", waited), Fact("in", callers)]
     if n.usual_longest_ns is not None:
-        usual = f"{plural(n.usual_waits, 'wait')} while nobody was punished"
+        usual = f"{plural(n.usual_waits, 'wait')} while no vCPU was penalized"
         found.append(Fact("otherwise", f"{usual}, at most {length(n.usual_longest_ns)}"))
     return found
 
@@ -157,3 +162,12 @@ def _callers(trace: Trace, rows: Rows) -> tuple[Caller, ...]:
         trace.text("kvm", "functions", str(each), otherwise=f"kvm+{address(each)}") for each in counts.index
     ]
     return tuple(Caller(escape(name, 64), int(count)) for name, count in zip(names, counts, strict=True))
+
+
+ANALYZER = Analyzer(
+    kind=KIND,
+    title="threads that wait for a penalized vCPU",
+    needs=Needs(("trap", "stall")),
+    numbers=LockHoldNumbers,
+    find=find,
+)

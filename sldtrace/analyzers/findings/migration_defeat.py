@@ -1,9 +1,9 @@
-"""Finds threads that serve penalties for nothing: they are moved away from the core that let them go.
+"""Finds threads whose penalties are wasted: they are moved away from the core on which detection is off.
 
 split_lock_warn switches detection off on the core it runs on, for two jiffies (sld_update_msr(false) and
-schedule_delayed_work_on(cpu, ..., 2); b041b525dab9). A thread that goes on on another core meets detection
-there and traps on the same instruction. So such a trap comes sooner than two jiffies after the release, on
-another core.
+schedule_delayed_work_on(cpu, ..., 2); b041b525dab9). On another core detection is on, and the thread traps on
+the same instruction. So the penalty was wasted if the next trap comes on another core, sooner than two
+jiffies after the end of the one before.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import cores, remedies
-from sldtrace.analyzers.chains import as_before
+from sldtrace.analyzers import cores, penalties, remedies, thresholds
+from sldtrace.analyzers.analyzer import Analyzer
+from sldtrace.analyzers.chains import same_as_previous
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.cached import per_trace
@@ -20,16 +21,11 @@ from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
 from sldtrace.model.early_returns import Bools, Times
-from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
-from sldtrace.text.phrases import address, length, ms, percent, plural
+from sldtrace.text.phrases import address, length, percent, plural
 
 KIND = "migration-defeat"
-TITLE = "penalties defeated by migrations"
-NEEDS = Needs(("trap", "migrate"))
-
-_LEAST = 3  # defeated penalties; once or twice the load balancer moves any thread
-_SHARE = 0.5  # of the penalties completed
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,11 @@ def find(trace: Trace) -> list[Finding[MigrationNumbers]]:
 
 @per_trace
 def defeats(trace: Trace) -> list[Rows]:
-    """The completed traps of each thread and address with a finding: columns of the trap, and
+    """The completed traps of each thread and address with a finding, by TGID, TID and time.
 
-    defeated: the next trap was one on another core within the window; gap_ns: until then; used_ns: guest
-    time until then (-1: not watched); home, away: the two cores. By TGID, TID and time.
+    Columns: those of the trap, and `defeated`: the next trap comes on another core, while detection is off on
+    this one; `home`, `away`: these two cores; `gap_ns`: from the end of this trap to the next; `used_ns`:
+    guest time in the gap (-1: not watched).
     """
     penalty = recorded_penalty.penalty(trace)
     threads = trace.rows("trap").threads
@@ -68,10 +65,10 @@ def defeats(trace: Trace) -> list[Rows]:
 
 
 def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
-    if int((rows["detection_off"] & rows["slept"]).sum()) < _LEAST:
+    if int((rows["detection_off"] & rows["slept"]).sum()) < thresholds.MIGRATION_PENALTIES.value:
         return
-    home, cpu = _released_on(trace, rows), cores.of(rows["start_cpu"], trace.core)
-    follows = np.append(as_before(rows["rip"])[1:], False)
+    home, cpu = _core_of_penalty(trace, rows), cores.of_cpus(rows["start_cpu"], trace.core)
+    follows = np.append(same_as_previous(rows["rip"])[1:], False)
     gap = np.zeros(len(rows), np.int64)
     gap[:-1] = rows["start_ns"].to_numpy()[1:] - rows["end_ns"].to_numpy()[:-1]
     away = np.roll(cpu, -1)
@@ -81,26 +78,27 @@ def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
     used = np.roll(np.where(rows["exits_watched"], rows["guest_ns"], -1), -1)
     used[-1] = -1
     rows = rows.assign(home=home, away=away, defeated=defeated, gap_ns=gap, used_ns=used)
-    for _, part in rows[rows["detection_off"] & rows["slept"]].split("rip"):
+    for _, part in rows[rows["detection_off"] & rows["slept"]].groupby("rip"):
         count = int(part["defeated"].sum())
-        if count >= _LEAST and count >= _SHARE * len(part):
+        share = thresholds.MIGRATION_SHARE.value * len(part)
+        if count >= thresholds.MIGRATION_PENALTIES.value and count >= share:
             yield part
 
 
 def is_within(gap_ns: Times, penalty: Penalty) -> Bools:
-    """Does a thread trap so soon after its release that detection is still off on that core?"""
-    found: Bools = gap_ns < WINDOW_JIFFIES * penalty.tick_ns
+    """Does a thread trap so soon after the end of a penalty that detection is still off on that core?"""
+    found: Bools = gap_ns < thresholds.MIGRATION_WINDOW_JIFFIES.value * penalty.tick_ns
     return found
 
 
 # The core whose detection a trap switched off: of the CPU that wrote the MSR, else of that where it
 # returned.
-def _released_on(trace: Trace, rows: Rows) -> Times:
-    home: Times = cores.of(rows["end_cpu"], trace.core)
+def _core_of_penalty(trace: Trace, rows: Rows) -> Times:
+    home: Times = cores.of_cpus(rows["end_cpu"], trace.core)
     writes = trace.rows("detection").tid(int(rows["tid"].iloc[0])) if rows["tid"].iloc[0] else None
     if writes is None or writes.empty:
         return home
-    at, written = writes["ns"].to_numpy(), cores.of(writes["cpu"], trace.core)
+    at, written = writes["ns"].to_numpy(), cores.of_cpus(writes["cpu"], trace.core)
     # The last one before the return.
     last = np.searchsorted(at, rows["end_ns"].to_numpy(), "right") - 1
     inside = (last >= 0) & (at[np.maximum(last, 0)] >= rows["start_ns"].to_numpy())
@@ -109,20 +107,18 @@ def _released_on(trace: Trace, rows: Rows) -> Times:
 
 def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[MigrationNumbers]:
     lost = rows[rows["defeated"]]
-    tgid, tid, rip = (int(rows[name].iloc[0]) for name in ("tgid", "tid", "rip"))
-    known = rows["vcpu"].dropna()
+    tid, rip = int(rows["tid"].iloc[0]), int(rows["rip"].iloc[0])
     start, end = int(rows["start_ns"].min()), int((lost["end_ns"] + lost["gap_ns"]).max())
     used = lost["used_ns"][lost["used_ns"] >= 0]
     moves = trace.rows("migrate").tid(tid)
     moves = moves[moves["ns"].between(start, end)]
-    window = WINDOW_JIFFIES * penalty.tick_ns
-    mover_tgid, mover_tid, moved = (None, None, 0) if moves.empty else moves.most("by_tgid", "by_tid")
+    mover_tgid, mover_tid, moved = (None, None, 0) if moves.empty else moves.mode("by_tgid", "by_tid")
     numbers = MigrationNumbers(
         completed=len(rows),
         defeated=len(lost),
         gap_median_ns=int(lost["gap_ns"].median()),
         used_ns=int(used.sum()) if len(used) else None,
-        window_ns=window,
+        window_ns=penalty.window_ns,
         slept_ns=int(lost["sleep_ns"].sum()),
         migrations=len(moves),
         moved_by_tgid=mover_tgid,
@@ -133,22 +129,21 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[MigrationNum
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
-        verdict="punished for nothing",
-        subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
-        headline=f"is moved away before it gets past {'guest ' if guest else ''}address {address(rip)}",
+        verdict="penalty wasted",
+        subject=trace.subject_of(rows),
+        headline=f"is moved to another core before it gets past {'guest ' if guest else ''}address "
+        f"{address(rip)}",
         rip=rip,
         start_ns=start,
         end_ns=end,
-        ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
+        ongoing=penalties.is_ongoing(trace, penalty, end),
         confidence=Confidence.CERTAIN if len(moves) else Confidence.LIKELY,
         confidence_reason="the moves were recorded, and each next trap came on another core"
         if len(moves)
         else "each next trap came on another core, but no move was recorded",
         cause=(
-            "When a penalty has been completed the kernel switches detection off, but only on the core on "
-            "which the "
-            f"thread runs then, for two jiffies ({ms(window)} to {ms(window + penalty.tick_ns)} ms). This "
-            "thread "
+            "At the end of a penalty the kernel switches detection off for two jiffies "
+            f"({penalties.window(penalty)}), but only on the core on which the thread runs then. The thread "
             "was moved to another core before they were over, and its next split lock trapped there."
         ),
         facts=_facts(trace, numbers),
@@ -165,7 +160,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[MigrationNum
 
 def _facts(trace: Trace, n: MigrationNumbers) -> list[Fact]:
     lost = percent(n.defeated, n.completed)
-    text = f"{n.completed:,} completed, {n.defeated:,} of them ({lost}) for nothing"
+    text = f"{n.completed:,} completed, {n.defeated:,} of them ({lost}) wasted"
     ran = "guest time was not recorded"
     if n.used_ns is not None:
         ran = f"{length(n.used_ns)} in the guest after those, of {length(n.defeated * n.window_ns)}"
@@ -175,7 +170,12 @@ def _facts(trace: Trace, n: MigrationNumbers) -> list[Fact]:
         by = f", {n.moved_by_count:,} of them while {who} was running"
     return [
         Fact("penalties", text),
-        Fact("slept", f"{length(n.slept_ns)} in vain"),
+        Fact("slept", f"{length(n.slept_ns)} in wasted penalties"),
         Fact("progress", ran),
         Fact("moved", f"{plural(n.migrations, 'time')}{by}"),
     ]
+
+
+ANALYZER = Analyzer(
+    KIND, "penalties defeated by migrations", Needs(("trap", "migrate")), MigrationNumbers, find
+)

@@ -1,29 +1,24 @@
-"""Finds threads that get on, but spend a large part of their time in penalties.
+"""Finds threads that make progress, but spend a large part of their time in penalties.
 
-A penalty left alone sleeps for 10 ms in jiffies and then gives two jiffies without detection
+A penalty that no signal ends sleeps for 10 ms in jiffies, and detection is off for two jiffies after it
 (split_lock_warn, b041b525dab9): a guest that takes split locks all the time runs less than half of it.
-Threads of which another finding says more (loops, queue, migrations) are left to that.
+Threads that another finding explains (loops, queue, migrations) are left to that finding.
 """
 
 from dataclasses import dataclass
 
-from sldtrace.analyzers import loops, remedies
+from sldtrace.analyzers import loops, penalties, remedies, thresholds
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.findings import migration_defeat, semaphore_queue
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
-from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
-from sldtrace.text.phrases import length, ms, percent, plural
+from sldtrace.text.phrases import length, percent, plural
 
 KIND = "penalty-slowdown"
-TITLE = "threads slowed by penalties"
-NEEDS = Needs(("trap",))
-
-LEAST = 3  # penalties; fewer have no "time in between"
-SHARE = 0.05  # of a thread's time in penalties: noticed by whoever uses the guest
-_WARNING = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class SlowdownNumbers(Numbers):
 
 
 def find(trace: Trace) -> list[Finding[SlowdownNumbers]]:
-    """One finding for each thread, the one that is punished most first."""
+    """One finding for each thread, the one with the largest share of penalties first."""
     penalty = recorded_penalty.penalty(trace)
     explained = _explained(trace)
     found = []
@@ -53,32 +48,31 @@ def find(trace: Trace) -> list[Finding[SlowdownNumbers]]:
         rows = traps[(traps["slept"] | traps["semaphore"]) & ~traps["fatal"]]
         if rows.empty:
             continue
-        # Up to the last one: how long the thread is left alone behind it is not known, and few rare penalties
-        # would look like many.
+        # Without the last one: the time until the next is not known, and a few rare penalties would look like
+        # many.
         span = int(rows["start_ns"].max() - rows["start_ns"].min())
         lost = int(rows["sleep_ns"].iloc[:-1].sum() + rows["semaphore_ns"].iloc[:-1].sum())
         if is_slowed(len(rows), lost, span):
             found.append(_finding(trace, penalty, rows))
-    # Equally punished: who was so first comes first.
+    # Of equal shares, the earliest comes first.
     found.sort(key=lambda finding: finding.start_ns)
     return sorted(found, key=lambda finding: finding.numbers.penalty_share, reverse=True)
 
 
-def is_slowed(penalties: int, lost_ns: int, span_ns: int) -> bool:
-    """Is a thread slowed that spends so much of its time, from first trap to last, in penalties before it?"""
-    return penalties >= LEAST and lost_ns >= SHARE * span_ns
+def is_slowed(count: int, lost_ns: int, span_ns: int) -> bool:
+    """Is a thread slowed? lost_ns: time in penalties before the last; span_ns: from the first to the last."""
+    enough = thresholds.SLOWDOWN_SHARE.value * span_ns
+    return count >= thresholds.SLOWDOWN_PENALTIES.value and lost_ns >= enough
 
 
-# TIDs of threads of which another finding says more.
+# TIDs of threads that another finding explains.
 def _explained(trace: Trace) -> set[int]:
-    parts = [*(each.rows for each in loops.of(trace)), *migration_defeat.defeats(trace)]
+    parts = [*(each.rows for each in loops.find_loops(trace)), *migration_defeat.defeats(trace)]
     return {*(int(rows["tid"].iloc[0]) for rows in parts), *map(int, semaphore_queue.victims(trace)["tid"])}
 
 
 def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[SlowdownNumbers]:
-    tgid, tid = int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
     start, end = int(rows["start_ns"].min()), int(rows["end_ns"].max())
-    known = rows["vcpu"].dropna()
     guest = bool(rows["guest"].any())
     whole = ~rows["early_return"]
     watched = rows["guest_ns"][rows["exits_watched"]].iloc[1:]
@@ -95,24 +89,24 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[SlowdownNumb
         span_ns=end - start,
         addresses=int(rows["rip"].nunique()),
     )
-    window = f"{ms(WINDOW_JIFFIES * penalty.tick_ns)} to {ms((WINDOW_JIFFIES + 1) * penalty.tick_ns)} ms"
     share = percent(numbers.penalty_share, 1)
+    severe = numbers.penalty_share >= thresholds.SLOWDOWN_WARNING_SHARE.value
     return Finding(
         kind=KIND,
-        severity=Severity.WARNING if numbers.penalty_share >= _WARNING else Severity.NOTICE,
+        severity=Severity.WARNING if severe else Severity.NOTICE,
         verdict="slowed",
-        subject=trace.subject(tgid, tid, int(known.iloc[0]) if len(known) else None),
-        headline=f"spent {share} of its time in penalties, but got through",
+        subject=trace.subject_of(rows),
+        headline=f"spends {share} of its time in penalties, but makes progress",
         rip=int(rows["rip"].iloc[0]) if numbers.addresses == 1 else None,
         start_ns=start,
         end_ns=end,
-        ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
+        ongoing=penalties.is_ongoing(trace, penalty, end),
         confidence=Confidence.CERTAIN,
         confidence_reason="the time in the penalties was measured",
         cause=(
-            f"{loops.punishment(penalty)} Then detection is off on its core for {window}, and it gets on "
-            "until the "
-            f"next split lock after that.{loops.assumed(penalty)}"
+            f"{penalties.explained(penalty)} Detection is then off on its core for "
+            f"{penalties.window(penalty)}, and the thread makes progress until the next split lock after "
+            f"that.{penalties.assumption(penalty)}"
         ),
         facts=_facts(numbers),
         numbers=numbers,
@@ -126,7 +120,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[SlowdownNumb
 
 
 def _facts(n: SlowdownNumbers) -> list[Fact]:
-    early = f", {n.early_returns:,} cut short" if n.early_returns else ""
+    early = f", {n.early_returns:,} ended early" if n.early_returns else ""
     wait = f", {length(n.waited_ns)} of it waiting for the semaphore" if n.waited_ns else ""
     asleep = n.slept_ns + n.waited_ns
     text = f"{length(asleep)} of {length(n.span_ns)} ({percent(asleep, n.span_ns)}){wait}"
@@ -135,7 +129,10 @@ def _facts(n: SlowdownNumbers) -> list[Fact]:
         ran = f"{length(n.guest_ns)} in the guest ({percent(n.guest_ns, n.span_ns)})"
     where = plural(n.addresses, "address", "addresses")
     return [
-        Fact("penalties", f"{n.traps:,} at {where}: {n.completed:,} slept to the end{early}"),
-        Fact("punished", text),
+        Fact("penalties", f"{n.traps:,} at {where}: {n.completed:,} completed{early}"),
+        Fact("in them", text),
         Fact("progress", ran),
     ]
+
+
+ANALYZER = Analyzer(KIND, "threads slowed by penalties", Needs(("trap",)), SlowdownNumbers, find)

@@ -1,9 +1,9 @@
-"""Finds threads that wait for each other's penalties: the semaphore behind the sleep is one for the host.
+"""Finds threads that wait for each other's penalties: the semaphore after the sleep is one for the host.
 
-split_lock_warn takes buslock_sem after its sleep, and the delayed work gives it back two jiffies later
-(__split_lock_reenable_unlock, b041b525dab9). So no more than HZ/2 penalties a second are completed on the
-whole host. A free semaphore is taken without waiting; one that is held comes free at a tick. So whoever waits
-for a jiffy or longer stands in a queue.
+split_lock_warn takes buslock_sem after its sleep, and delayed work releases it two jiffies later
+(__split_lock_reenable_unlock, b041b525dab9). So no more than HZ/2 penalties a second complete on the whole
+host. A free semaphore is taken without waiting, and a held one is released at a tick: a wait of a jiffy or
+more is a queue.
 """
 
 from dataclasses import dataclass
@@ -11,23 +11,20 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace.analyzers import remedies
+from sldtrace.analyzers import penalties, remedies, thresholds
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
-from sldtrace.model.penalty import WINDOW_JIFFIES
+from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural, rate
 
 KIND = "semaphore-queue"
-TITLE = "queues at the penalty's semaphore"
-NEEDS = Needs(("trap",), probes=("down_interruptible",))
 
-_LEAST = 3  # such waits of a thread; two penalties may meet by chance
-_SHARE = 0.05  # of a thread's time: noticed by whoever uses the guest
 _SHOWN = 5
 
 
@@ -71,30 +68,34 @@ def find(trace: Trace) -> list[Finding[QueueNumbers]]:
 
 @per_trace
 def victims(trace: Trace) -> pd.DataFrame:
-    """One row a thread that waits, the longest wait first; none if the others' penalties were not seen.
+    """One row a thread that waits, the longest wait first; none if no other thread is seen to hold it.
 
     Columns: tgid, tid, vcpu, waits, waited_ns, longest_ns, slept_ns, span_ns (from first trap to last),
-    holds (is it seen to have held the semaphore?), share.
+    holds (does it hold the semaphore at any time?), share.
     """
-    tick = recorded_penalty.penalty(trace).tick_ns
+    least_ns = _least_wait_ns(recorded_penalty.penalty(trace))
     threads = trace.rows("trap").threads
-    found = [{"tgid": tgid, "tid": tid} | _waits(rows, tick) for (tgid, tid), rows in threads.items()]
+    found = [{"tgid": tgid, "tid": tid} | _waits(rows, least_ns) for (tgid, tid), rows in threads.items()]
     columns = ["tgid", "tid", "vcpu", "waits", "waited_ns", "longest_ns", "slept_ns", "span_ns", "holds"]
     types = dict.fromkeys(columns, "int64") | {"vcpu": "Int64", "holds": "bool"}
     table = pd.DataFrame(found, columns=columns).astype(types)
     table["share"] = (table["waited_ns"] / table["span_ns"].clip(lower=1)).round(4)
-    if table["holds"].sum() < 2:
+    if table["holds"].sum() < thresholds.QUEUE_HOLDERS.value:
         return table.head(0)
-    chosen = (table["waits"] >= _LEAST) & (table["share"] >= _SHARE)
+    chosen = table["waits"] >= thresholds.QUEUE_WAITS.value
+    chosen &= table["share"] >= thresholds.QUEUE_SHARE.value
     return table[chosen].sort_values("waited_ns", ascending=False, kind="stable", ignore_index=True)
 
 
-# A wait that a signal ended is no place in the queue: see semaphore_early_return.
-def _waits(rows: Rows, tick_ns: int) -> dict[str, Any]:
-    known = rows["vcpu"].dropna()
-    wait = rows["semaphore_ns"][_served(rows) & (rows["semaphore_ns"] >= tick_ns)]
+def _least_wait_ns(penalty: Penalty) -> float:
+    return thresholds.QUEUE_WAIT_JIFFIES.value * penalty.tick_ns
+
+
+# A wait that a signal ended does not count: see early_return_loops.
+def _waits(rows: Rows, least_ns: float) -> dict[str, Any]:
+    wait = rows["semaphore_ns"][_acquired(rows) & (rows["semaphore_ns"] >= least_ns)]
     return {
-        "vcpu": int(known.iloc[-1]) if len(known) else None,
+        "vcpu": rows.last_known("vcpu"),
         "waits": len(wait),
         "waited_ns": int(wait.sum()),
         "longest_ns": int(wait.max()) if len(wait) else 0,
@@ -104,7 +105,7 @@ def _waits(rows: Rows, tick_ns: int) -> dict[str, Any]:
     }
 
 
-def _served(rows: Rows) -> "pd.Series[bool]":
+def _acquired(rows: Rows) -> "pd.Series[bool]":
     return rows["semaphore"] & (rows["semaphore_result"] == 0)
 
 
@@ -113,15 +114,15 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
     traps = trace.rows("trap")
     who = table[["tgid", "tid"]].itertuples(index=False, name=None)
     mine = traps[traps.isin([traps.thread(int(tgid), int(tid)) for tgid, tid in who])]
-    evidence = mine[_served(mine) & (mine["semaphore_ns"] >= penalty.tick_ns)]
+    evidence = mine[_acquired(mine) & (mine["semaphore_ns"] >= _least_wait_ns(penalty))]
     start, end = int(evidence["start_ns"].min()), int(evidence["end_ns"].max())
     inside = traps[traps["detection_off"] & traps["semaphore"] & traps["end_ns"].between(start, end)]
     processes = int(table["tgid"].nunique())
-    bound = 1_000_000_000 // (WINDOW_JIFFIES * penalty.tick_ns)
+    bound = 1_000_000_000 // penalty.window_ns
     numbers = QueueNumbers(
         threads=len(table),
         processes=processes,
-        holders=len(inside.counted("tgid", "tid")),
+        holders=len(inside.value_counts("tgid", "tid")),
         waits=int(table["waits"].sum()),
         waited_ns=int(table["waited_ns"].sum()),
         longest_ns=int(table["longest_ns"].max()),
@@ -143,15 +144,14 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
         rip=None,
         start_ns=start,
         end_ns=end,
-        ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
+        ongoing=penalties.is_ongoing(trace, penalty, end),
         confidence=Confidence.CERTAIN,
         confidence_reason="each wait was measured",
         cause=(
-            "Behind the penalty's sleep is a semaphore, one for the whole host: a thread holds it until "
-            "detection comes back on its core, two to three jiffies later. Who takes split locks "
-            "meanwhile, in "
-            f"whatever VM, waits for it: no more than {bound:,} penalties a second are completed on this "
-            "host."
+            "After the sleep of its penalty a thread takes a semaphore, one for the whole host, and holds it "
+            "until detection is on again on its core, two to three jiffies later. Threads of any VM that "
+            f"take split locks at that time wait for it: no more than {bound:,} penalties a second complete "
+            "on this host."
         ),
         facts=_facts(trace, table, numbers),
         numbers=numbers,
@@ -170,7 +170,7 @@ def _facts(trace: Trace, table: pd.DataFrame, n: QueueNumbers) -> list[Fact]:
     completed = f"{rate(n.completed_per_s)} a second of {plural(n.holders, 'thread')}"
     lines = []
     for row in table.head(_SHOWN).to_dict("records"):
-        who = trace.subject(row["tgid"], row["tid"], None if pd.isna(row["vcpu"]) else int(row["vcpu"]))
+        who = trace.subject(row["tgid"], row["tid"], row["vcpu"])
         vcpu = "" if who.vcpu is None else f"vCPU {who.vcpu} of "
         lines.append(f"{vcpu}{thread(who)} {percent(row['share'], 1)} of its time")
     more = f"; and {len(table) - _SHOWN} more" if len(table) > _SHOWN else ""
@@ -179,3 +179,12 @@ def _facts(trace: Trace, table: pd.DataFrame, n: QueueNumbers) -> list[Fact]:
         Fact("penalties", f"{completed}; at most {n.most_per_s:,}"),
         Fact("victims", "; ".join(lines) + more),
     ]
+
+
+ANALYZER = Analyzer(
+    KIND,
+    "queues at the penalty's semaphore",
+    Needs(("trap",), probes=("down_interruptible",)),
+    QueueNumbers,
+    find,
+)

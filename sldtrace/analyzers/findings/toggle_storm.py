@@ -1,9 +1,9 @@
-"""Finds cores whose split-lock detection is switched on again before the two jiffies of a penalty are over.
+"""Finds cores whose split-lock detection is switched on again sooner than two jiffies after a penalty.
 
 The delayed work of split_lock_warn comes after two jiffies, not earlier (schedule_delayed_work_on,
-b041b525dab9; the timer wheel rounds up). Detection that is back sooner was switched on by somebody else:
-the shared work item of 6.2 to 6.14 with kernel.split_lock_mitigate=0, for a sibling's trap, or software
-that writes MSR_TEST_CTRL itself. Who was let go then traps again although it has been punished.
+b041b525dab9; the timer wheel rounds up). Where detection is on sooner, something else switched it on: the
+shared work item of 6.2 to 6.14 with kernel.split_lock_mitigate=0, for a sibling's trap, or software that
+writes MSR_TEST_CTRL itself. The thread then traps again although its penalty is over.
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import cores, windows
+from sldtrace.analyzers import cores, penalties, thresholds, windows
+from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
-from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
+from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural, rate
 
 KIND = "toggle-storm"
-TITLE = "cores whose detection is switched on too soon"
-NEEDS = Needs(("detection",))
 
-_LEAST = 3
-_SHARE = 0.5  # of a core's windows
 _SHOWN = 5
 
 
@@ -50,21 +47,26 @@ class ToggleNumbers(Numbers):
 
 
 def least_ns(penalty: Penalty) -> int:
-    """The shortest window that the kernel leaves: two jiffies, less one for a tick before the write."""
-    return (WINDOW_JIFFIES - 1) * penalty.tick_ns
+    """The shortest time for which the kernel's own work leaves detection off."""
+    return int(thresholds.TOGGLE_JIFFIES.value * penalty.tick_ns)
 
 
 def find(trace: Trace) -> list[Finding[ToggleNumbers]]:
     """One finding for each core, the one with the most such windows first."""
     penalty = recorded_penalty.penalty(trace)
-    table = windows.off(trace)
+    table = windows.find_windows(trace)
     short = (table["ended"] == windows.WRITTEN) & (table["end_ns"] - table["last_ns"] < least_ns(penalty))
     found = [
         _finding(trace, penalty, rows)
         for _, rows in table.assign(short=short).groupby("core", sort=True)
-        if rows["short"].sum() >= _LEAST and rows["short"].mean() >= _SHARE
+        if _is_storm(rows["short"])
     ]
     return sorted(found, key=lambda finding: finding.numbers.short_windows, reverse=True)
+
+
+def _is_storm(short: "pd.Series[bool]") -> bool:
+    enough = bool(short.sum() >= thresholds.TOGGLE_WINDOWS.value)
+    return enough and bool(short.mean() >= thresholds.TOGGLE_SHARE.value)
 
 
 def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding[ToggleNumbers]:
@@ -73,7 +75,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding[Togg
     start, end = int(short["start_ns"].min()), int(short["end_ns"].max())
     detection = trace.rows("detection")
     evidence = detection[
-        (cores.of(detection["cpu"], trace.core) == core) & detection["ns"].between(start, end)
+        (cores.of_cpus(detection["cpu"], trace.core) == core) & detection["ns"].between(start, end)
     ]
     writers, often = np.unique(evidence["tid"].to_numpy(), return_counts=True)
     order = np.argsort(-often, kind="stable")[:_SHOWN]
@@ -82,7 +84,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding[Togg
         windows=len(rows),
         short_windows=len(short),
         median_ns=int((short["end_ns"] - short["last_ns"]).median()),
-        usual_ns=WINDOW_JIFFIES * penalty.tick_ns,
+        usual_ns=penalty.window_ns,
         writes_per_s=round(len(evidence) * 1e9 / max(end - start, 1), 1),
         writers=tuple(Writer(int(writers[index]), int(often[index])) for index in order),
     )
@@ -91,24 +93,23 @@ def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding[Togg
         severity=Severity.WARNING,
         verdict="toggle storm",
         subject=None,
-        headline=f"on core {core} detection is switched on again before anybody can use that it is off",
+        headline=f"on core {core} detection is switched on again before the split lock can be executed",
         rip=None,
         start_ns=start,
         end_ns=end,
-        ongoing=trace.span_ns[1] - end < 2 * penalty.longest_sleep_ns,
+        ongoing=penalties.is_ongoing(trace, penalty, end),
         confidence=Confidence.CERTAIN,
         confidence_reason="the writes of MSR_TEST_CTRL were recorded",
         cause=(
-            "After a penalty detection is off for two jiffies, so that the split lock can be executed. "
-            "Here it "
-            "was switched on again sooner, by something else than the work that belongs to the penalty: "
-            "who was let go traps again."
+            "After a penalty detection is off for two jiffies, so that the split lock can be executed. Here "
+            "it was switched on again sooner, by something else than the penalty's own work, and the thread "
+            "traps again."
         ),
         facts=_facts(numbers),
         numbers=numbers,
         remedies=[
             Remedy(
-                "Find who writes MSR 0x33 besides the kernel's own work (the TIDs are above).",
+                "Find what writes MSR 0x33 besides the kernel's own work (the TIDs are above).",
                 "none",
                 "perf trace -e msr:write_msr --filter 'msr==0x33'",
             )
@@ -123,3 +124,8 @@ def _facts(n: ToggleNumbers) -> list[Fact]:
     off = f"{times} too short, median {length(n.median_ns)}, where two jiffies are {length(n.usual_ns)}"
     writers = ", ".join(str(each.tid) for each in n.writers)
     return [Fact("off", off), Fact("writes", f"{rate(n.writes_per_s)} a second, by TID {writers}")]
+
+
+ANALYZER = Analyzer(
+    KIND, "cores whose detection is switched on too soon", Needs(("detection",)), ToggleNumbers, find
+)

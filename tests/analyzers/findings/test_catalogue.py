@@ -1,11 +1,13 @@
 """All analyzers together: each is run, and the worst finding comes first."""
 
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from sldtrace.analyzers.finding import Severity
+from sldtrace.analyzers.analyzer import Analyzer
+from sldtrace.analyzers.finding import Numbers, Severity
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.analyzers.needs import Needs
 from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, lasting, trace, window
@@ -13,10 +15,28 @@ from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, lasting,
 
 def test_every_analyzer_is_in_the_catalogue() -> None:
     folder = Path(catalogue.__file__).parent
-    analyzers = {path.stem for path in folder.glob("*.py") if "\ndef find(" in path.read_text()}
-    assert {module.__name__.rpartition(".")[2] for module in catalogue.ANALYZERS} == analyzers
-    kinds = [module.KIND for module in catalogue.ANALYZERS]
+    names = [path.stem for path in folder.glob("*.py") if "\ndef find(" in path.read_text()]
+    modules = [import_module(f"{catalogue.__package__}.{name}") for name in names]
+    analyzers = [each for module in modules for each in _analyzers(module)]
+    assert {id(each) for each in analyzers} == {id(each) for each in catalogue.ANALYZERS}
+    kinds = [analyzer.kind for analyzer in catalogue.ANALYZERS]
     assert len(set(kinds)) == len(kinds)
+
+
+def test_every_finding_has_a_test_file() -> None:
+    folder, tests = Path(catalogue.__file__).parent, Path(__file__).parent
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert {f"test_{name}.py" for name in modules} <= {path.name for path in tests.glob("*.py")}
+
+
+def test_every_finding_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    assert [each.kind for each in catalogue.ANALYZERS if f"| `{each.kind}` |" not in page] == []
+
+
+def _analyzers(module: ModuleType) -> tuple[Analyzer[Numbers], ...]:
+    several: tuple[Analyzer[Numbers], ...] = getattr(module, "ANALYZERS", ())
+    return several or (module.ANALYZER,)
 
 
 def test_the_worst_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,15 +46,14 @@ def test_the_worst_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [finding.severity for finding in found] == [Severity.CRITICAL, Severity.WARNING]
 
     # The order is the catalogue's own, whatever the order in which an analyzer gives them.
-    backwards = ModuleType("backwards")
-    backwards.find = lambda trace: found[::-1]  # type: ignore[attr-defined]
-    backwards.KIND = "backwards"  # type: ignore[attr-defined]
-    backwards.NEEDS = Needs(("trap",))  # type: ignore[attr-defined]
+    backwards = Analyzer(
+        "backwards", "in the other order", Needs(("trap",)), Numbers, lambda trace: found[::-1]
+    )
     monkeypatch.setattr(catalogue, "ANALYZERS", (backwards,))
     assert catalogue.run(recorded) == found
 
 
-def test_that_a_thread_is_slowed_comes_behind_why(tmp_path: Path) -> None:
+def test_a_cause_comes_before_the_slowdown(tmp_path: Path) -> None:
     """Both are warnings; detection comes back a millisecond after each penalty."""
     rows = [completed(index * 20 * MS) for index in range(20)]
     ends = [row["end_ns"] - START_NS for row in rows]

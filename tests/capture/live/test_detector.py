@@ -73,7 +73,7 @@ def online(loops: Sequence[Loop]) -> dict[tuple[int, int, int], dict[str, object
     return {
         key(each.tgid, each.tid, each.rip): {
             "kind": each.kind,
-            "verdict": "livelock" if each.livelock else "held up",
+            "verdict": "livelock" if each.livelock else "delayed",
             **{
                 name: getattr(each, name)
                 for name in (
@@ -179,7 +179,7 @@ def test_the_generated_sequences_are_not_all_trivial() -> None:
         *loop(30, 60 * MS, tid=VCPU + 1, start_cpu=2),
     ]
     analyzed, detected = both(rows, [], range(0, 300, 7))
-    assert sorted(each["verdict"] for each in analyzed.values()) == ["held up", "livelock"]
+    assert sorted(each["verdict"] for each in analyzed.values()) == ["delayed", "livelock"]
     assert detected == analyzed
 
 

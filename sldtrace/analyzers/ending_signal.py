@@ -1,4 +1,4 @@
-"""Whose signals end the penalties of a thread: number, maker, sender, period, and what period would do.
+"""The signal that ends the penalties of a thread: number, sender, period, and the period that would not.
 
 From the records of signals where there are any, which have those that ended no sleep as well; else from the
 signals that the traps name.
@@ -22,6 +22,7 @@ from sldtrace.text.phrases import length
 
 _WHAT = ["signal", "signal_code", "sender_tgid", "sender_tid", "signal_group"]
 _RECORDED = ["signal", "signal_code", "sender_tgid", "sender_tid"]
+_PROBE = "signal:signal_generate"
 _SETITIMER = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 _MADE_BY = {
     Code.SI_TIMER: "timer_create",
@@ -47,12 +48,12 @@ class SignalNumbers:
     period_spread_ns: int | None  # distance of the quartiles; None: not known
 
 
-def numbers(trace: Trace, same: Rows) -> SignalNumbers | None:
+def find_signal(trace: Trace, same: Rows) -> SignalNumbers | None:
     """The signal that ended most of the early returns in these traps of one thread; None: none was seen."""
     seen = same[same["signal"] > 0]
     if seen.empty:
         return None
-    ranked = seen.counted(*_WHAT)
+    ranked = seen.value_counts(*_WHAT)
     most = {name: int(ranked[name].iloc[0]) for name in _WHAT}
     matching = np.ones(len(same), bool)
     for name in _WHAT:
@@ -93,14 +94,22 @@ def _made_by(number: int, code: int) -> str:
 
 
 def least_period_ns(trace: Trace, penalty: Penalty, same: Rows) -> int:
-    """The shortest period with which this thread completes every penalty on this kernel, by the model.
+    """The shortest period with which this thread completes every penalty on this kernel.
 
-    The model knows that some of the period has passed between the signal and the trap, and that signals
-    jitter.
+    By the model, which includes the time from a signal to the next trap, and the jitter of the signals.
     """
-    found = thread_profile.of_thread(trace, same)
+    found = thread_profile.profile_thread(trace, same)
     source = replace(found.source, kind=Kind.REARMED) if found.source.kind is Kind.NONE else found.source
     return threshold.least_period_ns(penalty, source, found.costs)
+
+
+def named(trace: Trace, found: SignalNumbers | None) -> str:
+    """What ends the sleeps, to begin a sentence with."""
+    if found is not None:
+        return signals.name(found.number)
+    if any(name == _PROBE and backend for name, backend in trace.probes):
+        return "Something of which no signal was seen (task work, of io_uring for example, sends none)"
+    return "Something (signals could not be watched)"
 
 
 def fact(trace: Trace, found: SignalNumbers | None, early_returns: int) -> Fact:

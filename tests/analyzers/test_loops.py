@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sldtrace.analyzers.ending_signal import SignalNumbers
 from sldtrace.analyzers.finding import Severity
 from sldtrace.analyzers.loops import LoopNumbers
 from sldtrace.analyzers.progress import ProgressNumbers
-from sldtrace.analyzers.signal_owner import SignalNumbers
 from sldtrace.host.signals import Code
 from tests.analyzers import synthetic
 from tests.analyzers.shorthands import find, one
@@ -126,7 +126,7 @@ def test_a_millisecond_left_is_an_early_return(tmp_path: Path, left_ms: int, fou
 
 @pytest.mark.parametrize(
     ("length_ns", "verdict", "severity"),
-    [(8 * LONGEST - 1, "held up", Severity.WARNING), (8 * LONGEST, "livelock", Severity.CRITICAL)],
+    [(8 * LONGEST - 1, "delayed", Severity.WARNING), (8 * LONGEST, "livelock", Severity.CRITICAL)],
 )
 def test_a_livelock_is_eight_penalties_long(
     tmp_path: Path, length_ns: int, verdict: str, severity: Severity
@@ -137,7 +137,7 @@ def test_a_livelock_is_eight_penalties_long(
 
 
 @pytest.mark.parametrize(
-    ("length_ns", "verdict"), [(64 * LONGEST - 1, "held up"), (64 * LONGEST, "livelock")]
+    ("length_ns", "verdict"), [(64 * LONGEST - 1, "delayed"), (64 * LONGEST, "livelock")]
 )
 def test_after_progress_a_livelock_is_sixty_four_penalties_long(
     tmp_path: Path, length_ns: int, verdict: str
@@ -157,7 +157,7 @@ def test_a_stretch_that_is_no_loop_does_not_ask_for_more(tmp_path: Path) -> None
 def test_many_short_loops_are_no_livelock(tmp_path: Path) -> None:
     rows = [row for index in range(10) for row in lasting(20 * MS, 10, index * 100 * MS)]
     finding = one(tmp_path, rows + [completed(index * 100 * MS + 50 * MS) for index in range(10)])
-    assert finding.verdict == "held up"
+    assert finding.verdict == "delayed"
     assert finding.numbers.loops == 10
     assert finding.numbers.in_loops_ns == 200 * MS
     assert finding.numbers.longest_ns == 20 * MS

@@ -43,7 +43,7 @@ KERNEL = penalty.for_kernel("6.12", TICK)
 def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
     """How many traps each chain has, in order of their beginning."""
     made = trace(folder, rows, **rest)
-    table = chains.of(made.rows("trap"), made.rows("detection"), made.core, KERNEL).frame()
+    table = chains.find_chains(made.rows("trap"), made.rows("detection"), made.core, KERNEL).frame()
     assert set(table.columns) == {*made.traps.columns, "chain"}
     by_chain = table.groupby("chain")["start_ns"]
     return [int(size) for _, size in sorted(zip(by_chain.min(), by_chain.size(), strict=True))]
@@ -393,9 +393,13 @@ def test_any_sequence_agrees_with_a_plain_walk(
     msr["cpu"] = np.array([cpu for _, cpu, _ in written], np.int64)
     msr["value"] = np.array([on * DETECT for _, _, on in written], np.uint64)
     detection = Rows(Table("detection", msr, {}, {}), len(written))
-    table = chains.of(Rows(Table("trap", held, {}, {}), len(rows)), detection, lambda cpu: cpu, KERNEL)
+    table = chains.find_chains(
+        Rows(Table("trap", held, {}, {}), len(rows)), detection, lambda cpu: cpu, KERNEL
+    )
     lengths: dict[Any, list[int]] = {}
-    for (tgid, tid, rip, _), group in chains.in_loops(table, KERNEL).split("tgid", "tid", "rip", "chain"):
+    for (tgid, tid, rip, _), group in chains.select_loops(table, KERNEL).groupby(
+        "tgid", "tid", "rip", "chain"
+    ):
         lasted = int(group["end_ns"].max() - group["start_ns"].min())
         lengths.setdefault((tgid, tid, rip), []).append(lasted)
     assert {who: sorted(each) for who, each in lengths.items()} == {

@@ -16,7 +16,7 @@ SLOW = ("penalty-slowdown", "slowed")
     [
         (["--timer", "1ms", "-d", "1s"], [("early-return-loop", "livelock")]),
         (["--timer", "1ms", "-d", "1s", "--exits"], [("early-return-loop", "livelock")]),
-        (["--timer", "10ms", "-d", "5s"], [("early-return-loop", "held up")]),
+        (["--timer", "10ms", "-d", "5s"], [("early-return-loop", "delayed")]),
         (["--timer", "12ms", "-d", "1s", "--kernel", "6.1"], [("early-return-loop", "livelock")]),
         (["--timer", "1ms", "-d", "1s", "--program"], [("user-space-split-lock", "livelock")]),
         (["--timer", "20ms", "-d", "2s"], [SLOW]),
@@ -25,7 +25,7 @@ SLOW = ("penalty-slowdown", "slowed")
         (["--timer", "none", "--vcpus", "4", "--cpus", "4", "-d", "3s"], [("semaphore-queue", "queue")]),
         (
             ["--timer", "none", "--migrate", "1ms", "--cpus", "2", "-d", "3s"],
-            [("migration-defeat", "punished for nothing")],
+            [("migration-defeat", "penalty wasted")],
         ),
         (
             ["--mitigate", "0", "--vcpus", "4", "--cpus", "4", "-d", "3s", "--kernel", "6.12"],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sldtrace.analyzers.finding import Finding
-from sldtrace.analyzers.findings import early_return_loop
+from sldtrace.analyzers.findings import early_return_loops
 from sldtrace.analyzers.progress import ProgressNumbers
 from sldtrace.dataset import frames
 from sldtrace.host.signals import Code
@@ -168,7 +168,7 @@ def test_a_signal_that_nobody_saw(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30, signal=0, signal_code=0, signal_ns=0))
     assert finding.numbers.signal is None
     assert "none was seen" in [fact.text for fact in finding.facts]
-    assert "Something (signals could not be watched) cut the sleep short" in finding.cause
+    assert "Something (signals could not be watched) ends the sleep early" in finding.cause
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_no_signal_says_something_only_if_signals_were_watched(
     opening = facts() | {"probes": [{"name": name, "backend": backend, "detail": ""}]}
     cause = one(tmp_path, loop(30, signal=0, signal_code=0, signal_ns=0), opening=opening).cause
     assert ("Something of which no signal was seen (task work, of io_uring for" in cause) == watched
-    assert ("Something (signals could not be watched) cut" in cause) != watched
-    assert "SIGUSR1 cut the sleep short" in one(tmp_path, loop(30), opening=opening).cause
+    assert ("Something (signals could not be watched) ends" in cause) != watched
+    assert "SIGUSR1 ends the sleep early" in one(tmp_path, loop(30), opening=opening).cause
 
 
 def test_one_signal_has_no_period(tmp_path: Path) -> None:
@@ -231,13 +231,13 @@ def test_quartiles_of_the_period(tmp_path: Path) -> None:
 def test_the_advice_names_what_to_change(tmp_path: Path, number: int, code: int, word: str) -> None:
     finding = one(tmp_path, loop(30, signal=number, signal_code=int(code)))
     name = {SIGUSR1: "SIGUSR1", SIGALRM: "SIGALRM", SIGVTALRM: "SIGVTALRM", SIGPROF: "SIGPROF"}
-    sentence = f"{name.get(number, 'SIGIO')} cut the sleep short, after a median of 0.95 ms"
+    sentence = f"{name.get(number, 'SIGIO')} ends the sleep early, after a median of 0.95 ms"
     assert finding.cause.count(sentence) == 1
     advice = finding.remedies[0]
     assert f"leave more than 12 ms between the {word} that reach this thread" in advice.what
     assert f"what the {word[:-1]} is for happens later" in advice.cost
     assert (
-        "everything gets through above 12 ms, nothing at 8 ms or less, and chance decides in between"
+        "every penalty completes above 12 ms, none at 8 ms or less, and chance decides in between"
         in advice.what
     )
 
@@ -245,8 +245,8 @@ def test_the_advice_names_what_to_change(tmp_path: Path, number: int, code: int,
 @pytest.mark.parametrize(
     ("release", "sentence"),
     [
-        ("6.12.48", "everything gets through above 10 ms, chance decides in between."),
-        ("6.11.9", "everything gets through above 20 ms, nothing at 10 ms or less, and chance decides in"),
+        ("6.12.48", "every penalty completes above 10 ms, chance decides in between."),
+        ("6.11.9", "every penalty completes above 20 ms, none at 10 ms or less, and chance decides in"),
     ],
 )
 def test_at_100_hz_no_period_is_too_short_to_get_through_by_luck(
@@ -280,7 +280,7 @@ def test_a_recording_without_facts_advises_no_sysctl_that_may_not_exist(tmp_path
 
 
 @pytest.mark.parametrize(("release", "late"), [("6.14.11", True), ("6.15.0", False)])
-def test_the_price_of_the_sysctl_depends_on_the_kernel(tmp_path: Path, release: str, late: bool) -> None:
+def test_the_cost_of_the_sysctl_depends_on_the_kernel(tmp_path: Path, release: str, late: bool) -> None:
     finding = one(tmp_path, loop(30), opening=facts(kernel={"release": release}))
     cost = next(remedy.cost for remedy in finding.remedies if remedy.command and "sysctl" in remedy.command)
     assert ("before 6.15 detection may come back late" in cost) == late
@@ -288,7 +288,7 @@ def test_the_price_of_the_sysctl_depends_on_the_kernel(tmp_path: Path, release: 
 
 def test_the_cause_gives_the_length_of_the_penalty(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30), opening=facts(kernel={"release": "6.1.0-44-amd64", "tick_ns": MS}))
-    assert "to sleep for 11 to 12 ms and then lets it run" in finding.cause
+    assert "penalty for a split lock is a sleep of 11 to 12 ms; then the thread continues" in finding.cause
 
 
 @pytest.mark.parametrize(("release", "known"), [("6.12.48", True), ("unknown", False)])
@@ -298,5 +298,11 @@ def test_a_length_that_is_assumed_is_said_to_be(tmp_path: Path, release: str, kn
 
 
 def test_the_declared_needs_are_kinds_of_record() -> None:
-    for kind in early_return_loop.NEEDS.records:
-        assert frames.columns(kind)
+    for kind in early_return_loops.KINDS:
+        assert all(frames.columns(record) for record in kind.needs.records)
+
+
+@pytest.mark.parametrize(("waits", "kind"), [(50, "early-return-loop"), (51, "semaphore-early-return")])
+def test_most_early_returns_decide_where_the_loop_is(tmp_path: Path, waits: int, kind: str) -> None:
+    rows = [*loop(100 - waits), *(interrupted((100 - waits + index) * MS) for index in range(waits))]
+    assert [finding.kind for finding in find(tmp_path, rows)] == [kind]

@@ -1,0 +1,212 @@
+"""Finds threads that trap on one instruction again and again because a signal ends each penalty early.
+
+The rule is in sldtrace.model.early_returns. Three kinds, because what has to be changed differs:
+
+- a vCPU in the sleep: `if (msleep_interruptible(10) > 0) return;` in split_lock_warn,
+  arch/x86/kernel/cpu/bus_lock.c (b041b525dab9);
+- a vCPU in the wait for the semaphore after it: `if (down_interruptible(&buslock_sem) == -EINTR) return;`. A
+  free semaphore is taken without a look at signals; while another thread's penalty holds it, a pending signal
+  gives -EINTR at once (kernel/locking/semaphore.c);
+- a program's own split lock: its #AC goes to handle_user_split_lock, which calls the same split_lock_warn. A
+  periodic SIGALRM and a split `xchg` are enough.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from sldtrace.analyzers import chains, ending_signal, loops, penalties, progress, remedies, thresholds
+from sldtrace.analyzers.analyzer import Analyzer
+from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
+from sldtrace.analyzers.loops import LoopNumbers, Loops
+from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset.rows import Rows
+from sldtrace.dataset.trace import Trace
+from sldtrace.model import early_returns as rule
+from sldtrace.text.phrases import address, length, ms
+
+
+@dataclass(frozen=True)
+class LoopKind:
+    """What differs between the kinds."""
+
+    kind: str
+    title: str
+    needs: Needs
+    cause: Callable[[Trace, Loops], str]  # what the signals end, after the sentence about the penalty
+    remedies: Callable[[Trace, Loops], list[Remedy]]
+
+
+def _ended_sleep(trace: Trace, each: Loops) -> str:
+    what = ending_signal.named(trace, each.numbers.signal)
+    return f"{what} ends the sleep early, after a median of {ms(each.numbers.slept_median_ns)} ms."
+
+
+def _cause_in_sleep(trace: Trace, each: Loops) -> str:
+    return (
+        f"{_ended_sleep(trace, each)} The kernel then returns with detection still on, and the same "
+        "instruction traps again."
+    )
+
+
+def _cause_at_semaphore(trace: Trace, each: Loops) -> str:
+    return (
+        "After the sleep the thread takes a semaphore, one for the whole host, which each penalty holds for "
+        f"{penalties.window(each.penalty)}. {ending_signal.named(trace, each.numbers.signal)} ended the wait "
+        f"for it {each.numbers.semaphore_early_returns:,} times, while penalties of other threads held it. "
+        "The kernel then returns with detection still on, and the same instruction traps again."
+    )
+
+
+def _cause_in_program(trace: Trace, each: Loops) -> str:
+    return (
+        f"{_ended_sleep(trace, each)} The kernel runs the program's signal handler, and the program executes "
+        "the same instruction with detection still on: it traps again. No VM is involved, the instruction is "
+        "the program's own."
+    )
+
+
+def _remedies_in_sleep(trace: Trace, each: Loops) -> list[Remedy]:
+    return [
+        remedies.longer_period(each.penalty, each.numbers.signal, "VMM"),
+        *remedies.no_penalty(trace, each.penalty),
+        remedies.align(guest=True),
+        remedies.no_detection(),
+    ]
+
+
+def _remedies_at_semaphore(trace: Trace, each: Loops) -> list[Remedy]:
+    return [
+        *remedies.no_penalty(trace, each.penalty),
+        remedies.fewer_at_once(),
+        *remedies.period_for_all(each.numbers),
+        remedies.align(guest=True),
+        remedies.no_detection(),
+    ]
+
+
+def _remedies_in_program(trace: Trace, each: Loops) -> list[Remedy]:
+    return [
+        remedies.align(guest=False),
+        remedies.longer_period(each.penalty, each.numbers.signal, "program"),
+        *remedies.no_penalty(trace, each.penalty),
+        remedies.no_detection(),
+    ]
+
+
+KINDS: tuple[LoopKind, ...] = (
+    LoopKind(
+        rule.SLEEP,
+        "loops of early returns",
+        Needs(("trap",)),
+        _cause_in_sleep,
+        _remedies_in_sleep,
+    ),
+    LoopKind(
+        rule.SEMAPHORE,
+        "loops at the penalty's semaphore",
+        Needs(("trap",), probes=("down_interruptible",)),
+        _cause_at_semaphore,
+        _remedies_at_semaphore,
+    ),
+    LoopKind(
+        rule.PROGRAM,
+        "loops of programs' own split locks",
+        Needs(("trap",), probes=("split_lock_warn",)),
+        _cause_in_program,
+        _remedies_in_program,
+    ),
+)
+
+
+def find(kind: LoopKind, trace: Trace) -> list[Finding[LoopNumbers]]:
+    """One finding of that kind for each thread and address with loops, the longest first."""
+    return [_finding(kind, trace, each) for each in loops.find_loops(trace) if each.kind == kind.kind]
+
+
+ANALYZERS = tuple(
+    Analyzer(each.kind, each.title, each.needs, LoopNumbers, partial(find, each)) for each in KINDS
+)
+
+
+def _finding(kind: LoopKind, trace: Trace, found: Loops) -> Finding[LoopNumbers]:
+    rows, numbers, penalty = found.rows, found.numbers, found.penalty
+    livelock = rule.is_livelock(numbers.loops, numbers.longest_ns, numbers.early_returns, penalty)
+    verdict, severity = rule.verdict(livelock)
+    confidence, reason = progress.confidence(
+        trace, penalty, numbers.progress, numbers.early_returns, numbers.in_loops_ns
+    )
+    rip, end = int(rows["rip"].iloc[0]), int(rows["end_ns"].max())
+    where = f"{'guest ' if numbers.guest else ''}address {address(rip)}"
+    return Finding(
+        kind=kind.kind,
+        severity=Severity[severity.upper()],
+        verdict=verdict,
+        subject=trace.subject_of(rows),
+        headline=f"{'does not get past' if livelock else 'is delayed at'} {where}",
+        rip=rip,
+        start_ns=int(rows["start_ns"].min()),
+        end_ns=end,
+        ongoing=penalties.is_ongoing(trace, penalty, end),
+        confidence=confidence,
+        confidence_reason=reason,
+        cause=f"{penalties.explained(penalty)} {kind.cause(trace, found)}{penalties.assumption(penalty)}",
+        facts=_facts(trace, numbers),
+        numbers=numbers,
+        remedies=kind.remedies(trace, found),
+        evidence=rows.drop("chain"),
+        intervals=_intervals(found),
+    )
+
+
+def _facts(trace: Trace, n: LoopNumbers) -> list[Fact]:
+    several = f"{n.loops:,} stretches, the longest {length(n.longest_ns)}"
+    semaphore = f" ({n.semaphore_early_returns:,} from its semaphore)" if n.semaphore_early_returns else ""
+    traps = f"{n.traps:,}, of which {n.early_returns:,} early returns of the penalty{semaphore}"
+    whole = f"{length(n.sleep_shortest_ns)} to {length(n.sleep_longest_ns)}"
+    return [
+        *([Fact("in loops", f"{length(n.in_loops_ns)} in {several}")] if n.loops > 1 else []),
+        Fact("traps", traps),
+        Fact("slept", f"{length(n.slept_median_ns)} (median); a completed sleep lasts {whole}"),
+        ending_signal.fact(trace, n.signal, n.early_returns),
+        *_needs(n),
+        progress.fact(n.progress, n.in_loops_ns),
+    ]
+
+
+def _needs(n: LoopNumbers) -> list[Fact]:
+    if n.least_period_ns is None:
+        return []
+    least = length(n.least_period_ns)
+    return [Fact("needs", f"{least} or more between signals to complete every penalty (by the model)")]
+
+
+# Loops with no more than a short pause between them are one phase; what is between two phases is one, too.
+def _intervals(found: Loops) -> list[Interval]:
+    starts, ends = (np.sort(each) for each in chains.spans(found.rows)[1:])
+    pause = thresholds.PHASE_PENALTIES.value * found.penalty.longest_sleep_ns
+    cuts = np.flatnonzero(starts[1:] - ends[:-1] > pause) + 1
+    phases = [
+        (int(s[0]), int(e[-1])) for s, e in zip(np.split(starts, cuts), np.split(ends, cuts), strict=True)
+    ]
+    if len(phases) < 2:
+        return []
+    intervals = [_interval(found.same, start, end, "loop") for start, end in phases]
+    between = [(one[1], other[0]) for one, other in pairwise(phases)]
+    intervals += [_interval(found.same, end, start, "") for end, start in between]
+    return sorted(intervals, key=lambda interval: interval.start_ns)
+
+
+def _interval(same: Rows, start: int, end: int, verdict: str) -> Interval:
+    inside = same["start_ns"].between(start, end, inclusive="both" if verdict else "neither")
+    detection_off, early = (int((same[name] & inside).sum()) for name in ("detection_off", "early_return"))
+    # Without a trap the thread took no split lock; where detection was off it made progress.
+    verdict = verdict or (
+        "progresses" if detection_off else "no split locks" if not early else "early returns, no loop"
+    )
+    return Interval(
+        start, end, verdict, traps=int(inside.sum()), early_returns=early, detection_off=detection_off
+    )

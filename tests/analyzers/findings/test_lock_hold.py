@@ -1,0 +1,75 @@
+"""Waits for a penalized vCPU: each threshold on both sides, locks, callers, and usual waits."""
+
+from pathlib import Path
+
+import pytest
+
+from sldtrace.analyzers.finding import Confidence, Severity
+from sldtrace.analyzers.findings import lock_hold
+from tests.analyzers.synthetic import MS, SHORTEST, TICK, completed, facts, trace, waited
+
+
+@pytest.mark.parametrize(("length_ns", "found"), [(TICK - 1, 0), (TICK, 1)])
+def test_a_wait_of_less_than_a_jiffy_is_no_penaltys(tmp_path: Path, length_ns: int, found: int) -> None:
+    rows = [completed(0)]
+    assert len(lock_hold.find(trace(tmp_path, rows, more={"stall": [waited(MS, length_ns)]}))) == found
+
+
+@pytest.mark.parametrize(
+    ("length_ns", "severity"), [(SHORTEST - 1, Severity.NOTICE), (SHORTEST, Severity.WARNING)]
+)
+def test_a_wait_of_a_whole_penalty_is_a_warning(tmp_path: Path, length_ns: int, severity: Severity) -> None:
+    (finding,) = lock_hold.find(trace(tmp_path, [completed(0)], more={"stall": [waited(0, length_ns)]}))
+    assert finding.severity is severity
+
+
+@pytest.mark.parametrize(
+    ("begin_ns", "meanwhile_ns", "sure"),
+    [
+        (0, 10 * MS, True),
+        (8 * MS + 20_000, 5 * MS, True),
+        (8 * MS + 20_001, 5 * MS - 1, False),
+        (40 * MS, 0, False),
+    ],
+)
+def test_how_much_of_the_wait_was_a_penalty(
+    tmp_path: Path, begin_ns: int, meanwhile_ns: int, sure: bool
+) -> None:
+    """The penalty lasts from 0 to 13.02 ms, the wait 10 ms."""
+    rows = [completed(0), completed(100 * MS)]
+    (finding,) = lock_hold.find(trace(tmp_path, rows, more={"stall": [waited(begin_ns, 10 * MS)]}))
+    assert finding.numbers.penalized_ns == meanwhile_ns
+    assert (finding.confidence is Confidence.CERTAIN) == sure
+
+
+def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
+    stalls = [
+        waited(0, 10 * MS),
+        waited(100 * MS, 12 * MS, "MUTEX", tid=301),
+        waited(50 * MS, 10 * MS, tid=302),
+    ]
+    opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots"}})
+    found = lock_hold.find(trace(tmp_path, [completed(0)], opening=opening, more={"stall": stalls}))
+    assert [(each.numbers.lock, each.numbers.waits, each.numbers.threads) for each in found] == [
+        ("srcu", 2, 2),
+        ("mutex", 1, 1),
+    ]
+    assert found[0].numbers.callers == (lock_hold.Caller("kvm_swap_active_memslots", 2),)
+
+
+def test_waits_while_nobody_was_punished_are_what_is_usual(tmp_path: Path) -> None:
+    """Of the same VM, for the same kind of lock; they make no finding by themselves.
+
+    Nor do those during a trap (0 to 13.02 ms) count: of several vCPUs the probe knows one that is punished.
+    """
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    usual = [waited(ms * MS, ms * MS, penalized_tid=0) for ms in (20, 40)]
+    usual += [waited(ms * MS, 2 * MS, penalized_tid=0) for ms in (-1, 6, 13)]
+    others = [waited(0, 50 * MS, penalized_tid=0, tgid=7), waited(0, 60 * MS, "MUTEX", penalized_tid=0)]
+    assert lock_hold.find(trace(tmp_path / "a", [completed(0)], more={"stall": [*usual, *others]})) == []
+    stalls = [*usual, *others, waited(0, 10 * MS)]
+    (finding,) = lock_hold.find(trace(tmp_path / "b", [completed(0)], more={"stall": stalls}))
+    assert finding.numbers.waits == 1
+    (otherwise,) = [fact for fact in finding.facts if fact.label == "otherwise"]
+    assert otherwise.text == "2 waits while no vCPU was penalized, at most 40 ms"

@@ -1,0 +1,39 @@
+"""Threads slowed by penalties: each threshold on both sides, and what other findings explain."""
+
+from pathlib import Path
+
+import pytest
+
+from sldtrace.analyzers.finding import Severity
+from sldtrace.analyzers.findings import penalty_slowdown
+from tests.analyzers.synthetic import MS, completed, loop, not_penalized, trace
+
+
+@pytest.mark.parametrize(
+    ("penalties", "lost_ns", "span_ns", "slowed"),
+    [(3, 5, 100, True), (2, 50, 100, False), (3, 4, 100, False), (3, 5, 101, False)],
+)
+def test_a_twentieth_of_its_time_slows_a_thread(
+    penalties: int, lost_ns: int, span_ns: int, slowed: bool
+) -> None:
+    assert penalty_slowdown.is_slowed(penalties, lost_ns, span_ns) == slowed
+
+
+@pytest.mark.parametrize(("every_ms", "found"), [(250, 1), (350, 0)])
+def test_three_penalties_have_two_times_in_between(tmp_path: Path, every_ms: int, found: int) -> None:
+    """13 ms each; all three of them are more than a twentieth of the time at 350 ms, too."""
+    rows = [completed(n * every_ms * MS) for n in range(3)]
+    assert len(penalty_slowdown.find(trace(tmp_path, rows))) == found
+
+
+@pytest.mark.parametrize(("every_ms", "severity"), [(64, Severity.WARNING), (68, Severity.NOTICE)])
+def test_a_fifth_of_its_time_is_a_warning(tmp_path: Path, every_ms: int, severity: Severity) -> None:
+    (finding,) = penalty_slowdown.find(trace(tmp_path, [completed(n * every_ms * MS) for n in range(100)]))
+    assert finding.severity is severity
+
+
+def test_who_is_in_a_loop_or_unpunished_is_not_called_slowed(tmp_path: Path) -> None:
+    assert (
+        penalty_slowdown.find(trace(tmp_path, [*loop(100), completed(110 * MS), *loop(100, 140 * MS)])) == []
+    )
+    assert penalty_slowdown.find(trace(tmp_path, [not_penalized(n * 9 * MS) for n in range(100)])) == []
