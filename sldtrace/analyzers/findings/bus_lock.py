@@ -88,4 +88,10 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
     )
 
 
-ANALYZER = Analyzer(KIND, "VM exits by bus locks", Needs(("counts",), after_trap=False), BusLockNumbers, find)
+ANALYZER = Analyzer(
+    kind=KIND,
+    title="VM exits by bus locks",
+    needs=Needs(("counts",), after_trap=False),
+    numbers=BusLockNumbers,
+    find=find,
+)

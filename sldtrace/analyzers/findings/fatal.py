@@ -74,4 +74,10 @@ def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
     )
 
 
-ANALYZER = Analyzer(KIND, "VMMs ended by SIGBUS", Needs(("trap",)), FatalNumbers, find)
+ANALYZER = Analyzer(
+    kind=KIND,
+    title="VMMs ended by SIGBUS",
+    needs=Needs(("trap",)),
+    numbers=FatalNumbers,
+    find=find,
+)

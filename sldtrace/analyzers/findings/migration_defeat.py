@@ -177,5 +177,9 @@ def _facts(trace: Trace, n: MigrationNumbers) -> list[Fact]:
 
 
 ANALYZER = Analyzer(
-    KIND, "penalties defeated by migrations", Needs(("trap", "migrate")), MigrationNumbers, find
+    kind=KIND,
+    title="penalties defeated by migrations",
+    needs=Needs(("trap", "migrate")),
+    numbers=MigrationNumbers,
+    find=find,
 )

@@ -135,4 +135,10 @@ def _facts(n: SlowdownNumbers) -> list[Fact]:
     ]
 
 
-ANALYZER = Analyzer(KIND, "threads slowed by penalties", Needs(("trap",)), SlowdownNumbers, find)
+ANALYZER = Analyzer(
+    kind=KIND,
+    title="threads slowed by penalties",
+    needs=Needs(("trap",)),
+    numbers=SlowdownNumbers,
+    find=find,
+)

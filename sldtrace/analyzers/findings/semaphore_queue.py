@@ -182,9 +182,9 @@ def _facts(trace: Trace, table: pd.DataFrame, n: QueueNumbers) -> list[Fact]:
 
 
 ANALYZER = Analyzer(
-    KIND,
-    "queues at the penalty's semaphore",
-    Needs(("trap",), probes=("down_interruptible",)),
-    QueueNumbers,
-    find,
+    kind=KIND,
+    title="queues at the penalty's semaphore",
+    needs=Needs(("trap",), probes=("down_interruptible",)),
+    numbers=QueueNumbers,
+    find=find,
 )

@@ -127,5 +127,9 @@ def _facts(n: ToggleNumbers) -> list[Fact]:
 
 
 ANALYZER = Analyzer(
-    KIND, "cores whose detection is switched on too soon", Needs(("detection",)), ToggleNumbers, find
+    kind=KIND,
+    title="cores whose detection is switched on too soon",
+    needs=Needs(("detection",)),
+    numbers=ToggleNumbers,
+    find=find,
 )
