@@ -78,6 +78,23 @@ _COLUMNS: dict[str, _Columns] = {
         Column("TID", Unit.NUMBER): _number("tid"),
         Column("detection"): lambda row: "on" if int(row["value"]) & DETECT else "off",
     },
+    "signal": {
+        Column("TID", Unit.NUMBER): _number("tid"),
+        Column("signal"): lambda row: signals.name(int(row["signal"])),
+        Column("code"): lambda row: signals.code_name(int(row["signal_code"])),
+        Column("sender", Unit.NUMBER): _number("sender_tid"),
+    },
+    "migrate": {
+        Column("TID", Unit.NUMBER): _number("tid"),
+        Column("from CPU", Unit.NUMBER): _number("from_cpu"),
+        Column("to CPU", Unit.NUMBER): _number("to_cpu"),
+        Column("running then", Unit.NUMBER): _number("by_tid"),
+    },
+    "user_exit": {
+        Column("CPU", Unit.NUMBER): _number("cpu"),
+        Column("TID", Unit.NUMBER): _number("tid"),
+        Column("returned"): _word("name"),
+    },
 }
 
 KINDS = tuple(_COLUMNS)

@@ -21,6 +21,9 @@ _NOUNS = {
     "exit": ("VM exit", "VM exits"),
     "stall": ("wait", "waits"),
     "detection": ("write of MSR_TEST_CTRL", "writes of MSR_TEST_CTRL"),
+    "signal": ("signal", "signals"),
+    "migrate": ("migration", "migrations"),
+    "user_exit": ("return to the VMM", "returns to the VMM"),
 }
 
 
