@@ -62,7 +62,7 @@ def test_where_nobody_trapped_only_what_needs_no_trap_is_open(tmp_path: Path) ->
     quiet = trace(tmp_path, more={"detail": [step(0, "TRAPS", "TRAPS", "START")]})
     found = reasons(quiet)
     assert set(found) == {"bus-lock", "guest-ac"}
-    assert "not watched while nobody trapped (record --exits all" in found["bus-lock"]
+    assert "not watched before the first trap (record --exits all" in found["bus-lock"]
 
 
 @pytest.mark.parametrize(("exits", "open_"), [("none", True), ("recent", False), ("counts", False)])
