@@ -235,7 +235,7 @@ def test_the_advice_names_what_to_change(tmp_path: Path, number: int, code: int,
     assert finding.cause.count(sentence) == 1
     advice = finding.remedies[0]
     assert f"leave more than 12 ms between the {word} that reach this thread" in advice.what
-    assert f"what the {word[:-1]} is for happens later" in advice.cost
+    assert f"the work of the {word[:-1]} is done later" in advice.cost
     assert (
         "every penalty completes above 12 ms, none at 8 ms or less, and chance decides in between"
         in advice.what
