@@ -18,7 +18,7 @@ def children() -> set[int]:
 def files() -> dict[str, str]:
     """What is open, by descriptor, but for pipes.
 
-    Compare with <=: what other tests left to the garbage collector may be closed meanwhile.
+    Compare with <=: what other tests left to the garbage collector may be closed in between.
     """
     found = {}
     for name in os.listdir(_SELF / "fd"):
@@ -35,4 +35,4 @@ def _is_lab(pid: int) -> bool:
     try:
         return b"\0-m\0lab\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return True  # it has ended, and somebody else has waited for it
+        return True  # it has ended, and another thread has waited for it

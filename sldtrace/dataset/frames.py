@@ -210,7 +210,7 @@ def wall_clock(recording: Recording, times: "pd.Series[int]") -> "pd.Series[pd.T
     """CLOCK_MONOTONIC ns as UTC timestamps (datetime64[ns, UTC]), with the index of `times`.
 
     The recorder notes both clocks when it begins, when it ends (facts and closing facts, `clock`), and before
-    and after somebody sets the clock (`clock_steps`); in between the offset is interpolated, so that a clock
+    and after the clock is set (`clock_steps`); in between the offset is interpolated, so that a clock
     which is being slewed is followed. Outside the first and the last moment their offsets hold; with no
     moment at all SldtraceError.
     """

@@ -79,7 +79,7 @@ def test_what_it_writes_is_counted_with_all_parts_of_the_file() -> None:
     one.discard()
 
 
-def test_one_that_ends_by_itself_is_told_with_its_last_line() -> None:
+def test_one_that_ends_by_itself_is_reported_with_its_last_line() -> None:
     with (
         pytest.raises(ObserverError, match="status 3: no such option"),
         Attached(observer("import sys; print('usage'); print('no such option'); sys.exit(3)", NEVER)),
@@ -87,7 +87,7 @@ def test_one_that_ends_by_itself_is_told_with_its_last_line() -> None:
         pass
 
 
-def test_a_program_that_is_missing_is_told() -> None:
+def test_a_program_that_is_missing_is_reported() -> None:
     with (
         pytest.raises(ObserverError, match="no-such-tool: No such file"),
         Attached(Observer("o", "-", ("no-such-tool",), Ready())),

@@ -19,7 +19,7 @@ BARE = Observer("peer bare", "bare", ("p",), Ready())
 ALONE = {"cpuid": 200_000, "io": 20_000, "livelock": 1_000, "survivor": 5_000_000, "later": 200_000}
 
 
-def told(changes: dict[str, float] | None = None, stuck: bool = True) -> dict[str, Any]:
+def counted(changes: dict[str, float] | None = None, stuck: bool = True) -> dict[str, Any]:
     """Results of all guests: ALONE times what `changes` say."""
     counts = {name: round(count * (changes or {}).get(name, 1)) for name, count in ALONE.items()}
     found = {
@@ -36,14 +36,14 @@ def found(
     """The outcome of a run of these."""
     measured = {
         "kernel": "6",
-        "untraced": [told(), told(again)],
+        "untraced": [counted(), counted(again)],
         "observers": {o.name: f for o, f in observers},
     }
     return outcome.of(Plan(GUESTS, [one for one, _ in observers]), measured)
 
 
 def with_guests(changes: dict[str, float], written: int = 10_000, **more: bool) -> dict[str, Any]:
-    return {"attach_s": 1.0, "written": written, "guests": told(changes, **more)}
+    return {"attach_s": 1.0, "written": written, "guests": counted(changes, **more)}
 
 
 def failures(of: outcome.Outcome) -> list[str]:

@@ -74,7 +74,7 @@ def test_a_target_that_is_refused_costs_no_compilation(session: Session, tmp_pat
     assert session.host.log == []
 
 
-def test_a_target_that_appears_meanwhile_leaves_nothing_attached(
+def test_a_target_that_appears_at_the_same_time_leaves_nothing_attached(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*arguments: Any) -> Loaded:

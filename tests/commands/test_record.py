@@ -128,9 +128,9 @@ def test_the_command_line_becomes_record_options(
 
 def test_the_defaults_are_those_of_the_limits() -> None:
     """--help tells them, and Limits has them."""
-    told = {option.name: option.default for option in module.record.params}
-    assert (told["max_events_per_second"], told["max_cpu_percent"]) == (Limits().events, Limits().cpu)
-    assert told["exits"] == RecordOptions(Path("x")).exits
+    defaults = {option.name: option.default for option in module.record.params}
+    assert (defaults["max_events_per_second"], defaults["max_cpu_percent"]) == (Limits().events, Limits().cpu)
+    assert defaults["exits"] == RecordOptions(Path("x")).exits
 
 
 @pytest.mark.parametrize("exits", EXITS)
@@ -201,7 +201,7 @@ def test_the_cost(changed: dict[str, Any], said: str, fake: type[FakeRecorder]) 
 
 
 @pytest.mark.parametrize("unfinished", [0, 3])
-def test_what_had_not_ended_is_told(unfinished: int, fake: type[FakeRecorder]) -> None:
+def test_what_had_not_ended_is_reported(unfinished: int, fake: type[FakeRecorder]) -> None:
     fake.ends = Status(unfinished=unfinished, ended_by="SIGINT", cost=COST)
     assert ("sldtrace: 3 traps had not ended and are not in the file" in run("-o", "x").output) == bool(
         unfinished

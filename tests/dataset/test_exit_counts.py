@@ -70,7 +70,7 @@ def test_records_of_a_thread_and_a_reason_become_one_row(tmp_path: Path) -> None
     assert found.iloc[1][["p50_low_ns", "p99_high_ns"]].isna().all()
 
 
-def test_exceptions_are_told_apart_by_vector_and_vendors_by_extension(tmp_path: Path) -> None:
+def test_exceptions_are_distinguished_by_vector_and_vendors_by_extension(tmp_path: Path) -> None:
     found = made(
         tmp_path,
         counted(0, 9, {}, vector=17),

@@ -154,8 +154,8 @@ def test_names_of_process_and_thread(tmp_path: Path) -> None:
     assert (who.process, who.tgid, who.thread, who.tid, who.vcpu) == ("from task", VMM, r"CPU\x1b0", VCPU, 3)
     updates = [{"processes": {str(VMM): {"comm": "from\nproc"}}}]
     assert trace(tmp_path, tasks=tasks, updates=updates).subject(VMM, VCPU, None).process == r"from\nproc"
-    nobody = recorded.subject(1, 2, None)
-    assert (nobody.process, nobody.thread, nobody.vcpu) == ("", "", None)
+    unknown = recorded.subject(1, 2, None)
+    assert (unknown.process, unknown.thread, unknown.vcpu) == ("", "", None)
 
 
 def test_traps_are_in_order_of_their_beginning(tmp_path: Path) -> None:

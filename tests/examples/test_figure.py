@@ -24,12 +24,12 @@ def test_progress_begins_after_the_penalty(kernel: str) -> None:
     sweep = measured(kernel)
     dead, alive = KERNELS[kernel].no_progress_ms, KERNELS[kernel].progress_ms
     assert (sweep.release.startswith(f"{kernel}."), sweep.whole, sweep.mode) == (True, True, "warn")
-    punished = {point.timeout_ns: point.loops for point in sweep.points if point.mitigate == 1}
-    assert {dead * MS, alive * MS} <= set(punished)
-    assert all(loops == 0 for timeout, loops in punished.items() if timeout <= dead * MS)
-    assert all(loops > 0 for timeout, loops in punished.items() if timeout >= alive * MS)
+    penalized = {point.timeout_ns: point.loops for point in sweep.points if point.mitigate == 1}
+    assert {dead * MS, alive * MS} <= set(penalized)
+    assert all(loops == 0 for timeout, loops in penalized.items() if timeout <= dead * MS)
+    assert all(loops > 0 for timeout, loops in penalized.items() if timeout >= alive * MS)
     free = {point.timeout_ns: point.loops for point in sweep.points if point.mitigate == 0}
-    assert set(free) == set(punished)
+    assert set(free) == set(penalized)
     assert all(free.values())
 
 

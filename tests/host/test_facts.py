@@ -66,7 +66,7 @@ def test_the_clocks_of_this_machine() -> None:
     assert before <= found["monotonic_ns"] <= time.monotonic_ns()
 
 
-def test_what_may_change_meanwhile_is_called_what_it_was_called_in_the_beginning() -> None:
+def test_what_changes_later_has_the_name_that_it_had_at_the_start() -> None:
     now = facts.moment()
     opening = facts.read()
     assert {name: opening[name] for name in now if name != "clock"} == {"split_lock": now["split_lock"]}

@@ -63,7 +63,7 @@ def test_the_watchdog_is_fed_twice_in_its_time(manager: tuple[socket.socket, str
         {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
     ],
 )
-def test_nobody_to_tell_is_no_error(environment: dict[str, str]) -> None:
+def test_without_a_service_manager_there_is_no_error(environment: dict[str, str]) -> None:
     notifier = Notifier(environment)
     notifier.ready("x")
     notifier.alive()

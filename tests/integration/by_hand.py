@@ -19,7 +19,7 @@ from tests.integration.observing import (
     start_guest,
 )
 
-NOBODY = 65534
+USER = 65534
 RIGHTS = "+bpf,+perfmon"
 PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 UNPRIVILEGED_BPF = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
@@ -31,7 +31,7 @@ DISK_BYTES = 2 << 20
 def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     subprocess.run(["mount", "-t", "securityfs", "securityfs", "/sys/kernel/security"], check=False)
-    subprocess.run(["mount", "-o", f"remount,gid={NOBODY},mode=750", TRACEFS], check=True)
+    subprocess.run(["mount", "-o", f"remount,gid={USER},mode=750", TRACEFS], check=True)
     PARANOID.write_text("2")
     found: Protocol = {"unprivileged bpf disabled": UNPRIVILEGED_BPF.read_text().strip()}
     # Lockdown goes up only; reads of kernel memory are still allowed at this level.
@@ -50,14 +50,22 @@ def run(folder: Path) -> Protocol:
 
 
 def few_rights(folder: Path) -> Protocol:
-    """One recording by nobody, on a small disk that fills in the end; CPU 1 is taken away and given back."""
+    """One recording by user 65534, on a small disk that is full in the end; CPU 1 goes offline and online."""
     disk = Path("/tmp/disk")
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},uid={NOBODY},mode=700", "tmpfs", str(disk)]
+    mount = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        f"size={DISK_BYTES},uid={USER},mode=700",
+        "tmpfs",
+        str(disk),
+    ]
     subprocess.run(mount, check=True)
     recorder = Recorder(disk / "few.sld", stop=None)
     recorder.command = [
-        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+        *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
         *(f"--inh-caps={RIGHTS}", f"--ambient-caps={RIGHTS}", "--"),
         *recorder.command,
     ]

@@ -28,7 +28,7 @@ def recording(by_hand: Scenario) -> Recording:
 
 
 def test_two_capabilities_are_enough(by_hand: Scenario, recording: Recording) -> None:
-    """As nobody, not root; kernel.unprivileged_bpf_disabled=2, lockdown=integrity, perf_event_paranoid=2."""
+    """As user 65534; kernel.unprivileged_bpf_disabled=2, lockdown=integrity, perf_event_paranoid=2."""
     assert by_hand.protocol["unprivileged bpf disabled"] == "2"
     assert "[integrity]" in by_hand.protocol["lockdown"]
     resources = by_hand.protocol["resources"]
@@ -51,7 +51,7 @@ def test_what_is_armed_late_works_with_them(by_hand: Scenario, recording: Record
         assert used[name], name
     for kind in ("exit", "user_exit", "signal", "counts"):
         assert recording.counts[kind] > 5, kind
-    # Addresses of the kernel are hidden from nobody: who waits in KVM cannot be told, and the file says so.
+    # Kernel addresses are hidden from this user: waits inside KVM are not recorded, and the file says so.
     assert {probe["detail"] for probe in update["probes"] if not probe["backend"]} == {
         "the addresses of the module kvm cannot be read"
     }

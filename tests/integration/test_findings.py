@@ -177,7 +177,7 @@ def test_moving_the_thread_costs_most_of_its_progress_and_the_records_explain_it
     assert moved["loops"] / still["loops"] == pytest.approx(in_guest[0] / in_guest[1], rel=0.25)
 
 
-def test_a_memory_slot_waits_for_the_punished_vcpu(findings: Scenario) -> None:
+def test_a_memory_slot_waits_for_the_penalized_vcpu(findings: Scenario) -> None:
     (finding,) = found(findings, "slots")
     assert finding.numbers.lock == "srcu"
     waits = of(findings, "slots").stalls
@@ -186,13 +186,13 @@ def test_a_memory_slot_waits_for_the_punished_vcpu(findings: Scenario) -> None:
     assert set(waits["tid"]).isdisjoint(tid for _, tid in threads(findings, "slots"))
 
 
-def test_the_guests_own_alignment_checks_are_nobodys_punishment(findings: Scenario) -> None:
+def test_the_guests_own_alignment_checks_have_no_penalty(findings: Scenario) -> None:
     (finding,) = found(findings, "own")
     assert len(of(findings, "own").traps) == 0
     assert finding.numbers.own == pytest.approx(run(findings, "own")["loops"], abs=3)
 
 
-def test_somebody_who_guards_detection_makes_a_storm(findings: Scenario) -> None:
+def test_a_program_that_switches_detection_on_makes_a_storm(findings: Scenario) -> None:
     """It is on again within a millisecond, by the thread of another process than the guest's."""
     recorded = of(findings, "guarded")
     (finding,) = found(findings, "guarded")
@@ -204,7 +204,7 @@ def test_somebody_who_guards_detection_makes_a_storm(findings: Scenario) -> None
 
 
 def test_a_real_time_vcpu_keeps_detection_off(findings: Scenario) -> None:
-    """The work that switches it on again does not get the CPU; nobody else's penalty is to blame."""
+    """The work that switches it on again does not get the CPU; no other penalty is the cause."""
     (finding,) = found(findings, "real time")
     assert finding.numbers.cores == (1,)
     assert "real-time" in finding.cause

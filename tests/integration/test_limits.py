@@ -93,12 +93,16 @@ def test_a_livelock_ends_the_recording(limits: Scenario, until: Recording) -> No
     assert f"(PID {caught['pid']})" in said[0]
 
 
-def test_the_command_is_told_what_was_found(limits: Scenario) -> None:
-    caught, told = limits.protocol["guests"]["caught"], limits.protocol["until"]["finding"]
-    assert (told["kind"], told["verdict"], told["severity"]) == ("early-return-loop", "livelock", "critical")
-    assert (told["subject"]["tgid"], told["subject"]["tid"]) == (caught["pid"], caught["tid"])
-    assert told["rip"] == caught["locked_address"]
-    assert told["recording"].endswith("until.sld")
+def test_the_command_gets_the_finding(limits: Scenario) -> None:
+    caught, printed = limits.protocol["guests"]["caught"], limits.protocol["until"]["finding"]
+    assert (printed["kind"], printed["verdict"], printed["severity"]) == (
+        "early-return-loop",
+        "livelock",
+        "critical",
+    )
+    assert (printed["subject"]["tgid"], printed["subject"]["tid"]) == (caught["pid"], caught["tid"])
+    assert printed["rip"] == caught["locked_address"]
+    assert printed["recording"].endswith("until.sld")
 
 
 def steps(until: Recording) -> list[tuple[str, str]]:

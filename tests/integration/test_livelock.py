@@ -1,6 +1,6 @@
 """The whole path on every kernel: a guest frozen in the emulated host, the recorder beside it, the verdict.
 
-The numbers to meet are those of the project's first promise; what ran in the machine is in scenario.py.
+The limits are those that the project began with; what ran in the machine is in scenario.py.
 """
 
 import json
@@ -173,7 +173,7 @@ def test_a_20_ms_timer_lets_the_guest_through(scenario: Scenario, backend: str) 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_without_the_penalty_nobody_sleeps(scenario: Scenario, backend: str) -> None:
+def test_without_the_penalty_no_thread_sleeps(scenario: Scenario, backend: str) -> None:
     assert guest(scenario, backend, "not_penalized")["loops"] > 0
     rows = traps(scenario, backend, "not_penalized")
     assert len(rows) > 5

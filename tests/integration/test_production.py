@@ -111,9 +111,9 @@ def trace(production: Scenario) -> list[Event]:
 def of_hot(production: Scenario, trace: list[Event], name: str, records: Any) -> list[dict[str, str]]:
     """Those events of the vCPU threads, of each while it is hot: for a second after a trap.
 
-    A timer may still send a signal to a thread that has ended; then nobody traps any more. A thread is known
-    a moment after the kernel's own probe has told its first trap: what comes in between counts if it was
-    recorded.
+    A timer may still send a signal to a thread that has ended; then no thread traps any more. A thread is
+    known a moment after the kernel's own probe has seen its first trap: events in between count if they
+    were recorded.
     """
     wanted, found = everybody(production), []
     first: dict[int, int] = {}
@@ -174,7 +174,7 @@ def test_counts(production: Scenario, recording: Recording) -> None:
 def test_user_exits(production: Scenario, recording: Recording) -> None:
     counted = sum(hits for *_, hits in histogram(production, "kvm/kvm_userspace_exit"))
     gone = lost(recording, "user_exit")
-    # Since 7.0 it may be preempted (a46023d5616e), and is skipped then for whoever runs on the CPU meanwhile.
+    # Since 7.0 it may be preempted (a46023d5616e), and is then skipped for the thread that runs on the CPU.
     missed = skipped(recording, "raw_tracepoint__kvm_userspace_exit")
     assert len(recording.records("user_exit")) + gone + missed == counted
     assert gone > 1000
@@ -211,7 +211,7 @@ def test_migrations(production: Scenario, recording: Recording, trace: list[Even
 
 
 def test_tasks(production: Scenario, recording: Recording) -> None:
-    """A thread is told when it first runs a vCPU, and when it first traps; by the kernel's histograms."""
+    """A thread has a record when it first runs a vCPU, and when it first traps."""
     lives = dict.fromkeys(everybody(production), 1)
     for name in ("again", "exec"):  # the same TID a second time
         lives[production.protocol["lives"][name]["tid"]] = 2
@@ -228,7 +228,7 @@ def test_stalls(production: Scenario, recording: Recording, trace: list[Event]) 
     gone = lost(recording, "stall")
     assert len(ours) + gone == len(counted)
     assert gone > 50
-    # From begin to end, whatever the thread did meanwhile; an interrupt may come between trace and probe.
+    # From begin to end, whatever the thread did in between; an interrupt may come between trace and probe.
     begins, ends = (np.array([getattr(one, name) for one in counted]) for name in ("begin_us", "end_us"))
     tids = np.array([one.tid for one in counted])
     for row in ours:
@@ -350,7 +350,7 @@ def names(recording: Recording) -> dict[str, str]:
     return found
 
 
-def test_whoever_changes_memory_slots_waits(production: Scenario, recording: Recording) -> None:
+def test_a_thread_that_changes_memory_slots_waits(production: Scenario, recording: Recording) -> None:
     rows = stalls(production, recording, "moved", "SRCU")
     (tid,) = threads(production)["moved"]
     assert set(rows["penalized_tid"].tolist()) <= {0, tid}
@@ -360,7 +360,7 @@ def test_whoever_changes_memory_slots_waits(production: Scenario, recording: Rec
     assert all(re.match(r"kvm_|__kvm_", name) for name in callers), callers
 
 
-def test_whoever_asks_for_registers_waits(production: Scenario, recording: Recording) -> None:
+def test_a_thread_that_reads_registers_waits(production: Scenario, recording: Recording) -> None:
     rows = stalls(production, recording, "query", "MUTEX")
     assert len(rows) > 10
     assert {names(recording)[str(caller)] for caller in rows["caller"].tolist()} == {"kvm_vcpu_ioctl"}
@@ -437,7 +437,7 @@ def test_the_recorder_has_given_up_its_rights(production: Scenario) -> None:
         }
 
 
-def test_the_service_manager_is_told(production: Scenario) -> None:
+def test_the_service_manager_is_notified(production: Scenario) -> None:
     first, later = production.protocol["notified"]
     assert first[0].startswith("READY=1\nSTATUS=recording to ")
     assert 2 <= later.count("WATCHDOG=1") <= 6

@@ -132,12 +132,12 @@ def test_it_ends_clean(completed: Scenario) -> None:
 
 
 def test_what_runs_for_a_finding_runs_in_the_unit(completed: Scenario) -> None:
-    told: list[dict[str, Any]] = [
+    printed: list[dict[str, Any]] = [
         json.loads(line) for line in (completed.folder / "paged.json").read_text().splitlines()
     ]
-    assert {one["process"]["vm"]["name"] for one in told} == {"shop"}
+    assert {one["process"]["vm"]["name"] for one in printed} == {"shop"}
     frozen = [completed.protocol[guest]["tgid"] for _, guest in RUNS]
-    assert [one["subject"]["tgid"] for one in told if one["verdict"] == "livelock"] == frozen
+    assert [one["subject"]["tgid"] for one in printed if one["verdict"] == "livelock"] == frozen
     rights = {int(line.split()[1], 16) for line in (completed.folder / "rights").read_text().splitlines()}
     assert rights == {NEEDED | 1 << CAP_SYS_ADMIN, NEEDED}
 

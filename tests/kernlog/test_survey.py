@@ -137,7 +137,7 @@ def test_a_boot_begins_when_the_mode_is_said_again() -> None:
     assert [thread.boot for thread in survey.traps()] == [0, 1]
 
 
-def test_boots_of_the_journal_are_told_by_their_ids() -> None:
+def test_boots_of_the_journal_are_distinguished_by_their_ids() -> None:
     first = LINUX.format("6.1.0")
     said = [(trap(), "a"), (first, "a"), (trap(), "a"), (first, "b"), (first, "b"), (trap(), "b")]
     lines = [json.dumps({"MESSAGE": text, "_BOOT_ID": boot, "_HOSTNAME": "h"}) for text, boot in said]

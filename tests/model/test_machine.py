@@ -49,5 +49,5 @@ def test_nothing_traps_without_detection(name: str) -> None:
     assert (State.GUEST, Event.SPLIT_LOCK) not in TABLES[name]
 
 
-def test_a_kernel_that_cannot_be_switched_punishes() -> None:
+def test_a_kernel_without_the_sysctl_has_the_penalty() -> None:
     assert machine.table(kernel("6.12", mitigate=None)) == TABLES["penalty"]

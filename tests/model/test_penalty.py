@@ -116,6 +116,6 @@ def test_modes(mode: str, traps: bool, penalizes: bool) -> None:
     assert (found.traps, found.penalizes) == (traps, penalizes)
 
 
-def test_before_5_19_there_is_no_penalty_unless_somebody_slept_in_it() -> None:
+def test_before_5_19_there_is_no_penalty_unless_a_thread_slept_in_it() -> None:
     assert not penalty.for_kernel("5.15.0", 4_000_000).penalizes
     assert penalty.for_kernel("5.15.0", 4_000_000, slept=True).penalizes

@@ -97,7 +97,7 @@ def test_jitter_makes_it_a_matter_of_chance(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.REARMED, Kind.PERIODIC])
-def test_the_source_is_told_from_the_traps(kind: Kind, tmp_path: Path) -> None:
+def test_the_source_follows_from_the_traps(kind: Kind, tmp_path: Path) -> None:
     """A timer that is armed anew drifts by what the VMM takes; one that the clock drives does not."""
     recorded = simulated(tmp_path, Vcpu(timer(2 * MS, kind, 20 * US), Costs(outside_ns=300 * US)))
     (found,) = predict.run(recorded, WhatIf())

@@ -167,7 +167,7 @@ def test_a_read_only_target_is_one_line_before_anything_is_recorded(small_disk: 
         assert "Read-only file system" in lines[0]
 
 
-def test_a_target_that_is_deleted_meanwhile_is_said_within_a_flush(tmp_path: Path) -> None:
+def test_a_target_that_is_deleted_is_reported_within_a_flush(tmp_path: Path) -> None:
     path = tmp_path / "a.sld"
     with start(path, "plain") as process:
         assert process.stdout is not None

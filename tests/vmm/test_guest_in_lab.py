@@ -55,7 +55,7 @@ def test_a_rare_split_lock_ends_the_progress_when_it_comes(warn: dict[str, Any])
     assert warn["rare"]["rip"] == warn["rare"]["locked_address"]
 
 
-def test_an_ac_of_the_guests_own_is_not_punished(warn: dict[str, Any]) -> None:
+def test_an_ac_of_the_guests_own_has_no_penalty(warn: dict[str, Any]) -> None:
     assert warn["own #AC"]["loops"] > 1000
     assert warn["own #AC"]["longest_run_ns"] < 2 * JIFFY_NS
 

@@ -21,7 +21,7 @@ def sysctl(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_is_set_meanwhile_and_nothing_is_left(sysctl: Path) -> None:
+def test_it_is_set_in_between_and_nothing_is_left(sysctl: Path) -> None:
     before = leftovers.children(), leftovers.files()
     with mitigate.set_for_block(0, sysctl):
         assert sysctl.read_text() == "0\n"

@@ -62,12 +62,12 @@ def test_nothing_is_checked_while_threads_are_being_moved(monkeypatch: pytest.Mo
     where.sequence = 3
     watch.look()
 
-    def moved_meanwhile() -> int:
+    def moved() -> int:
         where.sequence += 2
         return 99
 
     where.sequence = 4
-    monkeypatch.setattr(libc, "sched_getcpu", moved_meanwhile)
+    monkeypatch.setattr(libc, "sched_getcpu", moved)
     watch.look()
     assert (watch.checks, watch.mismatches) == (0, 0)
 

@@ -29,7 +29,7 @@ def test_no_progress_says_only_what_was_counted() -> None:
     )
 
 
-def test_what_was_asked_for_is_told_and_nothing_else() -> None:
+def test_what_was_asked_for_is_printed_and_nothing_else() -> None:
     host = SplitLock("warn", True, False, 1)
     vcpu = VcpuResult(1, 6, 2, 2, reported=4, reported_ns=2_500_000, cpu_checks=9, cpu_mismatches=1)
     disturbed = plan("report-split", migrate_ns=1, slots_ns=1, cpus=(0, 1), kick=Kind.TGKILL)

@@ -72,7 +72,7 @@ def test_descriptions_of_any_type(vm: Any) -> None:
     assert not matches_vm({}, UUID)
 
 
-def test_the_first_that_is_told_stays() -> None:
+def test_the_first_name_stays() -> None:
     found = (
         Names()
         .with_default("name", None, "a")

@@ -25,7 +25,7 @@ def test_a_vm_with_its_threads(tmp_path: Path) -> None:
     assert (found.description["vmm"], found.description["vm"]["name"]) == ("qemu", "web01")
 
 
-def test_a_vmm_that_nobody_knows(tmp_path: Path) -> None:
+def test_an_unknown_vmm(tmp_path: Path) -> None:
     fakeproc.process(tmp_path, 5, b"my-monitor", None)
     fakeproc.descriptors(tmp_path, 5, [VM, b"anon_inode:kvm-vcpu"])
     (found,) = scan.scan(tmp_path)
