@@ -67,11 +67,11 @@ docs: setup ## Write the generated parts of the documentation again
 	@$(BIN)/python -m tools.api_page
 	@$(BIN)/python -m tools.lab_page
 	@$(BIN)/python -m tools.json_schemas
+	@$(BIN)/python -m tools.thresholds_page
 
 goldens: setup ## Write the reports that tests compare with again (read the difference before it is committed)
 	@$(BIN)/python -m tests.reporters.cases
 	@$(BIN)/python -m tests.commands.test_log
-	@$(BIN)/python -m tools.thresholds_page
 
 clean: ## Remove what the commands above made in this folder (the lab's cache stays: python3 -m lab clean)
 	@rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -245,7 +245,7 @@ def _meaning(hint: Any) -> str:
     return ": ".join(part for part in ("; ".join(notes), ", ".join(f"`{name}`" for name in names)) if part)
 
 
-# The keys of what stands there: of an object, or of each object of an array.
+# The keys of an object, or of each object of an array.
 def _keys(hint: Any) -> list[str]:
     if get_origin(hint) is Annotated:
         for note in get_args(hint)[1:]:

@@ -131,7 +131,7 @@ def _text(
     more = "" if weight == 400 else f' font-weight="{weight}"'
     more += "" if colour == _INK else f' fill="{colour}"'
     more += "" if anchor == "start" else f' text-anchor="{anchor}"'
-    # Names come from files that anybody may have made.
+    # Names come from files of unknown origin.
     return f'<text x="{x:g}" y="{y:g}" font-size="{size}"{more}>{quote(escape(text))}</text>'
 
 

@@ -125,7 +125,7 @@ def test_names_in_the_facts(tmp_path: Path, text: str) -> None:
 
 @quick
 @given(texts.map(storable))
-def test_names_of_facts_that_nobody_knows(tmp_path: Path, text: str) -> None:
+def test_names_of_unknown_facts(tmp_path: Path, text: str) -> None:
     check(trace(tmp_path, [completed(0)], opening=facts() | {text or "x": {text: [text]}}), 66)
 
 
@@ -137,7 +137,7 @@ def test_a_name_of_4_kib_is_cut_and_shown_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("comm", [b"\xff\xfe\x80", b"\xe2\x80\xae", b"ok\n\x1b[1m"])
-def test_what_is_escaped_is_still_told(tmp_path: Path, comm: bytes) -> None:
+def test_what_is_escaped_is_still_shown(tmp_path: Path, comm: bytes) -> None:
     shown = {b"\xff\xfe\x80": r"\xff\xfe\x80", b"\xe2\x80\xae": r"\u202e", b"ok\n\x1b[1m": r"ok\n\x1b[1m"}
     text, machine = rendered(trace(tmp_path, loop(30), tasks=[task(VCPU, comm), task(VMM, comm)]))
     assert f"vCPU 0 of {shown[comm]} (PID" in text

@@ -50,7 +50,7 @@ def test_the_words_fit_the_terminal(width: int, tmp_path: Path) -> None:
     assert max(map(len, lines)) <= width
 
 
-def test_nobody_trapped(tmp_path: Path) -> None:
+def test_no_thread_trapped(tmp_path: Path) -> None:
     made = trace(tmp_path, [])
     assert "This recording has no split-lock trap" in as_text(
         what_if.build(made, answers(made, "timer=5ms")), 80

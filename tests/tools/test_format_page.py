@@ -69,5 +69,5 @@ def test_sizes_are_as_specified() -> None:
     assert format.FILE_HEADER_SIZE == 16
     assert format.CHUNK_HEADER_SIZE == 64
     assert f"at most {format.MAX_PAYLOAD >> 20} MiB" in PAGE
-    assert f"when {pending.CHUNK_BYTES >> 10} KiB have come together" in PAGE
+    assert f"when it has {pending.CHUNK_BYTES >> 10} KiB of a kind" in PAGE
     assert f"after every {writer.REPEAT_BYTES >> 20} MiB of file" in PAGE
