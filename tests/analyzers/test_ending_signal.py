@@ -6,7 +6,7 @@ import pytest
 
 from sldtrace.host.signals import Code
 from sldtrace.model import threshold
-from sldtrace.model.penalty import of
+from sldtrace.model.penalty import for_kernel
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
 from sldtrace.model.sources import Kind, Source
 from sldtrace.model.thread import Costs
@@ -76,7 +76,7 @@ def test_the_simulator_agrees_with_the_least_period(
     kind: Kind, release: str, offset: int, through: bool
 ) -> None:
     """At it no sleep is cut short for good; two jiffies below nobody gets through."""
-    penalty, costs = of(release, TICK), Costs()
+    penalty, costs = for_kernel(release, TICK), Costs()
     least = threshold.least_period_ns(penalty, Source(kind, 1, 1_000), costs)
     simulator = Simulator(Scene(penalty, [Vcpu(Source(kind, least + offset, 1_000), costs)]))
     list(simulator.run(2_000 * MS))

@@ -35,8 +35,8 @@ class Run:
         for _ in range(seconds):
             self.now += 1
             if trap:
-                self.warning(self.governor.trapped(self.now * SECOND))
-            self.warning(self.governor.each_second(self.now * SECOND, events, cpu))
+                self.note(self.governor.trapped(self.now * SECOND))
+            self.note(self.governor.each_second(self.now * SECOND, events, cpu))
         return self
 
 
