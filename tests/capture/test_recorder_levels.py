@@ -164,7 +164,7 @@ def test_too_many_records_lower_the_level_and_it_is_said(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = iter([Step(LEVELS["COUNTS"], LEVELS["EXITS"], "EVENTS", 50_000, 20_000)])
-    monkeypatch.setattr(Governor, "second", lambda *_: next(given, None))
+    monkeypatch.setattr(Governor, "each_second", lambda *_: next(given, None))
     monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)
     session.rings(trap=[traps(1), then(stop)])
     session.run()

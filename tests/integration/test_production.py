@@ -108,8 +108,8 @@ def trace(production: Scenario) -> list[Event]:
     return found
 
 
-def of_hot(production: Scenario, trace: list[Event], name: str, records: Any) -> list[dict[str, str]]:
-    """Those events of the vCPU threads, of each while it is hot: for a second after a trap.
+def recent_only(production: Scenario, trace: list[Event], name: str, records: Any) -> list[dict[str, str]]:
+    """Those events of the vCPU threads, of each for a second after a trap (SLD_RECENT_NS).
 
     A timer may still send a signal to a thread that has ended; then no thread traps any more. A thread is
     known a moment after the kernel's own probe has seen its first trap: events in between count if they
@@ -184,7 +184,7 @@ def test_signals(production: Scenario, recording: Recording, trace: list[Event])
     ours = recording.records("signal")
     ours = ours[ours["tid"] != 0]
     # Those that leave a new signal pending (include/trace/events/signal.h).
-    every = [one for one in of_hot(production, trace, "signal_generate", ours) if one["grp"] == "0"]
+    every = [one for one in recent_only(production, trace, "signal_generate", ours) if one["grp"] == "0"]
     counted = [one for one in every if one["res"] in ("0", "4")]
     gone = lost(recording, "signal")
     assert len(ours) + gone == len(counted)
@@ -203,7 +203,7 @@ def test_detections(production: Scenario, recording: Recording) -> None:
 
 def test_migrations(production: Scenario, recording: Recording, trace: list[Event]) -> None:
     ours = recording.records("migrate")
-    counted = of_hot(production, trace, "sched_migrate_task", ours)
+    counted = recent_only(production, trace, "sched_migrate_task", ours)
     gone = lost(recording, "migrate")
     assert len(ours) + gone == len(counted)
     assert skipped(recording, "raw_tracepoint__sched_migrate_task") == 0

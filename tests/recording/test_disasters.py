@@ -32,7 +32,7 @@ try:
         out = Rotation(path, {"a": 1}, RotationOptions(bytes=200_000), dict, compress=bool(seed % 2))
     else:
         keep = RetentionOptions(bytes=4 << 20) if how == "keep" else None
-        out = Writer(path, {"a": 1}, compress=bool(seed % 2), keep=keep)
+        out = Writer(path, {"a": 1}, compress=bool(seed % 2), retention=keep)
     done = 0
     while done < most:
         count = int(rng.integers(1, 3000))

@@ -41,7 +41,7 @@ def test_without_the_new_records_nothing_is_said_of_them(tmp_path: Path) -> None
 )
 def test_since_when_exits_were_watched(steps: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
     more = {"counts": [counted(1, 5, {3: 5})], "detail": steps}
-    assert said in flowing(trace(tmp_path, [completed(0)], opening=FACTS | {"exits": "hot"}, more=more))
+    assert said in flowing(trace(tmp_path, [completed(0)], opening=FACTS | {"exits": "recent"}, more=more))
 
 
 def test_tables_of_exits_fit_80_columns(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_it_asks_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> Non
         load(monkeypatch, lambda _: time.sleep(600), lambda: next(answers))
 
 
-def test_descriptors_that_were_lost_on_the_way() -> None:
+def test_descriptors_that_were_lost_in_transfer() -> None:
     """The kernel drops what the limit of open files has no room for."""
     here, there = socket.socketpair()
     with here, there:
@@ -137,7 +137,7 @@ def test_descriptors_that_were_lost_on_the_way() -> None:
         socket.send_fds(there, [b"!"], [0])
         there.sendall(json.dumps(message).encode())
         there.shutdown(socket.SHUT_WR)
-        with pytest.raises(SldtraceError, match="file descriptors were lost on the way; raise the limit"):
+        with pytest.raises(SldtraceError, match="file descriptors were lost in transfer; raise the limit"):
             loader._receive(here, lambda: False)
 
 

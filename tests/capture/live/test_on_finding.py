@@ -67,7 +67,7 @@ def test_a_thread_is_announced_once_in_a_while_and_again_when_it_gets_worse() ->
             "failed with status 1: no \\x1b[31mmail",
         ),
         ("no-such-program-at-all 2>/dev/null", "failed with status 127"),
-        ("kill -TERM $$", "was ended by signal 15"),
+        ("kill -TERM $$", "was killed by signal 15"),
         ("exit 0", None),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
     assert said == []
     clock.now = on_finding.LIMIT_NS + 1
     finished(runner)
-    assert said == ["warning: the --on-finding command took too long and was ended"]
+    assert said == ["warning: the --on-finding command took too long and was killed"]
     status = Path(f"/proc/{pid.read_text().strip()}/status")
     until(lambda: not status.exists() or "State:\tZ" in status.read_text(), "the end of the child")
 
@@ -110,7 +110,7 @@ def test_a_flood_of_findings_is_bounded_and_said_once() -> None:
     taken = sum(runner.offer(1, tid, "warning", b"") for tid in range(100))
     assert taken == on_finding.MOST_WAITING + 1
     assert runner.dropped == 100 - taken
-    assert said == ["warning: the --on-finding command is too slow for the findings; some are left out"]
+    assert said == ["warning: the --on-finding command is too slow; some findings are not passed to it"]
     runner.close(0)
     assert runner._run is None
     assert runner.dropped == 99
@@ -125,7 +125,7 @@ def test_the_command_can_be_stopped_by_signals_though_the_recorder_blocks_them()
         finished(runner)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    assert said == ["warning: the --on-finding command was ended by signal 15"]
+    assert said == ["warning: the --on-finding command was killed by signal 15"]
 
 
 def test_the_announcement_is_one_line_of_ascii_with_the_names_of_the_report() -> None:
