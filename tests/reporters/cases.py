@@ -157,7 +157,7 @@ def detail(folder: Path) -> Trace:
         "filtered": {"trap": 3},
         "cost": cost | {"measured_ns": 7 * second, "memory_bytes": 41 << 20},
     }
-    opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots\n"}}) | {"exits": "hot"}
+    opening = facts(kvm={"functions": {str(0x1B3A): "kvm_swap_active_memslots\n"}}) | {"exits": "recent"}
     return trace(folder, rows, opening=opening, tasks=tasks, lost=lost, ended=ended, more=more)
 
 
