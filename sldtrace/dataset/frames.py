@@ -52,7 +52,7 @@ DERIVED: Mapping[str, Mapping[str, Column]] = {
     "user_exit": {"name": Column("category", "name", "KVM_EXIT_..., or the error that KVM_RUN returned")},
     "stall": {"waited_ns": Column("int64", "ns", "how long: end_ns - ns")},
 }
-"""Columns that are not in the records but follow from them, by kind; they come behind the records' own."""
+"""Columns that are computed from the records, by kind; they come after the fields of the record."""
 
 
 @dataclass(frozen=True, slots=True)

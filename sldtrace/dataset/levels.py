@@ -59,7 +59,7 @@ def asked(trace: Trace) -> str:
     return _TOP.get(trace.text("exits"), EXITS)
 
 
-def lessened(trace: Trace) -> list[Stretch]:
+def reduced(trace: Trace) -> list[Stretch]:
     """The stretches in which less was recorded than asked for."""
     most = rank(asked(trace))
     return [stretch for stretch in stretches(trace) if rank(stretch.level) < most]

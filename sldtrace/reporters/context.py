@@ -10,6 +10,7 @@ from sldtrace.host.exits import user_name
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import Section, Text
 from sldtrace.text.escape import escape
+from sldtrace.text.phrases import address
 
 _WAITS = 3  # the longest ones
 _MOVED = 3  # threads
@@ -35,7 +36,7 @@ def _stalls(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
         vcpu = _vcpu(threads, row["tgid"], row["penalized_tid"])
         penalized = "" if vcpu is None else f"vCPU {vcpu}, "
         caller = trace.text("kvm", "functions", str(row["caller"]))
-        where = escape(caller, 64) or f"kvm+{row['caller']:#x}"
+        where = escape(caller, 64) or f"kvm+{address(row['caller'])}"
         lock = _LOCKS.get(str(row["what"]), "")
         failed = "" if row["result"] == 0 else f" without success ({user_name(0, row['result'])})"
         texts.append(

@@ -10,6 +10,7 @@ from sldtrace.kernlog.sources import Source
 from sldtrace.kernlog.survey import Boot, Survey, Thread
 from sldtrace.kernlog.verdict import Verdict
 from sldtrace.text.escape import comm, escape
+from sldtrace.text.phrases import address
 
 if TYPE_CHECKING:  # it needs pandas, which the log alone does not
     from sldtrace.kernlog.join import Join
@@ -224,9 +225,7 @@ def _thread(thread: Thread) -> ThreadContent:
         guest=thread.guest,
         kind=thread.kind,
         origin=thread.origin or None,
-        addresses=[
-            AddressContent(f"{address:#x}", lines) for address, lines in thread.addresses.most_common()
-        ],
+        addresses=[AddressContent(address(where), lines) for where, lines in thread.addresses.most_common()],
         lines=thread.lines,
         line=thread.line,
         first=_time(thread.first),

@@ -95,7 +95,7 @@ def _kept(trace: Trace) -> Iterator[str]:
 
 # When less was recorded than asked for, and why. Before the first trap it always is.
 def _detail(trace: Trace) -> Iterator[str]:
-    less = [stretch for stretch in levels.lessened(trace) if stretch.why != levels.START]
+    less = [stretch for stretch in levels.reduced(trace) if stretch.why != levels.START]
     less.sort(key=lambda one: one.start_ns - one.end_ns)
     for stretch in sorted(less[:_MOST], key=lambda one: one.start_ns):
         what = "single VM exits were counted, not recorded"

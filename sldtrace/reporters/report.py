@@ -19,6 +19,7 @@ from sldtrace.reporters.content import FindingContent, RecordingContent, ReportC
 from sldtrace.reporters.document import Cell, Column, Report, Section, Table, Text, Tone, Unit
 from sldtrace.reporters.rows import rows
 from sldtrace.text.escape import escape
+from sldtrace.text.phrases import address
 
 LONGEST = 100
 """So many waits are listed, the longest ones."""
@@ -171,7 +172,7 @@ def _finding(trace: Trace, finding: Finding[Any]) -> FindingContent:
         verdict=finding.verdict,
         subject=finding.subject,
         headline=finding.headline,
-        rip=None if finding.rip is None else f"{finding.rip:#x}",
+        rip=None if finding.rip is None else address(finding.rip),
         start_ns=finding.start_ns,
         end_ns=finding.end_ns,
         start_wall_ns=trace.wall_ns(finding.start_ns),

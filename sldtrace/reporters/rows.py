@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sldtrace.dataset.frames import Column
+from sldtrace.text.phrases import address
 
 _HEXADECIMAL = {"address", "MSR"}  # units of 64-bit values, which many programs cannot hold as a number
 
@@ -37,7 +38,7 @@ def _values(values: "pd.Series[Any]", column: Column | None) -> list[Any]:
     objects = values.astype(object).tolist()
     listed = [None if absent else _plain(value) for value, absent in zip(objects, missing, strict=True)]
     if column is not None and is_hexadecimal(column):
-        return [None if value is None else f"{value:#x}" for value in listed]
+        return [None if value is None else address(value) for value in listed]
     return listed
 
 

@@ -7,7 +7,7 @@ _SHAPE = re.compile(r"([0-9]{1,15})\s*([KMGT]?)(?:iB|B)?", re.ASCII | re.IGNOREC
 
 
 def parse(text: str) -> int:
-    """Bytes in a text such as `200M`, `1GiB`, `64KB` or `4096`: powers of 1024, whatever is written behind.
+    """Bytes in a text such as `200M`, `1GiB`, `64KB` or `4096`: powers of 1024, with or without `B` or `iB`.
 
     Raises ValueError, with one line, for anything else.
     """

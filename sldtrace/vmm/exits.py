@@ -2,6 +2,7 @@
 
 from sldtrace.errors import SldtraceError
 from sldtrace.host.exits import AC_VECTOR, UserExit, user_name
+from sldtrace.text.phrases import address
 from sldtrace.vmm import abi
 
 
@@ -12,12 +13,12 @@ def unexpected(state: abi.Run, rip: int, locked: int) -> SldtraceError:
     thread, and handle_exception_nmi() (arch/x86/kvm/vmx/vmx.c) returns KVM_EXIT_EXCEPTION with the vector of
     #AC: a process that gets that exit has survived SIGBUS.
     """
-    where = f"the guest is at {rip:#x}"
+    where = f"the guest is at {address(rip)}"
     reason = state.exit_reason
     if reason == UserExit.EXCEPTION and state.ex.exception == AC_VECTOR:
         what = "split lock" if rip == locked else "#AC"
         return SldtraceError(
-            f"KVM returned to the monitor for the guest's {what} at {rip:#x}, without SIGBUS",
+            f"KVM returned to the monitor for the guest's {what} at {address(rip)}, without SIGBUS",
             "see the kernel log",
         )
     if reason == UserExit.SHUTDOWN:
@@ -36,5 +37,7 @@ def unexpected(state: abi.Run, rip: int, locked: int) -> SldtraceError:
             "this KVM cannot run the guest: try another kernel",
         )
     if reason == UserExit.MMIO:
-        return SldtraceError(f"the guest accessed {state.mmio.phys_addr:#x}, where it has no memory; {where}")
+        return SldtraceError(
+            f"the guest accessed {address(state.mmio.phys_addr)}, where it has no memory; {where}"
+        )
     return SldtraceError(f"KVM_RUN ended with {user_name(reason)}, which no bundled guest causes; {where}")

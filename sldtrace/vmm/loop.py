@@ -7,6 +7,7 @@ import time
 from typing import Protocol
 
 from sldtrace.host.exits import UserExit
+from sldtrace.text.phrases import address
 from sldtrace.vmm import exits, libc
 from sldtrace.vmm.abi import Request
 from sldtrace.vmm.kicks import Kick
@@ -66,7 +67,7 @@ def run(vcpu: Vcpu, locked: int, kick: Kick, stopping: threading.Event, watch: W
         else:
             rip = vcpu.regs().rip
             if failed:
-                raise libc.failure(f"KVM_RUN with the guest at {rip:#x}", "see the kernel log", error)
+                raise libc.failure(f"KVM_RUN with the guest at {address(rip)}", "see the kernel log", error)
             raise exits.unexpected(state, rip, locked)
     return VcpuResult(
         tid=threading.get_native_id(),

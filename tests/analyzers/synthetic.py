@@ -35,7 +35,7 @@ EARLY = FLAGS["WARNED"] | FLAGS["SLEPT"] | FLAGS["HANDLED"] | FLAGS["EXITS_WATCH
 SERVED = EARLY | FLAGS["SEMAPHORE"] | FLAGS["MSR_CLEARED"]
 UNPUNISHED = SERVED & ~FLAGS["SLEPT"] & ~FLAGS["SEMAPHORE"]
 GUEST = FLAGS["GUEST"]
-BLIND = EARLY & ~FLAGS["MSR_WATCHED"] | GUEST  # nobody looks at MSR_TEST_CTRL
+BLIND = EARLY & ~FLAGS["MSR_WATCHED"] | GUEST  # MSR_TEST_CTRL is not watched
 
 FACTS: dict[str, Any] = {
     "tool": {"name": "sldtrace", "version": "0.0.0"},
@@ -119,7 +119,7 @@ def interrupted(at_ns: int, **fields: Any) -> Row:
 
 
 def window(begin_ns: int, end_ns: int | None = None, cpu: int = 0) -> list[Row]:
-    """Detection switched off on that CPU, and on again unless `end_ns` is None, by somebody else."""
+    """Detection switched off on that CPU, and on again unless `end_ns` is None, by other software."""
     writes = [{"ns": START_NS + begin_ns, "value": 0, "cpu": cpu, "tid": 999}]
     if end_ns is not None:
         writes.append({"ns": START_NS + end_ns, "value": DETECT, "cpu": cpu, "tid": 0})
@@ -195,7 +195,7 @@ def moved(at_ns: int, from_cpu: int, to_cpu: int, **fields: Any) -> Row:
 
 
 def waited(at_ns: int, length_ns: int, what: str = "SRCU", **fields: Any) -> Row:
-    """A wait of another thread of the VMM for the punished vCPU."""
+    """A wait of another thread of the VMM for the penalized vCPU."""
     kinds = schema.current().enums["stall_kind"].values
     row = {"ns": START_NS + at_ns, "end_ns": START_NS + at_ns + length_ns, "tgid": VMM, "tid": 300}
     return row | {"what": kinds[what], "caller": 0x1B3A, "penalized_tid": VCPU} | fields

@@ -77,11 +77,11 @@ def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
         "semaphore",
         "guest ran",
         "return missed, detection kept on",
-        "return missed, nobody looked",
+        "return missed, not watched",
         "return missed, not warned",
         "return missed, released",
         "nothing known",
-        "slept to the end, nobody looked",
+        "slept to the end, not watched",
         "detection_off",
         "completed elsewhere",
         "fatal",
@@ -185,7 +185,7 @@ def test_records_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     assert find(tmp_path, rows[::-1])[0].numbers == find(tmp_path, rows)[0].numbers
 
 
-# Detection off on the core, by somebody else. The trap before the gap returns at BEFORE, the next begins at
+# Detection off on the core, by another thread. The trap before the gap returns at BEFORE, the next begins at
 # AFTER; a trap lasts MS - 30_000.
 
 AFTER = 30 * MS
@@ -285,7 +285,7 @@ def test_a_penalty_of_another_thread_lets_this_one_through(tmp_path: Path) -> No
     assert sizes(tmp_path, [*loop(60), neighbour | {"end_cpu": 1}]) == [60]
 
 
-# Where nobody looked at the MSR
+# Where the MSR was not watched
 
 
 @pytest.mark.parametrize(

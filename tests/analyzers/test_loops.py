@@ -92,7 +92,7 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
     )
 
 
-def test_no_traps_and_penalties_that_are_served_are_nothing(tmp_path: Path) -> None:
+def test_no_traps_and_completed_penalties_are_no_loops(tmp_path: Path) -> None:
     assert find(tmp_path, []) == []
     assert find(tmp_path, [completed(index * 20 * MS) for index in range(100)]) == []
     assert find(tmp_path, [not_penalized(index * 8 * MS) for index in range(100)]) == []

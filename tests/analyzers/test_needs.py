@@ -58,7 +58,7 @@ def test_an_analyzer_without_its_needs_is_not_run(tmp_path: Path) -> None:
     assert catalogue.run(trace(tmp_path, more={"counts": rows}, opening=refused("kvm:kvm_exit"))) == []
 
 
-def test_where_nobody_trapped_only_what_needs_no_trap_is_open(tmp_path: Path) -> None:
+def test_without_traps_only_analyzers_that_need_none_are_not_evaluated(tmp_path: Path) -> None:
     quiet = trace(tmp_path, more={"detail": [step(0, "TRAPS", "TRAPS", "START")]})
     found = reasons(quiet)
     assert set(found) == {"bus-lock", "guest-ac"}

@@ -44,7 +44,7 @@ COLUMNS = [
 ]
 
 
-def test_nobody_trapped(tmp_path: Path) -> None:
+def test_no_traps(tmp_path: Path) -> None:
     table = threads.summarize(trace(tmp_path))
     assert len(table) == 0
     assert list(table.columns) == COLUMNS
@@ -70,7 +70,7 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
     (row,) = threads.summarize(trace(tmp_path, rows)).to_dict("records")
     slept = sum(each["sleep_ns"] for each in rows)
     span = max(each["end_ns"] for each in rows) - rows[0]["start_ns"]
-    punished = (slept + sum(each.get("semaphore_ns", 0) for each in rows)) / span
+    share = (slept + sum(each.get("semaphore_ns", 0) for each in rows)) / span
     assert row == {
         "tgid": VMM,
         "tid": VCPU,
@@ -82,15 +82,15 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
         "not_penalized": 1,
         "fatal": 1,
         "slept_ns": slept,
-        "penalty_share": pytest.approx(punished, abs=5e-5),
+        "penalty_share": pytest.approx(share, abs=5e-5),
         "vm": "",
         "vm_uuid": "",
         "vmm": "",
     }
 
 
-def test_a_fatal_trap_is_neither_served_nor_let_go(tmp_path: Path) -> None:
-    """In mode fatal the handler returns false at once (SIGBUS follows): neither slept nor let go."""
+def test_a_fatal_trap_is_neither_completed_nor_not_penalized(tmp_path: Path) -> None:
+    """In mode fatal the handler returns false at once (SIGBUS follows), before any penalty."""
     rows = [not_penalized(0, flags=GUEST | FLAGS["MSR_WATCHED"])]
     (row,) = threads.summarize(trace(tmp_path, rows)).to_dict("records")
     assert [row[name] for name in ("traps", "early_returns", "completed", "not_penalized", "fatal")] == [

@@ -29,7 +29,7 @@ def test_armed_by_the_first_trap(tmp_path: Path) -> None:
         Stretch("exits", at(100), CLOSED_NS, "trap", 0, 0),
     ]
     assert levels.watched(recorded) == [(at(100), CLOSED_NS)]
-    assert [one.level for one in levels.lessened(recorded)] == ["traps"]
+    assert [one.level for one in levels.reduced(recorded)] == ["traps"]
 
 
 def test_what_brought_it_down_holds_until_it_is_as_high_as_asked_for_again(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_less_than_asked_for_depends_on_what_was_asked_for(
     exits: str, level: str, less: int, tmp_path: Path
 ) -> None:
     recorded = made(tmp_path, step(0, level, level, "START"), exits=exits)
-    assert len(levels.lessened(recorded)) == less
+    assert len(levels.reduced(recorded)) == less
     assert levels.watched(recorded) == ([] if level == "TRAPS" else [(START_NS, CLOSED_NS)])
 
 
@@ -102,10 +102,10 @@ def test_nothing_is_known_without_records(tmp_path: Path) -> None:
     recorded = made(tmp_path)
     assert not levels.stretches(recorded)
     assert not levels.watched(recorded)
-    assert not levels.lessened(recorded)
+    assert not levels.reduced(recorded)
 
 
 def test_a_level_that_only_a_newer_version_knows_is_not_less(tmp_path: Path) -> None:
     recorded = made(tmp_path, START, step(100 * MS, "EXITS", "TRAPS", "TRAP") | {"level": 9})
-    assert [one.start_ns for one in levels.lessened(recorded)] == [START_NS]
+    assert [one.start_ns for one in levels.reduced(recorded)] == [START_NS]
     assert levels.watched(recorded) == [(at(100), CLOSED_NS)]

@@ -184,7 +184,7 @@ def test_a_storm_of_signals_is_bounded(tmp_path: Path) -> None:
     assert found.progress == "no"
 
 
-def test_who_was_never_interrupted_gets_on(tmp_path: Path) -> None:
+def test_a_thread_without_signals_progresses(tmp_path: Path) -> None:
     rows = [completed(index * 40 * MS, guest_ns=20 * MS) for index in range(50)]
     (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
     assert (found.progress, found.profile.source) == ("yes", Source())

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sldtrace.dataset.subject import Subject
 from sldtrace.reporters import wording
 from tests.analyzers.synthetic import FACTS, MS, START_NS, facts, trace
 
@@ -72,22 +71,6 @@ def test_moment(tmp_path: Path, after_ns: int, date: bool, text: str) -> None:
 def test_moment_without_a_wall_clock(tmp_path: Path) -> None:
     recorded = trace(tmp_path, opening=facts(clock=None), ended={})
     assert wording.moment(recorded, 12_345 * MS) == "12.345 s of the host's clock"
-
-
-@pytest.mark.parametrize(
-    ("who", "text"),
-    [
-        (Subject("python3", 182, "", 183, None), "python3 (PID 182, TID 183)"),
-        (Subject("python3", 182, "", 182, 0), "python3 (PID 182)"),
-        (Subject("", 182, "", 182, None), "a process (PID 182)"),
-        (Subject("kvm", 182, "", 182, 0, vmm="qemu"), "kvm (PID 182)"),
-        (Subject("kvm", 182, "", 182, 0, "web01", "0f", "qemu"), "VM web01 (qemu, PID 182)"),
-        (Subject("swtpm", 182, "", 183, 0, "web01"), "VM web01 (swtpm, PID 182, TID 183)"),
-        (Subject("", 182, "", 182, 0, "web01"), "VM web01 (unknown VMM, PID 182)"),
-    ],
-)
-def test_thread(who: Subject, text: str) -> None:
-    assert wording.thread(who) == text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from sldtrace.host import facts
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.escape import escape
+from sldtrace.text.phrases import address
 
 
 def finding_json(loop: Loop, process: dict[str, Any], penalty: Penalty, path: str) -> bytes:
@@ -32,7 +33,7 @@ def finding_json(loop: Loop, process: dict[str, Any], penalty: Penalty, path: st
             "tid": loop.tid,
             "vcpu": loop.vcpu if loop.vcpu >= 0 else None,
         },
-        "rip": f"{loop.rip:#x}",
+        "rip": address(loop.rip),
         "start_ns": loop.start_ns,
         "end_ns": loop.end_ns,
         "start_wall_ns": loop.start_ns + offset,

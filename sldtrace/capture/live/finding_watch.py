@@ -12,6 +12,7 @@ from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.recording.layout import Records
 from sldtrace.text.escape import escape
+from sldtrace.text.phrases import address
 
 LOOP, LIVELOCK = rule.SLEEP, "livelock"
 UNTIL = (LOOP, LIVELOCK)
@@ -85,4 +86,4 @@ def _message(loop: Loop, process: Mapping[str, Any]) -> str:
     vm = process.get("vm")
     name = (display_name(vm) if vm else "") or str(process.get("comm", ""))
     who = f"{vcpu} of {escape(name, 64)} (PID {loop.tgid})" if name else f"{vcpu} of PID {loop.tgid}"
-    return f"found: {verdict}: {who} at address {loop.rip:#x}"
+    return f"found: {verdict}: {who} at address {address(loop.rip)}"

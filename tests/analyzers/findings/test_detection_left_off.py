@@ -16,7 +16,7 @@ def test_detection_that_is_left_off(tmp_path: Path, length_ns: int, found: int) 
     assert len(detection_left_off.find(trace(tmp_path, [completed(5_000 * MS)], detection=writes))) == found
 
 
-def test_another_penalty_meanwhile_begins_it_anew(tmp_path: Path) -> None:
+def test_another_penalty_begins_the_window_anew(tmp_path: Path) -> None:
     writes = [*window(0), *window(40 * TICK), *window(80 * TICK, 110 * TICK)]
     assert detection_left_off.find(trace(tmp_path, detection=writes)) == []
 
@@ -31,7 +31,7 @@ def test_a_trap_shows_that_detection_is_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("begin_ns", "shared"), [(MS, True), (2 * TICK, True), (2 * TICK + 1, False)])
-def test_who_trapped_while_anothers_work_was_pending_got_none(
+def test_a_trap_while_the_work_of_another_core_is_pending_gets_none(
     tmp_path: Path, begin_ns: int, shared: bool
 ) -> None:
     """With one work item for all CPUs; a window that began later has another cause."""

@@ -164,7 +164,7 @@ def test_of_two_signals_as_frequent_the_first_is_named(tmp_path: Path) -> None:
     assert one(tmp_path, rows).numbers.signal.number == SIGIO
 
 
-def test_a_signal_that_nobody_saw(tmp_path: Path) -> None:
+def test_a_signal_that_was_not_seen(tmp_path: Path) -> None:
     finding = one(tmp_path, loop(30, signal=0, signal_code=0, signal_ns=0))
     assert finding.numbers.signal is None
     assert "none was seen" in [fact.text for fact in finding.facts]

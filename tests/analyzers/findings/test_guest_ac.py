@@ -29,13 +29,13 @@ def test_records_that_a_trap_followed_are_no_evidence(tmp_path: Path) -> None:
     more = {"counts": [counted(0, 15, {12: 15}, vector=17)], "exit": singles}
     (finding,) = guest_ac.find(trace(tmp_path, traps, more=more))
     assert finding.evidence["ns"].tolist() == [each["ns"] for each in singles[10:]]
-    # What comes behind the last trap may have had one that was not recorded any more.
+    # An exit after the last trap may have one that was not recorded any more.
     late = [row | {"ns": row["ns"] + 200 * MS} for row in singles[10:]]
     assert guest_ac.find(trace(tmp_path, traps, more=more | {"exit": singles[:10] + late})) == []
     assert finding.confidence is Confidence.CERTAIN
 
 
-def test_where_traps_were_lost_nobody_can_tell(tmp_path: Path) -> None:
+def test_lost_traps_leave_it_open(tmp_path: Path) -> None:
     more = {"counts": [counted(0, 15, {12: 15}, vector=17)]}
     lost = [{"ns": START_NS, "cpu": 0, "kind": 1, "cause": 1, "count": 9}]
     assert guest_ac.find(trace(tmp_path, loop(3), more=more, lost=lost)) == []

@@ -24,7 +24,7 @@ def test_a_wait_of_a_whole_penalty_is_a_warning(tmp_path: Path, length_ns: int, 
 
 
 @pytest.mark.parametrize(
-    ("begin_ns", "meanwhile_ns", "sure"),
+    ("begin_ns", "penalized_ns", "sure"),
     [
         (0, 10 * MS, True),
         (8 * MS + 20_000, 5 * MS, True),
@@ -33,12 +33,12 @@ def test_a_wait_of_a_whole_penalty_is_a_warning(tmp_path: Path, length_ns: int, 
     ],
 )
 def test_how_much_of_the_wait_was_a_penalty(
-    tmp_path: Path, begin_ns: int, meanwhile_ns: int, sure: bool
+    tmp_path: Path, begin_ns: int, penalized_ns: int, sure: bool
 ) -> None:
     """The penalty lasts from 0 to 13.02 ms, the wait 10 ms."""
     rows = [completed(0), completed(100 * MS)]
     (finding,) = lock_hold.find(trace(tmp_path, rows, more={"stall": [waited(begin_ns, 10 * MS)]}))
-    assert finding.numbers.penalized_ns == meanwhile_ns
+    assert finding.numbers.penalized_ns == penalized_ns
     assert (finding.confidence is Confidence.CERTAIN) == sure
 
 
@@ -57,10 +57,10 @@ def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
     assert found[0].numbers.callers == (lock_hold.Caller("kvm_swap_active_memslots", 2),)
 
 
-def test_waits_while_nobody_was_punished_are_what_is_usual(tmp_path: Path) -> None:
+def test_waits_while_no_vcpu_is_penalized_are_the_usual_ones(tmp_path: Path) -> None:
     """Of the same VM, for the same kind of lock; they make no finding by themselves.
 
-    Nor do those during a trap (0 to 13.02 ms) count: of several vCPUs the probe knows one that is punished.
+    Nor do those during a trap (0 to 13.02 ms) count: of several penalized vCPUs the probe knows one.
     """
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

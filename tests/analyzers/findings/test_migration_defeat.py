@@ -50,7 +50,7 @@ def test_a_trap_elsewhere_in_the_guest_is_progress(tmp_path: Path) -> None:
     assert migration_defeat.find(trace(tmp_path, rows)) == []
 
 
-def test_who_moved_it(tmp_path: Path) -> None:
+def test_the_thread_that_moved_it(tmp_path: Path) -> None:
     rows = defeated(MS, 5)
     moves = [
         moved((row["end_ns"] - START_NS) + MS // 2, index % 2, 1 - index % 2)

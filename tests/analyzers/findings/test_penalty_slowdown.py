@@ -32,7 +32,7 @@ def test_a_fifth_of_its_time_is_a_warning(tmp_path: Path, every_ms: int, severit
     assert finding.severity is severity
 
 
-def test_who_is_in_a_loop_or_unpunished_is_not_called_slowed(tmp_path: Path) -> None:
+def test_threads_in_loops_or_without_penalties_are_not_slowed(tmp_path: Path) -> None:
     assert (
         penalty_slowdown.find(trace(tmp_path, [*loop(100), completed(110 * MS), *loop(100, 140 * MS)])) == []
     )

@@ -36,7 +36,7 @@ def test_a_twentieth_of_the_time_is_noticed(tmp_path: Path, every_ms: int, found
     assert len(semaphore_queue.find(trace(tmp_path, rows))) == found
 
 
-def test_nobody_queues_behind_himself(tmp_path: Path) -> None:
+def test_one_thread_is_no_queue(tmp_path: Path) -> None:
     assert semaphore_queue.find(trace(tmp_path, queued(TICK, 20))) == []
 
 
