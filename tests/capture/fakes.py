@@ -184,10 +184,10 @@ class Host:
         if "kvm:kvm_exit" not in self.lacks:
             maps["claims"] = os.memfd_create("claims")
         maps["filtered"] = os.memfd_create("filtered")
-        for kind, name in RINGS.items():
-            ring = RingFile(sizes.pages(kind) * 4096, schema.current().records[kind].dtype.itemsize)
+        for record, name in RINGS.items():
+            ring = RingFile(sizes.pages(record) * 4096, schema.current().records[record].dtype.itemsize)
             maps[name] = ring.fd
-            self._rings[ring.fd] = kind, ring
+            self._rings[ring.fd] = record, ring
         return maps
 
     def produce(self, descriptor: int) -> None:
@@ -303,13 +303,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(Program, "close", noted_close)
     monkeypatch.setattr(Program, "event_counts", noted_event_counts)
     monkeypatch.setattr(program, "Ring", FedRing)
-    monkeypatch.setattr(program.kernel, "possible_cpus", lambda: CPUS)
+    monkeypatch.setattr("sldtrace.capture.bpf.program.kernel.possible_cpus", lambda: CPUS)
     monkeypatch.setattr(loader, "load", host.load)
-    monkeypatch.setattr(probes.split_lock, "read", lambda: SplitLock(host.mode, True, False, 1))
+    monkeypatch.setattr(
+        "sldtrace.capture.bpf.probes.split_lock.read", lambda: SplitLock(host.mode, True, False, 1)
+    )
     monkeypatch.setattr(probes, "os", SimpleNamespace(close=host.close, geteuid=os.geteuid))
-    monkeypatch.setattr(probes.tracepoints, "identifier", host.identifier)
-    monkeypatch.setattr(probes.btf, "names", lambda names: set(names))
-    monkeypatch.setattr(probes.kernel, "lockdown", lambda: "none")
+    monkeypatch.setattr("sldtrace.capture.bpf.probes.tracepoints.identifier", host.identifier)
+    monkeypatch.setattr("sldtrace.capture.bpf.probes.btf.names", lambda names: set(names))
+    monkeypatch.setattr("sldtrace.capture.bpf.probes.kernel.lockdown", lambda: "none")
     monkeypatch.setattr(privileges, "drop", lambda *_: host.log.append(("drop", "")))
     calls = ("attach_traced", "attach_tracepoint", "attach_kprobe", "program_runs")
     for name in (*calls, "enable_stats", "map_update", "map_delete"):

@@ -27,7 +27,8 @@ def counters(*entries: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def rows(records: np.ndarray) -> set[tuple[int, int, int, int]]:
-    return {tuple(int(record[name]) for name in ("kind", "cause", "cpu", "count")) for record in records}
+    fields = ("kind", "cause", "cpu", "count")
+    return {(kind, cause, cpu, count) for kind, cause, cpu, count in records[list(fields)].tolist()}
 
 
 def test_nothing_lost_is_no_record() -> None:
@@ -143,6 +144,6 @@ def test_the_records_add_up_to_the_counters(steps: list[list[tuple[int, int, int
     lost = table.copy()
     lost[:, SEEN] = 0
     assert (total == lost).all()
-    for kind, number in (("trap", TRAP), ("detection", DETECTION), ("task", TASK)):
-        assert losses.seen(kind) == (table[number, SEEN].sum() if steps else 0)
-        assert losses.lost(kind) == lost[number].sum()
+    for name, number in (("trap", TRAP), ("detection", DETECTION), ("task", TASK)):
+        assert losses.seen(name) == (table[number, SEEN].sum() if steps else 0)
+        assert losses.lost(name) == lost[number].sum()

@@ -237,7 +237,7 @@ def test_runs_that_began_before_all_probes_were_there_have_time_to_pass(
         assert session.host.done("control OPEN") == []
         slept.append(seconds)
 
-    monkeypatch.setattr(recorder.time, "sleep", sleep)
+    monkeypatch.setattr("sldtrace.capture.recorder.time.sleep", sleep)
     session.rings(trap=[then(stop)])
     session.run()
     assert slept == [2 * 10_000 / 1e9]

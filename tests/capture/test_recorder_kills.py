@@ -86,8 +86,9 @@ def record(session: Session, lines: Lines, begun: np.ndarray) -> None:
         begun[number] = lines.count
         return array("trap", [early(ticks * POLL_NS, rip=number * BATCH + index) for index in range(BATCH)])
 
-    recorder.time = SimpleNamespace(monotonic_ns=lambda: ticks * POLL_NS, sleep=wait)  # type: ignore[assignment]
-    signal.sigtimedwait = wait  # type: ignore[assignment]
+    clock = SimpleNamespace(monotonic_ns=lambda: ticks * POLL_NS, sleep=wait)
+    vars(recorder)["time"] = clock
+    vars(signal)["sigtimedwait"] = wait
     session.rings(trap=[batch] * 2 * TRIED_ROUNDS)
     lines.start()
     session.run(poll_ns=POLL_NS, duration_ns=TRIED_ROUNDS * POLL_NS)

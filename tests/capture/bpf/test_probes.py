@@ -14,6 +14,8 @@ from tests.capture.fakes import DESCRIBED, EARLY, ENDS, FUNCTIONS, KPROBED, LATE
 
 SIZES = Sizes(*[1] * 8)
 
+MODULE = "sldtrace.capture.bpf.probes"
+
 
 def load(force: str | None = None) -> probes.Probes:
     return probes.load(Filters(), RECENT, SIZES, force)
@@ -129,7 +131,7 @@ def test_each_refusal_costs_one_more_compilation(host: Host) -> None:
 
 
 def test_a_function_that_btf_lacks_is_not_tried(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes.btf, "names", lambda names: set(names) - {"split_lock_warn"})
+    monkeypatch.setattr(f"{MODULE}.btf.names", lambda names: set(names) - {"split_lock_warn"})
     loaded = load()
     assert host.done("compile") == ["split_lock_warn"]
     assert found(loaded)["split_lock_warn"] == probes.Probe(
@@ -144,7 +146,7 @@ def test_forced_kprobes(host: Host) -> None:
 
 
 def test_forced_fentry_does_not_fall_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes.btf, "names", lambda names: set())
+    monkeypatch.setattr(f"{MODULE}.btf.names", lambda names: set())
     first = load("fentry")
     assert found(first)["split_lock_warn"].backend == "fentry"
     first.close()
@@ -242,7 +244,7 @@ def test_a_probe_whose_source_was_left_out_says_why(
 ) -> None:
     host.lacks.add(name)
     host.filtered[file] = "here kvm:x has no field y"
-    monkeypatch.setattr(probes.tracepoints, "identifier", lambda each: (*EARLY, *LATE).index(each))
+    monkeypatch.setattr(f"{MODULE}.tracepoints.identifier", lambda each: (*EARLY, *LATE).index(each))
     loaded = load()
     loaded.arm()
     assert [probe for probe in loaded.attached if not probe.backend] == [
@@ -314,8 +316,8 @@ def test_an_interruption_while_attaching_leaves_nothing(host: Host, monkeypatch:
     ],
 )
 def test_the_advice(mode: str, uid: int, advice: str, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes.kernel, "lockdown", lambda: mode)
-    monkeypatch.setattr(probes.os, "geteuid", lambda: uid)
+    monkeypatch.setattr(f"{MODULE}.kernel.lockdown", lambda: mode)
+    monkeypatch.setattr(f"{MODULE}.os.geteuid", lambda: uid)
     host.refusals["kretprobe__handle_guest_split_lock"] = errno.EPERM
     with pytest.raises(SldtraceError) as caught:
         load("kprobe")
