@@ -59,7 +59,7 @@ print(traps.groupby("early_return")[["held_ns", "guest_ns"]].describe(percentile
 # %%
 by_second = traps.set_index("time").resample("1s").agg({"early_return": ["size", "sum"], "sleep_ns": "sum"})
 by_second.columns = ["traps", "early", "slept_ns"]
-by_second["punished"] = by_second["slept_ns"] / 1e9
+by_second["penalty_share"] = by_second["slept_ns"] / 1e9
 print(by_second)
 
 # %% [markdown]

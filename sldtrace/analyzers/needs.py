@@ -1,4 +1,4 @@
-"""What an analyzer needs of a recording, and why a recording does not meet it."""
+"""What an analyzer needs of a recording, and what a recording lacks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Needs:
     records: tuple[str, ...]  # kinds of record
     probes: tuple[str, ...] = ()  # functions or tracepoints
     facts: tuple[tuple[str, ...], ...] = ()  # paths of facts
-    after_trap: bool = True  # it looks for what follows a trap: a recording without traps meets the needs
+    after_trap: bool = True  # it looks for what follows a trap: a recording without traps is enough
 
 
 @dataclass(frozen=True)
