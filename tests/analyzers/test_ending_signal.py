@@ -75,7 +75,7 @@ def test_one_signal_has_no_least_period(tmp_path: Path) -> None:
 def test_the_simulator_agrees_with_the_least_period(
     kind: Kind, release: str, offset: int, through: bool
 ) -> None:
-    """At this period every penalty completes; two jiffies below none does."""
+    """At it no sleep is cut short for good; two jiffies below no penalty completes."""
     penalty, costs = for_kernel(release, TICK), Costs()
     least = threshold.least_period_ns(penalty, Source(kind, 1, 1_000), costs)
     simulator = Simulator(Scene(penalty, [Vcpu(Source(kind, least + offset, 1_000), costs)]))
