@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from sldtrace.analyzers.ending_signal import SignalNumbers
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.findings import early_return_loops
 from sldtrace.analyzers.loops import LoopNumbers
+from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
 from tests.analyzers.synthetic import Row, trace
 
@@ -33,3 +35,15 @@ def one(folder: Path, rows: list[Row], **rest: Any) -> Finding[LoopNumbers]:
 def at(rows: list[Row], index: int, **fields: Any) -> list[Row]:
     """The same rows, some fields of one of them changed."""
     return [row | fields if number == index else row for number, row in enumerate(rows)]
+
+
+def subject_of(finding: Finding[Any]) -> Subject:
+    """The thread of a finding that has one."""
+    assert finding.subject
+    return finding.subject
+
+
+def signal_of(numbers: LoopNumbers) -> SignalNumbers:
+    """The signal of a loop that is known to have one."""
+    assert numbers.signal
+    return numbers.signal

@@ -12,7 +12,7 @@ from sldtrace.analyzers import chains
 from sldtrace.dataset.rows import Rows, Table
 from sldtrace.host.msr import DETECT
 from sldtrace.model import penalty
-from tests.analyzers.shorthands import OTHER_RIP, at, find, one
+from tests.analyzers.shorthands import OTHER_RIP, at, find, one, subject_of
 from tests.analyzers.synthetic import (
     BLIND,
     EARLY,
@@ -161,7 +161,7 @@ def test_a_chain_does_not_go_on_in_another_thread(tmp_path: Path, other: dict[st
     assert sizes(tmp_path, first + second) == [2, 2]
     assert find(tmp_path, first + second) == []
     found = find(tmp_path, loop(40) + loop(30, 40 * MS, **other))
-    assert [(each.subject.tgid, each.subject.tid, each.numbers.traps) for each in found] == [
+    assert [(subject_of(each).tgid, subject_of(each).tid, each.numbers.traps) for each in found] == [
         (VMM, VCPU, 40),
         (other.get("tgid", VMM), other.get("tid", VCPU), 30),
     ]
@@ -172,7 +172,7 @@ def test_threads_that_take_turns_are_kept_apart(tmp_path: Path) -> None:
     yours = loop(50, MS // 2, tid=302, vcpu=1)
     stranger = [completed(index * 20 * MS, tid=303, vcpu=2, start_cpu=1) for index in range(5)]
     found = find(tmp_path, mine + yours + stranger)
-    assert [(each.subject.tid, each.subject.vcpu, each.numbers.traps) for each in found] == [
+    assert [(subject_of(each).tid, subject_of(each).vcpu, each.numbers.traps) for each in found] == [
         (301, 0, 100),
         (302, 1, 50),
     ]
@@ -181,7 +181,7 @@ def test_threads_that_take_turns_are_kept_apart(tmp_path: Path) -> None:
 
 def test_records_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     rows = loop(30) + loop(30, tid=302)
-    assert [each.subject.tid for each in find(tmp_path, rows[::-1])] == [VCPU, 302]
+    assert [subject_of(each).tid for each in find(tmp_path, rows[::-1])] == [VCPU, 302]
     assert find(tmp_path, rows[::-1])[0].numbers == find(tmp_path, rows)[0].numbers
 
 

@@ -10,7 +10,7 @@ from sldtrace.model.penalty import for_kernel
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
 from sldtrace.model.sources import Kind, Source
 from sldtrace.model.thread import Costs
-from tests.analyzers.shorthands import one
+from tests.analyzers.shorthands import one, signal_of
 from tests.analyzers.synthetic import MS, SIGALRM, SIGUSR1, TICK, VMM, facts, loop, signalled, task
 
 
@@ -20,14 +20,14 @@ def test_the_period_comes_from_the_records_of_signals(tmp_path: Path) -> None:
     sent += [signalled(index * MS // 3, signal=SIGALRM) for index in range(100)]
     sent += [signalled(index * MS // 3, tid=999) for index in range(100)]
     numbers = one(tmp_path, loop(200), more={"signal": sent}).numbers
-    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (MS // 2, 0)
-    assert (numbers.signal.records, numbers.signal.ended) == (400, 200)
+    assert (signal_of(numbers).period_ns, signal_of(numbers).period_spread_ns) == (MS // 2, 0)
+    assert (signal_of(numbers).records, signal_of(numbers).ended) == (400, 200)
 
 
 def test_signals_before_and_after_the_loop_do_not_count(tmp_path: Path) -> None:
     sent = [signalled(index * 7 * MS) for index in range(100)]
     numbers = one(tmp_path, loop(50, 100 * MS), more={"signal": sent}).numbers
-    assert numbers.signal.records == sum(100 <= index * 7 < 150 for index in range(100))
+    assert signal_of(numbers).records == sum(100 <= index * 7 < 150 for index in range(100))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_signals_before_and_after_the_loop_do_not_count(tmp_path: Path) -> None:
 )
 def test_what_makes_the_signal(tmp_path: Path, number: int, code: int, made_by: str) -> None:
     finding = one(tmp_path, loop(50, signal=number, signal_code=int(code)))
-    assert finding.numbers.signal.made_by == made_by
+    assert signal_of(finding.numbers).made_by == made_by
 
 
 def test_the_sending_thread_has_a_name(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sldtrace.analyzers.loops import LoopNumbers
 from sldtrace.analyzers.progress import ProgressNumbers
 from sldtrace.host.signals import Code
 from tests.analyzers import synthetic
-from tests.analyzers.shorthands import find, one
+from tests.analyzers.shorthands import find, one, subject_of
 from tests.analyzers.synthetic import (
     LONGEST,
     MS,
@@ -165,7 +165,7 @@ def test_many_short_loops_are_no_livelock(tmp_path: Path) -> None:
 
 def test_the_longest_first(tmp_path: Path) -> None:
     rows = lasting(20 * MS, 10, tid=301) + lasting(40 * MS, 10, tid=302) + lasting(30 * MS, 10, tid=303)
-    assert [finding.subject.tid for finding in find(tmp_path, rows)] == [302, 303, 301]
+    assert [subject_of(finding).tid for finding in find(tmp_path, rows)] == [302, 303, 301]
 
 
 def test_how_long_the_penalty_is_was_seen(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sldtrace.commands.simulate import simulate
 from sldtrace.dataset import trace
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import UsageError
-from tests.analyzers.shorthands import loops_of
+from tests.analyzers.shorthands import loops_of, signal_of
 
 
 def run(folder: Path, *options: str) -> Trace:
@@ -81,7 +81,7 @@ def test_a_default_simulation_is_a_livelock(tmp_path: Path) -> None:
     (finding,) = loops_of(made)
     assert finding.verdict == "livelock"
     assert finding.numbers.progress.exits == made.traps["exits"].iloc[1:].sum()
-    assert finding.numbers.signal.period_ns == pytest.approx(1e6, rel=0.05)
+    assert signal_of(finding.numbers).period_ns == pytest.approx(1e6, rel=0.05)
     assert made.facts["simulated"]["timer"] == 1_000_000
 
 

@@ -10,7 +10,7 @@ from sldtrace.analyzers.findings import early_return_loops
 from sldtrace.analyzers.progress import ProgressNumbers
 from sldtrace.dataset import frames
 from sldtrace.host.signals import Code
-from tests.analyzers.shorthands import OTHER_RIP, at, find, one
+from tests.analyzers.shorthands import OTHER_RIP, at, find, one, signal_of, subject_of
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
@@ -100,9 +100,9 @@ def test_median_of_the_sleep(tmp_path: Path) -> None:
 
 
 def test_the_vcpu_is_known_as_soon_as_one_trap_knows_it(tmp_path: Path) -> None:
-    assert one(tmp_path, loop(30, vcpu=-1)).subject.vcpu is None
+    assert subject_of(one(tmp_path, loop(30, vcpu=-1))).vcpu is None
     rows = [row | {"vcpu": -1 if index < 29 else 3} for index, row in enumerate(loop(30))]
-    assert one(tmp_path, rows).subject.vcpu == 3
+    assert subject_of(one(tmp_path, rows)).vcpu == 3
 
 
 def test_a_programs_own_split_lock(tmp_path: Path) -> None:
@@ -124,10 +124,10 @@ def test_the_signal_that_ended_most_of_the_sleeps(tmp_path: Path) -> None:
         for index, row in enumerate(loop(30))
     ]
     numbers = one(tmp_path, rows).numbers
-    assert (numbers.signal.number, numbers.signal.code) == (SIGUSR1, Code.SI_TIMER)
-    assert numbers.signal.ended == 20
+    assert (signal_of(numbers).number, signal_of(numbers).code) == (SIGUSR1, Code.SI_TIMER)
+    assert signal_of(numbers).ended == 20
     # Every third is another's: what counts is the time between two of the same in a row.
-    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (MS, 0)
+    assert (signal_of(numbers).period_ns, signal_of(numbers).period_spread_ns) == (MS, 0)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_signal_that_ended_most_of_the_sleeps(tmp_path: Path) -> None:
 def test_one_signal_from_two_sources_is_two(tmp_path: Path, other: dict[str, Any]) -> None:
     rows = [row | other if index < 20 else row for index, row in enumerate(loop(30))]
     numbers = one(tmp_path, rows).numbers
-    assert numbers.signal.ended == 20
+    assert signal_of(numbers).ended == 20
     fields = {
         "number": "signal",
         "code": "signal_code",
@@ -154,14 +154,14 @@ def test_one_signal_from_two_sources_is_two(tmp_path: Path, other: dict[str, Any
     }
     for name, field in fields.items():
         assert getattr(numbers.signal, name) == other.get(field, rows[-1].get(field, 0))
-    assert numbers.signal.to_process == ("flags" in other)
+    assert signal_of(numbers).to_process == ("flags" in other)
     rows = [row | other if index >= 20 else row for index, row in enumerate(loop(30))]
-    assert one(tmp_path, rows).numbers.signal.to_process is False
+    assert signal_of(one(tmp_path, rows).numbers).to_process is False
 
 
 def test_of_two_signals_as_frequent_the_first_is_named(tmp_path: Path) -> None:
     rows = [row | {"signal": (SIGIO, SIGUSR1)[index % 2]} for index, row in enumerate(loop(30))]
-    assert one(tmp_path, rows).numbers.signal.number == SIGIO
+    assert signal_of(one(tmp_path, rows).numbers).number == SIGIO
 
 
 def test_a_signal_that_was_not_seen(tmp_path: Path) -> None:
@@ -193,18 +193,18 @@ def test_no_signal_says_something_only_if_signals_were_watched(
 def test_one_signal_has_no_period(tmp_path: Path) -> None:
     rows = at(loop(30, signal=0, signal_code=0, signal_ns=0), 7, signal=SIGALRM, signal_ns=START_NS + 8 * MS)
     numbers = one(tmp_path, rows).numbers
-    assert (numbers.signal.number, numbers.signal.ended) == (SIGALRM, 1)
-    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (None, None)
+    assert (signal_of(numbers).number, signal_of(numbers).ended) == (SIGALRM, 1)
+    assert (signal_of(numbers).period_ns, signal_of(numbers).period_spread_ns) == (None, None)
 
 
 def test_the_period_is_that_of_most_signals_also_between_addresses(tmp_path: Path) -> None:
     turns = [row | {"rip": (RIP, OTHER_RIP)[index % 2]} for index, row in enumerate(loop(60))]
     for finding in find(tmp_path, turns):
-        assert (finding.numbers.signal.period_ns, finding.numbers.signal.period_spread_ns) == (MS, 0)
-        assert finding.numbers.signal.ended == 59
+        assert (signal_of(finding.numbers).period_ns, signal_of(finding.numbers).period_spread_ns) == (MS, 0)
+        assert signal_of(finding.numbers).ended == 59
     stretches = [*loop(30), completed(30 * MS), *loop(30, 60 * MS)]
     numbers = one(tmp_path, stretches).numbers
-    assert (numbers.loops, numbers.signal.period_ns, numbers.signal.period_spread_ns) == (2, MS, 0)
+    assert (numbers.loops, signal_of(numbers).period_ns, signal_of(numbers).period_spread_ns) == (2, MS, 0)
 
 
 def test_quartiles_of_the_period(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_quartiles_of_the_period(tmp_path: Path) -> None:
     for gap in (1, 2, 3, 4, 5, 6, 7, 8, 9):
         times.append(times[-1] + gap * MS)
     numbers = one(tmp_path, [early(time) for time in times]).numbers
-    assert (numbers.signal.period_ns, numbers.signal.period_spread_ns) == (5 * MS, 4 * MS)
+    assert (signal_of(numbers).period_ns, signal_of(numbers).period_spread_ns) == (5 * MS, 4 * MS)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_at_100_hz_no_period_is_too_short_to_get_through_by_luck(
 # What to change
 
 
-def commands(finding: Finding) -> list[str | None]:
+def commands(finding: Finding[Any]) -> list[str | None]:
     return [remedy.command for remedy in finding.remedies]
 
 
