@@ -148,7 +148,7 @@ def test_one_address_after_the_other(tmp_path: Path) -> None:
     ]
 
 
-def test_addresses_that_differ_in_the_last_bit_are_told_apart(tmp_path: Path) -> None:
+def test_addresses_that_differ_in_the_last_bit_are_distinct(tmp_path: Path) -> None:
     high = 0xFFFF_FFFF_8100_0000
     turns = [row | {"rip": high + index % 2} for index, row in enumerate(loop(200))]
     assert {each.rip: len(each.evidence) for each in find(tmp_path, turns)} == {high: 100, high + 1: 100}

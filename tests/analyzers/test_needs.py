@@ -21,7 +21,7 @@ def refused(*names: str) -> dict[str, Any]:
     return {**facts(), "probes": [{"name": name, "backend": "", "detail": "refused"} for name in names]}
 
 
-def test_every_need_is_one_that_a_recording_can_meet(tmp_path: Path) -> None:
+def test_a_recording_can_have_all_that_is_needed(tmp_path: Path) -> None:
     recorded = trace(tmp_path, [completed(0)])
     for analyzer in catalogue.ANALYZERS:
         assert set(analyzer.needs.records) <= set(recorded.recording.schema.records)

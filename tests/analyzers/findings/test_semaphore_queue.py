@@ -24,7 +24,7 @@ def test_a_wait_of_a_jiffy_is_a_queue(tmp_path: Path, wait_ns: int, found: int) 
 
 
 @pytest.mark.parametrize(("count", "found"), [(2, 0), (3, 1)])
-def test_two_penalties_may_meet_by_chance(tmp_path: Path, count: int, found: int) -> None:
+def test_two_penalties_may_overlap_by_chance(tmp_path: Path, count: int, found: int) -> None:
     rows = queued(TICK, count) + queued(TICK, count, tid=301, start_cpu=1)
     assert len(semaphore_queue.find(trace(tmp_path, rows))) == found
 
