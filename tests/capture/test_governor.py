@@ -1,6 +1,7 @@
 """When more is recorded, and when less: one simulated second after the other."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ def test_what_was_asked_for_is_not_taken_off_when_it_is_calm(exits: str) -> None
     [({"events": MANY}, "EVENTS", MANY, 20_000), ({"cpu": DEAR}, "CPU", 15_000, 10_000)],
 )
 def test_three_seconds_above_a_limit_are_one_level_less(
-    load: dict[str, float], reason: str, measured: int, limit: int
+    load: dict[str, Any], reason: str, measured: int, limit: int
 ) -> None:
     it = run().pass_by(1)
     it.pass_by(2, **load)
@@ -163,7 +164,7 @@ def test_back_up_when_there_is_room_for_ten_seconds() -> None:
 
 
 @pytest.mark.parametrize("load", [{"events": 10_001}, {"cpu": 5.1}])
-def test_below_the_limit_is_not_far_below_it(load: dict[str, float]) -> None:
+def test_below_the_limit_is_not_far_below_it(load: dict[str, Any]) -> None:
     it = run().pass_by(1).pass_by(3, events=MANY).pass_by(300, **load)
     assert it.news[-1] == (4, COUNTS, "EVENTS")
     it.pass_by(1)

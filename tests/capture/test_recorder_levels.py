@@ -190,7 +190,7 @@ def test_the_governor_learns_of_records_and_of_losses(
 
     monkeypatch.setattr(Governor, "each_second", each_second)
     clock = itertools.count(START_NS, 500 * MS)
-    monkeypatch.setattr(recorder.time, "monotonic_ns", lambda: next(clock))
+    monkeypatch.setattr("sldtrace.capture.recorder.time.monotonic_ns", lambda: next(clock))
     session.host.count(trap_RING_FULL=40)
     session.rings(trap=[traps(100), then(stop)])
     session.run(exits="none", duration_ns=None)

@@ -2,20 +2,22 @@
 
 import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sldtrace.analyzers.finding import Finding
 from sldtrace.capture.live import detector
 from sldtrace.capture.live.detector import Detector, Loop
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
 from sldtrace.model import penalty
-from tests.analyzers.shorthands import loops_of
+from tests.analyzers.shorthands import loops_of, subject_of
 from tests.analyzers.synthetic import (
     BLIND,
     EARLY,
@@ -52,10 +54,16 @@ def key(tgid: int, tid: int, rip: int) -> tuple[int, int, int]:
     return tgid, tid, rip
 
 
+def thread_and_address(found: Finding[Any]) -> tuple[int, int, int]:
+    assert found.rip is not None
+    subject = subject_of(found)
+    return key(subject.tgid, subject.tid, found.rip)
+
+
 def offline(recorded: Trace) -> dict[tuple[int, int, int], dict[str, object]]:
     """What the analyzer says, as far as the detector says it too."""
     return {
-        key(found.subject.tgid, found.subject.tid, found.rip): {
+        thread_and_address(found): {
             "kind": found.kind,
             "verdict": found.verdict,
             "start_ns": found.start_ns,
@@ -120,7 +128,7 @@ def both(rows: list[Row], extra: list[Row], cuts: Sequence[int]) -> tuple[dict, 
 
 
 MISSED = EARLY | FLAGS["RETURN_MISSED"] | GUEST
-MAKERS = {
+MAKERS: dict[str, Callable[..., Row]] = {
     "early": early,
     "blind": lambda at, **rest: early(at, **{"flags": BLIND, **rest}),
     "missed": lambda at, **rest: early(at, left_ms=0, **{"flags": MISSED, **rest}),

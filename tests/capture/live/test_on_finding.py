@@ -48,7 +48,8 @@ def test_it_gets_the_finding_and_runs_one_at_a_time(tmp_path: Path) -> None:
 
 def test_a_thread_is_announced_once_in_a_while_and_again_when_it_gets_worse() -> None:
     clock = Clock()
-    runner = OnFinding("true", [].append, every_ns=60 * SECOND, clock=clock)
+    messages: list[str] = []
+    runner = OnFinding("true", messages.append, every_ns=60 * SECOND, clock=clock)
     assert runner.offer(1, 2, "warning", b"")
     assert not runner.offer(1, 2, "warning", b"")
     assert runner.offer(1, 2, "critical", b"")
