@@ -19,7 +19,6 @@ _PACKAGES = (
     "python3-bpfcc",
     "python3-click",
     "python3-numpy",
-    "python3-tabulate",
 )
 SYSTEMD = "systemd"
 # "tracers" adds the programs that benchmarks/observer.py compares sldtrace with;

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lab.kernel import KERNELS
 from sldtrace.capture.bpf import probes
 from tests.conftest import Scenario
 
@@ -11,14 +12,6 @@ pytestmark = [
     pytest.mark.lab,
     pytest.mark.every_kernel("what `check` knows of a kernel and reads from it"),
 ]
-
-# Which behaviour each kernel has, and the interval of signals (ns) above which every vCPU gets through.
-# Debian's 6.1 has the work item of each CPU (c929d08df8be, 6.15) backported, its 6.12 has not.
-GENERATIONS = {
-    "6.1": ("6.15 and later", 16_000_000),
-    "6.12": ("6.2 to 6.14", 12_000_000),
-    "sid": ("6.15 and later", 12_000_000),
-}
 
 
 def named(scenario: Scenario, name: str) -> dict[str, Any]:
@@ -35,8 +28,11 @@ def test_the_verdict_and_the_status(scenario: Scenario) -> None:
 
 
 def test_what_is_known_of_the_kernel(scenario: Scenario) -> None:
-    data = named(scenario, "kernel")["data"]
-    assert (data["generation"], data["penalty"]["always_completes_above_ns"]) == GENERATIONS[scenario.kernel]
+    data, known = named(scenario, "kernel")["data"], KERNELS[scenario.kernel]
+    assert (data["generation"], data["penalty"]["always_completes_above_ns"]) == (
+        known.generation,
+        known.sleep_jiffies * known.tick_ns,
+    )
     mode = named(scenario, "boot mode")["data"]
     assert (mode["mode"], mode["log"]) == ("warn", "warn")
     assert named(scenario, "cpu")["data"]["detects_split_locks"] is True

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab.kernel import KERNELS
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace, load
@@ -148,7 +149,7 @@ def test_the_threshold_is_that_of_this_kernel(scenario: Scenario, backend: str) 
     finding, _ = findings(scenario, backend)
     tick = of(scenario, backend).facts["kernel"]["tick_ns"]
     assert tick == 4_000_000
-    expected = 4 if scenario.kernel == "6.1" else 3
+    expected = KERNELS[scenario.kernel].sleep_jiffies
     assert finding.numbers.always_completes_above_ns == expected * tick
     early = traps(scenario, backend, "frozen")["sleep_left_ms"]
     assert early.max() * 1_000_000 == expected * tick
