@@ -1,6 +1,6 @@
 """What `sldtrace report --format json` prints: a frozen dataclass for each object, and its keys' meaning.
 
-docs/report-schema.json and the tables in docs/report.md are made from these (tools/report_schema.py).
+docs/report-schema.json and the tables in docs/report.md are made from these (tools/json_schemas.py).
 """
 
 from collections.abc import Mapping, Sequence

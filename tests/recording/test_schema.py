@@ -75,7 +75,7 @@ def _declared(name: str) -> bool:
 def test_current_schema_is_the_frozen_one() -> None:
     frozen = Path(schema.__file__).parent / "schemas" / f"{schema.SCHEMA_VERSION}.json"
     assert json.loads(frozen.read_text()) == schema.current().to_json(), (
-        "bpf/events.h changed: raise SCHEMA_VERSION (unless this version was never discarded), then"
+        "bpf/events.h changed: raise SCHEMA_VERSION (unless this version was never released), then"
         " python -m sldtrace.recording.schema > sldtrace/recording/schemas/VERSION.json"
     )
 
