@@ -22,7 +22,7 @@ from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address
 
 LONGEST = 100
-"""So many waits are listed, the longest ones."""
+"""How many waits are listed: the longest ones."""
 
 _NAME_WIDTH = 18  # characters of a name in the table
 

@@ -32,8 +32,8 @@ RIP = 0x7C40
 
 FLAGS = schema.current().enums["trap_flags"].values
 EARLY = FLAGS["WARNED"] | FLAGS["SLEPT"] | FLAGS["HANDLED"] | FLAGS["EXITS_WATCHED"] | FLAGS["MSR_WATCHED"]
-SERVED = EARLY | FLAGS["SEMAPHORE"] | FLAGS["MSR_CLEARED"]
-UNPUNISHED = SERVED & ~FLAGS["SLEPT"] & ~FLAGS["SEMAPHORE"]
+COMPLETED = EARLY | FLAGS["SEMAPHORE"] | FLAGS["MSR_CLEARED"]
+NOT_PENALIZED = COMPLETED & ~FLAGS["SLEPT"] & ~FLAGS["SEMAPHORE"]
 GUEST = FLAGS["GUEST"]
 BLIND = EARLY & ~FLAGS["MSR_WATCHED"] | GUEST  # MSR_TEST_CTRL is not watched
 
@@ -86,7 +86,7 @@ def early(at_ns: int, slept_ns: int = MS - 50_000, left_ms: int = 9, **fields: A
 def completed(at_ns: int, **fields: Any) -> Row:
     """A trap that slept its penalty to the end, so that detection was switched off."""
     quiet = {"signal": 0, "signal_code": 0, "signal_ns": 0}
-    return early(at_ns, 13 * MS, 0, **({"flags": SERVED | GUEST, **quiet} | fields))
+    return early(at_ns, 13 * MS, 0, **({"flags": COMPLETED | GUEST, **quiet} | fields))
 
 
 def not_penalized(at_ns: int, **fields: Any) -> Row:
@@ -94,7 +94,7 @@ def not_penalized(at_ns: int, **fields: Any) -> Row:
     return (
         completed(at_ns)
         | {"end_ns": START_NS + at_ns + 5_000, "sleep_ns": 0, "sleep_requested_ms": 0}
-        | {"flags": UNPUNISHED | GUEST}
+        | {"flags": NOT_PENALIZED | GUEST}
         | fields
     )
 

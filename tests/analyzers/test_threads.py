@@ -8,12 +8,12 @@ from sldtrace.analyzers import threads
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import load
 from tests.analyzers.synthetic import (
+    COMPLETED,
     EARLY,
     FLAGS,
     GUEST,
     MS,
     RIP,
-    SERVED,
     VCPU,
     VMM,
     completed,
@@ -64,7 +64,7 @@ def test_each_way_that_a_trap_can_end_is_counted_once(tmp_path: Path) -> None:
         # The return of the sleep was missed: early if it is known that detection stayed on, or nothing.
         early(160 * MS, left_ms=0, flags=EARLY | MISSED | GUEST),
         early(180 * MS, left_ms=0, flags=EARLY & ~FLAGS["MSR_WATCHED"] | MISSED | GUEST),
-        completed(200 * MS, flags=SERVED | MISSED | GUEST),
+        completed(200 * MS, flags=COMPLETED | MISSED | GUEST),
         not_penalized(220 * MS, flags=GUEST | FLAGS["MSR_WATCHED"]),
     ]
     (row,) = threads.summarize(trace(tmp_path, rows)).to_dict("records")
@@ -103,13 +103,13 @@ def test_a_fatal_trap_is_neither_completed_nor_not_penalized(tmp_path: Path) -> 
 
 
 def test_a_vcpu_whose_thread_takes_split_locks_of_its_own_is_a_guest(tmp_path: Path) -> None:
-    rows = [completed(0, flags=SERVED, vcpu=-1), completed(30 * MS)]
+    rows = [completed(0, flags=COMPLETED, vcpu=-1), completed(30 * MS)]
     assert threads.summarize(trace(tmp_path, rows))["guest"].tolist() == [True]
 
 
 def test_the_busiest_thread_first_and_in_order_of_appearance_among_equals(tmp_path: Path) -> None:
     rows = [
-        completed(0, tid=303, flags=SERVED, vcpu=-1),
+        completed(0, tid=303, flags=COMPLETED, vcpu=-1),
         completed(1, tid=302, vcpu=-1),
         completed(2, tid=302, vcpu=5),
         completed(3, tid=301, vcpu=2),

@@ -18,11 +18,11 @@ from sldtrace.recording.writer import Writer
 from sldtrace.reporters.document import Report
 from tests.analyzers.simulated import simulated
 from tests.analyzers.synthetic import (
+    COMPLETED,
     EARLY,
     FLAGS,
     GUEST,
     MS,
-    SERVED,
     SIGIO,
     START_NS,
     VCPU,
@@ -66,7 +66,7 @@ def bystanders(folder: Path) -> Trace:
     rows = [completed(index * 100 * MS) for index in range(60)]
     rows += [early(index * 700 * MS + 37 * MS, 7 * MS, 2, guest_ns=600 * MS) for index in range(9)]
     rows += [not_penalized(index * 9 * MS, tid=402, tgid=400, vcpu=3) for index in range(100)]
-    rows += [completed(index * 900 * MS, tid=500, tgid=500, vcpu=-1, flags=SERVED) for index in range(3)]
+    rows += [completed(index * 900 * MS, tid=500, tgid=500, vcpu=-1, flags=COMPLETED) for index in range(3)]
     names = [task(VMM, b"qemu-system-x86"), task(500, b"legacy-app", 500)]
     who = {"comm": "cloud-hyperviso", "vmm": "cloud-hypervisor", "vm": {"id": "/run/web02.sock"}}
     return trace(folder, rows, tasks=names, updates=[{"processes": {"400": who}}])

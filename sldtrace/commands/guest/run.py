@@ -59,7 +59,7 @@ _MOST_LOAD = 64
     type=click.Choice(["separate", "shared"]),
     default="separate",
     show_default=True,
-    help="Each vCPU locks its own cache lines, or all the same.",
+    help="Each vCPU locks cache lines of its own, or all vCPUs share them.",
 )
 @click.option(
     "--vms", type=click.IntRange(1, _MOST_VMS), default=1, show_default=True, help="VMs, each a process."

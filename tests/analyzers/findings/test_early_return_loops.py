@@ -12,12 +12,12 @@ from sldtrace.dataset import frames
 from sldtrace.host.signals import Code
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one, signal_of, subject_of
 from tests.analyzers.synthetic import (
+    COMPLETED,
     EARLY,
     FLAGS,
     GUEST,
     MS,
     RIP,
-    SERVED,
     SIGALRM,
     SIGIO,
     SIGPROF,
@@ -35,7 +35,7 @@ from tests.analyzers.synthetic import (
     window,
 )
 
-UNWATCHED = SERVED & ~FLAGS["MSR_WATCHED"] & ~FLAGS["MSR_CLEARED"] | GUEST
+UNWATCHED = COMPLETED & ~FLAGS["MSR_WATCHED"] & ~FLAGS["MSR_CLEARED"] | GUEST
 
 # Numbers
 
