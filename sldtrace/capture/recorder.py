@@ -24,7 +24,7 @@ from sldtrace.capture.live.finding_watch import FindingOptions, FindingWatch
 from sldtrace.capture.losses import Losses, starts_trap
 from sldtrace.capture.scheduling import lower_priority
 from sldtrace.errors import SldtraceError
-from sldtrace.host import facts, kernel, split_lock
+from sldtrace.host import facts, kallsyms, kernel, split_lock
 from sldtrace.host.notify import Notifier
 from sldtrace.host.vms import process
 from sldtrace.host.vms.names import matches_vm
@@ -194,7 +194,7 @@ class Recorder:
 
     def _finding_watch(self) -> FindingWatch:
         lock = split_lock.read()
-        symbols = kernel.generation_symbols()
+        symbols = kallsyms.generation_symbols()
         rule = penalty.for_kernel(
             kernel.release(), kernel.tick_ns(), mode=lock.mode, mitigate=lock.mitigate, symbols=symbols
         )

@@ -7,7 +7,7 @@ from sldtrace.checks import bootlog
 from sldtrace.checks.bootlog import BootLog
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kernel, kvm, split_lock
+from sldtrace.host import kallsyms, kernel, kvm, split_lock
 from sldtrace.host.distribution import Distribution
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.model import generation as generations
@@ -54,7 +54,7 @@ def read(places: Places) -> Facts:
     try:
         cpu = split_lock.cpu_fields((places.proc / "cpuinfo").read_text(errors="replace"))
         lock = split_lock.read(places.proc)
-        behaviour = generations.from_symbols(kernel.generation_symbols(places.proc / "kallsyms"))
+        behaviour = generations.from_symbols(kallsyms.generation_symbols(places.proc / "kallsyms"))
     except OSError as error:
         raise SldtraceError(f"{error.filename} cannot be read: {error.strerror}", "mount /proc") from None
     log = bootlog.read(places.dev / "kmsg")

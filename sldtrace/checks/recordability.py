@@ -10,7 +10,7 @@ from pathlib import Path
 from sldtrace.capture.bpf import bcc
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
-from sldtrace.host import access, bpf, btf, kernel
+from sldtrace.host import access, bpf, btf, kallsyms, kernel
 from sldtrace.host.access import MissingRequirement
 from sldtrace.host.distribution import Distribution
 
@@ -19,7 +19,7 @@ _MEMORY_MB = 256
 # Some 22 bytes a trap; a thousand traps a second for an hour are 80 MB.
 _DISK_MB = 100
 _FUNCTIONS = (
-    *(kernel.HANDLER, "msleep_interruptible", "split_lock_warn", "handle_user_split_lock"),
+    *(kallsyms.HANDLER, "msleep_interruptible", "split_lock_warn", "handle_user_split_lock"),
     "down_interruptible",
 )
 _TRACEPOINTS = ("signal:signal_generate", "kvm:kvm_exit", "kvm:kvm_entry", "msr:write_msr")
@@ -101,7 +101,7 @@ def bpf_programs(privileged: bool, places: Places) -> Check:
 def probes(privileged: bool, places: Places) -> Check:
     """fentry or kprobe, for each function."""
     described = btf.names(_FUNCTIONS)
-    present = kernel.symbols(set(_FUNCTIONS), places.proc / "kallsyms")
+    present = kallsyms.functions(set(_FUNCTIONS), places.proc / "kallsyms")
     kprobes = _kprobes(places)
     fentry = sorted(described & present)
     by_kprobe = sorted(present - described)
@@ -118,7 +118,7 @@ def probes(privileged: bool, places: Places) -> Check:
     text = "; ".join(parts) or "nothing"
     if by_kprobe and not kprobes:
         text += f"; kprobes are not available, and {', '.join(by_kprobe)} cannot be probed by fentry"
-        lost = {kernel.HANDLER, "msleep_interruptible"} & set(by_kprobe)
+        lost = {kallsyms.HANDLER, "msleep_interruptible"} & set(by_kprobe)
         fix = Fix("boot a kernel with CONFIG_KPROBE_EVENTS=y, or one with CONFIG_DEBUG_INFO_BTF=y")
         if _read(places.sys / "kernel/debug/kprobes/enabled") == "0":
             fix = Fix("echo 1 > /sys/kernel/debug/kprobes/enabled")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
-from sldtrace.host import btf, kernel
+from sldtrace.host import btf, kallsyms, kernel
 
 # include/uapi/linux/capability.h
 CAP_SYS_PTRACE = 19
@@ -91,10 +91,10 @@ def tracefs() -> MissingRequirement | None:
 
 def handler() -> MissingRequirement | None:
     """The kernel function that handles the split locks of guests."""
-    if kernel.HANDLER in kernel.generation_symbols():
+    if kallsyms.HANDLER in kallsyms.generation_symbols():
         return None
     return MissingRequirement(
-        f"kernel {kernel.release()} has no function {kernel.HANDLER}",
+        f"kernel {kernel.release()} has no function {kallsyms.HANDLER}",
         "split-lock detection needs Linux 5.7 or later on x86 with CONFIG_CPU_SUP_INTEL",
     )
 

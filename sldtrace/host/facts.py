@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sldtrace._version import __version__
-from sldtrace.host import kernel, kvm, split_lock
+from sldtrace.host import kallsyms, kernel, kvm, split_lock
 
 
 def clock() -> dict[str, int]:
@@ -35,7 +35,7 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
     """Facts as plain JSON values; every reader of recordings relies on these names.
 
     tool (name, version), clock (see `clock`), host (name), kernel (release, version, tick_ns, lockdown,
-    symbols: see kernel.generation_symbols), cpu (vendor, model, online: how many, cores: for each CPU the
+    symbols: see kallsyms.generation_symbols), cpu (vendor, model, online: how many, cores: for each CPU the
     first CPU of its core), split_lock (see host.split_lock.SplitLock), kvm (module: see host.kvm.module).
     """
     cpu = split_lock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
@@ -48,7 +48,7 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
             "version": os.uname().version,
             "tick_ns": kernel.tick_ns(),
             "lockdown": kernel.lockdown(),
-            "symbols": sorted(kernel.generation_symbols()),
+            "symbols": sorted(kallsyms.generation_symbols()),
         },
         "cpu": {
             "vendor": cpu.get("vendor_id", "unknown"),

@@ -1,7 +1,6 @@
 """The tracepoints of the running kernel, with their ids and fields, from tracefs."""
 
 import re
-from pathlib import Path
 
 from sldtrace.host import kernel
 
@@ -33,18 +32,3 @@ def parse_fields(text: str) -> frozenset[str]:
     """The names of the fields in the text of a tracepoint's `format` file."""
     declared = (match["what"] for match in _FIELD.finditer(text))
     return frozenset(re.sub(r"\[.*\]$", "", what).split()[-1].lstrip("*") for what in declared)
-
-
-def functions_of(module: str, kallsyms: Path = Path("/proc/kallsyms")) -> list[tuple[int, str]]:
-    """Address and name of each function of a loaded module, by address.
-
-    Empty if it is not loaded, is part of the image, or addresses are hidden (kernel.kptr_restrict).
-    """
-    mark, found = f"\t[{module}]\n".encode(), []
-    # Only the lines that are wanted are looked at: there are some hundred thousand.
-    text, end = kallsyms.read_bytes(), -1
-    while (end := text.find(mark, end + 1)) >= 0:
-        address, kind, name = text[text.rfind(b"\n", 0, end) + 1 : end].decode("ascii", "replace").split()
-        if kind in "tT" and int(address, 16):
-            found.append((int(address, 16), name))
-    return sorted(found)

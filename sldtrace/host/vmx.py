@@ -12,7 +12,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from sldtrace.host.kernel import HANDLER
+from sldtrace.host.kallsyms import HANDLER
 
 _SHF_EXECINSTR = 4
 _SHT_NOBITS = 8

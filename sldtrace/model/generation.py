@@ -7,7 +7,7 @@ Facts of the host take precedence over the kernel's version, because distributio
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sldtrace.host import kernel
+from sldtrace.host import kallsyms, kernel
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Generation:
     """What split_lock_warn does in one range of kernels.
 
     name: the range; since: its first version; commit: what began it; symbols: what came with it, of
-    host.kernel.GENERATION_SYMBOLS, one of which is enough; sleeps: the penalty exists (10 ms of
+    host.kallsyms.GENERATION_SYMBOLS, one of which is enough; sleeps: the penalty exists (10 ms of
     msleep_interruptible, then a semaphore, then detection off for two jiffies); switchable: by the sysctl
     kernel.split_lock_mitigate; shared_reenable: with the penalty switched off all CPUs share one work item
     that switches detection on again, so of CPUs that trap at the same time only one gets it back.
@@ -31,7 +31,7 @@ class Generation:
 
 
 TASK_FLAG = Generation(
-    "before 5.19", (5, 7), "6650cdd9a8cc, d7e94dbdac1a", (kernel.HANDLER,), False, False, False
+    "before 5.19", (5, 7), "6650cdd9a8cc, d7e94dbdac1a", (kallsyms.HANDLER,), False, False, False
 )
 """Detection is off whenever the task that trapped runs (TIF_SLD): one trap a task, and no penalty."""
 
@@ -47,7 +47,7 @@ PER_CPU = Generation(
     "6.15 and later",
     (6, 15),
     "c929d08df8be, 0e1ff67d164b",
-    (kernel.PER_CPU_WORK, "setup_split_lock_delayed_work"),
+    (kallsyms.PER_CPU_WORK, "setup_split_lock_delayed_work"),
     True,
     True,
     False,
@@ -63,7 +63,7 @@ def from_symbols(found: Collection[str]) -> Generation | None:
     This goes before any version: backports bring their symbols with them (Debian's 6.1.176 has c929d08df8be,
     its 6.12.107 has not).
     """
-    if kernel.HANDLER not in found:
+    if kallsyms.HANDLER not in found:
         return None
     return [each for each in GENERATIONS if not set(found).isdisjoint(each.symbols)][-1]
 

@@ -104,7 +104,8 @@ def for_kernel(
 
     mode, mitigate: as `host.split_lock.SplitLock` has them (mitigate None: the sysctl does not exist;
     BY_VERSION: nothing is known of it, and where it should exist it is 1); slept: see
-    `generation.for_release`; symbols: those of host.kernel.GENERATION_SYMBOLS that it has, empty: not known.
+    `generation.for_release`; symbols: those of host.kallsyms.GENERATION_SYMBOLS that it has,
+    empty: not known.
     """
     version = kernel.version(release)
     jiffies = sleep_jiffies(tick_ns)[version < _WITHOUT_EXTRA_JIFFY]

@@ -12,6 +12,7 @@ from sldtrace import resources
 from sldtrace.capture.bpf import probes, program, sources
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import EXITS, SOURCES, Sizes, assemble
+from sldtrace.host import kallsyms
 from sldtrace.host import tracepoints as host_tracepoints
 from sldtrace.recording import schema
 
@@ -160,7 +161,7 @@ def test_every_macro_that_python_defines_is_used_and_the_other_way_round(
     has = {source.tracepoint: source.fields | source.optional for source in SOURCES}
     has["lock:contention_begin"] = frozenset()
     monkeypatch.setattr(host_tracepoints, "fields", has.get)
-    monkeypatch.setattr(host_tracepoints, "functions_of", lambda module: [(1, "a")])
+    monkeypatch.setattr(kallsyms, "kvm_functions", lambda: ((1, "a"),))
     monkeypatch.setattr(sources, "layout", lambda: {"pid": 8, "tgid": 12, "cpu": 4})
     filters = Filters((1,), (2,), ((3, 4),), "c", (5, 6), "/g", "vm")
     flags = {flag for exits in EXITS for flag in assemble(filters, exits, Sizes(), probes._FUNCTIONS).flags}

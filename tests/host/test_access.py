@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.host import access, kernel
+from sldtrace.host import access, kallsyms, kernel
 
 ADMIN, PERFMON, BPF = 1 << 21, 1 << 38, 1 << 39
 
@@ -54,7 +54,7 @@ def fitting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "effective_capabilities", lambda: ADMIN)
     monkeypatch.setattr(kernel, "lockdown", lambda: "integrity")
     monkeypatch.setattr(kernel, "tracefs", lambda: Path("/sys/kernel/tracing"))
-    monkeypatch.setattr(kernel, "generation_symbols", lambda: {"handle_guest_split_lock"})
+    monkeypatch.setattr(kallsyms, "generation_symbols", lambda: {"handle_guest_split_lock"})
 
 
 def test_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         (kernel, "lockdown", "confidentiality", "locked down", "boot with lockdown=integrity or less"),
         (kernel, "tracefs", None, "tracefs is not mounted", "mount -t tracefs tracefs /sys/kernel/tracing"),
         (
-            kernel,
+            kallsyms,
             "generation_symbols",
             set(),
             "kernel 6.12.1-x has no function handle_guest_split_lock",

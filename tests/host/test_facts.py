@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sldtrace._version import __version__
-from sldtrace.host import facts, kernel
+from sldtrace.host import facts, kallsyms
 from tests.host.fakeproc import proc
 
 
@@ -28,7 +28,7 @@ def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
         "mitigate": 0,
     }
     assert found["kernel"]["tick_ns"] > 0
-    assert set(found["kernel"]["symbols"]) <= kernel.GENERATION_SYMBOLS
+    assert set(found["kernel"]["symbols"]) <= kallsyms.GENERATION_SYMBOLS
     assert found["kvm"] == {"module": "kvm_intel"}
 
 

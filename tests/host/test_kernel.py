@@ -11,57 +11,6 @@ from hypothesis import strategies as st
 
 from sldtrace.host import kernel
 
-KALLSYMS = """\
-0000000000000000 T handle_guest_split_lock
-0000000000000000 t split_lock_warn
-0000000000000000 t split_lock_warn.cold
-0000000000000000 d sld_state
-0000000000000000 T msleep_interruptible
-0000000000000000 W weak_function
-0000000000000000 r __ksymtab_handle_guest_split_lock
-0000000000000000 t down_interruptible\t[some_module]
-cut
-"""
-
-
-def kallsyms(folder: Path, text: str = KALLSYMS) -> Path:
-    (folder / "kallsyms").write_bytes(text.encode("utf-8", "surrogateescape"))
-    return folder / "kallsyms"
-
-
-def test_symbols_are_functions_of_exactly_that_name(tmp_path: Path) -> None:
-    names = {
-        "handle_guest_split_lock",
-        "split_lock_warn",
-        "msleep_interruptible",
-        "down_interruptible",
-        "weak_function",
-        "sld_state",
-        "missing",
-        "some_module",
-    }
-    assert kernel.symbols(names, kallsyms(tmp_path)) == names - {"sld_state", "missing", "some_module"}
-
-
-def test_a_clone_of_a_function_is_not_the_function(tmp_path: Path) -> None:
-    text = "0 t split_lock_warn.isra.0\n0 t split_lock_warn.cold\n0 t __split_lock_warn\n"
-    assert kernel.symbols({"split_lock_warn"}, kallsyms(tmp_path, text)) == set()
-
-
-@pytest.mark.parametrize(("kind", "per_cpu"), [("A", True), ("a", True), ("d", False), ("D", False)])
-def test_the_work_item_tells_a_generation_where_it_is_one_for_each_cpu(
-    kind: str, per_cpu: bool, tmp_path: Path
-) -> None:
-    """As 6.1.176 (A) and 6.12.107 (d) of Debian have it."""
-    text = f"1fba0 {kind} sl_reenable\n2 d sl_reenable_unlock\n3 t __split_lock_reenable\n3 A sl_reenable_x\n"
-    found = kernel.generation_symbols(kallsyms(tmp_path, text))
-    assert found == {"__split_lock_reenable"} | ({"sl_reenable"} if per_cpu else set())
-
-
-def test_symbols_survive_bytes_that_are_no_text(tmp_path: Path) -> None:
-    text = "0 t \udcff\udcfe\n0 T msleep_interruptible\n"
-    assert kernel.symbols({"msleep_interruptible"}, kallsyms(tmp_path, text)) == {"msleep_interruptible"}
-
 
 @pytest.mark.parametrize("hz", [100, 250, 300, 1000])
 def test_tick_is_the_resolution_of_the_coarse_clock(hz: int, monkeypatch: pytest.MonkeyPatch) -> None:

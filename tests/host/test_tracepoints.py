@@ -56,28 +56,3 @@ def test_a_tracepoint_that_there_is_none_of(root: Path | None, monkeypatch: pyte
     monkeypatch.setattr(kernel, "tracefs", lambda: root)
     assert tracepoints.identifier("kvm:kvm_nothing") is None
     assert tracepoints.fields("kvm:kvm_nothing") is None
-
-
-KALLSYMS = (
-    "ffffffffc0a02000 t kvm_late\t[kvm]\n"
-    "ffffffffc0a01000 T kvm_early\t[kvm]\n"
-    "ffffffffc0a01800 d kvm_data\t[kvm]\n"
-    "ffffffffc0b00000 t vmx_exit\t[kvm_intel]\n"
-    "ffffffff81000000 T _text\n"
-    "ffffffffc0a01900 t bpf_prog_x\t[bpf]\n"
-)
-
-
-def test_functions_of_a_module_by_address(tmp_path: Path) -> None:
-    (tmp_path / "kallsyms").write_text(KALLSYMS)
-    assert tracepoints.functions_of("kvm", tmp_path / "kallsyms") == [
-        (0xFFFFFFFFC0A01000, "kvm_early"),
-        (0xFFFFFFFFC0A02000, "kvm_late"),
-    ]
-    assert tracepoints.functions_of("kvm_amd", tmp_path / "kallsyms") == []
-
-
-def test_addresses_that_are_hidden_are_none(tmp_path: Path) -> None:
-    """kernel.kptr_restrict shows all of them as 0."""
-    (tmp_path / "kallsyms").write_text("0000000000000000 t kvm_late\t[kvm]\n")
-    assert tracepoints.functions_of("kvm", tmp_path / "kallsyms") == []

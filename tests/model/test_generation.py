@@ -2,7 +2,7 @@
 
 import pytest
 
-from sldtrace.host import kernel
+from sldtrace.host import kallsyms
 from sldtrace.model import generation
 from sldtrace.model.generation import PENALTY, PER_CPU, SWITCHABLE, TASK_FLAG, Generation
 
@@ -43,7 +43,7 @@ def test_who_was_seen_to_sleep_has_the_penalty() -> None:
 
 
 def test_the_symbols_that_tell_them_apart_are_those_that_are_looked_for() -> None:
-    assert {name for each in generation.GENERATIONS for name in each.symbols} == kernel.GENERATION_SYMBOLS
+    assert {name for each in generation.GENERATIONS for name in each.symbols} == kallsyms.GENERATION_SYMBOLS
 
 
 def test_generations_are_in_order() -> None:

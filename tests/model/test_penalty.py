@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sldtrace.host import kernel
+from sldtrace.host import kallsyms
 from sldtrace.model import generation, penalty
 from tests.model.test_jiffies import tick_of
 
@@ -99,7 +99,7 @@ def test_the_sysctl_switches_the_penalty_off_where_it_exists() -> None:
 
 def test_symbols_go_before_the_version() -> None:
     """Debian's 6.1.176 has the work item for each CPU that came with 6.15."""
-    others = kernel.GENERATION_SYMBOLS - {"setup_split_lock_delayed_work"}
+    others = kallsyms.GENERATION_SYMBOLS - {"setup_split_lock_delayed_work"}
     backport = {**SWITCHED["kernel"], "symbols": sorted(others)}
     assert penalty.from_facts({**SWITCHED, "kernel": backport}).generation is generation.PER_CPU
     for unknown in (None, [], [7], "x", ["split_lock_warn"]):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sldtrace import resources
 from sldtrace.capture.bpf.filters import Filters
-from sldtrace.host import btf, kernel, msr, tracepoints
+from sldtrace.host import btf, kallsyms, kernel, msr, tracepoints
 from sldtrace.recording import schema
 
 
@@ -128,7 +128,7 @@ def layout() -> dict[str, int]:
 def _missing(source: Source, made: Text) -> str | None:
     flags = made.flags
     if source.file == "stall.bpf.c":
-        functions = tracepoints.functions_of("kvm")
+        functions = kallsyms.kvm_functions()
         if not functions:
             return "the addresses of the module kvm cannot be read"
         made.kvm = [(address - functions[0][0], name) for address, name in functions]

@@ -11,13 +11,13 @@ from sldtrace.capture.bpf import sources
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import RINGS
 from sldtrace.capture.bpf.sources import EXITS, SOURCES, Sizes, Text, assemble
-from sldtrace.host import btf, kernel, tracepoints
+from sldtrace.host import btf, kallsyms, kernel, tracepoints
 from sldtrace.recording import schema
 
 TRACEFS = Path(__file__).parents[2] / "host" / "data" / "tracefs"
 FIELDS = {source.tracepoint: source.fields | source.optional for source in SOURCES if source.tracepoint}
 FIELDS["lock:contention_begin"] = frozenset({"lock_addr", "flags"})
-KVM = [(0xFFFFFFFFC0A01000, "kvm_early"), (0xFFFFFFFFC0A02000, "kvm_late")]
+KVM = ((0xFFFFFFFFC0A01000, "kvm_early"), (0xFFFFFFFFC0A02000, "kvm_late"))
 LAYOUT = {"task_struct": {"pid": 1264, "tgid": 1268, "thread_info": 16}, "thread_info": {"cpu": 20}}
 CPUS = 3
 
@@ -27,7 +27,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     """A kernel with everything; a test takes away what it likes."""
     known = {name: fields for name, fields in FIELDS.items() if name}
     monkeypatch.setattr(tracepoints, "fields", known.get)
-    monkeypatch.setattr(tracepoints, "functions_of", lambda module: {"kvm": KVM}[module])
+    monkeypatch.setattr(kallsyms, "kvm_functions", lambda: KVM)
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
     monkeypatch.setattr(btf, "offsets", lambda name, members: LAYOUT[name])
     return known
@@ -97,7 +97,7 @@ def test_what_ends_with_a_thread_does_not_ask_for_a_vcpu_that_was_filtered(
 
 
 def test_without_the_addresses_of_kvm_there_are_no_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracepoints, "functions_of", lambda module: [])
+    monkeypatch.setattr(kallsyms, "kvm_functions", tuple)
     made = text()
     assert made.filtered == {"stall.bpf.c": "the addresses of the module kvm cannot be read"}
     assert not [flag for flag in made.flags if "KVM_BEGIN" in flag or "contention" in flag]
