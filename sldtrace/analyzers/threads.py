@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sldtrace.analyzers.finding import Finding, Numbers
-from sldtrace.dataset import frames
+from sldtrace.dataset import folding, frames
+from sldtrace.dataset.folding import Folded
 from sldtrace.dataset.frames import Column
-from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 
 UNAFFECTED = "unaffected"
@@ -41,9 +42,8 @@ COLUMNS: Mapping[str, Column] = {
 def summarize(trace: Trace, findings: Sequence[Finding[Any]] | None = None) -> pd.DataFrame:
     """One row a thread, most traps first; columns: COLUMNS, the last of them only with findings."""
     types = {name: column.dtype for name, column in COLUMNS.items() if column.dtype != "text"}
-    threads = trace.rows("trap").threads
-    sums = [{"tgid": tgid, "tid": tid} | _sums(rows) for (tgid, tid), rows in threads.items()]
-    table = pd.DataFrame(sums, columns=list(types)).astype(types)
+    folded = folding.fold(trace)
+    table = _sums(folded).astype(types)[list(types)]
     subjects = [
         trace.subject(tgid, tid, vcpu)
         for tgid, tid, vcpu in table[["tgid", "tid", "vcpu"]].itertuples(index=False)
@@ -69,18 +69,17 @@ def _concerned(finding: Finding[Numbers]) -> list[tuple[int, int]]:
     return finding.numbers.affected
 
 
-def _sums(rows: Rows) -> dict[str, Any]:
-    whole = rows["handled"] & ~rows["early_return"] & ~rows["return_missed"]
-    slept = int(rows["sleep_ns"].sum())
-    span = max(int(rows["end_ns"].max() - rows["start_ns"].min()), 1)
-    return {
-        "vcpu": rows.last_known("vcpu"),
-        "guest": bool(rows["guest"].any()),
-        "traps": len(rows),
-        "early_returns": int(rows["early_return"].sum()),
-        "completed": int((whole & rows["slept"]).sum()),
-        "not_penalized": int((whole & ~rows["slept"]).sum()),
-        "fatal": int(rows["fatal"].sum()),
-        "slept_ns": slept,
-        "penalty_share": round((slept + int(rows["semaphore_ns"].sum())) / span, 4),
-    }
+# In order of appearance.
+def _sums(folded: Folded) -> pd.DataFrame:
+    sums = folded.threads.sums
+    order = np.argsort(sums["start_ns"], kind="stable")
+    sums = sums[order]
+    names = ("guest", "traps", "early_returns", "completed", "not_penalized", "fatal", "slept_ns")
+    table = pd.DataFrame({name: sums[name] for name in names})
+    table["tgid"], table["tid"] = folded.numbers.tgid[order], folded.numbers.tid[order]
+    table["vcpu"] = pd.array(sums["vcpu"].astype(np.int64), "Int64")
+    table.loc[sums["vcpu"] < 0, "vcpu"] = pd.NA
+    span = np.maximum(sums["end_ns"] - sums["start_ns"], 1)
+    shares = ((sums["slept_ns"] + sums["waited_ns"]) / span).tolist()
+    table["penalty_share"] = [round(share, 4) for share in shares]
+    return table

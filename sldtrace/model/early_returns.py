@@ -9,6 +9,7 @@ and other tasks that the guest runs in between do not end it. A chain is a loop 
 whole penalty.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,15 +37,17 @@ Times = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Column = Any
 """A numpy array or a pandas Series."""
+Fields = Records | Mapping[str, npt.NDArray[Any]]
+"""Trap records, or some of their fields by name."""
 
 
-def signal_ended(traps: Records) -> Bools:
+def signal_ended(traps: Fields) -> Bools:
     """For each trap record: did a signal end its sleep, or its wait for the semaphore?"""
     ended: Bools = (traps["sleep_left_ms"] > 0) | (traps["semaphore_result"] < 0)
     return ended
 
 
-def returned_early(traps: Records) -> Bools:
+def returned_early(traps: Fields) -> Bools:
     """For each trap record: did split_lock_warn return with detection still on?
 
     Also true where the return from the sleep or the wait was missed, and the writes of MSR_TEST_CTRL, which

@@ -4,7 +4,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +133,21 @@ class Recording:
             records = np.empty(chunk.header.count, self.schema.records[name].dtype)
             if self._load(chunk, records):
                 yield name, self.upgrade(name).apply(records)
+
+    def timed_chunks(self, kinds: Collection[str]) -> Iterator[tuple[str, Records, int | None]]:
+        """Kind and records as `chunks` gives them, of these kinds, and the smallest time that still follows.
+
+        None: nothing follows. Records are valid after the next chunk has been read.
+        """
+        chunks = [chunk for chunk in self._readable() if self._name(chunk) in kinds]
+        following = np.append([chunk.header.first_ns for chunk in chunks[1:]], 0).astype(np.uint64)
+        following[:-1] = np.minimum.accumulate(following[:-1][::-1])[::-1]
+        for number, chunk in enumerate(chunks):
+            name = self._name(chunk)
+            records = np.empty(chunk.header.count, self.schema.records[name].dtype)
+            if self._load(chunk, records):
+                last = number == len(chunks) - 1
+                yield name, self.upgrade(name).apply(records), None if last else int(following[number])
 
     def batches(self, kind: str, most: int) -> Iterator[Records]:
         """The records of that kind in file order, in the current schema (see `Upgrade`), some at a time.

@@ -1,0 +1,67 @@
+"""Folds a recording once into the summaries that reports and findings are made of."""
+
+from sldtrace.dataset.cached import per_trace
+from sldtrace.dataset.trace import Trace
+from sldtrace.engine.fold import Fold, Summary
+from sldtrace.engine.sleeps import SleepSummary
+from sldtrace.engine.slices import slices
+from sldtrace.engine.thread_sums import ThreadSums
+from sldtrace.engine.threads import Threads
+from sldtrace.model import penalty as penalties
+from sldtrace.model.penalty import Penalty
+
+
+class Folded:
+    """The summaries of one recording; all are of the same records.
+
+    assumed: the penalty that they were made with; penalty: what the records say of it.
+    """
+
+    def __init__(self, trace: Trace, assumed: Penalty) -> None:
+        self.assumed = assumed
+        self._facts = trace.facts
+        self.sleeps = SleepSummary(assumed.tick_ns)
+        self.threads = ThreadSums()
+        self._fold = Fold(self.summaries)
+        self._fold.run(slices(trace.recording, self._fold.kinds))
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """All of them."""
+        return [self.sleeps, self.threads]
+
+    @property
+    def numbers(self) -> Threads:
+        """The numbers of the threads that trapped."""
+        return self._fold.tracker.threads
+
+    @property
+    def penalty(self) -> Penalty:
+        """The penalty by the host's facts, `penalty.from_facts`, corrected by the traps.
+
+        If a thread slept, the kernel has the penalty, whatever its version says. Signals soon after the begin
+        of a sleep show its length: see `sleeps.Sleeps`.
+        """
+        return self.sleeps.corrected(penalties.from_facts(self._facts, slept=self.sleeps.slept))
+
+
+@per_trace
+def fold(trace: Trace) -> Folded:
+    """The summaries of a recording.
+
+    They need the length of the penalty's sleep, which the traps show. It is assumed from the first ones; if
+    the whole recording says something else, it is read a second time.
+    """
+    assumed = _first_penalty(trace)
+    found = Folded(trace, assumed)
+    return found if found.penalty == assumed else Folded(trace, found.penalty)
+
+
+def _first_penalty(trace: Trace) -> Penalty:
+    found = penalties.from_facts(trace.facts, slept=True)
+    sleeps = SleepSummary(found.tick_ns)
+    first = Fold([sleeps])
+    for each in slices(trace.recording, first.kinds):
+        first.update(each)
+        break
+    return sleeps.corrected(penalties.from_facts(trace.facts, slept=sleeps.slept))

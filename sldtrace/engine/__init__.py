@@ -1,0 +1,1 @@
+"""Analysis as a fold over batches of records: slices in order of time, and summaries of what they hold."""

@@ -1,0 +1,84 @@
+"""Numbers the threads of a recording from 0, in order of appearance."""
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.engine.tables import Array, Table
+
+Numbers = npt.NDArray[np.int32]
+
+_SLOTS = 1 << 22  # include/linux/threads.h: PID_MAX_LIMIT
+
+
+class Threads:
+    """A number for each pair of TGID and TID.
+
+    A TID is looked up directly in an array. Where it was used again by another process, and for TIDs that no
+    kernel gives, a dict has the number.
+    """
+
+    def __init__(self) -> None:
+        self._slots: Numbers = np.full(1 << 12, -1, np.int32)
+        self._known: dict[int, int] = {}
+        self._who = Table([("tgid", "u4"), ("tid", "u4")])
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def tgid(self) -> Array:
+        """By number."""
+        return self._who.upto(len(self))["tgid"]
+
+    @property
+    def tid(self) -> Array:
+        """By number."""
+        return self._who.upto(len(self))["tid"]
+
+    def numbers(self, tgid: Array, tid: Array) -> Numbers:
+        """The number of each of these threads; those that are new get one."""
+        if not len(tid):
+            return np.zeros(0, np.int32)
+        slot = tid & np.uint32(_SLOTS - 1)
+        self._room(int(slot.max()) + 1)
+        found: Numbers = self._slots[slot]
+        known = found >= 0
+        if len(self):
+            known &= (self.tid[found] == tid) & (self.tgid[found] == tgid)
+        rest = np.flatnonzero(~known)
+        if len(rest):
+            keys = tgid[rest].astype(np.uint64) << np.uint64(32) | tid[rest]
+            distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+            each = np.zeros(len(distinct), np.int32)
+            for at in np.argsort(first, kind="stable").tolist():
+                each[at] = self._number(int(distinct[at]))
+            found[rest] = each[inverse.reshape(-1)]
+        return found
+
+    def look_up(self, tgid: int, tid: int) -> int | None:
+        """The number of one thread; None: it has none."""
+        return self._known.get(tgid << 32 | tid)
+
+    def keep(self, numbers: Array) -> None:
+        """Forgets all other threads; these are numbered from 0 in this order."""
+        kept = list(zip(self.tgid[numbers].tolist(), self.tid[numbers].tolist(), strict=True))
+        self._slots[:] = -1
+        self._known.clear()
+        for tgid, tid in kept:
+            self._number(tgid << 32 | tid)
+
+    def _number(self, key: int) -> int:
+        number = self._known.get(key)
+        if number is None:
+            number = self._known[key] = len(self._known)
+            self._who.upto(number + 1)[number] = key >> 32, key & 0xFFFF_FFFF
+            slot = key & (_SLOTS - 1)
+            if self._slots[slot] < 0:
+                self._slots[slot] = number
+        return number
+
+    def _room(self, count: int) -> None:
+        if count > len(self._slots):
+            grown = np.full(1 << (count - 1).bit_length(), -1, np.int32)
+            grown[: len(self._slots)] = self._slots
+            self._slots = grown

@@ -1,0 +1,181 @@
+"""The traps of a slice as columns, by thread and time, with what each thread did before."""
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.engine.tables import Array, Table
+from sldtrace.engine.threads import Numbers, Threads
+from sldtrace.model import early_returns as rule
+from sldtrace.model.early_returns import Bools, Times
+from sldtrace.recording import schema
+from sldtrace.recording.layout import Records
+
+_MEAN_BY_NAME = ("flags", "sleep_left_ms", "semaphore_result")
+
+
+class Outcome:
+    """What trap records say about how each trap ended. Subclasses give the fields."""
+
+    def __getitem__(self, name: str) -> Array:
+        raise NotImplementedError
+
+    def flag(self, name: str) -> Bools:
+        """One bit of `flags`, by its name in bpf/events.h without the prefix."""
+        bit = schema.current().enums["trap_flags"].values[name]
+        found: Bools = self["flags"] & np.uint32(bit) != 0
+        return found
+
+    @cached_property
+    def early(self) -> Bools:
+        """Did split_lock_warn return with detection still on?"""
+        return rule.returned_early({name: self[name] for name in _MEAN_BY_NAME})
+
+    @cached_property
+    def at_semaphore(self) -> Bools:
+        """Did a signal end the wait for the semaphore?"""
+        found: Bools = self["semaphore_result"] < 0
+        return found
+
+    @cached_property
+    def detection_off(self) -> Bools:
+        """Was detection switched off, so that the instruction could be executed?"""
+        ended = (self["sleep_left_ms"] > 0) | self.at_semaphore
+        completed = self.flag("HANDLED") & ~ended & ~self.flag("RETURN_MISSED") & ~self.flag("MSR_WATCHED")
+        return self.flag("MSR_CLEARED") | completed
+
+
+class Last(Outcome):
+    """The last trap of each of some threads before the slice; zero where there was none."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def __getitem__(self, name: str) -> Array:
+        values = self._records[name]
+        return values.view(np.int64) if values.dtype == np.uint64 and name != "rip" else values
+
+
+class Traps(Outcome):
+    """The traps of one slice, by thread (in order of their numbers) and time.
+
+    traps["start_ns"] is a field of the records in this order: times and durations as int64, addresses as
+    uint64, everything else as it is stored. `heads`: the position of the first trap of each thread;
+    `who`: the number of each of these threads; `thread`: the number of each trap's thread.
+    """
+
+    def __init__(self, records: Records, threads: Numbers, last: Records) -> None:
+        """last: the last trap of each thread, by number; zero where there was none before."""
+        self._records = records
+        self._columns: dict[str, Array] = {}
+        order = _order(threads, records["start_ns"])
+        self._order = order
+        self.thread: Numbers = threads if order is None else threads[order]
+        begins = np.ones(len(records), bool)
+        begins[1:] = self.thread[1:] != self.thread[:-1]
+        self.heads: npt.NDArray[np.intp] = np.flatnonzero(begins)
+        self.who: Numbers = self.thread[self.heads]
+        self.last = Last(last[self.who])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, name: str) -> Array:
+        found = self._columns.get(name)
+        if found is None:
+            values = self._records[name]
+            found = np.ascontiguousarray(values) if self._order is None else values[self._order]
+            if found.dtype == np.uint64 and name != "rip":
+                found = found.view(np.int64)
+            self._columns[name] = found
+        return found
+
+    def records(self, positions: Array) -> Records:
+        """The records of some traps."""
+        return self._records[positions if self._order is None else self._order[positions]]
+
+    @property
+    def tails(self) -> npt.NDArray[np.intp]:
+        """The position of the last trap of each thread."""
+        return np.append(self.heads[1:], len(self)) - 1
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.intp]:
+        """How many traps each thread has, in the order of `who`."""
+        return np.diff(np.append(self.heads, len(self)))
+
+    def sum(self, values: Array) -> Times:
+        """The sum of a column (of a column of bool: how many) for each thread, in the order of `who`."""
+        found: Times = np.add.reduceat(values, self.heads, dtype=np.int64)
+        return found
+
+    def last_where(self, holds: Bools) -> npt.NDArray[np.intp]:
+        """For each thread, in the order of `who`, the position of its last trap for which it holds; or -1."""
+        found: npt.NDArray[np.intp] = np.where(holds, np.arange(len(self)), -1)
+        return np.maximum.reduceat(found, self.heads)
+
+    def before(self, column: Array, first: Array) -> Array:
+        """For each trap the value of its thread's trap before; `first`: of the heads, in earlier slices."""
+        found = np.empty_like(column)
+        found[1:] = column[:-1]
+        found[self.heads] = first
+        return found
+
+    def previous(self, name: str) -> Array:
+        """A field of the thread's trap before; 0 where there is none."""
+        return self.before(self[name], self.last[name])
+
+    @cached_property
+    def has_previous(self) -> Bools:
+        """Is there a trap of the same thread before?"""
+        found: Bools = np.ones(len(self), bool)
+        found[self.heads] = self.last["end_ns"] > 0
+        return found
+
+
+class Tracker:
+    """Numbers the threads of the traps, and remembers the last trap of each."""
+
+    def __init__(self) -> None:
+        self.threads = Threads()
+        self._last = Table(schema.current().records["trap"].dtype)
+
+    def traps(self, records: Records) -> Traps:
+        """The next traps. Those of one thread come in order of time from slice to slice."""
+        if records.dtype != self._last.dtype:
+            # A recording of another version.
+            self._last = self._last.of(records.dtype)
+        numbers = self.threads.numbers(records["tgid"], records["tid"])
+        last = self._last.upto(len(self.threads))
+        found = Traps(records, numbers, last)
+        last[found.who] = found.records(found.tails)
+        return found
+
+    @property
+    def last_ends(self) -> Times:
+        """When the last trap of each thread ended."""
+        found: Times = self._last.upto(len(self.threads))["end_ns"].astype(np.int64)
+        return found
+
+    def keep(self, numbers: Array) -> None:
+        """Forgets all other threads; see Threads.keep."""
+        self.threads.keep(numbers)
+        self._last.keep(numbers)
+
+
+# By thread, then by time; None if they are so already. Records of one thread nearly always are.
+def _order(threads: Numbers, starts: Array) -> npt.NDArray[np.intp] | None:
+    if not len(threads):
+        return None
+    order = None
+    if (threads[1:] < threads[:-1]).any():
+        order = np.argsort(threads.astype(np.uint16), kind="stable")
+        if int(threads.max()) >> 16:
+            high = (threads >> 16).astype(np.uint16)[order]
+            order = order[np.argsort(high, kind="stable")]
+        threads, starts = threads[order], starts[order]
+    if ((starts[1:] < starts[:-1]) & (threads[1:] == threads[:-1])).any():
+        again = np.lexsort((starts, threads))
+        order = again if order is None else order[again]
+    return order
