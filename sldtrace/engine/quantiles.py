@@ -98,13 +98,17 @@ class Quantiles:
 
     def of(self, series: int, shares: Sequence[float]) -> list[float]:
         """The quantiles of one series, which has values, as numpy.quantile gives them (linear)."""
+        return of_parts([(self, series)], shares)
+
+    def values(self, series: int) -> tuple[Array, Codes]:
+        """The values of one series and how often each occurs, in any order."""
         values = [each[of == series] for of, each in self._exact]
         counts = [np.ones(len(each), np.int64) for each in values]
         for codes, number in self._counted:
             mine = codes >> _BITS == series
             values.append(middles(codes[mine] & (1 << _BITS) - 1))
             counts.append(number[mine])
-        return quantiles(np.concatenate(values), np.concatenate(counts), shares)
+        return np.concatenate([np.zeros(0), *values]), np.concatenate([np.zeros(0, np.int64), *counts])
 
     def _receive(self, codes: Codes, counts: Codes) -> None:
         if not len(codes):
@@ -182,6 +186,13 @@ class Quantiles:
         self._counted = [(codes[~mine], counts[~mine])]
         self._counted_size = len(self._counted[0][0])
         return codes[mine], counts[mine]
+
+
+def of_parts(parts: Sequence[tuple[Quantiles, int]], shares: Sequence[float]) -> list[float]:
+    """The quantiles of several series, each of an object, as of one."""
+    found = [of.values(series) for of, series in parts]
+    values, counts = (np.concatenate([each[n] for each in found]) for n in (0, 1))
+    return quantiles(values, counts, shares)
 
 
 def quantiles(values: Array, counts: Array, shares: Sequence[float]) -> list[float]:

@@ -18,7 +18,7 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self._slots: Numbers = np.full(1 << 12, -1, np.int32)
+        self._slots: Numbers = np.zeros(1 << 12, np.int32)  # one more than the number; 0: none
         self._known: dict[int, int] = {}
         self._who = Table([("tgid", "u4"), ("tid", "u4")])
 
@@ -41,7 +41,7 @@ class Threads:
             return np.zeros(0, np.int32)
         slot = tid & np.uint32(_SLOTS - 1)
         self._room(int(slot.max()) + 1)
-        found: Numbers = self._slots[slot]
+        found: Numbers = self._slots[slot] - np.int32(1)
         known = found >= 0
         if len(self):
             known &= (self.tid[found] == tid) & (self.tgid[found] == tgid)
@@ -62,7 +62,7 @@ class Threads:
     def keep(self, numbers: Array) -> None:
         """Forgets all other threads; these are numbered from 0 in this order."""
         kept = list(zip(self.tgid[numbers].tolist(), self.tid[numbers].tolist(), strict=True))
-        self._slots[:] = -1
+        self._slots = np.zeros(len(self._slots), np.int32)
         self._known.clear()
         for tgid, tid in kept:
             self._number(tgid << 32 | tid)
@@ -73,12 +73,13 @@ class Threads:
             number = self._known[key] = len(self._known)
             self._who.upto(number + 1)[number] = key >> 32, key & 0xFFFF_FFFF
             slot = key & (_SLOTS - 1)
-            if self._slots[slot] < 0:
-                self._slots[slot] = number
+            if not self._slots[slot]:
+                self._slots[slot] = number + 1
         return number
 
     def _room(self, count: int) -> None:
         if count > len(self._slots):
-            grown = np.full(1 << (count - 1).bit_length(), -1, np.int32)
+            # Zero pages: memory is taken only for the TIDs that there are.
+            grown = np.zeros(1 << (count - 1).bit_length(), np.int32)
             grown[: len(self._slots)] = self._slots
             self._slots = grown

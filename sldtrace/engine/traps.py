@@ -95,15 +95,15 @@ class Traps(Outcome):
         """The records of some traps."""
         return self._records[positions if self._order is None else self._order[positions]]
 
-    @property
+    @cached_property
     def tails(self) -> npt.NDArray[np.intp]:
         """The position of the last trap of each thread."""
-        return np.append(self.heads[1:], len(self)) - 1
+        return self.heads + self.lengths - 1
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.intp]:
         """How many traps each thread has, in the order of `who`."""
-        return np.diff(np.append(self.heads, len(self)))
+        return np.diff(self.heads, append=len(self))
 
     def sum(self, values: Array) -> Times:
         """The sum of a column (of a column of bool: how many) for each thread, in the order of `who`."""

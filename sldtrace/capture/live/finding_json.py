@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sldtrace.capture.live.detector import Loop
+from sldtrace.engine.loops import Loop
 from sldtrace.host import facts
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty

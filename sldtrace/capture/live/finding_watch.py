@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sldtrace.capture.live.detector import Detector, Loop
+from sldtrace.capture.live.detector import Detector
 from sldtrace.capture.live.finding_json import finding_json
 from sldtrace.capture.live.on_finding import OnFinding
+from sldtrace.engine.loops import Loop
 from sldtrace.host.vms.names import display_name
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from sldtrace.analyzers.finding import Finding
 from sldtrace.capture.live import detector
-from sldtrace.capture.live.detector import Detector, Loop
+from sldtrace.capture.live.detector import Detector
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.loops import Loop
 from sldtrace.model import penalty
 from tests.analyzers.shorthands import loops_of, subject_of
 from tests.analyzers.synthetic import (
@@ -230,7 +231,8 @@ def judged(watching: Detector, rows: list[Row], monkeypatch: pytest.MonkeyPatch)
     times: list[float] = []
     judge = watching._evaluate
 
-    def noted(until: int) -> list[detector.Loop]:
+    def noted(until: int | None) -> list[Loop]:
+        assert until is not None
         times.append((until + detector.LAG_NS - START_NS) / SECOND)
         return judge(until)
 
@@ -284,8 +286,7 @@ def test_threads_are_forgotten_the_longest_silent_first(monkeypatch: pytest.Monk
         batch += [completed(index * MS + 20_000, tid=10_000 + index, end_ns=START_NS + index * MS + 40_000)]
         watching.add("trap", array("trap", batch))
         watching.finish()
-        assert len(watching._threads) <= 10
-        assert len(watching._open) <= 40
+        assert len(watching._fold.tracker.threads) <= 10
     assert [(each.tid, each.early_returns) for each in watching.loops] == [(VCPU, 600)]
 
 
@@ -303,7 +304,7 @@ def test_a_flood_is_judged_before_it_fills_the_memory(monkeypatch: pytest.Monkey
     for start in range(0, 20_000, 500):
         watching.add("trap", array("trap", loop(500, start * MS // 10, MS // 10)))
         watching.advance(START_NS)
-        waiting.append(watching._count)
+        waiting.append(watching._slicer.count)
     assert max(waiting) <= 1000
     assert watching.loops[0].longest_ns > LONGEST
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sldtrace.capture.live import on_finding
-from sldtrace.capture.live.detector import Loop
 from sldtrace.capture.live.finding_json import finding_json
 from sldtrace.capture.live.on_finding import OnFinding
+from sldtrace.engine.loops import Loop
 from sldtrace.model import penalty
 from tests.waiting import until
 
