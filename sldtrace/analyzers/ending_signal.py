@@ -7,11 +7,9 @@ signals that the traps name.
 import signal
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from sldtrace.analyzers.finding import Fact
-from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.loop_details import Details, LoopDetails
 from sldtrace.host import signals
 from sldtrace.host.signals import Code
 from sldtrace.model import threshold
@@ -20,8 +18,6 @@ from sldtrace.model.sources import Kind
 from sldtrace.prediction import thread_profile
 from sldtrace.text.phrases import length
 
-_WHAT = ["signal", "signal_code", "sender_tgid", "sender_tid", "signal_group"]
-_RECORDED = ["signal", "signal_code", "sender_tgid", "sender_tid"]
 _PROBE = "signal:signal_generate"
 _SETITIMER = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 _MADE_BY = {
@@ -48,43 +44,30 @@ class SignalNumbers:
     period_spread_ns: int | None  # distance of the quartiles; None: not known
 
 
-def find_signal(trace: Trace, same: Rows) -> SignalNumbers | None:
-    """The signal that ended most of the early returns in these traps of one thread; None: none was seen."""
-    seen = same[same["signal"] > 0]
-    if seen.empty:
+def find_signal(every: LoopDetails, details: Details) -> SignalNumbers | None:
+    """The signal that ended most of the early returns of a thread from its first loop to its last.
+
+    None: none was seen. details: those of the loops, of `every`.
+    """
+    seen = [(key, signal) for key, signal in details.signals.items() if signal.ended]
+    if not seen:
         return None
-    ranked = seen.value_counts(*_WHAT)
-    most = {name: int(ranked[name].iloc[0]) for name in _WHAT}
-    matching = np.ones(len(same), bool)
-    for name in _WHAT:
-        matching &= (same[name] == most[name]).to_numpy()
-    records = _records(trace, same, most)
-    gaps = np.diff(records["ns"].to_numpy())
-    if not len(gaps):
-        gaps = np.diff(same["signal_ns"].to_numpy())[matching[1:] & matching[:-1]]
-    quartiles = np.quantile(gaps, [0.25, 0.5, 0.75]) if len(gaps) else None
+    # Of equally many, the first one.
+    key, most = max(seen, key=lambda each: (each[1].ended, -each[1].first_ns))
+    number, code, sender_tgid, sender_tid, to_process = key
+    quartiles = every.quartiles(most)
     return SignalNumbers(
-        number=most["signal"],
-        code=most["signal_code"],
-        to_process=bool(most["signal_group"]),
-        sender_tgid=most["sender_tgid"],
-        sender_tid=most["sender_tid"],
-        made_by=_made_by(most["signal"], most["signal_code"]),
-        ended=int(matching.sum()),
-        records=len(records),
+        number=number,
+        code=code,
+        to_process=to_process,
+        sender_tgid=sender_tgid,
+        sender_tid=sender_tid,
+        made_by=_made_by(number, code),
+        ended=most.ended,
+        records=most.records,
         period_ns=int(quartiles[1]) if quartiles is not None else None,
         period_spread_ns=int(quartiles[2] - quartiles[0]) if quartiles is not None else None,
     )
-
-
-# The records of that signal to this thread, from the first of these traps to the last.
-def _records(trace: Trace, same: Rows, most: dict[str, int]) -> Rows:
-    tgid, tid = (int(same[name].iloc[0]) for name in ("tgid", "tid"))
-    rows = trace.rows("signal").thread(tgid, 0) if most["signal_group"] else trace.rows("signal").tid(tid)
-    mine = rows["ns"].between(same["start_ns"].min(), same["end_ns"].max())
-    for name, wanted in zip(_RECORDED, _WHAT, strict=False):
-        mine &= rows[name] == most[wanted]
-    return rows[mine]
 
 
 def _made_by(number: int, code: int) -> str:
@@ -93,12 +76,14 @@ def _made_by(number: int, code: int) -> str:
     return _MADE_BY[Code(code)] if code in set(Code) and Code(code) in _MADE_BY else "kernel"
 
 
-def least_period_ns(trace: Trace, penalty: Penalty, same: Rows) -> int:
+def least_period_ns(trace: Trace, penalty: Penalty, details: Details) -> int:
     """The shortest period with which this thread completes every penalty on this kernel.
 
-    By the model, which includes the time from a signal to the next trap, and the jitter of the signals.
+    By the model, which includes the time from a signal to the next trap, and the jitter of the signals; these
+    are measured in the first traps and signals (engine.loop_details.SAMPLE).
     """
-    found = thread_profile.profile_thread(trace, same)
+    traps, sent = trace.rows_of("trap", details.traps), trace.rows_of("signal", details.sent)
+    found = thread_profile.profile(traps, sent)
     source = replace(found.source, kind=Kind.REARMED) if found.source.kind is Kind.NONE else found.source
     return threshold.least_period_ns(penalty, source, found.costs)
 

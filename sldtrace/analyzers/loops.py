@@ -1,20 +1,26 @@
 """Loops of early returns of all threads: their traps, their numbers, and what kind of finding they are.
 
-The rule is in sldtrace.model.early_returns, which the recorder applies too.
+They are found by sldtrace.engine.loops, as the recorder finds them.
 """
 
 from dataclasses import dataclass
 
-from sldtrace.analyzers import chains, ending_signal, progress
+import numpy as np
+
+from sldtrace.analyzers import ending_signal, progress
 from sldtrace.analyzers.ending_signal import SignalNumbers
 from sldtrace.analyzers.finding import Numbers
 from sldtrace.analyzers.progress import ProgressNumbers
+from sldtrace.dataset import folding
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.loop_details import Details, LoopDetails
+from sldtrace.engine.loops import Loop
 from sldtrace.model import early_returns as rule
+from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
-from sldtrace.prediction import recorded_penalty
+from sldtrace.recording.layout import Records
 
 
 @dataclass(frozen=True)
@@ -45,72 +51,73 @@ class Loops:
 
     penalty: Penalty
     kind: str  # of model.early_returns: SLEEP, SEMAPHORE or PROGRAM
-    rows: Rows  # the traps in loops, as chains.select_loops gives them
-    same: Rows  # all traps of the thread from the first loop to the last
+    loop: Loop
     numbers: LoopNumbers
 
 
 @per_trace
 def find_loops(trace: Trace) -> list[Loops]:
     """The loops of each thread and address, those with the longest first."""
-    penalty = recorded_penalty.penalty(trace)
-    traps = trace.rows("trap")
-    rows = chains.select_loops(
-        chains.find_chains(traps, trace.rows("detection"), trace.core, penalty), penalty
-    )
-    found = []
-    for (tgid, tid, _), group in rows.groupby("tgid", "tid", "rip"):
-        same = traps.thread(tgid, tid)
-        same = same[same["start_ns"].between(group["start_ns"].min(), group["end_ns"].max())]
-        at_semaphore = int((group["semaphore_result"] < 0).sum())
-        kind = rule.kind(bool(group["guest"].iloc[0]), len(group), at_semaphore)
-        numbers = _numbers(trace, penalty, kind, group, same)
-        found.append(Loops(penalty, kind, group, same, numbers))
+    folded, details = folding.fold(trace), folding.loop_details(trace)
+    found = [
+        Loops(folded.penalty, loop.kind, loop, _numbers(trace, folded.penalty, loop, details, detail))
+        for loop, detail in zip(details.loops, details.found, strict=True)
+    ]
     # Of equally long ones, that of the first thread by number, and in it the earliest.
-    found.sort(key=lambda loops: (*_who(loops.rows), int(loops.rows["start_ns"].iloc[0])))
-    return sorted(found, key=lambda loops: loops.numbers.longest_ns, reverse=True)
+    found.sort(key=lambda each: (each.loop.tgid, each.loop.tid, each.loop.start_ns))
+    return sorted(found, key=lambda each: each.loop.longest_ns, reverse=True)
 
 
-def _who(rows: Rows) -> tuple[int, int]:
-    return int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
-
-
-def _numbers(trace: Trace, penalty: Penalty, kind: str, rows: Rows, same: Rows) -> LoopNumbers:
-    _, starts, ends = chains.spans(rows)
-    loops = ends - starts
-    signal = ending_signal.find_signal(trace, same)
+def _numbers(trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, details: Details) -> LoopNumbers:
+    signal = ending_signal.find_signal(every, details)
     least, others = None, None
-    if kind == rule.SEMAPHORE:
+    if loop.kind == rule.SEMAPHORE:
         # A thread at the end of the queue waits for each of the others once: they take turns.
-        others = _others(trace, rows)
+        others = details.others
         least = penalty.longest_sleep_ns + others * (penalty.window_ns + penalty.tick_ns)
     elif signal is not None and signal.period_ns is not None:
-        least = ending_signal.least_period_ns(trace, penalty, same)
+        least = ending_signal.least_period_ns(trace, penalty, details)
     return LoopNumbers(
-        guest=bool(rows["guest"].iloc[0]),
-        loops=len(loops),
-        in_loops_ns=int(loops.sum()),
-        longest_ns=int(loops.max()),
-        traps=len(same),
-        early_returns=int(same["early_return"].sum()),
-        semaphore_early_returns=int((same["semaphore_result"] < 0).sum()),
-        slept_median_ns=int(rows["sleep_ns"].median()),
+        guest=loop.guest,
+        loops=loop.loops,
+        in_loops_ns=loop.in_loops_ns,
+        longest_ns=loop.longest_ns,
+        traps=loop.traps,
+        early_returns=loop.early_returns,
+        semaphore_early_returns=loop.semaphore_early_returns,
+        slept_median_ns=int(folding.fold(trace).loops.slept(loop, [0.5])[0]),
         always_early_below_ns=penalty.always_early_below_ns,
         always_completes_above_ns=penalty.always_completes_above_ns,
         sleep_shortest_ns=penalty.shortest_sleep_ns,
         sleep_longest_ns=penalty.longest_sleep_ns,
         least_period_ns=least,
         other_threads=others,
-        progress=progress.measure(trace, rows, same),
+        progress=progress.measure(trace, loop, details),
         signal=signal,
     )
 
 
-# Other threads with a penalty between the first and the last of these traps.
-def _others(trace: Trace, rows: Rows) -> int:
-    start, end = rows["start_ns"].min(), rows["end_ns"].max()
-    count = 0
-    for (_, tid), traps in trace.rows("trap").threads.items():
-        penalized = traps["start_ns"].between(start, end) & (traps["slept"] | traps["semaphore"])
-        count += int(tid != rows["tid"].iloc[0] and penalized.any())
-    return count
+def evidence(trace: Trace, loop: Loop) -> Rows:
+    """The traps in these loops, in order of time, read from the file when they are asked for."""
+    spans = folding.fold(trace).loops.spans(loop)
+    starts, ends = spans["start"], spans["end"]
+    times = np.array([*loop.first, *loop.last], np.int64)
+
+    def of_thread(traps: Records) -> Bools:
+        mine = (traps["tgid"] == loop.tgid) & (traps["tid"] == loop.tid)
+        found: Bools = mine & (traps["rip"] == np.uint64(loop.rip)) & rule.returned_early(traps)
+        return found
+
+    def in_loops(traps: Records) -> Bools:
+        enter = traps["start_ns"].astype(np.int64)
+        at = np.searchsorted(starts, enter, "right") - 1
+        return of_thread(traps) & (at >= 0) & (enter <= ends[np.maximum(at, 0)])
+
+    def shown(traps: Records) -> Bools:
+        return of_thread(traps) & np.isin(traps["start_ns"].astype(np.int64), times)
+
+    return Rows.deferred(
+        loop.in_loops,
+        lambda: trace.select("trap", in_loops),
+        lambda: trace.select("trap", shown, times.tolist()),
+    )

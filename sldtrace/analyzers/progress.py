@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import chains, cores, windows
+from sldtrace.analyzers import windows
 from sldtrace.analyzers.finding import Confidence, Fact
-from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.loop_details import Details
+from sldtrace.engine.loops import Loop
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import length, percent, plural
@@ -30,54 +31,33 @@ class ProgressNumbers:
     elsewhere: int  # stays on other cores while detection was off there
 
 
-def measure(trace: Trace, rows: Rows, same: Rows) -> ProgressNumbers:
-    """rows: the traps in loops; same: all of the thread from the first to the last of them."""
-    # The first trap of a chain is counted from before the chain, so its guest time is not part of it.
-    watched = rows[chains.same_as_previous(rows["chain"]) & rows["exits_watched"]]
-    _, starts, ends = chains.spans(rows[rows["msr_watched"]])
-    records, other_exits, other_addresses = _exits(trace, rows)
+def measure(trace: Trace, loop: Loop, details: Details) -> ProgressNumbers:
+    """Of these loops."""
     return ProgressNumbers(
-        detection_off=int(same["detection_off"].sum()),
-        exits=int(watched["exits"].sum()) if len(watched) else None,
-        guest_ns=int(watched["guest_ns"].sum()) if len(watched) else None,
-        watched_traps=len(watched),
-        unwatched_traps=int((~rows["msr_watched"]).sum()),
-        watched_ns=int((ends - starts).sum()),
-        missed_returns=int(rows["return_missed"].sum()),
-        exit_records=records,
-        other_exits=other_exits,
-        other_addresses=other_addresses,
-        elsewhere=_elsewhere(trace, rows),
+        detection_off=loop.detection_off,
+        exits=loop.exits if loop.watched_traps else None,
+        guest_ns=loop.guest_ns if loop.watched_traps else None,
+        watched_traps=loop.watched_traps,
+        unwatched_traps=loop.unwatched_traps,
+        watched_ns=loop.watched_ns,
+        missed_returns=loop.missed_returns,
+        exit_records=details.exits,
+        other_exits=details.other_exits if details.exits else None,
+        other_addresses=details.addresses if details.exits else None,
+        elsewhere=_elsewhere(trace, loop, details),
     )
-
-
-# exit_records, other_exits and other_addresses of ProgressNumbers.
-def _exits(trace: Trace, rows: Rows) -> tuple[int, int | None, int | None]:
-    starts, ends = (np.sort(each) for each in chains.spans(rows)[1:])
-    mine = trace.rows("exit").thread(int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
-    place = np.searchsorted(starts, mine["ns"].to_numpy(), "right") - 1
-    mine = mine[(place >= 0) & (mine["ns"].to_numpy() <= ends[np.maximum(place, 0)])]
-    if mine.empty:
-        return 0, None, None
-    elsewhere = mine["rip"] != rows["rip"].iloc[0]
-    return len(mine), int((~mine["split_lock"]).sum()), int(mine["rip"][elsewhere].nunique())
 
 
 # A thread that was moved to a core with detection off, and back before it trapped again, may have made
 # progress there.
-def _elsewhere(trace: Trace, rows: Rows) -> int:
-    moves = trace.rows("migrate").tid(int(rows["tid"].iloc[0]))
-    start, end = rows["start_ns"].min(), rows["end_ns"].max()
-    mine = moves[moves["ns"].between(start, end)]
-    if mine.empty:
+def _elsewhere(trace: Trace, loop: Loop, details: Details) -> int:
+    if not details.moves:
         return 0
-    core = cores.of_cpus(mine["to_cpu"], trace.core)
-    since = mine["ns"].to_numpy()
-    until = np.concatenate([since[1:], [end]])[: len(since)]
+    since, cpu, trapped = np.array(details.moves, np.int64).T
+    core = np.array([trace.core(each) for each in cpu.tolist()], np.int64)
+    until = np.concatenate([since[1:], [loop.end_ns]])[: len(since)]
     # The trap before shows whether it ran there or was in the kernel all the time.
-    enters, exits = rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy()
-    trap = np.searchsorted(enters, since, "right") - 1
-    asleep = (trap >= 0) & (exits[np.maximum(trap, 0)] >= until)
+    asleep = trapped >= until
     return int((windows.overlapping(windows.find_windows(trace), core, since, until) & ~asleep).sum())
 
 

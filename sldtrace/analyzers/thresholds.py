@@ -5,6 +5,7 @@ The thresholds of loops are in sldtrace.model.early_returns, because the recorde
 
 from dataclasses import dataclass
 
+from sldtrace.engine import loops
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import WINDOW_JIFFIES
 
@@ -66,7 +67,7 @@ LIVELOCK_TRAPS = Threshold(
 )
 PHASE_PENALTIES = Threshold(
     _LOOPS,
-    8,
+    loops.PHASE_PENALTIES,
     "longest sleeps",
     "a pause between two loops that makes them two phases, longer than",
     "a pause as long as the shortest livelock is no chance",

@@ -1,12 +1,17 @@
 """Folds a recording once into the summaries that reports and findings are made of."""
 
+from sldtrace.dataset import exit_counts
 from sldtrace.dataset.cached import per_trace
+from sldtrace.dataset.rows import Labels
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.fold import Fold, Summary
+from sldtrace.engine.loop_details import LoopDetails
+from sldtrace.engine.loops import LoopSummary
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import slices
 from sldtrace.engine.thread_sums import ThreadSums
 from sldtrace.engine.threads import Threads
+from sldtrace.model import early_returns
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import Penalty
 
@@ -22,13 +27,14 @@ class Folded:
         self._facts = trace.facts
         self.sleeps = SleepSummary(assumed.tick_ns)
         self.threads = ThreadSums()
+        self.loops = LoopSummary(assumed, trace.core)
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
 
     @property
     def summaries(self) -> list[Summary]:
         """All of them."""
-        return [self.sleeps, self.threads]
+        return [self.sleeps, self.threads, self.loops]
 
     @property
     def numbers(self) -> Threads:
@@ -55,6 +61,24 @@ def fold(trace: Trace) -> Folded:
     assumed = _first_penalty(trace)
     found = Folded(trace, assumed)
     return found if found.penalty == assumed else Folded(trace, found.penalty)
+
+
+@per_trace
+def loop_details(trace: Trace) -> LoopDetails:
+    """The details of the recording's loops, in the order of LoopSummary.loops: it is read a second time."""
+    folded = fold(trace).loops
+    loops = folded.loops()
+    found = LoopDetails(
+        loops,
+        [folded.spans(loop) for loop in loops],
+        [loop.kind == early_returns.SEMAPHORE for loop in loops],
+        lambda records: exit_counts.derived({"name": Labels()}, records)["split_lock"],
+    )
+    if loops:
+        again = Fold([found])
+        again.run(slices(trace.recording, again.kinds))
+    found.finish()
+    return found
 
 
 def _first_penalty(trace: Trace) -> Penalty:

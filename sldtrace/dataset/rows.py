@@ -116,10 +116,35 @@ class Rows:
     def __init__(
         self, table: Table, size: int, indices: Array | None = None, extra: Mapping[str, Array] | None = None
     ) -> None:
-        self._table = table
+        self._known: tuple[Table, Array | None] | None = (table, indices)
         self._size = size
-        self._indices = indices
         self._extra = dict(extra or {})
+        self._read: Callable[[], Rows] | None = None
+        self._shown: Callable[[], Rows] | None = None
+
+    @classmethod
+    def deferred(cls, size: int, read: "Callable[[], Rows]", shown: "Callable[[], Rows]") -> "Rows":
+        """Rows that are read when they are asked for. shown: gives the first and the last few of them."""
+        found = cls.__new__(cls)
+        found._known, found._size, found._extra = None, size, {}
+        found._read, found._shown = read, shown
+        return found
+
+    def _place(self) -> tuple[Table, Array | None]:
+        if self._known is None:
+            assert self._read is not None
+            rows = self._read()
+            self._size = len(rows)
+            self._known = rows._place()
+        return self._known
+
+    @property
+    def _table(self) -> Table:
+        return self._place()[0]
+
+    @property
+    def _indices(self) -> Array | None:
+        return self._place()[1]
 
     def __len__(self) -> int:
         return self._size
@@ -143,6 +168,7 @@ class Rows:
             extra = self._extra.get(what)
             return pd.Series(self._table.column(what, self._indices) if extra is None else extra)
         mask = np.asarray(what)
+        self._place()
         if len(mask) != self._size:
             raise IndexError(f"a mask of {len(mask)} for {self._size} rows")
         return self if mask.all() else self.take(np.flatnonzero(mask))
@@ -171,6 +197,13 @@ class Rows:
 
     def head_tail(self, first: int, last: int) -> pd.DataFrame:
         """The first and the last rows as a DataFrame; all of them if they are no more."""
+        if self._known is None and self._shown is not None:
+            shown = self._shown()
+            if len(shown) >= min(self._size, first + last):
+                size = len(shown)
+                if self._size <= first + last:
+                    return shown.frame()
+                return shown.take(np.r_[:first, size - last : size]).frame()
         if self._size <= first + last:
             return self.frame()
         return self.take(np.r_[:first, self._size - last : self._size]).frame()
@@ -277,11 +310,23 @@ def read(
     derive: gives more columns; labels: the names of those whose numbers are names. Fields that this version
     does not know are not stored. Raises SldtraceError for an unknown kind.
     """
+    return of_records(
+        recording, kind, recording.batches(kind, BATCH), recording.counts.get(kind, 0), derive, labels
+    )
+
+
+def of_records(
+    recording: Recording,
+    kind: str,
+    batches: Iterator[Records],
+    size: int,
+    derive: Derive | None = None,
+    labels: Mapping[str, Labels] | None = None,
+) -> Rows:
+    """Some records of that kind, at most `size` and in any order, in order of time; see `read`."""
     fields = [field.name for field in schemas.current().records[kind].fields]
-    size = recording.counts.get(kind, 0)
     stored: dict[str, _Stored] = {}
     end = 0
-    batches = recording.batches(kind, BATCH)
     empty = np.zeros(0, recording.upgrade(kind).dtype)
     for records in _or(batches, empty):
         found = {name: records[name] for name in fields} | dict(derive(records) if derive else {})

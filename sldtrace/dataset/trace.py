@@ -104,6 +104,32 @@ class Trace:
             )
         return self._rows[kind]
 
+    def rows_of(self, kind: str, records: Sequence[Records]) -> Rows:
+        """These records of one kind, in any order, as `rows` has them all."""
+        labels = {"name": Labels()} if kind in _NAMED else {}
+        derive = _COMPUTED.get(kind)
+        return rows.of_records(
+            self.recording,
+            kind,
+            iter(records),
+            sum(map(len, records)),
+            partial(derive, labels) if derive else None,
+            labels,
+        )
+
+    def select(self, kind: str, chosen: Callable[[Records], Array], times: Sequence[int] = ()) -> Rows:
+        """The records of that kind for which `chosen` gives True, read again from the file.
+
+        times: read only chunks that may have a record of one of these times.
+        """
+        found = [
+            records[chosen(records)]
+            for _, records in self.recording.chunks(
+                kind, np.array(sorted(times), np.uint64) if times else None
+            )
+        ]
+        return self.rows_of(kind, [each for each in found if len(each)])
+
     @cached_property
     def _rows(self) -> dict[str, Rows]:
         return {}

@@ -165,20 +165,29 @@ class LoopSummary:
         """Adds the next batch."""
         if self._sleeps is not None:
             self.penalty = self._sleeps.corrected(self.penalty)
+        broken = self.broken(batch)
+        self.changed = np.zeros(0, np.int64)
+        if len(batch.traps):
+            self._add(batch, broken)
+            self._forget_places()
+
+    def broken(self, batch: Batch) -> Bools:
+        """For each trap of the next batch: does a new chain start with it?"""
         traps = batch.traps
         since = traps.previous("end_ns")
         opened = self._opened(traps, since, batch.records("detection"))
-        self.changed = np.zeros(0, np.int64)
-        if not len(traps):
-            return
-        known = traps.flag("MSR_WATCHED") & traps.before(
-            traps.flag("MSR_WATCHED"), traps.last.flag("MSR_WATCHED")
-        )
-        broken = rule.breaks(
+        watched = traps.flag("MSR_WATCHED")
+        known = watched & traps.before(watched, traps.last.flag("MSR_WATCHED"))
+        return rule.breaks(
             self.penalty, traps.has_previous, traps.early, known, since, traps["start_ns"], opened
         )
-        self._add(batch, broken)
-        self._forget_places()
+
+    @staticmethod
+    def stretches(broken: Bools, traps: Traps) -> Array:
+        """Numbers what lies between two breaks, or two threads."""
+        begins = broken.copy()
+        begins[traps.heads] = True
+        return np.cumsum(begins, dtype=np.int32)
 
     def keep(self, threads: Array) -> None:
         """See fold.Summary. The chains of the others have ended."""
@@ -276,16 +285,14 @@ class LoopSummary:
 
     def _add(self, batch: Batch, broken: Bools) -> None:
         traps = batch.traps
-        begins = broken.copy()
-        begins[traps.heads] = True
-        stretch = np.cumsum(begins, dtype=np.int32)
+        stretch = self.stretches(broken, traps)
         goes_on = ~broken[traps.heads]  # by thread: may a chain from before go on?
         head, tail = stretch[traps.heads], stretch[traps.tails]
         # Where each thread of this batch is in `who`; -1: it is not.
         at: Array = np.full(len(batch.threads), -1, np.int64)
         at[traps.who] = np.arange(len(traps.who))
 
-        pieces = _Pieces(traps, stretch)
+        pieces = Pieces(traps, stretch)
         whose = np.searchsorted(traps.heads, pieces.first, "right") - 1
         in_head = goes_on[whose] & (pieces.stretch == head[whose])
         in_tail = pieces.stretch == tail[whose]
@@ -530,8 +537,11 @@ class LoopSummary:
         self.changed = self.changed[~np.isin(self.changed, gone)]
 
 
-class _Pieces:
-    # The parts of chains that lie in one slice: early traps of one stretch at one address.
+class Pieces:
+    """The parts of chains that lie in one slice: early traps of one stretch at one address.
+
+    stretch, rip; first: the position of the first trap; count: of traps; end: of the last one.
+    """
 
     def __init__(self, traps: Traps, stretch: Array) -> None:
         self._early = np.flatnonzero(traps.early)

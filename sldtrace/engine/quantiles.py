@@ -1,8 +1,9 @@
 """Quantiles of many series of values at once, in bounded memory.
 
 A series is exact while it has at most EXACT values, and all series together have at most EXACT_IN_ALL. Then
-it is a log-linear histogram, as HdrHistogram's: each power of two is divided into 128 buckets, so a quantile
-is off by at most RELATIVE_ERROR of its value.
+it is a log-linear histogram, as HdrHistogram's: each power of two is divided into 2048 buckets, so a quantile
+is off by at most RELATIVE_ERROR of its value. With more than MOST_BUCKETS used ones in all series together,
+16 neighbours become one, and it is off by at most COARSE_ERROR.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,12 @@ from sldtrace.engine.tables import Array, Table
 
 EXACT = 4096
 EXACT_IN_ALL = 1 << 18
-RELATIVE_ERROR = 2**-8
+MOST_BUCKETS = 1 << 19
+RELATIVE_ERROR = 2.5e-4  # half a bucket, and what a float32 cannot hold
+COARSE_ERROR = 1 / 128
 
-_BITS = 16  # of a bucket's number: sign, exponent and seven bits of a float32's mantissa
-_DENSE = 8  # histograms that are counted as one array
+_BITS = 20  # of a bucket's number: sign, exponent and eleven bits of a float32's mantissa
+_NEIGHBOURS = 16
 _ROOM = 1 << 16
 
 Codes = npt.NDArray[np.int64]
@@ -25,7 +28,9 @@ Codes = npt.NDArray[np.int64]
 
 def buckets(values: Array) -> Codes:
     """The number of the bucket of each value (0 to 2^63); a larger value has no smaller number."""
-    found: Codes = (values.astype(np.float32).view(np.uint32) >> np.uint32(32 - _BITS)).astype(np.int64)
+    found: Codes = (np.maximum(values, 0).astype(np.float32).view(np.uint32) >> np.uint32(32 - _BITS)).astype(
+        np.int64
+    )
     return found
 
 
@@ -136,14 +141,14 @@ class Quantiles:
     def _count(self, series: Array, values: Array) -> None:
         if not len(series):
             return
-        low = int(series.min())
-        if int(series.max()) - low < _DENSE:
-            codes = (series.astype(np.int64) - low << _BITS) + buckets(values)
-            counts = np.bincount(codes)
+        codes = (series.astype(np.int64) << _BITS) + buckets(values)
+        low = int(codes.min())
+        if int(codes.max()) - low < 4 * len(codes):
+            counts = np.bincount(codes - low)
             found = np.flatnonzero(counts)
-            self._store(found + (low << _BITS), counts[found])
-            return
-        self._store(*_sum((series.astype(np.int64) << _BITS) + buckets(values), None))
+            self._store(found + low, counts[found])
+        else:
+            self._store(*_sum(codes, None))
 
     def _store(self, codes: Codes, counts: Codes) -> None:
         self._counted.append((codes, counts))
@@ -151,6 +156,9 @@ class Quantiles:
         if self._counted_size > 2 * self._compact_size:
             joined = [np.concatenate([each[n] for each in self._counted]) for n in (0, 1)]
             self._counted = [_sum(joined[0], joined[1])]
+            if len(self._counted[0][0]) > MOST_BUCKETS:
+                codes, counts = self._counted[0]
+                self._counted = [_sum(codes // _NEIGHBOURS * _NEIGHBOURS + _NEIGHBOURS // 2, counts)]
             self._counted_size = len(self._counted[0][0])
             self._compact_size = max(_ROOM, self._counted_size)
 

@@ -44,13 +44,7 @@ class Profile:
 def profile_threads(trace: Trace, most: int) -> list[Profile]:
     """The threads that trapped, most traps first, and no more than `most` of them."""
     threads = sorted(trace.rows("trap").threads.items(), key=lambda item: len(item[1]), reverse=True)
-    return [_profile(rows, _to(trace, tgid, tid)) for (tgid, tid), rows in threads[:most]]
-
-
-def profile_thread(trace: Trace, rows: Rows) -> Profile:
-    """The profile of one thread by these of its traps, in order of time and at least one."""
-    sent = _to(trace, int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0]))
-    return _profile(rows, sent[sent["ns"].between(rows["start_ns"].min(), rows["end_ns"].max())])
+    return [profile(rows, _to(trace, tgid, tid)) for (tgid, tid), rows in threads[:most]]
 
 
 # The signals to the thread and those to its process.
@@ -59,7 +53,11 @@ def _to(trace: Trace, tgid: int, tid: int) -> Rows:
     return sent[sent.isin([sent.tid(tid), sent.thread(tgid, 0)])]
 
 
-def _profile(rows: Rows, sent: Rows) -> Profile:
+def profile(rows: Rows, sent: Rows) -> Profile:
+    """The profile of one thread by these of its traps, in order of time and at least one.
+
+    sent: signals to it and to its process in this time.
+    """
     span = int(rows["end_ns"].max() - rows["start_ns"].min())
     asleep = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
     after = _after(rows)

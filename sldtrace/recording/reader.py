@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import describe
@@ -121,14 +122,19 @@ class Recording:
             raise SldtraceError(f"there is no record kind {escape(kind)}", f"the kinds are: {known}")
         return Upgrade(written, current)
 
-    def chunks(self, kind: str | None = None) -> Iterator[tuple[str, Records]]:
+    def chunks(
+        self, kind: str | None = None, times: npt.NDArray[np.uint64] | None = None
+    ) -> Iterator[tuple[str, Records]]:
         """Kind and records, chunk by chunk in file order; at most MAX_PAYLOAD bytes at a time.
 
+        times: in ascending order; chunks that can have a record of none of these times are left out.
         Within a kind the records are nearly, not strictly, in order of time.
         """
         for chunk in self._readable():
             name = self._name(chunk)
             if kind is not None and name != kind:
+                continue
+            if times is not None and not _between(times, chunk):
                 continue
             records = np.empty(chunk.header.count, self.schema.records[name].dtype)
             if self._load(chunk, records):
@@ -309,6 +315,11 @@ class Recording:
 
     def _changed(self) -> SldtraceError:
         return SldtraceError(f"{shown(self.path)} changed while it was read", "read it again")
+
+
+def _between(times: npt.NDArray[np.uint64], chunk: Chunk) -> bool:
+    first, last = np.array([chunk.header.first_ns, chunk.header.last_ns], np.uint64)
+    return bool(np.searchsorted(times, last, "right") > np.searchsorted(times, first, "left"))
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
-
-from sldtrace.analyzers import chains, ending_signal, loops, penalties, progress, remedies, thresholds
+from sldtrace.analyzers import ending_signal, loops, penalties, progress, remedies
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
 from sldtrace.analyzers.loops import LoopNumbers, Loops
 from sldtrace.analyzers.needs import Needs
-from sldtrace.dataset.rows import Rows
+from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.tables import Array
 from sldtrace.model import early_returns as rule
 from sldtrace.text.phrases import address, length, ms
 
@@ -133,32 +132,30 @@ ANALYZERS = tuple(
 
 
 def _finding(kind: LoopKind, trace: Trace, found: Loops) -> Finding[LoopNumbers]:
-    rows, numbers, penalty = found.rows, found.numbers, found.penalty
-    livelock = rule.is_livelock(numbers.loops, numbers.longest_ns, numbers.early_returns, penalty)
-    verdict, severity = rule.verdict(livelock)
+    loop, numbers, penalty = found.loop, found.numbers, found.penalty
+    verdict, severity = rule.verdict(loop.livelock)
     confidence, reason = progress.confidence(
         trace, penalty, numbers.progress, numbers.early_returns, numbers.in_loops_ns
     )
-    rip, end = int(rows["rip"].iloc[0]), int(rows["end_ns"].max())
-    where = f"{'guest ' if numbers.guest else ''}address {address(rip)}"
+    where = f"{'guest ' if numbers.guest else ''}address {address(loop.rip)}"
     return Finding(
         kind=kind.kind,
         severity=Severity[severity.upper()],
         verdict=verdict,
-        subject=trace.subject_of(rows),
-        headline=f"{'does not get past' if livelock else 'is delayed at'} {where}",
-        rip=rip,
-        start_ns=int(rows["start_ns"].min()),
-        end_ns=end,
-        ongoing=penalties.is_ongoing(trace, penalty, end),
+        subject=trace.subject(loop.tgid, loop.tid, loop.vcpu if loop.vcpu >= 0 else None),
+        headline=f"{'does not get past' if loop.livelock else 'is delayed at'} {where}",
+        rip=loop.rip,
+        start_ns=loop.start_ns,
+        end_ns=loop.end_ns,
+        ongoing=penalties.is_ongoing(trace, penalty, loop.end_ns),
         confidence=confidence,
         confidence_reason=reason,
         cause=f"{penalties.explained(penalty)} {kind.cause(trace, found)}{penalties.assumption(penalty)}",
         facts=_facts(trace, numbers),
         numbers=numbers,
         remedies=kind.remedies(trace, found),
-        evidence=rows.drop("chain"),
-        intervals=_intervals(found),
+        evidence=loops.evidence(trace, loop),
+        intervals=_intervals(folding.fold(trace).loops.phases(loop)),
     )
 
 
@@ -184,29 +181,24 @@ def _needs(n: LoopNumbers) -> list[Fact]:
     return [Fact("needs", f"{least} or more between signals to complete every penalty (by the model)")]
 
 
-# Loops with no more than a short pause between them are one phase; what is between two phases is one, too.
-def _intervals(found: Loops) -> list[Interval]:
-    starts, ends = (np.sort(each) for each in chains.spans(found.rows)[1:])
-    pause = thresholds.PHASE_PENALTIES.value * found.penalty.longest_sleep_ns
-    cuts = np.flatnonzero(starts[1:] - ends[:-1] > pause) + 1
-    phases = [
-        (int(s[0]), int(e[-1])) for s, e in zip(np.split(starts, cuts), np.split(ends, cuts), strict=True)
-    ]
+# What is between two phases is one, too.
+def _intervals(phases: Array) -> list[Interval]:
     if len(phases) < 2:
         return []
-    intervals = [_interval(found.same, start, end, "loop") for start, end in phases]
-    between = [(one[1], other[0]) for one, other in pairwise(phases)]
-    intervals += [_interval(found.same, end, start, "") for end, start in between]
-    return sorted(intervals, key=lambda interval: interval.start_ns)
+    found = [_interval(phases[0]["start"], phases[0]["end"], phases[0]["before"], phases[0]["after"], "loop")]
+    for one, other in pairwise(phases):
+        found.append(_interval(one["end"], other["start"], one["after"], other["before"], ""))
+        found.append(_interval(other["start"], other["end"], other["before"], other["after"], "loop"))
+    return found
 
 
-def _interval(same: Rows, start: int, end: int, verdict: str) -> Interval:
-    inside = same["start_ns"].between(start, end, inclusive="both" if verdict else "neither")
-    detection_off, early = (int((same[name] & inside).sum()) for name in ("detection_off", "early_return"))
+# before, after: the counters of the thread.
+def _interval(start: Array, end: Array, before: Array, after: Array, verdict: str) -> Interval:
+    traps, early, detection_off = (int(after[name] - before[name]) for name in ("traps", "early", "off"))
     # Without a trap the thread took no split lock; where detection was off it made progress.
     verdict = verdict or (
         "progresses" if detection_off else "no split locks" if not early else "early returns, no loop"
     )
     return Interval(
-        start, end, verdict, traps=int(inside.sum()), early_returns=early, detection_off=detection_off
+        int(start), int(end), verdict, traps=traps, early_returns=early, detection_off=detection_off
     )

@@ -13,7 +13,6 @@ import numpy as np
 
 from sldtrace.analyzers import cores, penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
-from sldtrace.analyzers.chains import same_as_previous
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.cached import per_trace
@@ -68,7 +67,9 @@ def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
     if int((rows["detection_off"] & rows["slept"]).sum()) < thresholds.MIGRATION_PENALTIES.value:
         return
     home, cpu = _core_of_penalty(trace, rows), cores.of_cpus(rows["start_cpu"], trace.core)
-    follows = np.append(same_as_previous(rows["rip"])[1:], False)
+    # Not by `shift`, which makes floats of integers: two addresses in the kernel's half may then look alike.
+    rip = rows["rip"].to_numpy()
+    follows = np.append(rip[1:] == rip[:-1], False)
     gap = np.zeros(len(rows), np.int64)
     gap[:-1] = rows["start_ns"].to_numpy()[1:] - rows["end_ns"].to_numpy()[:-1]
     away = np.roll(cpu, -1)

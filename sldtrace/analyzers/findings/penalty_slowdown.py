@@ -7,11 +7,12 @@ Threads that another finding explains (loops, queue, migrations) are left to tha
 
 from dataclasses import dataclass
 
-from sldtrace.analyzers import loops, penalties, remedies, thresholds
+from sldtrace.analyzers import penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.findings import migration_defeat, semaphore_queue
 from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset import folding
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.model.penalty import Penalty
@@ -67,8 +68,11 @@ def is_slowed(count: int, lost_ns: int, span_ns: int) -> bool:
 
 # TIDs of threads that another finding explains.
 def _explained(trace: Trace) -> set[int]:
-    parts = [*(each.rows for each in loops.find_loops(trace)), *migration_defeat.defeats(trace)]
-    return {*(int(rows["tid"].iloc[0]) for rows in parts), *map(int, semaphore_queue.victims(trace)["tid"])}
+    return {
+        *(each.tid for each in folding.fold(trace).loops.loops()),
+        *(int(rows["tid"].iloc[0]) for rows in migration_defeat.defeats(trace)),
+        *map(int, semaphore_queue.victims(trace)["tid"]),
+    }
 
 
 def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[SlowdownNumbers]:

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sldtrace.analyzers import chains
-from sldtrace.dataset.rows import Rows, Table
+from sldtrace.engine.fold import Batch, Fold
+from sldtrace.engine.loops import LoopSummary, Pieces
+from sldtrace.engine.slices import Slicer
+from sldtrace.engine.traps import Tracker
 from sldtrace.host.msr import DETECT
 from sldtrace.model import penalty
+from sldtrace.recording import schema
 from tests.analyzers.shorthands import OTHER_RIP, at, find, one, subject_of
 from tests.analyzers.synthetic import (
     BLIND,
@@ -25,6 +28,7 @@ from tests.analyzers.synthetic import (
     VCPU,
     VMM,
     Row,
+    array,
     completed,
     early,
     facts,
@@ -43,10 +47,12 @@ KERNEL = penalty.for_kernel("6.12", TICK)
 def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
     """How many traps each chain has, in order of their beginning."""
     made = trace(folder, rows, **rest)
-    table = chains.find_chains(made.rows("trap"), made.rows("detection"), made.core, KERNEL).frame()
-    assert set(table.columns) == {*made.traps.columns, "chain"}
-    by_chain = table.groupby("chain")["start_ns"]
-    return [int(size) for _, size in sorted(zip(by_chain.min(), by_chain.size(), strict=True))]
+    tracker, summary = Tracker(), LoopSummary(KERNEL, made.core)
+    found = {kind: made.recording.records(kind) for kind in ("trap", "detection")}
+    batch = Batch(found, tracker.traps(found["trap"]), tracker.threads)
+    pieces = Pieces(batch.traps, summary.stretches(summary.broken(batch), batch.traps))
+    order = np.argsort(batch.traps["start_ns"][pieces.first], kind="stable")
+    return [int(count) for count in pieces.count[order]]
 
 
 # The thread's own traps
@@ -374,9 +380,9 @@ writes = st.lists(
 )
 
 
-@given(st.lists(traps, max_size=30), writes)
-def test_any_sequence_agrees_with_a_plain_walk(
-    given_traps: list[dict[str, Any]], given_writes: list[tuple[int, int, bool]]
+@given(st.lists(traps, max_size=30), writes, st.lists(st.integers(0, 300), max_size=6))
+def test_any_sequence_agrees_with_a_plain_walk_however_it_is_cut(
+    given_traps: list[dict[str, Any]], given_writes: list[tuple[int, int, bool]], cuts: list[int]
 ) -> None:
     now, rows = 0, []
     for trap in given_traps:
@@ -384,24 +390,25 @@ def test_any_sequence_agrees_with_a_plain_walk(
         now = enter + trap["length"] * STEP
         rows.append(trap | {"start_ns": enter, "end_ns": now})
     moments = [(step * STEP, cpu, on) for step, cpu, on in given_writes]
-    names = ["tgid", "tid", "rip", "start_cpu", "start_ns", "end_ns"]
-    held = {name: np.array([row[name] for row in rows], np.int64) for name in names}
-    held["early_return"] = np.array([row["early_return"] for row in rows], bool)
-    held["flags"] = np.array([row["msr_watched"] * FLAGS["MSR_WATCHED"] for row in rows], np.int64)
-    written = sorted(moments)
-    msr = {"ns": np.array([ns for ns, _, _ in written], np.int64)}
-    msr["cpu"] = np.array([cpu for _, cpu, _ in written], np.int64)
-    msr["value"] = np.array([on * DETECT for _, _, on in written], np.uint64)
-    detection = Rows(Table("detection", msr, {}, {}), len(written))
-    table = chains.find_chains(
-        Rows(Table("trap", held, {}, {}), len(rows)), detection, lambda cpu: cpu, KERNEL
-    )
-    lengths: dict[Any, list[int]] = {}
-    for (tgid, tid, rip, _), group in chains.select_loops(table, KERNEL).groupby(
-        "tgid", "tid", "rip", "chain"
-    ):
-        lasted = int(group["end_ns"].max() - group["start_ns"].min())
-        lengths.setdefault((tgid, tid, rip), []).append(lasted)
-    assert {who: sorted(each) for who, each in lengths.items()} == {
-        who: sorted(each) for who, each in oracle(rows, moments).items()
-    }
+    records = np.zeros(len(rows), schema.current().records["trap"].dtype)
+    for index, row in enumerate(rows):
+        for name in ("tgid", "tid", "rip", "start_cpu", "start_ns", "end_ns"):
+            records[name][index] = row[name]
+        records["sleep_left_ms"][index] = row["early_return"]
+        records["flags"][index] = row["msr_watched"] * FLAGS["MSR_WATCHED"]
+    written = array("detection", [{"ns": ns, "cpu": cpu, "value": on * DETECT} for ns, cpu, on in moments])
+    slicer, summary = Slicer(), LoopSummary(KERNEL, lambda cpu: cpu)
+    fold = Fold([summary])
+    slicer.add("trap", records)
+    slicer.add("detection", written)
+    for cut in [*sorted(cuts), None]:
+        fold.update(slicer.take(None if cut is None else cut * STEP))
+    lengths = {}
+    for each in summary.loops():
+        spans = summary.spans(each)
+        lengths[each.tgid, each.tid, each.rip] = sorted((spans["end"] - spans["start"]).tolist())
+    expected = {who: sorted(each) for who, each in oracle(rows, moments).items()}
+    assert lengths == expected
+    for each in summary.loops():
+        mine = expected[each.tgid, each.tid, each.rip]
+        assert (each.loops, each.longest_ns, each.in_loops_ns) == (len(mine), max(mine), sum(mine))
