@@ -4,6 +4,7 @@ EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_FINDING = 3
+EXIT_UNREADABLE = 4
 
 EXIT_STATUSES = {
     EXIT_OK: "success",
@@ -11,6 +12,7 @@ EXIT_STATUSES = {
     EXIT_USAGE: "usage error",
     EXIT_FINDING: "`report`: a finding at or above `--fail-on`; `check`: the `--fail-on` condition holds; "
     "`record`: `--until` found a loop",
+    EXIT_UNREADABLE: "some files could not be read, and stderr names them; the output is about the others",
 }
 """The meaning of each exit status; in --help and, by a test, in the README."""
 

@@ -17,7 +17,7 @@ from sldtrace.dataset import frames
 from sldtrace.dataset.frames import Column
 from sldtrace.reporters import excerpt
 from sldtrace.reporters.check import CheckContent
-from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
+from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent, ReportsContent
 from sldtrace.reporters.log_content import LogContent
 from sldtrace.reporters.rows import RowsOf, is_hexadecimal
 from sldtrace.reporters.what_if import WhatIfContent
@@ -29,6 +29,7 @@ BEGIN = "<!-- made by python -m tools.json_schemas from sldtrace/reporters/conte
 
 CONTENTS: Mapping[str, type] = {
     "report": ReportContent,
+    "reports": ReportsContent,
     "what-if": WhatIfContent,
     "check": CheckContent,
     "log": LogContent,
@@ -150,9 +151,17 @@ def _column(column: Column) -> dict[str, Any]:
 
 def made() -> dict[str, dict[str, Any]]:
     """All schemas, by name."""
-    return {name: schema(content) for name, content in CONTENTS.items() if name != "report"} | {
-        "report": _report()
+    return {name: schema(content) for name, content in CONTENTS.items()} | {
+        "report": _report(),
+        "reports": _reports(),
     }
+
+
+def _reports() -> dict[str, Any]:
+    whole = schema(ReportsContent)
+    each = [{"$ref": path(name).name} for name in ("report", "what-if")]
+    whole["properties"]["reports"]["items"] = {"anyOf": each}
+    return whole
 
 
 # What a finding's numbers and evidence look like depends on its kind and on the kind of its evidence.

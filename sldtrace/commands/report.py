@@ -1,22 +1,38 @@
-"""`sldtrace report`: what a recording shows, for a person or as JSON."""
+"""`sldtrace report`: what recordings show, for a person or as JSON."""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sldtrace.commands import output as outputs
-from sldtrace.errors import EXIT_FINDING, UsageError
+from sldtrace.commands.progress import Progress
+from sldtrace.errors import EXIT_FINDING, EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.reporters.formats import FORMATS
+from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.analyzers.finding import Severity
+    from sldtrace.dataset.trace import Trace
+    from sldtrace.recording.collect import Collection, Found, Unreadable
+    from sldtrace.recording.timeline import Timeline
     from sldtrace.reporters.document import Report
+
+    Built = tuple[Report, list[Severity]]
+
+_MOST_LINES = 20  # on stderr, about files that cannot be read
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, readable=False))
+@click.argument(
+    "paths",
+    metavar="FILE|DIRECTORY...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, readable=False),
+)
 @outputs.options(*FORMATS)
 @click.option(
     "--what-if",
@@ -31,11 +47,17 @@ if TYPE_CHECKING:
     type=click.Choice(["notice", "warning", "critical"]),
     help="Exit with status 3 if there is a finding of at least this severity.",
 )
-def report(file: Path, form: str, output: Path | None, changes: tuple[str, ...], fail_on: str | None) -> None:
-    """Print what a recording shows: the verdict first, then the evidence, then what to change.
+def report(
+    paths: tuple[Path, ...], form: str, output: Path | None, changes: tuple[str, ...], fail_on: str | None
+) -> None:
+    """Print what recordings show: the verdict first, then the evidence, then what to change.
 
-    Needs neither root nor bcc nor the host on which FILE was recorded. A damaged or unfinished FILE is read
+    Needs neither root nor bcc nor the host on which they were recorded. A damaged or unfinished file is read
     as far as it can be, and the report says what is missing.
+
+    The files of one boot of a host (record --rotate, a service that was restarted) are read as one recording,
+    in any order; a DIRECTORY stands for the recordings in it. Several hosts or boots have a report each;
+    sldtrace fleet compares many hosts. If a file cannot be read, stderr says why, and the exit status is 4.
 
     With --what-if it predicts for each thread that trapped whether it would make progress under another
     timer, without the penalty, or on a kernel whose penalty ignores signals (fixed-kernel), how often it
@@ -44,42 +66,126 @@ def report(file: Path, form: str, output: Path | None, changes: tuple[str, ...],
     \b
     Examples:
       sldtrace report incident.sld
+      sldtrace report /var/lib/sldtrace
       sldtrace report --format json --output incident.json incident.sld
       sldtrace report --what-if timer=20ms --what-if mitigate=0 incident.sld
     """
     outputs.check(output)
-    if changes:
-        if fail_on:
-            raise UsageError("--what-if and --fail-on exclude each other", "a prediction is not a finding")
-        outputs.write(outputs.render(_predict(file, changes), form, output), output)
-        return
-    content, severities = build(file)
+    if changes and fail_on:
+        raise UsageError("--what-if and --fail-on exclude each other", "a prediction is not a finding")
+    make = _predictor(changes) if changes else _analyze
+    unreadable: Sequence[Unreadable] = ()
+    if len(paths) == 1 and not paths[0].is_dir():
+        content, severities = _of_file(paths[0], make)
+    else:
+        content, severities, unreadable = _of_several(paths, make)
     outputs.write(outputs.render(content, form, output), output)
     from sldtrace.analyzers.finding import Severity
 
     if fail_on and any(severity >= Severity[fail_on.upper()] for severity in severities):
         sys.exit(EXIT_FINDING)
+    if unreadable:
+        sys.exit(EXIT_UNREADABLE)
 
 
 def build(file: Path) -> tuple["Report", list["Severity"]]:
     """The report of a recording, and the severity of each finding. Raises SldtraceError."""
+    return _of_file(file, _analyze)
+
+
+def _of_file(file: Path, make: "Callable[[Trace], Built]") -> "Built":
+    from sldtrace.dataset import trace as traces
+
+    return make(traces.load(file))
+
+
+def _analyze(trace: "Trace") -> "Built":
     from sldtrace.analyzers import threads
     from sldtrace.analyzers.findings import catalogue
-    from sldtrace.dataset import trace as traces
     from sldtrace.reporters import report as reports
 
-    trace = traces.load(file)
     findings = catalogue.run(trace)
     table = threads.summarize(trace, findings)
     content = reports.build(trace, findings, table, catalogue.not_evaluated(trace))
     return content, [finding.severity for finding in findings]
 
 
-def _predict(file: Path, changes: tuple[str, ...]) -> "Report":
-    from sldtrace.dataset import trace as traces
+def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":
     from sldtrace.prediction import predict
     from sldtrace.reporters import what_if
 
     parsed = [predict.parse(text) for text in changes]
-    trace = traces.load(file)
-    return what_if.build(trace, [(change, predict.run(trace, change)) for change in parsed])
+
+    def make(trace: "Trace") -> "Built":
+        return what_if.build(trace, [(change, predict.run(trace, change)) for change in parsed]), []
+
+    return make
+
+
+def _of_several(
+    paths: tuple[Path, ...], make: "Callable[[Trace], Built]"
+) -> "tuple[Report, list[Severity], Sequence[Unreadable]]":
+    from sldtrace.recording import collect
+    from sldtrace.reporters import content, several
+
+    found = collect.find(paths)
+    with Progress("reading", len(found.files)) as bar:
+        collection = collect.open_all(found.files, lambda _: bar.update())
+    with collection:
+        built, failed = _built(collection, make)
+    unreadable = [*found.unreadable, *collection.unreadable, *failed]
+    if not built and len(unreadable) < 2:
+        raise _nothing(paths, found, unreadable)
+    _warn(collection, unreadable)
+    if not built:
+        raise SldtraceError(f"none of {len(unreadable):,} files can be read")
+    listed = [content.UnreadableContent(escape(each.path, 4096), each.reason) for each in unreadable]
+    made = several.build(
+        [(name, report) for name, report, _ in built], listed, collection.notes, found.others
+    )
+    return made, [severity for _, _, severities in built for severity in severities], unreadable
+
+
+def _built(
+    collection: "Collection", make: "Callable[[Trace], Built]"
+) -> "tuple[list[tuple[str, Report, list[Severity]]], list[Unreadable]]":
+    from sldtrace.dataset.trace import Trace
+    from sldtrace.recording.collect import Unreadable
+
+    built, failed = [], []
+    with Progress("analyzing", len(collection.timelines)) as bar:
+        for timeline in collection.timelines:
+            try:
+                built.append((_name(timeline), *make(Trace(timeline))))
+            except SldtraceError as error:  # it changed while it was read
+                failed.append(Unreadable(str(timeline.path), str(error)))
+            bar.update()
+    return built, failed
+
+
+def _name(timeline: "Timeline") -> str:
+    host = timeline.facts.get("host")
+    name = host.get("name") if isinstance(host, dict) else None
+    names = [part.name for part in timeline.parts]
+    files = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({len(names)} files)"
+    return f"{name}, {files}" if isinstance(name, str) and name else files
+
+
+def _warn(collection: "Collection", unreadable: "Sequence[Unreadable]") -> None:
+    for note in collection.notes:
+        click.echo(f"sldtrace: {note}", err=True)
+    for each in unreadable[:_MOST_LINES]:
+        click.echo(f"sldtrace: not read: {each.reason}", err=True)
+    if len(unreadable) > _MOST_LINES:
+        click.echo(f"sldtrace: not read: {len(unreadable) - _MOST_LINES:,} more", err=True)
+
+
+def _nothing(paths: tuple[Path, ...], found: "Found", unreadable: "Sequence[Unreadable]") -> SldtraceError:
+    if unreadable:
+        return SldtraceError(unreadable[0].reason)
+    where = ", ".join(escape(str(path), 4096) for path in paths[:2])
+    where += f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+    hint = "name a directory with files of sldtrace record"
+    if found.folders:
+        hint += "; sldtrace fleet also reads subdirectories"
+    return SldtraceError(f"there is no recording in {where}", hint)

@@ -23,7 +23,7 @@ def service() -> None:
     \b
     sldtrace service install && systemctl enable --now sldtrace
     systemctl status sldtrace
-    sldtrace report /var/lib/sldtrace/host.0001.sld
+    sldtrace report /var/lib/sldtrace
 
     Put options of `sldtrace record` into /etc/default/sldtrace, as SLDTRACE_OPTIONS=...
     """

@@ -13,7 +13,7 @@ from sldtrace.dataset.rows import BATCH, Array, Labels
 from sldtrace.host import exits
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
-from sldtrace.recording.reader import Recording
+from sldtrace.recording.timeline import Timeline
 
 OTHER_REASONS = 0xFFFFFFFF
 """In `reason` of a `counts` record: all reasons for which there was no counter left."""
@@ -98,7 +98,7 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def summed(recording: Recording) -> pd.DataFrame:
+def summed(recording: Timeline) -> pd.DataFrame:
     """One row for each thread and reason of the `counts` records, most exits first; columns: COLUMNS."""
     batches = recording.batches("counts", BATCH)
     parts = [_together(frames.of(recording, "counts", records)) for records in batches]

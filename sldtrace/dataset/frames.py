@@ -10,7 +10,7 @@ import pandas as pd
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Field, Records, Schema
-from sldtrace.recording.reader import Recording
+from sldtrace.recording.timeline import Timeline
 from sldtrace.text.escape import comm
 
 _CLOCK_END = 1 << 62  # ns: the year 2116; a sum of two still fits into 64 bits
@@ -156,12 +156,12 @@ def _column(values: np.ndarray[Any, Any], field: Field, enums: Mapping[str, Enum
     return values.astype(dtype)
 
 
-def enumerations(recording: Recording, schema: Schema) -> dict[str, Enumeration]:
+def enumerations(recording: Timeline, schema: Schema) -> dict[str, Enumeration]:
     """What names the values in a recording: the enumerations of its own schema, and those of this version."""
     return {**schema.enums, **recording.schema.enums}
 
 
-def frame(recording: Recording, kind: str) -> pd.DataFrame:
+def frame(recording: Timeline, kind: str) -> pd.DataFrame:
     """All records of one kind in order of time, one row each, with the columns that `columns` documents.
 
     A field that only the file has (a newer version wrote it) follows as it is. Raises SldtraceError for
@@ -171,7 +171,7 @@ def frame(recording: Recording, kind: str) -> pd.DataFrame:
     return of(recording, kind, recording.records(kind))
 
 
-def of(recording: Recording, kind: str, records: Records) -> pd.DataFrame:
+def of(recording: Timeline, kind: str, records: Records) -> pd.DataFrame:
     """The same of these records of that kind only, in their order."""
     schema = schemas.current() if kind in schemas.current().records else recording.schema
     enums = enumerations(recording, schema)
@@ -198,7 +198,7 @@ def _sound(monotonic: Any, realtime: Any) -> tuple[int, int] | None:
     return (monotonic, realtime) if sound else None
 
 
-def _steps(recording: Recording) -> Iterator[tuple[int, int]]:
+def _steps(recording: Timeline) -> Iterator[tuple[int, int]]:
     for facts in (recording.facts, *recording.updates):
         steps = facts.get("clock_steps")
         for text, realtime in steps.items() if isinstance(steps, dict) else ():
@@ -206,7 +206,7 @@ def _steps(recording: Recording) -> Iterator[tuple[int, int]]:
                 yield pair
 
 
-def wall_clock(recording: Recording, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
+def wall_clock(recording: Timeline, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
     """CLOCK_MONOTONIC ns as UTC timestamps (datetime64[ns, UTC]), with the index of `times`.
 
     The recorder notes both clocks when it begins, when it ends (facts and closing facts, `clock`), and before

@@ -16,7 +16,7 @@ import pandas as pd
 from sldtrace.dataset import frames
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Records
-from sldtrace.recording.reader import Recording
+from sldtrace.recording.timeline import Timeline
 
 BATCH = 1 << 18
 """Records that are read at a time, where one chunk of the file does not hold more."""
@@ -303,7 +303,7 @@ class Rows:
 
 
 def read(
-    recording: Recording, kind: str, derive: Derive | None = None, labels: Mapping[str, Labels] | None = None
+    recording: Timeline, kind: str, derive: Derive | None = None, labels: Mapping[str, Labels] | None = None
 ) -> Rows:
     """All records of that kind, in order of time.
 

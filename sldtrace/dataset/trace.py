@@ -22,6 +22,7 @@ from sldtrace.recording import reader
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
 from sldtrace.recording.merging import merge
+from sldtrace.recording.timeline import Timeline
 from sldtrace.text import escape
 
 _log = logging.getLogger(__name__)
@@ -29,9 +30,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One recording, opened; equal to itself only."""
+    """One recording, or those of one host joined, opened; equal to itself only."""
 
-    recording: reader.Recording
+    recording: Timeline
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:

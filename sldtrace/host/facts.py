@@ -31,18 +31,27 @@ def _split_lock(proc: Path) -> dict[str, Any]:
     }
 
 
+# Random at each boot (random(4)): recordings with the same one have the same CLOCK_MONOTONIC.
+def _boot_id(proc: Path) -> str | None:
+    try:
+        return (proc / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
 def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]:
     """Facts as plain JSON values; every reader of recordings relies on these names.
 
-    tool (name, version), clock (see `clock`), host (name), kernel (release, version, tick_ns, lockdown,
-    symbols: see kallsyms.generation_symbols), cpu (vendor, model, online: how many, cores: for each CPU the
-    first CPU of its core), split_lock (see host.split_lock.SplitLock), kvm (module: see host.kvm.module).
+    tool (name, version), clock (see `clock`), host (name, boot_id), kernel (release, version, tick_ns,
+    lockdown, symbols: see kallsyms.generation_symbols), cpu (vendor, model, online: how many, cores: for each
+    CPU the first CPU of its core), split_lock (see host.split_lock.SplitLock), kvm (module: see
+    host.kvm.module).
     """
     cpu = split_lock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
     return {
         "tool": {"name": "sldtrace", "version": __version__},
         "clock": clock(),
-        "host": {"name": os.uname().nodename},
+        "host": {"name": os.uname().nodename, "boot_id": _boot_id(proc)},
         "kernel": {
             "release": kernel.release(),
             "version": os.uname().version,

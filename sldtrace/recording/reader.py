@@ -5,7 +5,6 @@ import os
 import stat
 import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,22 +23,14 @@ from sldtrace.recording.format import (
     decode,
     unpack_json,
 )
+from sldtrace.recording.identity import Identity, identify, monotonic_ns
 from sldtrace.recording.layout import LayoutError, Record, Records, Schema, from_json
 from sldtrace.recording.losses import lost_sums
 from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
 from sldtrace.recording.target import shown
+from sldtrace.recording.timeline import Gap, Loss, Part
 from sldtrace.recording.upgrade import Upgrade
 from sldtrace.text.escape import escape
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """How many records of one kind were lost on one CPU for one cause (names as in bpf/events.h)."""
-
-    kind: str
-    cause: str
-    cpu: int
-    count: int
 
 
 class Recording:
@@ -112,6 +103,27 @@ class Recording:
         if not headers:
             return None
         return min(each.first_ns for each in headers), max(each.last_ns for each in headers)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Which host, boot and recording the file is of."""
+        return identify(self.recording_id, self.facts)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The file itself: from the clock in its facts where they have it, else from its records."""
+        first, last = self.span_ns or (0, 0)
+        start = first if self.identity.start_ns is None else self.identity.start_ns
+        if self.discarded is not None:
+            start = max(start, self.discarded.last_ns)
+        end = monotonic_ns(self.closing or {})
+        end = max(last, start) if end is None else end
+        return (Part(self.path.name, start, end, self.counts.get("trap", 0)),)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """None: they are between files."""
+        return ()
 
     def upgrade(self, kind: str) -> Upgrade:
         """How the records of that kind are turned into the current schema; raises SldtraceError."""

@@ -98,9 +98,30 @@ class DiscardedContent:
 
 
 @dataclass(frozen=True)
+class FileContent:
+    """One file of the recording."""
+
+    name: str
+    start_ns: Annotated[int, "CLOCK_MONOTONIC"]
+    end_ns: Annotated[int, "CLOCK_MONOTONIC"]
+    traps: int
+
+
+@dataclass(frozen=True)
+class GapContent:
+    """A time between two files in which nothing was recorded."""
+
+    start_ns: Annotated[int, "CLOCK_MONOTONIC"]
+    end_ns: Annotated[int, "CLOCK_MONOTONIC"]
+    missing: Annotated[int, "files that are not there (record --rotate); 0: the recorder did not run"]
+
+
+@dataclass(frozen=True)
 class RecordingContent:
     """The recording itself."""
 
+    files: Annotated[Sequence[FileContent], "in order of time: more than one where they were joined"]
+    gaps: Annotated[Sequence[GapContent], "between the files"]
     facts: Annotated[Mapping[str, Any], "about the host; docs/recording-format.md"]
     closing: Annotated[Mapping[str, Any] | None, "facts at the end; null: the recording has no end"]
     start_ns: Annotated[int, "CLOCK_MONOTONIC"]
@@ -111,6 +132,14 @@ class RecordingContent:
     discarded: Annotated[DiscardedContent | None, "null: nothing"]
     warnings: Annotated[Sequence[str], "damage, in one line each"]
     levels: Annotated[Sequence[Stretch], "how much was recorded when"]
+
+
+@dataclass(frozen=True)
+class UnreadableContent:
+    """A file that could not be read."""
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -140,3 +169,14 @@ class ReportContent:
     migrations: Annotated[
         Sequence[Row], RowsOf(lambda: MIGRATIONS), "moves to other CPUs, and the thread that ran then"
     ]
+
+
+@dataclass(frozen=True)
+class ReportsContent:
+    """The reports of several files, or of a directory."""
+
+    version: Annotated[int, "1; grows when a key changes its meaning or goes away"]
+    reports: Annotated[Sequence[Any], "one for each boot of each host: by host, in order of time"]
+    unreadable: Annotated[Sequence[UnreadableContent], "files that are in no report"]
+    notes: Annotated[Sequence[str], "copies, which are read once, and recordings of the same time"]
+    not_recordings: Annotated[int, "other files in the directories"]

@@ -13,6 +13,7 @@ from sldtrace.text.escape import escape
 
 _BACKENDS = ("fentry", "kprobe", "tracepoint", "raw_tracepoint", "")
 _FUNCTIONS = _BACKENDS[:2]
+_NAME = 200  # characters of the name of a file
 _MOST = 4  # lines about stretches with less detail; causes of losses
 
 
@@ -46,18 +47,23 @@ def _sums(trace: Trace) -> Iterator[str]:
     if traps.counted is None:
         begun = wording.plural(traps.recorded, "trap")
         if (trace.recording.closing or {}).get("ended_by") == "rotation":
-            yield f"{begun} recorded, {traps.lost:,} lost in this file; the recording goes on in the next one"
+            where = _these_files(trace)
+            yield f"{begun} recorded, {traps.lost:,} lost in {where}; the recording goes on in the next one"
             return
         how = "ended by an error" if trace.recording.closed else "not ended"
         yield f"{begun} recorded, {traps.lost:,} lost; the recording was {how}: more may be missing"
         return
-    yield _sum(traps, "trap")
+    yield _sum(trace, traps, "trap")
     for each in others(trace):
         if not each.complete:
-            yield _sum(each, f"{escape(each.kind)} record")
+            yield _sum(trace, each, f"{escape(each.kind)} record")
 
 
-def _sum(one: Account, noun: str) -> str:
+def _these_files(trace: Trace) -> str:
+    return "this file" if len(trace.recording.parts) == 1 else "these files"
+
+
+def _sum(trace: Trace, one: Account, noun: str) -> str:
     text = (
         f"{wording.plural(one.counted or 0, noun)} counted = {one.recorded:,} recorded + {one.lost:,} lost"
         f" + {one.unfinished:,} unfinished"
@@ -66,10 +72,15 @@ def _sum(one: Account, noun: str) -> str:
         text += f" + {one.filtered:,} filtered (other VMs than --vm names)"
     if one.discarded:
         text += f" + {one.discarded:,} discarded"
-    return text if not one.missing else f"{text} + {one.missing:,} missing from this file"
+    return text if not one.missing else f"{text} + {one.missing:,} missing from {_these_files(trace)}"
 
 
 def _segment(trace: Trace) -> Iterator[str]:
+    parts = trace.recording.parts
+    if len(parts) > 1:
+        first, last = escape(parts[0].name, _NAME), escape(parts[-1].name, _NAME)
+        yield f"Read as one: {len(parts):,} files, {first} to {last}"
+        return
     number = trace.number("segment", "number")
     if number is not None:
         yield f"File number {number} of a recording in several (--rotate)"

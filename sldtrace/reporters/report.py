@@ -140,6 +140,11 @@ def _recording(trace: Trace) -> RecordingContent:
     start, end = trace.span_ns
     accounts = [account(trace, "trap"), *others(trace)]
     return RecordingContent(
+        files=[
+            content.FileContent(escape(each.name), each.start_ns, each.end_ns, each.traps)
+            for each in recording.parts
+        ],
+        gaps=[content.GapContent(gap.start_ns, gap.end_ns, gap.missing) for gap in recording.gaps],
         facts=trace.facts,
         closing=recording.closing,
         start_ns=start,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 import sldtrace
 from sldtrace import cli
@@ -17,7 +18,9 @@ from sldtrace.analyzers.findings import catalogue
 from sldtrace.commands import report as module
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
-from tests.analyzers.synthetic import LONGEST, completed, lasting, loop, write
+from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, facts, lasting, loop, trace, write
+from tests.recording.rotated import rotate
+from tools import json_schemas
 
 LIVELOCK = loop(200)
 HELD_UP = lasting(2 * LONGEST, 30)
@@ -50,7 +53,8 @@ def test_what_is_no_recording_is_one_line(
     (tmp_path / "short").write_bytes(b"\x7f")
     os.mkfifo(tmp_path / "pipe")
     assert "empty is empty" in refused(tmp_path / "empty", capsys, *options)
-    assert "is a directory" in refused(tmp_path, capsys, *options)
+    (tmp_path / "folder").mkdir()
+    assert "there is no recording in " in refused(tmp_path / "folder", capsys, *options)
     assert "none does not exist" in refused(tmp_path / "none", capsys, *options)
     assert "pipe is not a regular file" in refused(tmp_path / "pipe", capsys, *options)
     for name in ("text", "binary", "short"):
@@ -161,3 +165,117 @@ def test_the_program_itself(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stdout.startswith("LIVELOCK: ")
     assert done.stderr == ""
+
+
+# Several files
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> Path:
+    """A folder with the files of --rotate: a livelock over all of them."""
+    (tmp_path / "host").mkdir()
+    whole = trace(tmp_path, LIVELOCK)
+    ends = [START_NS + at * MS for at in (50, 100, 150)]
+    rotate(whole.recording, tmp_path / "host/host.sld", ends)
+    return tmp_path / "host"
+
+
+def test_the_files_of_a_directory_are_one_report(rotated: Path) -> None:
+    result = run(rotated)
+    assert result.exit_code == 0
+    assert result.output.count("LIVELOCK") == 1
+    assert "Evidence: 200 traps" in result.output
+    files = sorted(rotated.iterdir())
+    assert run(*files).output == run(*reversed(files)).output == result.output
+    assert run(rotated, *files, "--fail-on", "critical").exit_code == 3
+
+
+def test_json_of_several_paths_is_a_list_of_reports(rotated: Path) -> None:
+    (rotated / "notes.txt").write_text("nothing of ours")
+    (report,) = (made := json.loads(run(rotated, "--format=json").stdout))["reports"]
+    assert [each["name"] for each in report["recording"]["files"]] == [
+        f"host.000{n}.sld" for n in range(1, 5)
+    ]
+    assert (made["unreadable"], made["notes"], made["not_recordings"]) == ([], [], 1)
+    schemas = json_schemas.made()
+    schemas["reports"]["properties"]["reports"]["items"] = schemas["report"]
+    refer = {name: schemas["report"]["$defs"][name] for name in schemas["report"]["$defs"]}
+    schemas["reports"]["$defs"] |= refer
+    Draft202012Validator(schemas["reports"]).validate(made)
+    (single,) = json.loads(run(rotated / "host.0001.sld", "--format=json").stdout)["findings"]
+    assert single["evidence_count"] == 50
+
+
+def test_what_if_works_on_several_files(rotated: Path) -> None:
+    result = run(rotated, "--what-if", "mitigate=0")
+    assert result.exit_code == 0
+    whole = run(rotated.parent / "synthetic.sld", "--what-if", "mitigate=0")
+    assert result.output == whole.output
+    (made,) = json.loads(run(rotated, "--what-if", "mitigate=0", "--format=json").stdout)["reports"]
+    alone = rotated.parent / "synthetic.sld"
+    assert made == json.loads(run(alone, "--what-if", "mitigate=0", "--format=json").stdout)
+
+
+def test_hosts_are_reported_one_after_the_other(tmp_path: Path) -> None:
+    for host in ("web02", "web01\x1b[2J"):
+        write(tmp_path / f"{host[:5]}.sld", LIVELOCK, opening=facts(host={"name": host}))
+    output = run(tmp_path).stdout
+    titles = [line for line in output.splitlines() if line.startswith("---")]
+    assert titles == ["--- 1 of 2: web01\\x1b[2J, web01.sld ---", "--- 2 of 2: web02, web02.sld ---"]
+    assert output.count("LIVELOCK: ") == 2
+
+
+def test_a_file_that_cannot_be_read_is_named_and_changes_the_status(rotated: Path) -> None:
+    (rotated / "host.0002.sld").write_bytes(b"")
+    result = run(rotated)
+    assert result.exit_code == 4
+    assert "host.0002.sld is empty" in result.stderr
+    assert "50 ms between host.0001.sld and host.0003.sld were not recorded: 1 file missing" in " ".join(
+        result.stdout.split()
+    )
+    # A finding is more.
+    assert run(rotated, "--fail-on", "notice").exit_code == 3
+    made = json.loads(run(rotated, "--format=json").stdout)
+    assert [Path(each["path"]).name for each in made["unreadable"]] == ["host.0002.sld"]
+
+
+def test_of_many_unreadable_files_some_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "good.sld", LIVELOCK)
+    for number in range(30):
+        (tmp_path / f"{number:02}.sld").touch()
+    lines = run(tmp_path).stderr.splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "sldtrace: not read: 10 more"
+
+
+def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.sld", "b.sld"):
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["report", str(tmp_path)])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (1, "")
+    assert said.err.endswith("sldtrace: none of 2 files can be read\n")
+    (tmp_path / "b.sld").unlink()
+    assert "a.sld is empty" in refused(tmp_path, capsys)
+    (tmp_path / "a.sld").unlink()
+    (tmp_path / "hosts").mkdir()
+    assert "sldtrace fleet also reads subdirectories" in refused(tmp_path, capsys)
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host in ("a", "b"):
+        write(tmp_path / f"{host}.sld", LIVELOCK, opening=facts(host={"name": host}))
+    real = catalogue.run
+
+    def changing(recorded: Trace) -> list[Finding[Any]]:
+        if recorded.recording.path.name == "a.sld":
+            raise SldtraceError("a.sld changed while it was read")
+        return real(recorded)
+
+    monkeypatch.setattr(catalogue, "run", changing)
+    result = run(tmp_path)
+    assert (result.exit_code, result.stderr) == (4, "sldtrace: not read: a.sld changed while it was read\n")
+    assert result.stdout.startswith("LIVELOCK: ")

@@ -14,10 +14,16 @@ from tests.host.fakeproc import proc
 
 
 def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
-    found = facts.read(proc(tmp_path, mitigate="0\n", cmdline="split_lock_detect=warn"), tmp_path)
+    folder = proc(tmp_path, mitigate="0\n", cmdline="split_lock_detect=warn")
+    (folder / "sys/kernel/random").mkdir(parents=True)
+    (folder / "sys/kernel/random/boot_id").write_text("2f0c58a4-a7fc-4c1e-8f0f-5f3a9b1d2c4e\n")
+    found = facts.read(folder, tmp_path)
     assert json.loads(json.dumps(found)) == found
     assert list(found) == ["tool", "clock", "host", "kernel", "cpu", "split_lock", "kvm"]
-    assert found["host"] == {"name": os.uname().nodename}
+    assert found["host"] == {
+        "name": os.uname().nodename,
+        "boot_id": "2f0c58a4-a7fc-4c1e-8f0f-5f3a9b1d2c4e",
+    }
     assert found["tool"] == {"name": "sldtrace", "version": __version__}
     assert found["cpu"]["model"] == "A CPU: with a colon"
     assert found["cpu"]["vendor"] == "GenuineIntel"
@@ -50,6 +56,10 @@ def test_a_cpu_that_says_nothing_of_itself(tmp_path: Path) -> None:
     (folder / "cpuinfo").write_text("")
     found: dict[str, Any] = facts.read(folder)
     assert (found["cpu"]["vendor"], found["cpu"]["model"]) == ("unknown", "unknown")
+
+
+def test_a_host_without_a_boot_id(tmp_path: Path) -> None:
+    assert facts.read(proc(tmp_path))["host"]["boot_id"] is None
 
 
 def test_the_clocks_are_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:

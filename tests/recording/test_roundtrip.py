@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import pending, schema, writer
-from sldtrace.recording.reader import Loss, open_recording
+from sldtrace.recording.reader import open_recording
+from sldtrace.recording.timeline import Loss
 from sldtrace.recording.writer import Writer
 
 from . import samples

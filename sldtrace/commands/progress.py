@@ -1,0 +1,41 @@
+"""A progress bar on stderr for what takes longer than two seconds."""
+
+import sys
+import time
+from types import TracebackType
+
+import click
+
+_AFTER_S = 2.0
+
+
+class Progress:
+    """Counts steps, as a context manager; shows nothing for two seconds, or where stderr is no terminal."""
+
+    def __init__(self, label: str, length: int) -> None:
+        self._label = label
+        self._length = length
+        self._done = 0
+        self._begun = time.monotonic()
+        self._bar: click._termui_impl.ProgressBar[int] | None = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(kind, error, trace)
+
+    def update(self, steps: int = 1) -> None:
+        """So many steps more are done."""
+        self._done += steps
+        if self._bar is not None:
+            self._bar.update(steps)
+        elif sys.stderr.isatty() and time.monotonic() - self._begun >= _AFTER_S:
+            self._bar = click.progressbar(
+                length=self._length, label=self._label, file=sys.stderr, show_pos=True
+            )
+            self._bar.__enter__()
+            self._bar.update(self._done)
