@@ -316,7 +316,7 @@ def read(
 
 
 def of_records(
-    recording: Recording,
+    recording: Timeline,
     kind: str,
     batches: Iterator[Records],
     size: int,

@@ -6,7 +6,7 @@ import numpy as np
 
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
-from sldtrace.recording.reader import Recording
+from sldtrace.recording.timeline import Timeline
 
 SLICE = 1 << 15
 """Records of a slice, about: so many that numpy's calls cost little, so few that columns fit into a cache."""
@@ -67,7 +67,7 @@ def _joined(parts: list[Records]) -> Records:
     return whole
 
 
-def slices(recording: Recording, kinds: frozenset[str]) -> Iterator[Slice]:
+def slices(recording: Timeline, kinds: frozenset[str]) -> Iterator[Slice]:
     """The records of these kinds in slices that follow each other in time.
 
     Chunk headers have the times of their records, so it is known what is still to come before a time. Records

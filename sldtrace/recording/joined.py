@@ -6,13 +6,14 @@ since the thread's last trap, and the level of detail is `traps` during the gap.
 and no time in which VM exits were watched, extends over a gap of a penalty or more.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sldtrace.recording import describe
 from sldtrace.recording import schema as schemas
@@ -207,10 +208,31 @@ class JoinedRecording:
         every = [records.copy() for records in self.batches(kind, 1 << 18)]
         return _in_order(np.concatenate(every)) if every else np.empty(0, self._dtype(kind))
 
-    def chunks(self, kind: str | None = None) -> Iterator[tuple[str, Records]]:
+    def chunks(
+        self, kind: str | None = None, times: npt.NDArray[np.uint64] | None = None
+    ) -> Iterator[tuple[str, Records]]:
         """As Recording.chunks, file after file, unchanged: repeated records are repeated."""
         for each in self.recordings:
-            yield from each.chunks(kind)
+            yield from each.chunks(kind, times)
+
+    def timed_chunks(self, kinds: Collection[str]) -> Iterator[tuple[str, Records, int | None]]:
+        """As Recording.timed_chunks, file after file. Not of kinds that files repeat (ValueError)."""
+        if not set(kinds).isdisjoint(_REPEATED):
+            raise ValueError(f"files repeat records of {' and '.join(_REPEATED)}")
+        dtypes = {kind: self._dtype(kind) for kind in kinds}
+        unwatched = _Unwatched()
+        for number, (each, gap) in enumerate(zip(self.recordings, self._gap_before, strict=True)):
+            if gap is not None:
+                unwatched.reset()
+            # Not span_ns: repeated records of a file are of times before it.
+            later = [at for one in self.recordings[number + 1 :] if (at := one.first_ns(kinds)) is not None]
+            for kind, records, following in each.timed_chunks(kinds):
+                if records.dtype != dtypes[kind]:
+                    records = _converted(records, dtypes[kind])
+                if kind == "trap":
+                    records = unwatched.apply(records)
+                still = [*later, *([] if following is None else [following])]
+                yield kind, records, min(still, default=None)
 
     def _batches(self, recording: Recording, kind: str, most: int) -> Iterator[Records]:
         if kind not in recording.schema.records and kind not in schemas.current().records:

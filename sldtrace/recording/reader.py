@@ -125,6 +125,12 @@ class Recording:
         """None: they are between files."""
         return ()
 
+    def first_ns(self, kinds: Collection[str]) -> int | None:
+        """The smallest time of a record of these kinds (CLOCK_MONOTONIC ns); None without any."""
+        return min(
+            (each.header.first_ns for each in self._readable() if self._name(each) in kinds), default=None
+        )
+
     def upgrade(self, kind: str) -> Upgrade:
         """How the records of that kind are turned into the current schema; raises SldtraceError."""
         current = schemas.current().records.get(kind)

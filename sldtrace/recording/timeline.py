@@ -1,9 +1,12 @@
 """How recordings are read: one file, or the files of one host in order of time, which `joined` joins."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.layout import Records, Schema
@@ -84,5 +87,8 @@ class Timeline(Protocol):
     def upgrade(self, kind: str) -> Upgrade: ...
     def batches(self, kind: str, most: int) -> Iterator[Records]: ...
     def records(self, kind: str) -> Records: ...
-    def chunks(self, kind: str | None = None) -> Iterator[tuple[str, Records]]: ...
+    def chunks(
+        self, kind: str | None = None, times: npt.NDArray[np.uint64] | None = None
+    ) -> Iterator[tuple[str, Records]]: ...
+    def timed_chunks(self, kinds: Collection[str]) -> Iterator[tuple[str, Records, int | None]]: ...
     def close(self) -> None: ...

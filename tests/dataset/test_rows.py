@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sldtrace.analyzers import chains
 from sldtrace.dataset import frames, rows
 from sldtrace.dataset import trace as traces
+from sldtrace.engine import slices
 from sldtrace.recording import schema
 from sldtrace.recording.reader import open_recording
 from sldtrace.recording.writer import Writer
@@ -62,7 +62,7 @@ def test_rows_are_the_records(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_reports_of_small_batches_are_those_of_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "BATCH", 16)
-    monkeypatch.setattr(chains, "BATCH", 7)
+    monkeypatch.setattr(slices, "SLICE", 7)
     for file, text in cases.kept(name).items():
         assert text == (cases.DATA / file).read_text(encoding="utf-8")
 
@@ -73,7 +73,7 @@ def test_many_chunks_are_one_recording(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(recorded.rows("trap")) > 150_000
     whole = rendering.text(recorded), rendering.parsed(recorded)
     monkeypatch.setattr(rows, "BATCH", 2_000)
-    monkeypatch.setattr(chains, "BATCH", 1_777)
+    monkeypatch.setattr(slices, "SLICE", 1_777)
     again = traces.load(recorded.recording.path)
     assert (rendering.text(again), rendering.parsed(again)) == whole
 

@@ -1,5 +1,6 @@
 """Files of --rotate that are read as one recording: what is in it, and where nothing was recorded."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import levels
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine import slices
 from sldtrace.recording import collect, schema
 from sldtrace.recording.joined import JoinedRecording
 from sldtrace.recording.timeline import Timeline
@@ -229,3 +231,17 @@ def restarted(path: Path, at_ns: int, rows: list[Any], late_ns: int = 0, **group
     opening = facts(clock={"monotonic_ns": START_NS + at_ns, "realtime_ns": now}, host=HOST, **groups)
     end = {"monotonic_ns": CLOSED_NS, "realtime_ns": now + CLOSED_NS - START_NS - at_ns}
     return write(path, rows, opening=opening, ended=closing(len(rows)) | {"clock": end})
+
+
+def test_slices_of_several_files_are_in_order_of_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeated records of old times, at the begin of each file, do not hold the others back."""
+    monkeypatch.setattr(slices, "SLICE", 16)
+    recorded = trace(tmp_path, loop(200))
+    files = rotate(recorded.recording, tmp_path / "host.sld", cuts(recorded, 4))
+    found = list(slices.slices(joined(files), frozenset({"trap", "detection"})))
+    starts = [each["trap"]["start_ns"] for each in found if "trap" in each]
+    assert len(starts) == len(files)
+    assert all(one.max() <= other.min() for one, other in pairwise(starts))
+    assert sum(map(len, starts)) == len(recorded.rows("trap"))
