@@ -92,7 +92,7 @@ def _numbers(trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, det
         sleep_longest_ns=penalty.longest_sleep_ns,
         least_period_ns=least,
         other_threads=others,
-        progress=progress.measure(trace, loop, details),
+        progress=progress.measure(loop, details),
         signal=signal,
     )
 

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from sldtrace.analyzers import windows
 from sldtrace.analyzers.finding import Confidence, Fact
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details
@@ -31,7 +28,7 @@ class ProgressNumbers:
     elsewhere: int  # stays on other cores while detection was off there
 
 
-def measure(trace: Trace, loop: Loop, details: Details) -> ProgressNumbers:
+def measure(loop: Loop, details: Details) -> ProgressNumbers:
     """Of these loops."""
     return ProgressNumbers(
         detection_off=loop.detection_off,
@@ -44,21 +41,8 @@ def measure(trace: Trace, loop: Loop, details: Details) -> ProgressNumbers:
         exit_records=details.exits,
         other_exits=details.other_exits if details.exits else None,
         other_addresses=details.addresses if details.exits else None,
-        elsewhere=_elsewhere(trace, loop, details),
+        elsewhere=details.elsewhere,
     )
-
-
-# A thread that was moved to a core with detection off, and back before it trapped again, may have made
-# progress there.
-def _elsewhere(trace: Trace, loop: Loop, details: Details) -> int:
-    if not details.moves:
-        return 0
-    since, cpu, trapped = np.array(details.moves, np.int64).T
-    core = np.array([trace.core(each) for each in cpu.tolist()], np.int64)
-    until = np.concatenate([since[1:], [loop.end_ns]])[: len(since)]
-    # The trap before shows whether it ran there or was in the kernel all the time.
-    asleep = trapped >= until
-    return int((windows.overlapping(windows.find_windows(trace), core, since, until) & ~asleep).sum())
 
 
 def confidence(

@@ -5,7 +5,7 @@ The thresholds of loops are in sldtrace.model.early_returns, because the recorde
 
 from dataclasses import dataclass
 
-from sldtrace.engine import loops
+from sldtrace.engine import loops, windows
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import WINDOW_JIFFIES
 
@@ -148,14 +148,14 @@ LOCK_CERTAIN_SHARE = Threshold(
 )
 LEFT_OFF_JIFFIES = Threshold(
     "detection-left-off",
-    25 * WINDOW_JIFFIES,
+    windows.LEFT_OFF_JIFFIES,
     "jiffies",
     "detection off after the last penalty on a core, longer than",
     "no worker of a busy host is that late",
 )
 TOGGLE_JIFFIES = Threshold(
     "toggle-storm",
-    WINDOW_JIFFIES - 1,
+    windows.TOGGLE_JIFFIES,
     "jiffy",
     "detection off after a penalty, less than",
     "the kernel waits two, and a tick may come before the write",

@@ -1,6 +1,6 @@
 """Folds a recording once into the summaries that reports and findings are made of."""
 
-from sldtrace.dataset import exit_counts
+from sldtrace.dataset import exit_counts, levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Labels
 from sldtrace.dataset.trace import Trace
@@ -11,6 +11,7 @@ from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import slices
 from sldtrace.engine.thread_sums import ThreadSums
 from sldtrace.engine.threads import Threads
+from sldtrace.engine.windows import WindowSums
 from sldtrace.model import early_returns
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import Penalty
@@ -28,13 +29,15 @@ class Folded:
         self.sleeps = SleepSummary(assumed.tick_ns)
         self.threads = ThreadSums()
         self.loops = LoopSummary(assumed, trace.core)
+        self.windows = WindowSums(assumed.tick_ns, trace.core, _stops(trace))
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
+        self.windows.finish()
 
     @property
     def summaries(self) -> list[Summary]:
         """All of them."""
-        return [self.sleeps, self.threads, self.loops]
+        return [self.sleeps, self.threads, self.loops, self.windows]
 
     @property
     def numbers(self) -> Threads:
@@ -73,12 +76,19 @@ def loop_details(trace: Trace) -> LoopDetails:
         [folded.spans(loop) for loop in loops],
         [loop.kind == early_returns.SEMAPHORE for loop in loops],
         lambda records: exit_counts.derived({"name": Labels()}, records)["split_lock"],
+        trace.core,
+        _stops(trace),
     )
     if loops:
         again = Fold([found])
         again.run(slices(trace.recording, again.kinds))
     found.finish()
     return found
+
+
+# When watching of MSR_TEST_CTRL ended; nothing says so where it was watched all the time (simulated).
+def _stops(trace: Trace) -> list[int]:
+    return [end for _, end in levels.watched(trace)] or [trace.span_ns[1]]
 
 
 def _first_penalty(trace: Trace) -> Penalty:

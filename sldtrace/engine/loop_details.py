@@ -15,6 +15,7 @@ from sldtrace.engine.quantiles import Quantiles
 from sldtrace.engine.tables import Array
 from sldtrace.engine.threads import Threads
 from sldtrace.engine.traps import Traps
+from sldtrace.engine.windows import WindowTracker
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording.layout import Records
 
@@ -26,9 +27,6 @@ SAMPLES = 1 << 18
 
 PER_THREAD = 16
 """Loops of one thread of which details are found: the longest. The others have the signals of the first."""
-
-MOST_MOVES = 1 << 16
-"""Moves that are kept of one thread: the first ones."""
 
 MOST_ADDRESSES = 1 << 17
 """Pairs of a loop and another address that are kept."""
@@ -61,16 +59,16 @@ class Details:
     """Of the time from the start of a loop's first trap to the end of its last one.
 
     signals: of the thread and its process; exits, other_exits: records
-    of VM exits in loops, and those not by #AC; addresses: other guest addresses in them; moves: of the
-    thread, with the CPU, and the end of the trap in this loop that it was in, if any (-1); others: numbers
-    of other threads with penalties; traps, sent: the first traps and signal records, see SAMPLE.
+    of VM exits in loops, and those not by #AC; addresses: other guest addresses in them; elsewhere: stays on
+    cores, after a move, while detection was off there and the thread was not in a trap of the loop all the
+    time; others: other threads with penalties; traps, sent: the first traps and signal records, see SAMPLE.
     """
 
     signals: dict[Key, Signalled] = field(default_factory=dict)
     exits: int = 0
     other_exits: int = 0
     addresses: int = 0
-    moves: list[tuple[int, int, int]] = field(default_factory=list)
+    elsewhere: int = 0
     others: int = 0
     traps: list[Records] = field(default_factory=list)
     sent: list[Records] = field(default_factory=list)
@@ -80,10 +78,10 @@ class LoopDetails:
     """Finds the details of some loops.
 
     spans: those of each loop, as LoopSummary.spans; semaphore: for which loops to count other threads;
-    split_lock: of exit records, which are by #AC.
+    split_lock: of exit records, which are by #AC; core: of a CPU; stops: see WindowTracker.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"trap", "signal", "exit", "migrate"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"trap", "detection", "signal", "exit", "migrate"})
 
     def __init__(
         self,
@@ -91,10 +89,15 @@ class LoopDetails:
         spans: Sequence[Array],
         semaphore: Sequence[bool],
         split_lock: Callable[[Records], Bools],
+        core: Callable[[int], int],
+        stops: Sequence[int],
     ) -> None:
         self.loops = loops
         self.found = [Details() for _ in loops]
         self._split_lock = split_lock
+        self._core = core
+        self._windows = WindowTracker(core, stops)
+        self._stays: dict[int, tuple[int, int, int]] = {}  # by loop: since, core, end of the trap then or -1
         self._start = np.array([each.start_ns for each in loops], np.int64)
         self._end = np.array([each.end_ns for each in loops], np.int64)
         self._rip = np.array([each.rip for each in loops], np.uint64)
@@ -115,6 +118,7 @@ class LoopDetails:
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         traps, threads = batch.traps, batch.threads
+        self._windows.update(batch)
         signals, exits, moves = (batch.records(kind) for kind in ("signal", "exit", "migrate"))
         for loops in self._rounds:
             of_thread: Array = np.full(len(threads), -1, np.int64)
@@ -127,11 +131,14 @@ class LoopDetails:
             if len(exits):
                 self._add_exits(exits, _owners(threads, exits, of_thread))
             if len(moves):
-                self._add_moves(moves, traps, threads, loops, of_thread)
+                self._add_moves(moves, traps, threads, loops)
             if len(signals):
                 self._add_signals(signals, loops)
         if len(traps):
             self._add_others(traps, threads)
+            now = int(traps["start_ns"].max())
+            for loop in [each for each in self._stays if self._end[each] <= now]:
+                self._end_stay(loop)
 
     def quartiles(self, signal: Signalled) -> list[float] | None:
         """The quartiles of the gaps between two signals in a row; None: there is no gap.
@@ -145,6 +152,8 @@ class LoopDetails:
 
     def finish(self) -> None:
         """Sets what is known only at the end."""
+        for loop in list(self._stays):
+            self._end_stay(loop)
         for loop, penalized in zip(self._semaphore.tolist(), self._penalized, strict=True):
             self.found[loop].others = int(np.count_nonzero(penalized))
         if self._addresses:
@@ -262,25 +271,38 @@ class LoopDetails:
         )
         return found
 
-    def _add_moves(
-        self, moves: Records, traps: Traps, threads: Threads, loops: Array, of_thread: Array
-    ) -> None:
-        tids = np.array([self.loops[loop].tid for loop in loops.tolist()], np.uint32)
-        moves = moves[np.isin(moves["tid"], tids)]
+    def _add_moves(self, moves: Records, traps: Traps, threads: Threads, loops: Array) -> None:
         by_tid: dict[int, list[int]] = {}
         for loop in loops.tolist():
             by_tid.setdefault(self.loops[loop].tid, []).append(loop)
-        for tid in np.unique(moves["tid"]).tolist():
-            mine = moves[moves["tid"] == tid]
-            ns = mine["ns"].astype(np.int64)
-            for loop in by_tid[tid]:
+        order = np.argsort(moves["tid"], kind="stable")
+        moves = moves[order]
+        heads = np.flatnonzero(np.append(True, moves["tid"][1:] != moves["tid"][:-1]))
+        for mine in np.split(moves, heads[1:]):
+            for loop in by_tid.get(int(mine["tid"][0]), []):
+                ns = mine["ns"].astype(np.int64)
                 inside = (ns >= self._start[loop]) & (ns <= self._end[loop])
-                room = MOST_MOVES - len(self.found[loop].moves)
-                if not inside.any() or room <= 0:
-                    continue
-                ends = self._trap_ends(traps, threads, loop, ns[inside])
-                found = zip(ns[inside].tolist(), mine["to_cpu"][inside].tolist(), ends.tolist(), strict=True)
-                self.found[loop].moves += list(found)[:room]
+                if inside.any():
+                    ends = self._trap_ends(traps, threads, loop, ns[inside])
+                    self._add_stays(loop, ns[inside], mine["to_cpu"][inside], ends)
+
+    # Each move ends the stay before it.
+    def _add_stays(self, loop: int, ns: Array, cpus: Array, trap_ends: Array) -> None:
+        cores = np.array([self._core(cpu) for cpu in cpus.tolist()], np.int64)
+        stays = np.stack([ns, cores, trap_ends])
+        if loop in self._stays:
+            stays = np.concatenate([np.array(self._stays[loop])[:, None], stays], axis=1)
+        since, core, trap_end = stays[:, :-1]
+        until = stays[0, 1:]
+        off = self._windows.overlapping(core, since, until) & (trap_end < until)
+        self.found[loop].elsewhere += int(np.count_nonzero(off))
+        self._stays[loop] = int(ns[-1]), int(cores[-1]), int(trap_ends[-1])
+
+    def _end_stay(self, loop: int) -> None:
+        since, core, trap_end = self._stays.pop(loop)
+        until = self._end[[loop]]
+        off = self._windows.overlapping(np.array([core]), np.array([since]), until) & (trap_end < until)
+        self.found[loop].elsewhere += int(off[0])
 
     # For each moment the end of the trap in this loop that began before it, if it is the thread's last one.
     def _trap_ends(self, traps: Traps, threads: Threads, loop: int, ns: Array) -> Array:

@@ -8,14 +8,14 @@ gets detection back (fixed in 6.15 by c929d08df8be, 0e1ff67d164b).
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from sldtrace.analyzers import cores as machine
-from sldtrace.analyzers import thresholds, windows
+from sldtrace.analyzers import detection_writes, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.tables import Array
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural
@@ -56,40 +56,25 @@ def find(trace: Trace) -> list[Finding[DetectionOffNumbers]]:
     penalty = recorded_penalty.penalty(trace)
     if not penalty.traps:
         return []
-    table = windows.find_windows(trace)
-    long = table[table["end_ns"] - table["last_ns"] > limit_ns(penalty)]
-    return [_finding(trace, penalty, table, long)] if len(long) else []
+    cores = folding.fold(trace).windows.cores()
+    return [_finding(trace, penalty, cores)] if any(sums["long"] for _, sums in cores) else []
 
 
-def any_refused(table: pd.DataFrame, long: pd.DataFrame) -> bool:
-    """Did a window of `long` begin while the work of another core's was pending, so that it got none?
-
-    table: all windows, as of windows.off.
-    """
-    start, end, core = (table[name].to_numpy() for name in ("start_ns", "end_ns", "core"))
-    begun = zip(long["core"].to_numpy(), long["last_ns"].to_numpy(), strict=True)
-    return any(bool(((core != own) & (start <= ns) & (ns <= end)).any()) for own, ns in begun)
-
-
-def _finding(
-    trace: Trace, penalty: Penalty, table: pd.DataFrame, long: pd.DataFrame
-) -> Finding[DetectionOffNumbers]:
-    lasted = long["end_ns"] - long["last_ns"]
-    opened = long[long["ended"] == windows.OPEN]
-    cores = sorted(int(core) for core in long["core"].unique())
+def _finding(trace: Trace, penalty: Penalty, every: list[tuple[int, Array]]) -> Finding[DetectionOffNumbers]:
+    long = np.array([sums for _, sums in every if sums["long"]])
+    cores = [core for core, sums in every if sums["long"]]
     numbers = DetectionOffNumbers(
         cores=tuple(cores),
-        windows=len(table),
-        long_windows=len(long),
-        not_seen_to_end=len(opened),
-        longest_ns=int(lasted.max()),
-        total_ns=int(lasted.sum()),
+        windows=sum(int(sums["windows"]) for _, sums in every),
+        long_windows=int(long["long"].sum()),
+        not_seen_to_end=int(long["long_open"].sum()),
+        longest_ns=int(long["longest_ns"].max()),
+        total_ns=int(long["long_ns"].sum()),
         usual_ns=penalty.window_ns,
     )
-    shared = penalty.shared_reenable and penalty.mitigate == 0 and any_refused(table, long)
-    detection = trace.rows("detection")
-    mine = np.isin(machine.of_cpus(detection["cpu"], trace.core), cores)
-    no_end_seen = len(opened) == len(long)
+    # Did a window begin while the work of another core's was pending, so that it got none?
+    shared = penalty.shared_reenable and penalty.mitigate == 0 and bool(long["refused"].any())
+    no_end_seen = numbers.not_seen_to_end == numbers.long_windows
     return Finding(
         kind=KIND,
         severity=Severity.NOTICE,
@@ -98,9 +83,9 @@ def _finding(
         headline=f"split locks were not detected on {plural(len(cores), 'core')} for "
         f"{length(numbers.total_ns)}",
         rip=None,
-        start_ns=int(long["last_ns"].min()),
-        end_ns=int(long["end_ns"].max()),
-        ongoing=bool((opened["end_ns"] >= trace.span_ns[1]).any()),
+        start_ns=int(long["long_start_ns"].min()),
+        end_ns=int(long["long_end_ns"].max()),
+        ongoing=numbers.not_seen_to_end > 0 and bool(long["open_end_ns"].max() >= trace.span_ns[1]),
         confidence=Confidence.LIKELY if no_end_seen else Confidence.CERTAIN,
         confidence_reason="the recording ended before it was seen to be switched on again"
         if no_end_seen
@@ -124,7 +109,7 @@ def _finding(
             ),
             Remedy("Look for stalled workqueues in the kernel's log (workqueue or soft lockup).", "none"),
         ],
-        evidence=detection[mine],
+        evidence=detection_writes.find(trace, cores),
         evidence_kind="detection",
     )
 

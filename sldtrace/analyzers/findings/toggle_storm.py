@@ -8,14 +8,13 @@ writes MSR_TEST_CTRL itself. The thread then traps again although its penalty is
 
 from dataclasses import dataclass
 
-import numpy as np
-import pandas as pd
-
-from sldtrace.analyzers import cores, penalties, thresholds, windows
+from sldtrace.analyzers import detection_writes, penalties, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.tables import Array
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural, rate
@@ -54,39 +53,28 @@ def least_ns(penalty: Penalty) -> int:
 def find(trace: Trace) -> list[Finding[ToggleNumbers]]:
     """One finding for each core, the one with the most such windows first."""
     penalty = recorded_penalty.penalty(trace)
-    table = windows.find_windows(trace)
-    short = (table["ended"] == windows.WRITTEN) & (table["end_ns"] - table["last_ns"] < least_ns(penalty))
-    found = [
-        _finding(trace, penalty, rows)
-        for _, rows in table.assign(short=short).groupby("core", sort=True)
-        if _is_storm(rows["short"])
-    ]
+    cores = folding.fold(trace).windows.cores()
+    found = [_finding(trace, penalty, core, sums) for core, sums in cores if _is_storm(sums)]
     return sorted(found, key=lambda finding: finding.numbers.short_windows, reverse=True)
 
 
-def _is_storm(short: "pd.Series[bool]") -> bool:
-    enough = bool(short.sum() >= thresholds.TOGGLE_WINDOWS.value)
-    return enough and bool(short.mean() >= thresholds.TOGGLE_SHARE.value)
+def _is_storm(sums: Array) -> bool:
+    enough = bool(sums["short"] >= thresholds.TOGGLE_WINDOWS.value)
+    return enough and bool(sums["short"] >= thresholds.TOGGLE_SHARE.value * sums["windows"])
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: pd.DataFrame) -> Finding[ToggleNumbers]:
-    core = int(rows["core"].iloc[0])
-    short = rows[rows["short"]]
-    start, end = int(short["start_ns"].min()), int(short["end_ns"].max())
-    detection = trace.rows("detection")
-    evidence = detection[
-        (cores.of_cpus(detection["cpu"], trace.core) == core) & detection["ns"].between(start, end)
-    ]
-    writers, often = np.unique(evidence["tid"].to_numpy(), return_counts=True)
-    order = np.argsort(-often, kind="stable")[:_SHOWN]
+def _finding(trace: Trace, penalty: Penalty, core: int, sums: Array) -> Finding[ToggleNumbers]:
+    start, end = int(sums["short_start_ns"]), int(sums["short_end_ns"])
+    evidence = detection_writes.find(trace, [core], (start, end))
+    writers = detection_writes.writers(trace, core, (start, end))
     numbers = ToggleNumbers(
         core=core,
-        windows=len(rows),
-        short_windows=len(short),
-        median_ns=int((short["end_ns"] - short["last_ns"]).median()),
+        windows=int(sums["windows"]),
+        short_windows=int(sums["short"]),
+        median_ns=folding.fold(trace).windows.short_median_ns(core),
         usual_ns=penalty.window_ns,
         writes_per_s=round(len(evidence) * 1e9 / max(end - start, 1), 1),
-        writers=tuple(Writer(int(writers[index]), int(often[index])) for index in order),
+        writers=tuple(Writer(*each) for each in writers.most_common(_SHOWN)),
     )
     return Finding(
         kind=KIND,
