@@ -4,6 +4,7 @@ from sldtrace.dataset import exit_counts, levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Labels
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.fatal_traps import FatalTraps
 from sldtrace.engine.fold import Fold, Summary
 from sldtrace.engine.loop_details import LoopDetails
 from sldtrace.engine.loops import LoopSummary
@@ -30,6 +31,7 @@ class Folded:
         self.threads = ThreadSums()
         self.loops = LoopSummary(assumed, trace.core)
         self.windows = WindowSums(assumed.tick_ns, trace.core, _stops(trace))
+        self.fatal = FatalTraps()
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -37,7 +39,7 @@ class Folded:
     @property
     def summaries(self) -> list[Summary]:
         """All of them."""
-        return [self.sleeps, self.threads, self.loops, self.windows]
+        return [self.sleeps, self.threads, self.loops, self.windows, self.fatal]
 
     @property
     def numbers(self) -> Threads:

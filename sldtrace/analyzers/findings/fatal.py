@@ -6,12 +6,16 @@ d7e94dbdac1a), and KVM sends SIGBUS. One split lock is enough.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sldtrace.analyzers import remedies
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
-from sldtrace.dataset.rows import Rows
+from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.tables import Array
+from sldtrace.engine.threads import Threads
 from sldtrace.text.phrases import address, plural
 
 KIND = "fatal"
@@ -29,20 +33,32 @@ class FatalNumbers(Numbers):
 
 def find(trace: Trace) -> list[Finding[FatalNumbers]]:
     """One finding for each process, in order of time."""
-    traps = trace.rows("trap")
-    return [_finding(trace, part) for _, part in traps[traps["fatal"]].groupby("tgid")]
+    folded = folding.fold(trace)
+    threads = folded.fatal.threads
+    who = np.flatnonzero(threads["traps"])
+    who = who[np.argsort(threads["start_ns"][who], kind="stable")]
+    _, first, process = np.unique(folded.numbers.tgid[who], return_index=True, return_inverse=True)
+    order = np.argsort(process, kind="stable")
+    parts = np.split(who[order], np.flatnonzero(np.diff(process[order])) + 1) if len(who) else []
+    return [_finding(trace, folded.numbers, threads, parts[each]) for each in np.argsort(first)]
 
 
-def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
-    rip = int(rows["rip"].iloc[0])
+# who: the numbers of the threads of one process with fatal traps, by the time of their first ones.
+def _finding(trace: Trace, numbered: Threads, threads: Array, who: Array) -> Finding[FatalNumbers]:
+    rows = threads[who]
+    tgid, tid = int(numbered.tgid[who[0]]), int(numbered.tid[who[0]])
+    vcpu = int(rows["vcpu"][np.argmax(rows["vcpu_ns"])])
+    rip = int(rows["rip"][0])
     mode = trace.text("split_lock", "mode")
-    numbers = FatalNumbers(traps=len(rows), threads=int(rows["tid"].nunique()))
+    numbers = FatalNumbers(traps=int(rows["traps"].sum()), threads=len(who))
     sure = mode == _FATAL
+    traps = trace.rows("trap")
+    evidence = traps[traps["fatal"] & (traps["tgid"] == tgid)]
     return Finding(
         kind=KIND,
         severity=Severity.CRITICAL,
         verdict="killed",
-        subject=trace.subject_of(rows),
+        subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
         headline=f"was sent SIGBUS for the split lock at guest address {address(rip)}",
         rip=rip,
         start_ns=int(rows["start_ns"].min()),
@@ -70,7 +86,7 @@ def _finding(trace: Trace, rows: Rows) -> Finding[FatalNumbers]:
             remedies.align(guest=True),
             remedies.no_detection(),
         ],
-        evidence=rows,
+        evidence=evidence,
     )
 
 
