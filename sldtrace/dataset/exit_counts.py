@@ -10,6 +10,7 @@ import pandas as pd
 from sldtrace.dataset import frames
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.rows import BATCH, Array, Labels
+from sldtrace.engine.count_sums import CountSums
 from sldtrace.host import exits
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
@@ -100,29 +101,28 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
 
 def summed(recording: Timeline) -> pd.DataFrame:
     """One row for each thread and reason of the `counts` records, most exits first; columns: COLUMNS."""
-    batches = recording.batches("counts", BATCH)
-    parts = [_together(frames.of(recording, "counts", records)) for records in batches]
-    parts = parts or [_together(frames.frame(recording, "counts"))]
-    table = _together(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
-    bins = [name for name in table.columns if _is_bin(name)]
+    sums = CountSums()
+    for records in recording.batches("counts", BATCH):
+        sums.add(records)
+    return table(recording, sums)
+
+
+def table(recording: Timeline, sums: CountSums) -> pd.DataFrame:
+    """The sums of a recording as `summed` gives them."""
+    rows = sums.rows
+    enums, parts = frames.enumerations(recording, schemas.current()), frames.parts("counts")
+    first = ["tgid", "tid", "vcpu", *_REASON]
+    found = pd.DataFrame({name: parts[name].of(rows[name], enums) for name in first})
+    found["isa"] = found["isa"].astype(str)
+    found["vector"] = rows["vector"].astype(np.int64)
+    found = named(found)
+    other = found["reason"] == OTHER_REASONS
+    found["name"] = found["name"].cat.add_categories("other reasons").where(~other, "other reasons")
+    for name in ("since_ns", "ns", "count", "guest_ns", "host_ns"):
+        found[name] = rows[name]
     for name, share in QUANTILES.items():
-        low, high = bounds(table[bins].to_numpy(np.int64), share)
-        table[f"{name}_low_ns"], table[f"{name}_high_ns"] = low, high
-    table = named(table.drop(columns=bins))
-    other = table["reason"] == OTHER_REASONS
-    table["name"] = table["name"].cat.add_categories("other reasons").where(~other, "other reasons")
-    first = ["tgid", "tid", "vcpu", *_REASON, "name", "split_lock"]
-    table["isa"] = table["isa"].astype(str)
-    table = table[[*first, *(name for name in table.columns if name not in first)]]
-    return table.sort_values("count", ascending=False, kind="stable", ignore_index=True)
-
-
-def _together(counts: pd.DataFrame) -> pd.DataFrame:
-    sums = [name for name in counts.columns if name in ("count", "guest_ns", "host_ns") or _is_bin(name)]
-    how: dict[str, Any] = {"vcpu": "last", "since_ns": "min", "ns": "max"} | dict.fromkeys(sums, "sum")
-    by = ["tgid", "tid", *_REASON]
-    rows = counts.assign(isa=counts["isa"].astype(object), vector=counts["vector"].fillna(-1).astype("int64"))
-    return rows.groupby(by, sort=False).agg(how).reset_index()
+        found[f"{name}_low_ns"], found[f"{name}_high_ns"] = bounds(rows["host_log2"], share)
+    return found.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
 
 def bounds(histograms: npt.NDArray[np.int64], share: float) -> tuple[Any, Any]:
@@ -141,7 +141,3 @@ def bounds(histograms: npt.NDArray[np.int64], share: float) -> tuple[Any, Any]:
         pd.arrays.IntegerArray(low, empty),
         pd.arrays.IntegerArray(high, empty | (found == _OPEN_BIN)),
     )
-
-
-def _is_bin(name: str) -> bool:
-    return name.startswith("host_log2_")

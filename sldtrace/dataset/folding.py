@@ -4,6 +4,7 @@ from sldtrace.dataset import exit_counts, levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Labels
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.count_sums import CountSums
 from sldtrace.engine.fatal_traps import FatalTraps
 from sldtrace.engine.fold import Fold, Summary
 from sldtrace.engine.loop_details import LoopDetails
@@ -32,6 +33,7 @@ class Folded:
         self.loops = LoopSummary(assumed, trace.core)
         self.windows = WindowSums(assumed.tick_ns, trace.core, _stops(trace))
         self.fatal = FatalTraps()
+        self.counts = CountSums()
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -39,7 +41,7 @@ class Folded:
     @property
     def summaries(self) -> list[Summary]:
         """All of them."""
-        return [self.sleeps, self.threads, self.loops, self.windows, self.fatal]
+        return [self.sleeps, self.threads, self.loops, self.windows, self.fatal, self.counts]
 
     @property
     def numbers(self) -> Threads:

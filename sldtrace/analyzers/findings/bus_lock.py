@@ -11,6 +11,7 @@ from sldtrace.analyzers import remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import SVM, is_bus_lock
 from sldtrace.text.phrases import length, percent, plural, rate
@@ -30,7 +31,7 @@ class BusLockNumbers(Numbers):
 
 def find(trace: Trace) -> list[Finding[BusLockNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""
-    counts = trace.exit_counts
+    counts = exit_counts.table(trace.recording, folding.fold(trace).counts)
     pairs = zip(counts["isa"], counts["reason"], strict=True)
     rows = counts[[is_bus_lock(str(isa), int(reason)) for isa, reason in pairs]]
     return [_finding(trace, row) for row in rows.to_dict("records")]
