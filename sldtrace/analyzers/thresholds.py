@@ -6,6 +6,7 @@ The thresholds of loops are in sldtrace.model.early_returns, because the recorde
 from dataclasses import dataclass
 
 from sldtrace.engine import loops, windows
+from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import WINDOW_JIFFIES
 
@@ -102,7 +103,7 @@ MIGRATION_SHARE = Threshold(
 )
 QUEUE_WAIT_JIFFIES = Threshold(
     "semaphore-queue",
-    1,
+    WAIT_JIFFIES,
     "jiffy",
     "a wait for the semaphore that counts, at least",
     "a free semaphore is taken at once, a held one is released at a tick",

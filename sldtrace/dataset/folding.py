@@ -9,6 +9,7 @@ from sldtrace.engine.fatal_traps import FatalTraps
 from sldtrace.engine.fold import Fold, Summary
 from sldtrace.engine.loop_details import LoopDetails
 from sldtrace.engine.loops import LoopSummary
+from sldtrace.engine.semaphore_waits import SemaphoreWaits
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import slices
 from sldtrace.engine.thread_sums import ThreadSums
@@ -34,6 +35,7 @@ class Folded:
         self.windows = WindowSums(assumed.tick_ns, trace.core, _stops(trace))
         self.fatal = FatalTraps()
         self.counts = CountSums()
+        self.waits = SemaphoreWaits(assumed.tick_ns)
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -41,7 +43,7 @@ class Folded:
     @property
     def summaries(self) -> list[Summary]:
         """All of them."""
-        return [self.sleeps, self.threads, self.loops, self.windows, self.fatal, self.counts]
+        return [self.sleeps, self.threads, self.loops, self.windows, self.fatal, self.counts, self.waits]
 
     @property
     def numbers(self) -> Threads:

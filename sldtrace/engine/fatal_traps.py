@@ -57,6 +57,5 @@ class FatalTraps:
 
     def keep(self, threads: Array) -> None:
         """See fold.Summary."""
-        self._threads.upto(self._count)
         self._threads.keep(threads)
         self._count = len(threads)

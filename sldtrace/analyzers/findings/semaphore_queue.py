@@ -7,18 +7,20 @@ more is a queue.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sldtrace.analyzers import penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset import folding
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural, rate
@@ -70,64 +72,53 @@ def find(trace: Trace) -> list[Finding[QueueNumbers]]:
 def victims(trace: Trace) -> pd.DataFrame:
     """One row a thread that waits, the longest wait first; none if no other thread is seen to hold it.
 
-    Columns: tgid, tid, vcpu, waits, waited_ns, longest_ns, slept_ns, span_ns (from first trap to last),
-    holds (does it hold the semaphore at any time?), share.
+    Columns: number (of the thread in the fold), tgid, tid, vcpu, waits, waited_ns, longest_ns, share.
     """
-    least_ns = _least_wait_ns(recorded_penalty.penalty(trace))
-    threads = trace.rows("trap").threads
-    found = [{"tgid": tgid, "tid": tid} | _waits(rows, least_ns) for (tgid, tid), rows in threads.items()]
-    columns = ["tgid", "tid", "vcpu", "waits", "waited_ns", "longest_ns", "slept_ns", "span_ns", "holds"]
-    types = dict.fromkeys(columns, "int64") | {"vcpu": "Int64", "holds": "bool"}
-    table = pd.DataFrame(found, columns=columns).astype(types)
-    table["share"] = (table["waited_ns"] / table["span_ns"].clip(lower=1)).round(4)
-    if table["holds"].sum() < thresholds.QUEUE_HOLDERS.value:
-        return table.head(0)
-    chosen = table["waits"] >= thresholds.QUEUE_WAITS.value
-    chosen &= table["share"] >= thresholds.QUEUE_SHARE.value
-    return table[chosen].sort_values("waited_ns", ascending=False, kind="stable", ignore_index=True)
-
-
-def _least_wait_ns(penalty: Penalty) -> float:
-    return thresholds.QUEUE_WAIT_JIFFIES.value * penalty.tick_ns
+    folded = folding.fold(trace)
+    rows, sums = folded.waits.threads, folded.threads.sums
+    chosen = np.flatnonzero(rows["waits"] >= thresholds.QUEUE_WAITS.value)
+    if np.count_nonzero(rows["holds"]) < thresholds.QUEUE_HOLDERS.value:
+        chosen = chosen[:0]
+    # In order of appearance.
+    chosen = chosen[np.argsort(sums["start_ns"][chosen], kind="stable")]
+    rows, sums = rows[chosen], sums[chosen]
+    table = pd.DataFrame({name: rows[name] for name in ("waits", "waited_ns", "longest_ns")})
+    table["number"] = chosen
+    table["tgid"], table["tid"] = (
+        each[chosen].astype(np.int64) for each in (folded.numbers.tgid, folded.numbers.tid)
+    )
+    table["vcpu"] = pd.arrays.IntegerArray(sums["vcpu"].astype(np.int64), sums["vcpu"] < 0)
+    table["share"] = (rows["waited_ns"] / np.maximum(sums["end_ns"] - sums["start_ns"], 1)).round(4)
+    table = table[table["share"] >= thresholds.QUEUE_SHARE.value]
+    return table.sort_values("waited_ns", ascending=False, kind="stable", ignore_index=True)
 
 
 # A wait that a signal ended does not count: see early_return_loops.
-def _waits(rows: Rows, least_ns: float) -> dict[str, Any]:
-    wait = rows["semaphore_ns"][_acquired(rows) & (rows["semaphore_ns"] >= least_ns)]
-    return {
-        "vcpu": rows.last_known("vcpu"),
-        "waits": len(wait),
-        "waited_ns": int(wait.sum()),
-        "longest_ns": int(wait.max()) if len(wait) else 0,
-        "slept_ns": int(rows["sleep_ns"].sum()),
-        "span_ns": int(rows["end_ns"].max() - rows["start_ns"].min()),
-        "holds": bool((rows["detection_off"] & rows["semaphore"]).any()),
-    }
-
-
-def _acquired(rows: Rows) -> "pd.Series[bool]":
-    return rows["semaphore"] & (rows["semaphore_result"] == 0)
+def _evidence(trace: Trace, penalty: Penalty, table: pd.DataFrame) -> Rows:
+    traps = trace.rows("trap")
+    who = table[["tgid", "tid"]].itertuples(index=False, name=None)
+    mine = traps[traps.isin([traps.thread(int(tgid), int(tid)) for tgid, tid in who])]
+    acquired = mine["semaphore"] & (mine["semaphore_result"] == 0)
+    return mine[acquired & (mine["semaphore_ns"] >= WAIT_JIFFIES * penalty.tick_ns)]
 
 
 def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
     penalty = recorded_penalty.penalty(trace)
-    traps = trace.rows("trap")
-    who = table[["tgid", "tid"]].itertuples(index=False, name=None)
-    mine = traps[traps.isin([traps.thread(int(tgid), int(tid)) for tgid, tid in who])]
-    evidence = mine[_acquired(mine) & (mine["semaphore_ns"] >= _least_wait_ns(penalty))]
-    start, end = int(evidence["start_ns"].min()), int(evidence["end_ns"].max())
-    inside = traps[traps["detection_off"] & traps["semaphore"] & traps["end_ns"].between(start, end)]
+    folded = folding.fold(trace)
+    who = table["number"].to_numpy()
+    queue = folded.waits.queue(who)
+    start, end = queue.start_ns, queue.end_ns
     processes = int(table["tgid"].nunique())
     bound = 1_000_000_000 // penalty.window_ns
     numbers = QueueNumbers(
         threads=len(table),
         processes=processes,
-        holders=len(inside.value_counts("tgid", "tid")),
+        holders=queue.holders,
         waits=int(table["waits"].sum()),
         waited_ns=int(table["waited_ns"].sum()),
         longest_ns=int(table["longest_ns"].max()),
-        completed=len(inside),
-        completed_per_s=round(len(inside) * 1e9 / max(end - start, 1), 1),
+        completed=queue.completed,
+        completed_per_s=round(queue.completed * 1e9 / max(end - start, 1), 1),
         most_per_s=bound,
         victims=tuple(
             Victim(row["tgid"], row["tid"], row["waits"], row["waited_ns"], row["share"])
@@ -158,10 +149,10 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
         remedies=[
             *remedies.no_penalty(trace, penalty),
             remedies.fewer_at_once(),
-            remedies.align(bool(mine["guest"].any())),
+            remedies.align(bool(folded.threads.sums["guest"][who].any())),
             remedies.no_detection(),
         ],
-        evidence=evidence,
+        evidence=_evidence(trace, penalty, table),
     )
 
 
