@@ -9,6 +9,7 @@ from sldtrace.engine.fatal_traps import FatalTraps
 from sldtrace.engine.fold import Fold, Summary
 from sldtrace.engine.loop_details import LoopDetails
 from sldtrace.engine.loops import LoopSummary
+from sldtrace.engine.penalty_sums import PenaltySums
 from sldtrace.engine.semaphore_waits import SemaphoreWaits
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import slices
@@ -35,6 +36,7 @@ class Folded:
         self.windows = WindowSums(assumed.tick_ns, trace.core, _stops(trace))
         self.fatal = FatalTraps()
         self.counts = CountSums()
+        self.penalties = PenaltySums()
         self.waits = SemaphoreWaits(assumed.tick_ns)
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
@@ -43,7 +45,16 @@ class Folded:
     @property
     def summaries(self) -> list[Summary]:
         """All of them."""
-        return [self.sleeps, self.threads, self.loops, self.windows, self.fatal, self.counts, self.waits]
+        return [
+            self.sleeps,
+            self.threads,
+            self.loops,
+            self.windows,
+            self.fatal,
+            self.counts,
+            self.penalties,
+            self.waits,
+        ]
 
     @property
     def numbers(self) -> Threads:

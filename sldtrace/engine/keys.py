@@ -21,7 +21,7 @@ class Keys:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._sorted: Keys64 = np.zeros(0, np.uint64)
         self._numbers: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # of the keys in `_sorted`
         self._keys = Table(np.uint64)
@@ -53,7 +53,7 @@ class Keys:
         order = np.argsort(first, kind="stable")
         each = np.empty(len(distinct), np.int64)
         each[order] = np.arange(known, known + len(distinct))
-        each[each >= self._most] = -1
+        each[each >= self.most] = -1
         found[rest] = each[inverse.reshape(-1)]
         self.left_out += int(np.count_nonzero(found[rest] < 0))
         added = each >= 0

@@ -32,6 +32,10 @@ class Selected:
     def __getitem__(self, name: str) -> Array:
         return self.of(self._traps[name])
 
+    def flag(self, name: str) -> Bools:
+        """See Outcome.flag."""
+        return self.of(self._traps.flag(name))
+
     def of(self, column: Array) -> Array:
         """The values of a column of all traps."""
         found: Array = column[self.at]

@@ -7,6 +7,8 @@ Threads that another finding explains (loops, queue, migrations) are left to tha
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sldtrace.analyzers import penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
@@ -15,6 +17,8 @@ from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import folding
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.tables import Array
+from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural
@@ -41,29 +45,24 @@ class SlowdownNumbers(Numbers):
 def find(trace: Trace) -> list[Finding[SlowdownNumbers]]:
     """One finding for each thread, the one with the largest share of penalties first."""
     penalty = recorded_penalty.penalty(trace)
-    explained = _explained(trace)
-    found = []
-    for (_, tid), traps in trace.rows("trap").threads.items():
-        if tid in explained:
-            continue
-        rows = traps[(traps["slept"] | traps["semaphore"]) & ~traps["fatal"]]
-        if rows.empty:
-            continue
-        # Without the last one: the time until the next is not known, and a few rare penalties would look like
-        # many.
-        span = int(rows["start_ns"].max() - rows["start_ns"].min())
-        lost = int(rows["sleep_ns"].iloc[:-1].sum() + rows["semaphore_ns"].iloc[:-1].sum())
-        if is_slowed(len(rows), lost, span):
-            found.append(_finding(trace, penalty, rows))
+    folded = folding.fold(trace)
+    sums, tid = folded.penalties.sums, folded.numbers.tid
+    # Without the last one: the time until the next is not known, and a few rare penalties would look like
+    # many.
+    lost = sums["slept_ns"] + sums["waited_ns"] - sums["last_lost_ns"]
+    slowed = is_slowed(sums["traps"], lost, sums["last_start_ns"] - sums["start_ns"])
+    chosen = np.flatnonzero(slowed & ~np.isin(tid, list(_explained(trace))))
+    found = [_finding(trace, penalty, sums[n], int(folded.numbers.tgid[n]), int(tid[n])) for n in chosen]
     # Of equal shares, the earliest comes first.
     found.sort(key=lambda finding: finding.start_ns)
     return sorted(found, key=lambda finding: finding.numbers.penalty_share, reverse=True)
 
 
-def is_slowed(count: int, lost_ns: int, span_ns: int) -> bool:
+def is_slowed(count: Array, lost_ns: Array, span_ns: Array) -> Bools:
     """Is a thread slowed? lost_ns: time in penalties before the last; span_ns: from the first to the last."""
     enough = thresholds.SLOWDOWN_SHARE.value * span_ns
-    return count >= thresholds.SLOWDOWN_PENALTIES.value and lost_ns >= enough
+    slowed: Bools = (count >= thresholds.SLOWDOWN_PENALTIES.value) & (lost_ns >= enough)
+    return slowed
 
 
 # TIDs of threads that another finding explains.
@@ -75,23 +74,26 @@ def _explained(trace: Trace) -> set[int]:
     }
 
 
-def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[SlowdownNumbers]:
-    start, end = int(rows["start_ns"].min()), int(rows["end_ns"].max())
-    guest = bool(rows["guest"].any())
-    whole = ~rows["early_return"]
-    watched = rows["guest_ns"][rows["exits_watched"]].iloc[1:]
-    slept, waited = int(rows["sleep_ns"].sum()), int(rows["semaphore_ns"].sum())
+def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
+    rows = trace.rows("trap").thread(tgid, tid)
+    return rows[(rows["slept"] | rows["semaphore"]) & ~rows["fatal"]]
+
+
+# sums: a row of PenaltySums.
+def _finding(trace: Trace, penalty: Penalty, sums: np.void, tgid: int, tid: int) -> Finding[SlowdownNumbers]:
+    start, end, guest, vcpu = (sums[name].item() for name in ("start_ns", "end_ns", "guest", "vcpu"))
+    slept, waited = int(sums["slept_ns"]), int(sums["waited_ns"])
     numbers = SlowdownNumbers(
-        traps=len(rows),
-        completed=int(whole.sum()),
-        early_returns=int(rows["early_return"].sum()),
+        traps=int(sums["traps"]),
+        completed=int(sums["completed"]),
+        early_returns=int(sums["early_returns"]),
         slept_ns=slept,
         waited_ns=waited,
         penalty_share=round((slept + waited) / max(end - start, 1), 4),
-        longest_ns=int((rows["sleep_ns"] + rows["semaphore_ns"]).max()),
-        guest_ns=int(watched.sum()) if guest and len(watched) else None,
+        longest_ns=int(sums["longest_ns"]),
+        guest_ns=int(sums["guest_ns"]) if guest and sums["watched"] > 1 else None,
         span_ns=end - start,
-        addresses=int(rows["rip"].nunique()),
+        addresses=int(sums["addresses"]),
     )
     share = percent(numbers.penalty_share, 1)
     severe = numbers.penalty_share >= thresholds.SLOWDOWN_WARNING_SHARE.value
@@ -99,9 +101,9 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[SlowdownNumb
         kind=KIND,
         severity=Severity.WARNING if severe else Severity.NOTICE,
         verdict="slowed",
-        subject=trace.subject_of(rows),
+        subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
         headline=f"spends {share} of its time in penalties, but makes progress",
-        rip=int(rows["rip"].iloc[0]) if numbers.addresses == 1 else None,
+        rip=int(sums["rip"]) if numbers.addresses == 1 else None,
         start_ns=start,
         end_ns=end,
         ongoing=penalties.is_ongoing(trace, penalty, end),
@@ -119,7 +121,7 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[SlowdownNumb
             *remedies.no_penalty(trace, penalty),
             remedies.no_detection(),
         ],
-        evidence=rows,
+        evidence=_evidence(trace, tgid, tid),
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sldtrace.analyzers.finding import Severity
@@ -16,7 +17,8 @@ from tests.analyzers.synthetic import MS, completed, loop, not_penalized, trace
 def test_a_twentieth_of_its_time_slows_a_thread(
     penalties: int, lost_ns: int, span_ns: int, slowed: bool
 ) -> None:
-    assert penalty_slowdown.is_slowed(penalties, lost_ns, span_ns) == slowed
+    given = (np.array([value]) for value in (penalties, lost_ns, span_ns))
+    assert penalty_slowdown.is_slowed(*given).tolist() == [slowed]
 
 
 @pytest.mark.parametrize(("every_ms", "found"), [(250, 1), (350, 0)])
