@@ -5,10 +5,9 @@ The thresholds of loops are in sldtrace.model.early_returns, because the recorde
 
 from dataclasses import dataclass
 
-from sldtrace.engine import loops, windows
+from sldtrace.engine import defeats, loops, windows
 from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
 from sldtrace.model import early_returns as rule
-from sldtrace.model.penalty import WINDOW_JIFFIES
 
 
 @dataclass(frozen=True)
@@ -82,21 +81,21 @@ ONGOING_PENALTIES = Threshold(
 )
 MIGRATION_WINDOW_JIFFIES = Threshold(
     "migration-defeat",
-    WINDOW_JIFFIES,
+    defeats.WINDOW,
     "jiffies",
     "from the end of a penalty to the next trap on another core, less than",
     "detection is off for two jiffies",
 )
 MIGRATION_PENALTIES = Threshold(
     "migration-defeat",
-    3,
+    defeats.PENALTIES,
     "penalties",
     "penalties with such a trap, at least",
     "the load balancer moves any thread once or twice",
 )
 MIGRATION_SHARE = Threshold(
     "migration-defeat",
-    0.5,
+    defeats.SHARE,
     "of the completed penalties",
     "penalties with such a trap, at least",
     "most of them decide",

@@ -5,6 +5,7 @@ from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Labels
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.count_sums import CountSums
+from sldtrace.engine.defeats import DefeatSums
 from sldtrace.engine.fatal_traps import FatalTraps
 from sldtrace.engine.fold import Fold, Summary
 from sldtrace.engine.loop_details import LoopDetails
@@ -38,6 +39,7 @@ class Folded:
         self.counts = CountSums()
         self.penalties = PenaltySums()
         self.waits = SemaphoreWaits(assumed.tick_ns)
+        self.defeats = DefeatSums(assumed.tick_ns, trace.core)
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -54,6 +56,7 @@ class Folded:
             self.counts,
             self.penalties,
             self.waits,
+            self.defeats,
         ]
 
     @property

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sldtrace.engine import quantiles
 from sldtrace.engine.cores import Cores
 from sldtrace.engine.fold import Batch
+from sldtrace.engine.places import Places
 from sldtrace.engine.quantiles import Quantiles
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.tables import Array, Table
@@ -152,9 +153,7 @@ class LoopSummary:
         self._windows = rule.Windows()
         self._counters = Table(_COUNTERS)
         self._places = Table(_PLACE)
-        self._numbers: dict[int, int] = {}
-        self._free: list[int] = []
-        self._size = 0
+        self._numbers = Places()
         self._open: Array = np.zeros(0, np.int64)  # places with a chain that may go on
         self._left: list[Array] = []
         self._slept, self._pending = Quantiles(), Quantiles()  # of loops; of chains that may go on
@@ -191,7 +190,7 @@ class LoopSummary:
 
     def keep(self, threads: Array) -> None:
         """See fold.Summary. The chains of the others have ended."""
-        places = self._places.upto(self._size)
+        places = self._places.upto(self._numbers.size)
         numbers: Array = np.full(
             max(int(places["thread"].max(initial=0)), int(threads.max())) + 1, -1, np.int32
         )
@@ -204,8 +203,8 @@ class LoopSummary:
 
     def loops(self, places: Array | None = None) -> list[Loop]:
         """All loops so far, or those of some places, in the order in which the last loop of each ended."""
-        number = np.arange(self._size) if places is None else places
-        rows = self._places.upto(self._size)[number]
+        number = np.arange(self._numbers.size) if places is None else places
+        rows = self._places.upto(self._numbers.size)[number]
         opened = np.flatnonzero(self._is_loop(rows["open"]))
         self._count(rows["total"], rows["open"][opened], opened)
         found = np.flatnonzero(rows["total"]["loops"] > 0)
@@ -215,7 +214,7 @@ class LoopSummary:
     def slept(self, loop: Loop, shares: list[float]) -> list[float]:
         """Quantiles of the time slept in the traps in these loops, in ns; see engine.quantiles."""
         parts = [(self._slept, loop.place)]
-        if self._is_loop(self._places.upto(self._size)["open"][[loop.place]])[0]:
+        if self._is_loop(self._places.upto(self._numbers.size)["open"][[loop.place]])[0]:
             parts.append((self._pending, loop.place))
         return quantiles.of_parts(parts, shares)
 
@@ -224,7 +223,7 @@ class LoopSummary:
         found = np.concatenate(
             [np.zeros(0, SPAN), *(each[each["place"] == loop.place] for each in self._spans)]
         )
-        chain = self._places.upto(self._size)["open"][[loop.place]]
+        chain = self._places.upto(self._numbers.size)["open"][[loop.place]]
         if self._is_loop(chain)[0]:
             found = np.concatenate([found, _spans(chain, np.array([loop.place]))])
         return found
@@ -302,7 +301,7 @@ class LoopSummary:
         found = self._chains(traps, rows, offsets)
         in_head, in_tail, whose = in_head[chosen], in_tail[chosen], whose[chosen]
         place = self._number(batch.threads, traps.who[whose], pieces.rip[chosen])
-        places = self._places.upto(self._size)
+        places = self._places.upto(self._numbers.size)
         series = np.repeat(place, found["count"])
         slept = traps["sleep_ns"][rows]
 
@@ -392,46 +391,20 @@ class LoopSummary:
         state[traps.who] = mine
         return found
 
-    # The place of each of these; one look-up for each different one.
+    # The place of each of these.
     def _number(self, threads: Threads, thread: Array, rip: Array) -> Array:
-        order = np.lexsort((rip, thread))
-        begins = np.ones(len(order), bool)
-        begins[1:] = (np.diff(thread[order]) != 0) | (rip[order][1:] != rip[order][:-1])
-        distinct = order[begins]
-        who = thread[distinct]
-        keys = zip(
-            who.tolist(),
-            threads.tgid[who].tolist(),
-            threads.tid[who].tolist(),
-            rip[distinct].tolist(),
-            strict=True,
-        )
-        found = np.array([self._number_of(*key) for key in keys], np.int64)
-        numbers = np.zeros(len(thread), np.int64)
-        numbers[order] = found[np.cumsum(begins) - 1] if len(found) else found
-        self._places.upto(self._size)["thread"][found] = who
+        numbers, new = self._numbers.numbers(threads, thread, rip)
+        places = self._places.upto(self._numbers.size)
+        places[new] = np.zeros(len(new), _PLACE)
+        places["tgid"][numbers], places["tid"][numbers] = threads.tgid[thread], threads.tid[thread]
+        places["thread"][numbers], places["rip"][numbers] = thread, rip
         return numbers
-
-    def _number_of(self, thread: int, tgid: int, tid: int, rip: int) -> int:
-        key = (tgid << 32 | tid) << 64 | rip
-        number = self._numbers.get(key)
-        if number is None:
-            if self._free:
-                number = self._free.pop()
-            else:
-                number = self._size
-                self._size += 1
-            self._numbers[key] = number
-            row = self._places.upto(self._size)[number : number + 1]
-            row[:] = np.zeros(1, _PLACE)
-            row["tgid"], row["tid"], row["thread"], row["rip"] = tgid, tid, thread, rip
-        return number
 
     # Ends the chains of these places.
     def _close(self, ended: Array) -> None:
         if not len(ended):
             return
-        places = self._places.upto(self._size)
+        places = self._places.upto(self._numbers.size)
         chains = places["open"][ended]
         loop = self._is_loop(chains)
         self._account(chains[loop], ended[loop])
@@ -441,29 +414,25 @@ class LoopSummary:
 
     # These places have no chain any more that may go on.
     def _leave(self, places: Array) -> None:
-        self._places.upto(self._size)["open"]["count"][places] = 0
-        left = np.zeros(self._size, bool)
+        self._places.upto(self._numbers.size)["open"]["count"][places] = 0
+        left = np.zeros(self._numbers.size, bool)
         left[places] = True
         self._open = self._open[~left[self._open]]
         self._left.append(places)
 
     # Forgets the places that were left, and have neither a loop nor a chain.
     def _release(self) -> None:
-        places = self._places.upto(self._size)
+        places = self._places.upto(self._numbers.size)
         gone = np.unique(np.concatenate([np.zeros(0, np.int64), *self._left]))
         gone = gone[(places["total"]["loops"][gone] == 0) & (places["open"]["count"][gone] == 0)]
         rows = places[gone]
-        for place, tgid, tid, rip in zip(
-            gone.tolist(), rows["tgid"].tolist(), rows["tid"].tolist(), rows["rip"].tolist(), strict=True
-        ):
-            del self._numbers[(tgid << 32 | tid) << 64 | rip]
-            self._free.append(place)
+        self._numbers.release(rows["tgid"], rows["tid"], rows["rip"])
         self._left.clear()
 
     def _account(self, chains: Array, place: Array) -> None:
         if not len(chains):
             return
-        self._count(self._places.upto(self._size)["total"], chains, place)
+        self._count(self._places.upto(self._numbers.size)["total"], chains, place)
         self._spans.append(_spans(chains, place))
         self._spans_size += len(chains)
         if self._spans_size > MOST_SPANS:
@@ -517,7 +486,7 @@ class LoopSummary:
     # Forgets the loops that ended first, and the chains that may go on likewise, if there are too many.
     def _forget_places(self) -> None:
         if len(self._numbers) > self._most:
-            places = self._places.upto(self._size)
+            places = self._places.upto(self._numbers.size)
             ends = np.where(places["open"]["count"] > 0, places["open"]["end"], 0)
             loop = (ends > 0) & self._is_loop(places["open"])
             self._forget(np.flatnonzero((ends > 0) & ~loop), ends, OPEN_PER_LOOP * self._most)
@@ -529,7 +498,7 @@ class LoopSummary:
         if len(places) <= most:
             return
         gone = places[np.argsort(ends[places], kind="stable")[: len(places) - most]]
-        self._places.upto(self._size)["total"]["loops"][gone] = 0
+        self._places.upto(self._numbers.size)["total"]["loops"][gone] = 0
         self._leave(gone)
         self._slept.drop(gone)
         self._pending.drop(gone)

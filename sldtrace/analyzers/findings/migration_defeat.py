@@ -6,22 +6,27 @@ the same instruction. So the penalty was wasted if the next trap comes on anothe
 jiffies after the end of the one before.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import cores, penalties, remedies, thresholds
+from sldtrace.analyzers import penalties, remedies
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
-from sldtrace.dataset.cached import per_trace
-from sldtrace.dataset.rows import Rows
+from sldtrace.dataset import folding
+from sldtrace.dataset.rows import BATCH, Rows
 from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
-from sldtrace.model.early_returns import Bools, Times
+from sldtrace.engine.defeats import Defeats, DefeatSums
+from sldtrace.engine.fold import Fold
+from sldtrace.engine.slices import slices
+from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
+from sldtrace.recording.layout import Records
 from sldtrace.text.phrases import address, length, percent, plural
 
 KIND = "migration-defeat"
@@ -46,101 +51,74 @@ class MigrationNumbers(Numbers):
 def find(trace: Trace) -> list[Finding[MigrationNumbers]]:
     """One finding for each thread and address, that with the most defeated penalties first."""
     penalty = recorded_penalty.penalty(trace)
-    found = [_finding(trace, penalty, rows) for rows in defeats(trace)]
+    found = [_finding(trace, penalty, each) for each in folding.fold(trace).defeats.found()]
     return sorted(found, key=lambda finding: finding.numbers.defeated, reverse=True)
 
 
-@per_trace
-def defeats(trace: Trace) -> list[Rows]:
-    """The completed traps of each thread and address with a finding, by TGID, TID and time.
+# The wasted penalties, read from the file when they are asked for.
+def _evidence(trace: Trace, each: Defeats) -> Rows:
+    def at(times: Collection[int]) -> Callable[[Records], Bools]:
+        wanted = np.array(list(times), np.int64)
 
-    Columns: those of the trap, and `defeated`: the next trap comes on another core, while detection is off on
-    this one; `home`, `away`: these two cores; `gap_ns`: from the end of this trap to the next; `used_ns`:
-    guest time in the gap (-1: not watched).
-    """
-    penalty = recorded_penalty.penalty(trace)
-    threads = trace.rows("trap").threads
-    return [part for who in sorted(threads) for part in _of_thread(trace, penalty, threads[who])]
+        def chosen(traps: Records) -> Bools:
+            found: Bools = (traps["tgid"] == each.tgid) & (traps["tid"] == each.tid)
+            return found & np.isin(traps["start_ns"].astype(np.int64), wanted)
 
+        return chosen
 
-def _of_thread(trace: Trace, penalty: Penalty, rows: Rows) -> Iterator[Rows]:
-    if int((rows["detection_off"] & rows["slept"]).sum()) < thresholds.MIGRATION_PENALTIES.value:
-        return
-    home, cpu = _core_of_penalty(trace, rows), cores.of_cpus(rows["start_cpu"], trace.core)
-    # Not by `shift`, which makes floats of integers: two addresses in the kernel's half may then look alike.
-    rip = rows["rip"].to_numpy()
-    follows = np.append(rip[1:] == rip[:-1], False)
-    gap = np.zeros(len(rows), np.int64)
-    gap[:-1] = rows["start_ns"].to_numpy()[1:] - rows["end_ns"].to_numpy()[:-1]
-    away = np.roll(cpu, -1)
-    defeated = follows & (away != home) & is_within(gap, penalty)
-    if not defeated.any():
-        return
-    used = np.roll(np.where(rows["exits_watched"], rows["guest_ns"], -1), -1)
-    used[-1] = -1
-    rows = rows.assign(home=home, away=away, defeated=defeated, gap_ns=gap, used_ns=used)
-    for _, part in rows[rows["detection_off"] & rows["slept"]].groupby("rip"):
-        count = int(part["defeated"].sum())
-        share = thresholds.MIGRATION_SHARE.value * len(part)
-        if count >= thresholds.MIGRATION_PENALTIES.value and count >= share:
-            yield part
+    def every() -> Rows:
+        who = each.tgid, each.tid, each.rip
+        summary = DefeatSums(recorded_penalty.penalty(trace).tick_ns, trace.core, who)
+        again = Fold([summary])
+        again.run(slices(trace.recording, again.kinds))
+        return trace.select("trap", at(summary.collected))
+
+    return Rows.deferred(each.defeated, every, lambda: trace.select("trap", at(each.shown), list(each.shown)))
 
 
-def is_within(gap_ns: Times, penalty: Penalty) -> Bools:
-    """Does a thread trap so soon after the end of a penalty that detection is still off on that core?"""
-    found: Bools = gap_ns < thresholds.MIGRATION_WINDOW_JIFFIES.value * penalty.tick_ns
-    return found
+# How often the thread was moved in that time, and the thread that ran at most of the moves, and how often.
+def _moves(trace: Trace, each: Defeats) -> tuple[int, tuple[int, int] | None, int]:
+    movers: Counter[tuple[int, int]] = Counter()
+    for records in trace.recording.batches("migrate", BATCH):
+        ns = records["ns"].astype(np.int64)
+        mine = records[(records["tid"] == each.tid) & (ns >= each.start_ns) & (ns <= each.end_ns)]
+        pairs, counts = np.unique(mine[["by_tgid", "by_tid"]], return_counts=True)
+        movers.update(dict(zip(pairs.tolist(), counts.tolist(), strict=True)))
+    if not movers:
+        return 0, None, 0
+    # Of equally many, the smallest.
+    most = min(movers, key=lambda who: (-movers[who], who))
+    return movers.total(), most, movers[most]
 
 
-# The core whose detection a trap switched off: of the CPU that wrote the MSR, else of that where it
-# returned.
-def _core_of_penalty(trace: Trace, rows: Rows) -> Times:
-    home: Times = cores.of_cpus(rows["end_cpu"], trace.core)
-    writes = trace.rows("detection").tid(int(rows["tid"].iloc[0])) if rows["tid"].iloc[0] else None
-    if writes is None or writes.empty:
-        return home
-    at, written = writes["ns"].to_numpy(), cores.of_cpus(writes["cpu"], trace.core)
-    # The last one before the return.
-    last = np.searchsorted(at, rows["end_ns"].to_numpy(), "right") - 1
-    inside = (last >= 0) & (at[np.maximum(last, 0)] >= rows["start_ns"].to_numpy())
-    return np.where(inside, written[np.maximum(last, 0)], home)
-
-
-def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[MigrationNumbers]:
-    lost = rows[rows["defeated"]]
-    tid, rip = int(rows["tid"].iloc[0]), int(rows["rip"].iloc[0])
-    start, end = int(rows["start_ns"].min()), int((lost["end_ns"] + lost["gap_ns"]).max())
-    used = lost["used_ns"][lost["used_ns"] >= 0]
-    moves = trace.rows("migrate").tid(tid)
-    moves = moves[moves["ns"].between(start, end)]
-    mover_tgid, mover_tid, moved = (None, None, 0) if moves.empty else moves.mode("by_tgid", "by_tid")
+def _finding(trace: Trace, penalty: Penalty, each: Defeats) -> Finding[MigrationNumbers]:
+    moves, mover, moved = _moves(trace, each)
     numbers = MigrationNumbers(
-        completed=len(rows),
-        defeated=len(lost),
-        gap_median_ns=int(lost["gap_ns"].median()),
-        used_ns=int(used.sum()) if len(used) else None,
+        completed=each.completed,
+        defeated=each.defeated,
+        gap_median_ns=each.gap_median_ns,
+        used_ns=each.used_ns,
         window_ns=penalty.window_ns,
-        slept_ns=int(lost["sleep_ns"].sum()),
-        migrations=len(moves),
-        moved_by_tgid=mover_tgid,
-        moved_by_tid=mover_tid,
+        slept_ns=each.slept_ns,
+        migrations=moves,
+        moved_by_tgid=None if mover is None else mover[0],
+        moved_by_tid=None if mover is None else mover[1],
         moved_by_count=moved,
     )
-    guest = bool(rows["guest"].iloc[0])
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
         verdict="penalty wasted",
-        subject=trace.subject_of(rows),
-        headline=f"is moved to another core before it gets past {'guest ' if guest else ''}address "
-        f"{address(rip)}",
-        rip=rip,
-        start_ns=start,
-        end_ns=end,
-        ongoing=penalties.is_ongoing(trace, penalty, end),
-        confidence=Confidence.CERTAIN if len(moves) else Confidence.LIKELY,
+        subject=trace.subject(each.tgid, each.tid, each.vcpu if each.vcpu >= 0 else None),
+        headline=f"is moved to another core before it gets past {'guest ' if each.guest else ''}address "
+        f"{address(each.rip)}",
+        rip=each.rip,
+        start_ns=each.start_ns,
+        end_ns=each.end_ns,
+        ongoing=penalties.is_ongoing(trace, penalty, each.end_ns),
+        confidence=Confidence.CERTAIN if moves else Confidence.LIKELY,
         confidence_reason="the moves were recorded, and each next trap came on another core"
-        if len(moves)
+        if moves
         else "each next trap came on another core, but no move was recorded",
         cause=(
             "At the end of a penalty the kernel switches detection off for two jiffies "
@@ -152,10 +130,10 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows) -> Finding[MigrationNum
         remedies=[
             remedies.pin(),
             *remedies.no_penalty(trace, penalty),
-            remedies.align(guest),
+            remedies.align(each.guest),
             remedies.no_detection(),
         ],
-        evidence=lost,
+        evidence=_evidence(trace, each),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from sldtrace.analyzers import penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
-from sldtrace.analyzers.findings import migration_defeat, semaphore_queue
+from sldtrace.analyzers.findings import semaphore_queue
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import folding
 from sldtrace.dataset.rows import Rows
@@ -69,7 +69,7 @@ def is_slowed(count: Array, lost_ns: Array, span_ns: Array) -> Bools:
 def _explained(trace: Trace) -> set[int]:
     return {
         *(each.tid for each in folding.fold(trace).loops.loops()),
-        *(int(rows["tid"].iloc[0]) for rows in migration_defeat.defeats(trace)),
+        *(each.tid for each in folding.fold(trace).defeats.found()),
         *map(int, semaphore_queue.victims(trace)["tid"]),
     }
 
