@@ -1,22 +1,63 @@
-"""How fast recordings are written and read, as ratios to numpy.fromfile of the same bytes in the same run."""
+"""How small, and how fast to write and read, recordings are: as they are and by each codec, side by side.
+
+All ways take turns in each round, and the fastest of the rounds counts: CPU seconds of this process, system
+time included, relative to the recording as it is. "zlib, plain" compresses the records without making columns
+of them, as sldtrace did before. Sizes are those of the chunks with records, headers included, and of the file
+as a whole.
+"""
 
 import argparse
-import statistics
+import io
+import subprocess
+import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from sldtrace.recording import schema
+from sldtrace.recording.encoding import Codec, Encoder, best_codec
+from sldtrace.recording.format import COMPRESSED, Buffer, ChunkType
+from sldtrace.recording.layout import Record, Records
 from sldtrace.recording.reader import open_recording
+from sldtrace.recording.scan import Source, scan
 from sldtrace.recording.writer import Writer
 
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "tests" / "reporters" / "recordings" / "lab-early-return-loop.sld"
+LEAST_BYTES = 8_000_000  # of records, to have something to measure
 
-def early_return_loop(count: int) -> np.ndarray:
-    """Traps of four vCPUs whose sleeps return early: jittered times, everything else nearly constant."""
+Part = tuple[str, Records]
+
+
+class PlainZlib(Encoder):
+    """zlib level 1 on the records one after the other."""
+
+    def records(self, record: Record, records: Records, start_ns: int) -> tuple[Buffer, int]:
+        """See Encoder."""
+        return zlib.compress(records.view(np.uint8).data, 1), COMPRESSED
+
+
+def ways() -> dict[str, Callable[[], Encoder] | None]:
+    """What makes the encoder of each way; None: as it is."""
+    found: dict[str, Callable[[], Encoder] | None] = {
+        "as it is": None,
+        "zlib, plain": lambda: PlainZlib(Codec.ZLIB),
+        "zlib": lambda: Encoder(Codec.ZLIB),
+    }
+    if best_codec() is Codec.ZSTD:
+        found["zstd"] = lambda: Encoder(Codec.ZSTD)
+    return found
+
+
+def early_return_loop(count: int) -> Records:
+    """Traps of four vCPUs whose sleeps return early, with more noise in every field than a host has."""
     rng = np.random.default_rng(1)
     traps = np.zeros(count, schema.current().records["trap"].dtype)
     traps["start_ns"] = 10**14 + np.cumsum(rng.integers(500_000, 2_000_000, count))
@@ -38,59 +79,106 @@ def early_return_loop(count: int) -> np.ndarray:
     return traps
 
 
-def cost(action: Callable[[], object], runs: int) -> float:
-    """Median CPU seconds of this process, system time included."""
-    times = []
-    for _ in range(runs):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+def kept(path: Path) -> list[Part]:
+    """The chunks of a recording, one after the other."""
+    with open_recording(path) as recording:
+        return [(kind, records.copy()) for kind, records in recording.chunks()]
 
 
-def write(path: Path, traps: np.ndarray, compress: bool) -> None:
-    """Writes as the recorder does: a thousand records at a time, a flush after every ten thousand."""
-    with Writer(path, {}, force=True, compress=compress) as writer:
-        for start in range(0, len(traps), 1000):
-            writer.append("trap", traps[start : start + 1000])
-            if start % 10_000 == 0:
+def simulated(folder: Path, duration: str, *options: str) -> list[Part]:
+    """The chunks of what `sldtrace simulate` writes."""
+    path = folder / "simulated.sld"
+    command = [sys.executable, "-m", "sldtrace", "simulate", "-f", "-o", str(path), "--duration", duration]
+    subprocess.run([*command, *options], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+    return kept(path)
+
+
+def write(path: Path, parts: list[Part], repeats: int, encoder: Encoder | None) -> None:
+    """Writes each part and flushes, so that there are the same chunks again."""
+    with Writer(path, {}, force=True, compress=encoder is not None, encoder=encoder) as writer:
+        for _ in range(repeats):
+            for kind, records in parts:
+                writer.append(kind, records)
                 writer.flush()
         writer.close({})
 
 
-def read(path: Path) -> None:
-    """Opens, verifies and reads everything."""
+def read(path: Path) -> int:
+    """Opens, verifies and reads everything; how many records there were."""
     with open_recording(path) as recording:
-        recording.records("trap")
+        return sum(len(records) for _, records in recording.chunks())
+
+
+def sizes(path: Path) -> tuple[int, int]:
+    """Bytes of the chunks with records, and of the file."""
+    with io.FileIO(path) as file:
+        found = scan(Source(file))
+    return sum(c.end - c.offset for c in found.chunks if c.header.type == ChunkType.RECORDS), found.size
+
+
+@dataclass
+class Measured:
+    """CPU seconds of each round, and sizes of the chunks with records and of the file, in bytes."""
+
+    write: list[float] = field(default_factory=list)
+    read: list[float] = field(default_factory=list)
+    sizes: tuple[int, int] = 0, 0
+
+
+def measure(folder: Path, parts: list[Part], rounds: int) -> dict[str, Measured]:
+    """Writes and reads the parts in every way, in turns."""
+    total = sum(records.nbytes for _, records in parts)
+    repeats = max(1, -(-LEAST_BYTES // total))
+    found = {name: Measured() for name in ways()}
+    for _ in range(rounds):
+        for name, make in ways().items():
+            path, one = folder / "a.sld", found[name]
+            start = time.process_time()
+            write(path, parts, repeats, make and make())
+            written = time.process_time()
+            count = read(path)
+            one.write.append(written - start)
+            one.read.append(time.process_time() - written)
+            assert count == repeats * sum(len(records) for _, records in parts)
+    for name, make in ways().items():
+        write(folder / "a.sld", parts, 1, make and make())
+        found[name].sizes = sizes(folder / "a.sld")
+    return found
+
+
+def show(title: str, parts: list[Part], found: dict[str, Measured]) -> None:
+    """Prints a table."""
+    total = sum(records.nbytes for _, records in parts)
+    count = sum(len(records) for _, records in parts)
+    print(f"{title}: {count:,} records, {total:,} bytes in {len(parts)} chunks")
+    heads = f"{'records':>12} {'smaller':>8} {'whole file':>12} {'smaller':>8} {'write':>7} {'read':>7}"
+    print(f"  {'':12} {heads}")
+    base = found["as it is"]
+    for name, one in found.items():
+        (records, file), (all_records, whole) = one.sizes, base.sizes
+        print(
+            f"  {name:12} {records:12,} {all_records / records:7.1f}x {file:12,} {whole / file:7.1f}x"
+            f" {min(one.write) / min(base.write):6.2f}x {min(one.read) / min(base.read):6.2f}x"
+        )
 
 
 def main() -> None:
-    """Prints one line per case."""
+    """Prints one table for each recording."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", type=int, default=500_000)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--duration", default="60s", help="simulated time")
     options = parser.parse_args()
-    traps = early_return_loop(options.records)
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        traps.tofile(raw)
-        floor_read = cost(lambda: np.fromfile(raw, traps.dtype), options.runs)
-        floor_write = cost(lambda: traps.tofile(raw), options.runs)
-        print(
-            f"{options.records} trap records, {traps.nbytes} bytes; CPU time, median of {options.runs} runs"
-        )
-        print(f"numpy.tofile {1e9 * floor_write / len(traps):.0f} ns a record, ", end="")
-        print(f"numpy.fromfile {1e9 * floor_read / len(traps):.0f} ns a record")
-        for compress in (False, True):
-            path = Path(folder) / "a.sld"
-            writing = cost(partial(write, path, traps, compress), options.runs)
-            reading = cost(partial(read, path), options.runs)
-            ratio = traps.nbytes / path.stat().st_size
-            print(
-                f"{'compressed' if compress else 'as it is'}: {ratio:.2f} times smaller,"
-                f" write {1e9 * writing / len(traps):.0f} ns a record ({writing / floor_write:.1f} x tofile),"
-                f" read {1e9 * reading / len(traps):.0f} ns a record ({reading / floor_read:.1f} x fromfile)"
-            )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        four = ("--vcpus", "4", "--cpus", "4")
+        for title, parts in (
+            ("lab, kept livelock", kept(KEPT)),
+            ("simulate, one vCPU", simulated(folder, options.duration)),
+            ("simulate, 4 vCPUs", simulated(folder, options.duration, *four)),
+            ("simulate, 4 vCPUs, with VM exits", simulated(folder, options.duration, "--exits", *four)),
+            ("random, 4 vCPUs", [("trap", each) for each in np.array_split(early_return_loop(100_000), 43)]),
+        ):
+            show(title, parts, measure(folder, parts, options.rounds))
 
 
 if __name__ == "__main__":

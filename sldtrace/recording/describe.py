@@ -1,6 +1,6 @@
 """Warnings, one line each, about what is damaged in a recording or missing from it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from sldtrace.recording.format import FORMAT_VERSION, ChunkHeader, ChunkType
 from sldtrace.recording.layout import Record
@@ -29,6 +29,16 @@ def chunk(header: ChunkHeader, records: Mapping[int, Record]) -> str:
     return (
         _JSON_CHUNKS.get(ChunkType(header.type), "") if header.type in _JSON_CHUNKS else "of an unknown type"
     )
+
+
+def lacking(headers: Sequence[ChunkHeader], records: Mapping[int, Record], codec: str, hint: str) -> str:
+    """The warning about records that are not read because this host lacks `codec`; hint: what to do."""
+    sums: dict[str, int] = {}
+    for header in headers:
+        name = records[header.kind].name
+        sums[name] = sums.get(name, 0) + header.count
+    what = ", ".join(count(number, f"{name} record") for name, number in sums.items())
+    return f"{what} not read: they are compressed by {codec}, which this host lacks; {hint}"
 
 
 def _lost(damage: Damage, records: Mapping[int, Record]) -> str:

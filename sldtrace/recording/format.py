@@ -23,8 +23,14 @@ CHUNK_MAGIC = b"\xf5SLDchk" + bytes([FORMAT_VERSION])
 _CHUNK = struct.Struct("<8sQQQIIIIHHHHI")
 CHUNK_HEADER_SIZE = _CHUNK.size + _CRC.size
 
-ZLIB = 1
-"""Bit of `ChunkHeader.flags`: the payload is stored as a zlib stream (RFC 1950)."""
+COMPRESSED = 1
+"""Bit of `ChunkHeader.flags`: the payload is compressed. The other bits are set only with this one."""
+
+ZSTD = 2
+"""Bit of `ChunkHeader.flags`: compressed as a zstd frame (RFC 8878), not as a zlib stream (RFC 1950)."""
+
+COLUMNS = 4
+"""Bit of `ChunkHeader.flags`: what was compressed are the records as columns; see `columns`."""
 
 
 Buffer = bytes | bytearray | memoryview
@@ -98,7 +104,7 @@ def unpack_chunk_header(data: bytes) -> ChunkHeader | None:
     )
     if stored > MAX_PAYLOAD or count * size > MAX_PAYLOAD:
         return None
-    if not flags & ZLIB and stored != count * size:
+    if not flags & COMPRESSED and stored != count * size:
         return None
     return ChunkHeader(
         recording, sequence, type_, kind, schema, flags, count, size, stored, first_ns, last_ns, crc
@@ -119,36 +125,6 @@ def unpack_file_header(data: bytes) -> int | None:
         return None
     version: int = _FILE.unpack_from(data)[1]
     return version
-
-
-def encode(payload: Buffer, compress: bool) -> tuple[Buffer, int]:
-    """The payload as it is to be stored, and the flags that say how.
-
-    Compressed (zlib level 1) only where that saves at least an eighth.
-    """
-    if compress:
-        packed = zlib.compress(payload, 1)
-        if len(packed) <= len(payload) * 7 // 8:
-            return packed, ZLIB
-    return payload, 0
-
-
-def decode(header: ChunkHeader, stored: Buffer) -> Buffer:
-    """The payload of a chunk whose CRC matched; raises PayloadError if it does not match the header."""
-    if header.flags & ~ZLIB:
-        raise PayloadError(f"has unknown flags {header.flags:#x}")
-    if not header.flags & ZLIB:
-        return stored
-    size = header.count * header.size
-    stream = zlib.decompressobj()
-    try:
-        # One byte more than announced shows a stream that is longer, without inflating all of it.
-        payload = stream.decompress(stored, size + 1)
-    except zlib.error as error:
-        raise PayloadError("cannot be decompressed") from error
-    if len(payload) != size or not stream.eof or stream.unused_data:
-        raise PayloadError("decompresses to another size than announced")
-    return payload
 
 
 def pack_json(value: dict[str, Any]) -> bytes:

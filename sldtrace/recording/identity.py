@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from sldtrace.recording.encoding import decode_text
 from sldtrace.recording.format import (
     CHUNK_HEADER_SIZE,
     FILE_HEADER_SIZE,
     ChunkType,
     PayloadError,
-    decode,
     unpack_chunk_header,
     unpack_json,
 )
@@ -86,7 +86,7 @@ def peek(file: BinaryIO) -> Identity | None:
     if zlib.crc32(stored) != header.crc:
         return None
     try:
-        content = unpack_json(decode(header, stored))
+        content = unpack_json(decode_text(header, stored))
     except PayloadError:
         return None
     facts = content.get("facts")

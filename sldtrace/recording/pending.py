@@ -22,7 +22,11 @@ class Pending:
         if self._buffer is None:
             self._buffer = np.empty(self.capacity, self._dtype)
         taken = min(len(records), self.capacity - self.count)
-        self._buffer[self.count : self.count + taken] = records[:taken]
+        room, source = self._buffer[self.count : self.count + taken], records[:taken]
+        if source.flags.c_contiguous:
+            # As bytes: numpy copies a structured array field by field.
+            room, source = room.view(np.uint8), source.view(np.uint8)
+        room[:] = source
         self.count += taken
         return taken
 

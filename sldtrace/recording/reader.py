@@ -16,11 +16,11 @@ from sldtrace.errors import SldtraceError
 from sldtrace.recording import describe
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.discarded import Discarded, parse
+from sldtrace.recording.encoding import ZSTD_HINT, Decoder, decode_text, is_readable
 from sldtrace.recording.format import (
     FORMAT_VERSION,
     ChunkType,
     PayloadError,
-    decode,
     unpack_json,
 )
 from sldtrace.recording.identity import Identity, identify, monotonic_ns
@@ -47,6 +47,7 @@ class Recording:
         self.path = path
         self._file = file
         self._source = Source(file)
+        self._decoder = Decoder()
         found = scan(self._source)
         _check_readable(path, found)
         self._warnings: list[str] = []
@@ -65,7 +66,11 @@ class Recording:
         self._end: dict[str, Any] | None = None
         self.schema: Schema = self._read_facts(found)
         self._contents.clear()
-        self._chunks: list[Chunk] = [chunk for chunk in found.chunks if self._usable(chunk)]
+        usable = [chunk for chunk in found.chunks if self._usable(chunk)]
+        self._chunks: list[Chunk] = [chunk for chunk in usable if is_readable(chunk.header)]
+        lacking = [chunk.header for chunk in usable if not is_readable(chunk.header)]
+        if lacking:
+            self._warnings.append(describe.lacking(lacking, self.schema.by_number, "zstd", ZSTD_HINT))
         self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number))
 
     def __enter__(self) -> "Recording":
@@ -248,7 +253,7 @@ class Recording:
         if stored is None:
             raise self._changed()
         try:
-            return unpack_json(decode(chunk.header, stored))
+            return unpack_json(decode_text(chunk.header, stored))
         except PayloadError as error:
             self._warn(chunk, str(error))
             return None
@@ -312,16 +317,15 @@ class Recording:
 
     def _load(self, chunk: Chunk, target: Records) -> bool:
         # Reads the records of a chunk into `target`; False when they cannot be decoded.
-        view = target.view(np.uint8).data
         if not chunk.header.flags:
-            if not self._source.payload_into(chunk, view):
+            if not self._source.payload_into(chunk, target.view(np.uint8).data):
                 raise self._changed()
             return True
         stored = self._source.payload(chunk)
         if stored is None:
             raise self._changed()
         try:
-            view[:] = decode(chunk.header, stored)
+            self._decoder.records(chunk.header, stored, target)
         except PayloadError as error:
             self._unreadable.add(chunk.offset)
             self._warn(chunk, str(error))

@@ -15,6 +15,7 @@ from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema as schemas
 from sldtrace.recording import sparse
 from sldtrace.recording.compacting import compact
+from sldtrace.recording.encoding import Encoder, encode_text
 from sldtrace.recording.format import (
     CHUNK_HEADER_SIZE,
     FILE_HEADER_SIZE,
@@ -22,7 +23,6 @@ from sldtrace.recording.format import (
     Buffer,
     ChunkHeader,
     ChunkType,
-    encode,
     pack_file_header,
     pack_json,
 )
@@ -46,10 +46,10 @@ class Writer:
 
     Creates the file (see `target.create`) and writes the opening facts, a plain JSON object. Each chunk is
     written by one system call and readable from then on, even if the recorder is killed; only `close` waits
-    for the disk. `compress` may be changed at any time. With `retention` the oldest chunks are discarded to
-    keep to the limit, and `close` rewrites the file without the holes that they leave; if it cannot,
-    `warning` is a line that says why. `schema` and `recording_id` are for tests and simulations, `clock` (ns)
-    for tests.
+    for the disk. `compress` and `encoder`, which says how, may be changed at any time. With `retention` the
+    oldest chunks are discarded to keep to the limit, and `close` rewrites the file without the holes that
+    they leave; if it cannot, `warning` is a line that says why. `schema` and `recording_id` are for tests and
+    simulations, `clock` (ns) for tests.
 
     Methods raise SldtraceError when the file can no longer be written (disk full, I/O error, file
     deleted). After that the writer accepts no records, but `close` still tries to write the closing facts.
@@ -62,6 +62,7 @@ class Writer:
         force: bool = False,
         *,
         compress: bool = True,
+        encoder: Encoder | None = None,
         schema: Schema | None = None,
         recording_id: int | None = None,
         retention: RetentionOptions | None = None,
@@ -70,6 +71,7 @@ class Writer:
         self.path = Path(path)
         self.warning: str | None = None
         self.compress = compress
+        self.encoder = encoder or Encoder()
         self._schema = schema or schemas.current()
         self._id = secrets.randbits(64) if recording_id is None else recording_id
         self._sequence = 0
@@ -256,8 +258,12 @@ class Writer:
             self._repeat()
 
     def _write_chunk(self, record: Record, records: Records) -> None:
-        payload, flags = encode(records.view(np.uint8).data, self.compress)
         times = records[record.time_field]
+        first_ns, last_ns = int(times.min()), int(times.max())
+        payload: Buffer = records.view(np.uint8).data
+        flags = 0
+        if self.compress:
+            payload, flags = self.encoder.records(record, records, first_ns)
         header = ChunkHeader(
             recording=self._id,
             sequence=self._sequence,
@@ -268,8 +274,8 @@ class Writer:
             count=len(records),
             size=record.size,
             stored=len(payload),
-            first_ns=int(times.min()),
-            last_ns=int(times.max()),
+            first_ns=first_ns,
+            last_ns=last_ns,
             crc=zlib.crc32(payload),
         )
         try:
@@ -282,7 +288,7 @@ class Writer:
     def _json_chunk(self, type_: ChunkType, text: bytes) -> tuple[ChunkHeader, Buffer]:
         if len(text) > MAX_PAYLOAD:
             raise ValueError(f"facts of {len(text)} bytes are more than a chunk holds")
-        payload, flags = encode(text, self.compress)
+        payload, flags = encode_text(text) if self.compress else (text, 0)
         header = ChunkHeader(
             recording=self._id,
             sequence=self._sequence,

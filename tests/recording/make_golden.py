@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sldtrace.recording import schema
+from sldtrace.recording.encoding import Codec, Encoder
 from sldtrace.recording.layout import Field
 from sldtrace.recording.writer import Writer
 
@@ -50,7 +51,7 @@ def content() -> str:
 def make(folder: Path) -> None:
     """Writes the recording and its content."""
     path = folder / f"v{schema.SCHEMA_VERSION}.sld"
-    with Writer(path, FACTS, recording_id=1) as writer:
+    with Writer(path, FACTS, recording_id=1, encoder=Encoder(Codec.ZLIB)) as writer:
         for kind, given in rows().items():
             dtype = schema.current().records[kind].dtype
             records = np.array([tuple(row.values()) for row in given], dtype=dtype)

@@ -11,6 +11,7 @@ import numpy as np
 
 import sldtrace
 from sldtrace.recording import schema
+from sldtrace.recording.encoding import Codec, Encoder, best_codec
 from sldtrace.recording.writer import Writer
 
 FACTS: dict[str, Any] = {
@@ -48,6 +49,14 @@ def plain(kind: str, count: int, start_ns: int) -> np.ndarray:
     return records
 
 
+def varied(kind: str, count: int, start_ns: int) -> np.ndarray:
+    """Records of small random words: they compress, and the same bytes are in no two of them."""
+    records = plain(kind, count, start_ns)
+    words = records.view("<u8").reshape(count, records.dtype.itemsize // 8)
+    words += np.random.default_rng(start_ns).integers(0, 5_000, words.shape, np.uint64)
+    return records
+
+
 def in_order(records: np.ndarray) -> bytes:
     """The bytes of the records in order of time, as a reader has to give them."""
     names = records.dtype.names or ()
@@ -79,28 +88,30 @@ class Sample:
 
 
 def make(path: Path, recording_id: int = 0x51D_7ACE) -> Sample:
-    """A small recording with chunks of every type, both compressed and not."""
+    """A small recording with chunks of every type, as they are and compressed by every codec of this host."""
     extents = []
     writer = Writer(path, FACTS, recording_id=recording_id)
     extents.append(Extent(16, writer.size))
 
-    def add(kind: str, records: np.ndarray, compress: bool) -> None:
+    def add(kind: str, records: np.ndarray, codec: Codec | None) -> None:
         before = writer.size
-        writer.compress = compress
+        writer.compress = codec is not None
+        writer.encoder = Encoder(codec)
         writer.append(kind, records)
         writer.flush()
         extents.append(Extent(before, writer.size, kind, records))
 
-    add("trap", noise("trap", 3, 1), False)
-    add("trap", plain("trap", 30, 5_000), True)
-    add("task", plain("task", 2, 6_000), False)
+    add("trap", noise("trap", 3, 1), None)
+    add("trap", varied("trap", 30, 5_000), Codec.ZLIB)
+    add("task", plain("task", 2, 6_000), None)
     before = writer.size
     writer.compress = True
     writer.facts_update({"detail": "lowered"})
     extents.append(Extent(before, writer.size))
-    add("detection", noise("detection", 2, 3), False)
-    add("trap", plain("trap", 1, 4_000), False)
-    add("lost", plain("lost", 1, 7_000), True)
+    add("detection", noise("detection", 2, 3), None)
+    add("trap", plain("trap", 1, 4_000), None)
+    add("lost", plain("lost", 1, 7_000), Codec.ZLIB)
+    add("lost", varied("lost", 60, 8_000), best_codec())
     before = writer.size
     writer.compress = True
     writer.close(CLOSING)

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import scan
-from sldtrace.recording.format import CHUNK_MAGIC, FILE_HEADER_SIZE
+from sldtrace.recording.encoding import Codec, best_codec
+from sldtrace.recording.format import (
+    CHUNK_HEADER_SIZE,
+    CHUNK_MAGIC,
+    COLUMNS,
+    COMPRESSED,
+    FILE_HEADER_SIZE,
+    ZSTD,
+    ChunkType,
+    unpack_chunk_header,
+)
 from sldtrace.recording.reader import Recording, open_recording
 
 from . import samples
@@ -59,8 +69,12 @@ def check(data: bytes, untouched: list[samples.Extent]) -> list[str]:
         return warnings
 
 
-def test_the_sample_is_sound_and_has_chunks_of_both_encodings() -> None:
+def test_the_sample_is_sound_and_has_chunks_of_every_encoding() -> None:
     assert check(DATA, list(SAMPLE.extents)) == []
+    headers = [unpack_chunk_header(DATA[each.start :][:CHUNK_HEADER_SIZE]) for each in SAMPLE.extents]
+    found = {header.flags for header in headers if header and header.type == ChunkType.RECORDS}
+    assert found >= {0, COMPRESSED | COLUMNS}
+    assert (COMPRESSED | COLUMNS | ZSTD in found) == (best_codec() is Codec.ZSTD)
     raw = [each for each in SAMPLE.extents if each.records is not None and each.records.tobytes() in DATA]
     assert 0 < len(raw) < sum(each.records is not None for each in SAMPLE.extents)
     assert [each.start for each in SAMPLE.extents[1:]] == [each.end for each in SAMPLE.extents[:-1]]
@@ -210,7 +224,7 @@ def test_a_chunk_inside_a_payload_is_not_taken_for_one() -> None:
 
 def test_unreadable_sectors_cost_only_their_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     hit = SAMPLE.extents[2]
-    sector = 16
+    sector = 4
     bad = (hit.start + 64 + sector) // sector * sector
     assert bad + sector < hit.end
     real = os.preadv

@@ -1,5 +1,6 @@
 """What the writer takes is what the reader gives."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import pending, schema, writer
+from sldtrace.recording.encoding import Codec, Encoder, best_codec
 from sldtrace.recording.reader import open_recording
 from sldtrace.recording.timeline import Loss
 from sldtrace.recording.writer import Writer
@@ -16,19 +18,28 @@ from sldtrace.recording.writer import Writer
 from . import samples
 
 KINDS = list(schema.current().records)
-APPENDS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9), st.booleans()), max_size=12)
+APPENDS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 90), st.booleans()), max_size=12)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-@given(appends=APPENDS, compress=st.booleans(), seed=st.integers(0, 1 << 30))
+@given(
+    appends=APPENDS,
+    codec=st.sampled_from([None, Codec.ZLIB, best_codec()]),
+    make=st.sampled_from([samples.noise, samples.varied]),
+    seed=st.integers(0, 1 << 30),
+)
 def test_records_come_back(
-    tmp_path: Path, appends: list[tuple[str, int, bool]], compress: bool, seed: int
+    tmp_path: Path,
+    appends: list[tuple[str, int, bool]],
+    codec: Codec | None,
+    make: Callable[[str, int, int], np.ndarray],
+    seed: int,
 ) -> None:
     path = tmp_path / "round.sld"
     given_records: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
-    with Writer(path, samples.FACTS, force=True, compress=compress) as out:
+    with Writer(path, samples.FACTS, force=True, compress=bool(codec), encoder=Encoder(codec)) as out:
         for index, (kind, count, flush) in enumerate(appends):
-            records = samples.noise(kind, count, seed + index)
+            records = make(kind, count, seed + index)
             out.append(kind, records)
             given_records[kind].append(records)
             if flush:
@@ -58,11 +69,13 @@ def test_large_appends_are_split_and_buffers_reused(tmp_path: Path, monkeypatch:
             out.append("task", reused)
             reused[:] = np.zeros((), records.dtype)
         out.append(schema.current().records["task"].number, records[900:][::-1][::-1])
+        out.append("task", records[:333:-1][::3])
         out.close({})
     with open_recording(path) as recording:
         parts = [each for _, each in recording.chunks("task")]
         assert max(len(each) for each in parts) == 2000 // records.dtype.itemsize
-        assert b"".join(each.tobytes() for each in parts) == records.tobytes()
+        expected = records.tobytes() + records[:333:-1][::3].tobytes()
+        assert b"".join(each.tobytes() for each in parts) == expected
         assert recording.warnings == []
 
 

@@ -171,9 +171,9 @@ def test_a_lying_chunk_is_named_and_skipped(tmp_path: Path, content: bytes, warn
     [
         ({"size": format.MAX_PAYLOAD, "stored": format.MAX_PAYLOAD}, True),
         ({"size": format.MAX_PAYLOAD + 1, "stored": format.MAX_PAYLOAD + 1}, False),
-        ({"size": format.MAX_PAYLOAD + 1, "stored": 9, "flags": format.ZLIB}, False),
-        ({"size": 9, "stored": format.MAX_PAYLOAD + 1, "flags": format.ZLIB}, False),
-        ({"size": 9, "stored": 8, "flags": format.ZLIB}, True),
+        ({"size": format.MAX_PAYLOAD + 1, "stored": 9, "flags": format.COMPRESSED}, False),
+        ({"size": 9, "stored": format.MAX_PAYLOAD + 1, "flags": format.COMPRESSED}, False),
+        ({"size": 9, "stored": 8, "flags": format.COMPRESSED}, True),
         ({"size": 9, "stored": 8}, False),
         ({"size": 4, "count": 2, "stored": 8}, True),
     ],
