@@ -10,9 +10,9 @@ EXIT_STATUSES = {
     EXIT_OK: "success",
     EXIT_ERROR: "error: one line on stderr says what is wrong and what to do",
     EXIT_USAGE: "usage error",
-    EXIT_FINDING: "`report`: a finding at or above `--fail-on`; `check`: the `--fail-on` condition holds; "
-    "`record`: `--until` found a loop",
-    EXIT_UNREADABLE: "some files could not be read, and stderr names them; the output is about the others",
+    EXIT_FINDING: "`report`, `fleet`: a finding at or above `--fail-on`; `check`: the `--fail-on` condition "
+    "holds; `record`: `--until` found a loop",
+    EXIT_UNREADABLE: "some files could not be read: they are named, and the output is about the others",
 }
 """The meaning of each exit status; in --help and, by a test, in the README."""
 

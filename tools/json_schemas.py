@@ -18,6 +18,7 @@ from sldtrace.dataset.frames import Column
 from sldtrace.reporters import excerpt
 from sldtrace.reporters.check import CheckContent
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent, ReportsContent
+from sldtrace.reporters.fleet_content import FleetContent
 from sldtrace.reporters.log_content import LogContent
 from sldtrace.reporters.rows import RowsOf, is_hexadecimal
 from sldtrace.reporters.what_if import WhatIfContent
@@ -31,6 +32,7 @@ CONTENTS: Mapping[str, type] = {
     "report": ReportContent,
     "reports": ReportsContent,
     "what-if": WhatIfContent,
+    "fleet": FleetContent,
     "check": CheckContent,
     "log": LogContent,
 }

@@ -167,18 +167,10 @@ def open_all(files: Sequence[Path], on_file: Callable[[Path], None] = lambda _: 
 
 def group(items: Iterable[T], identity: Callable[[T], Identity]) -> list[list[T]]:
     """The items of one host and boot together: hosts by name, boots in order of wall time."""
-    boots: list[list[T]] = []
-    by_host: dict[tuple[str, str], list[list[T]]] = {}
+    boots: dict[tuple[str, str], list[T]] = {}
     for each in items:
-        mine = identity(each)
-        known = by_host.setdefault((mine.host, mine.boot), [])
-        boot = next((boot for boot in known if identity(boot[0]).is_same_boot(mine)), None)
-        if boot is None:
-            boot = []
-            known.append(boot)
-            boots.append(boot)
-        boot.append(each)
-    return sorted(boots, key=lambda boot: _first(map(identity, boot)))
+        boots.setdefault(identity(each).boot_key, []).append(each)
+    return sorted(boots.values(), key=lambda boot: _first(map(identity, boot)))
 
 
 def _first(boot: Iterable[Identity]) -> tuple[str, int]:

@@ -40,14 +40,13 @@ class Identity:
     wall_ns: int | None
     simulated: str
 
-    def is_same_boot(self, other: "Identity") -> bool:
-        """Were both recorded between one boot and shutdown of a host, with one CLOCK_MONOTONIC?
+    @property
+    def boot_key(self) -> tuple[str, str]:
+        """The same for files that were recorded between one boot of a host and its end: one CLOCK_MONOTONIC.
 
         The boot_id decides. Without it only files of one recording are known to be of one boot.
         """
-        if self.boot and other.boot:
-            return (self.host, self.boot) == (other.host, other.boot)
-        return self.run == other.run
+        return self.host, self.boot or self.run
 
 
 def identify(recording: int, facts: Mapping[str, Any]) -> Identity:

@@ -39,21 +39,21 @@ def test_facts_may_hold_anything(odd: dict[str, Any]) -> None:
     found = identify(7, odd)
     assert (found.host, found.boot, found.kernel, found.number) == ("", "", "", None)
     assert (found.start_ns, found.wall_ns) == (None, None)
-    assert not found.is_same_boot(replace(found, run="another"))
+    assert found.boot_key != replace(found, run="another").boot_key
 
 
 def test_the_boot_id_decides() -> None:
-    assert ONE.is_same_boot(replace(ONE, run="s", number=None, wall_ns=1, kernel="kexec"))
+    assert ONE.boot_key == replace(ONE, run="s", number=None, wall_ns=1, kernel="kexec").boot_key
     changes: list[dict[str, Any]] = [{"boot": "b"}, {"host": "web02"}, {"boot": "", "run": "s"}]
     for change in changes:
-        assert not ONE.is_same_boot(replace(ONE, **change)), change
+        assert ONE.boot_key != replace(ONE, **change).boot_key, change
 
 
 def test_without_a_boot_id_the_files_of_one_recording_are_of_one_boot() -> None:
     """Not those of the same host at the same time: clocks of hosts that boot may stand still, or be wrong."""
     old = replace(ONE, boot="")
-    assert old.is_same_boot(replace(old, number=3, start_ns=900 * SECOND, wall_ns=1))
-    assert not old.is_same_boot(replace(old, run="s"))
+    assert old.boot_key == replace(old, number=3, start_ns=900 * SECOND, wall_ns=1).boot_key
+    assert old.boot_key != replace(old, run="s").boot_key
 
 
 def test_the_beginning_of_a_file_is_enough(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Recordings of many hosts: a summary of each, merged."""
