@@ -309,7 +309,7 @@ def _host(one: Analysis) -> dict[str, Any]:
         "mitigate": recorded.number("split_lock", "mitigate"),
         "start": recorded.wall_ns(start),
         "length_ns": end - start,
-        "traps": len(recorded.rows("trap")),
+        "traps": int(one.threads["traps"].sum()),
         "lost": sum(loss.count for loss in recorded.recording.losses),
         "threads": len(one.threads),
         "findings": len(one.findings),

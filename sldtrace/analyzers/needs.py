@@ -41,7 +41,7 @@ class NotEvaluated:
 
 def missing(trace: Trace, needs: Needs) -> str | None:
     """Why these needs are not met, in a few words; None if they are."""
-    if needs.after_trap and trace.rows("trap").empty:
+    if needs.after_trap and not trace.recording.counts.get("trap"):
         return None
     return next(_reasons(trace, needs), None)
 
@@ -75,7 +75,7 @@ def _not_watched(trace: Trace, kind: str) -> Iterator[str]:
         yield "single VM exits were not recorded (record --exits counts)"
     elif len(trace.detail) and not levels.watched(trace):
         what = "VM exits were" if kind in ("exit", "counts") else f"records of the kind {kind} were"
-        if trace.rows("trap").empty:
+        if not trace.recording.counts.get("trap"):
             yield f"{what} not watched before the first trap (record --exits all watches from the start)"
         else:
             yield f"{what} not watched at any time"

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
-from sldtrace.dataset.rows import Rows
+from sldtrace.dataset import tallies
+from sldtrace.dataset.rows import BATCH, Array
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import user_name
+from sldtrace.recording.layout import Records
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import Section, Text
 from sldtrace.text.escape import escape
@@ -25,13 +28,16 @@ def sections(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
 
 
 def _stalls(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
-    stalls = trace.rows("stall")
-    stalls = stalls[stalls["penalized_tid"] != 0]
-    if stalls.empty:
+    count = total = 0
+    for records in trace.recording.batches("stall", BATCH):
+        mine = records[records["penalized_tid"] != 0]
+        count, total = count + len(mine), total + int(waited_ns(mine).sum())
+    if not count:
         return
-    total = wording.length(int(stalls["waited_ns"].sum()))
     texts = []
-    for row in stalls.nlargest("waited_ns", _WAITS).to_dict("records"):
+    for row in tallies.largest(trace, "stall", _penalized_ns, _WAITS).to_dict("records"):
+        if not row["penalized_tid"]:
+            break
         who = trace.subject(row["tgid"], row["tid"], None)
         vcpu = _vcpu(threads, row["tgid"], row["penalized_tid"])
         penalized = "" if vcpu is None else f"vCPU {vcpu}, "
@@ -46,36 +52,56 @@ def _stalls(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
                 f" while {penalized}TID {row['penalized_tid']} was penalized"
             )
         )
-    yield Section(f"Waits for a penalized vCPU: {wording.plural(len(stalls), 'wait')}, {total} in all", texts)
+    yield Section(
+        f"Waits for a penalized vCPU: {wording.plural(count, 'wait')}, {wording.length(total)} in all", texts
+    )
 
 
 def _migrations(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
-    moves = trace.rows("migrate")
+    moves = tallies.value_counts(trace, "migrate", "tgid", "tid")
     if moves.empty:
         return
-    by_thread = moves.value_counts("tgid", "tid")
+    movers = tallies.value_counts(trace, "migrate", "tgid", "tid", "by_tgid", "by_tid")
+    ways = tallies.value_counts(trace, "migrate", "tgid", "tid", "from_cpu", "to_cpu")
     texts = []
-    for row in by_thread.head(_MOVED).to_dict("records"):
+    for row in moves.head(_MOVED).to_dict("records"):
         tgid, tid = int(row["tgid"]), int(row["tid"])
-        mine = moves.thread(tgid, tid)
         who = trace.subject(tgid, tid, _vcpu(threads, tgid, tid))
         name = wording.thread(who) if who.vcpu is None else f"vCPU {who.vcpu} of {wording.thread(who)}"
-        cpus = {*mine["from_cpu"].unique(), *mine["to_cpu"].unique()}
+        mine = _of(ways, tgid, tid)
+        cpus = {*mine["from_cpu"], *mine["to_cpu"]}
         often = wording.plural(int(row["count"]), "time")
-        texts.append(Text(f"{name}: {often}, between {len(cpus)} CPUs; {_mover(trace, mine)}"))
-    count = wording.plural(len(by_thread), "thread")
+        mover = _mover(trace, _of(movers, tgid, tid))
+        texts.append(Text(f"{name}: {often}, between {len(cpus)} CPUs; {mover}"))
+    count = wording.plural(len(moves), "thread")
     yield Section(f"Moved to another CPU within a second of a trap: {count}", texts)
 
 
+def _of(rows: pd.DataFrame, tgid: int, tid: int) -> pd.DataFrame:
+    return rows[(rows["tgid"] == tgid) & (rows["tid"] == tid)]
+
+
 # The thread that was running when the scheduler moved this one: its mover, if there was one.
-def _mover(trace: Trace, mine: Rows) -> str:
-    tgid, tid, moves = mine.mode("by_tgid", "by_tid")
-    times = f"{moves:,} of them while"
-    if tid == mine["tid"].iloc[0]:
+def _mover(trace: Trace, mine: pd.DataFrame) -> str:
+    # Of equally many, the smallest.
+    most = mine.sort_values(["count", "by_tgid", "by_tid"], ascending=[False, True, True]).iloc[0]
+    tid = int(most["by_tid"])
+    times = f"{int(most['count']):,} of them while"
+    if tid == most["tid"]:
         return f"{times} it was running itself"
     if not tid:
         return f"{times} the CPU was idle"
-    return f"{times} {wording.thread(trace.subject(tgid, tid, None))} was running"
+    return f"{times} {wording.thread(trace.subject(int(most['by_tgid']), tid, None))} was running"
+
+
+def waited_ns(stalls: Records) -> Array:
+    """How long each wait was."""
+    return stalls["end_ns"].astype(np.int64) - stalls["ns"].astype(np.int64)
+
+
+# Those for no penalized thread are smaller than all others.
+def _penalized_ns(stalls: Records) -> Array:
+    return np.where(stalls["penalized_tid"] != 0, waited_ns(stalls), -1)
 
 
 def _vcpu(threads: pd.DataFrame, tgid: int, tid: int) -> int | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace.dataset import levels
+from sldtrace.dataset import levels, tallies
 from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import AtLeast, Block, Cell, Column, Section, Table, Text, Unit
@@ -32,10 +32,11 @@ def sections(trace: Trace, threads: pd.DataFrame) -> Iterator[Section]:
 
 
 def _blocks(trace: Trace, threads: pd.DataFrame) -> Iterator[Block]:
+    returns = tallies.user_exits(trace)
     shown = _of_interest(trace.exit_counts, threads)
     for tgid, tid in shown[:_THREADS]:
         counts = trace.exit_counts
-        yield from _thread(trace, counts[(counts["tgid"] == tgid) & (counts["tid"] == tid)])
+        yield from _thread(trace, counts[(counts["tgid"] == tgid) & (counts["tid"] == tid)], returns)
     if len(shown) > _THREADS:
         yield Text(f"and {wording.plural(len(shown) - _THREADS, 'more thread')}: see --format json")
     yield Text(
@@ -64,7 +65,7 @@ def _of_interest(counts: pd.DataFrame, threads: pd.DataFrame) -> list[tuple[int,
     return list(dict.fromkeys([*(who for who in trapped if who in set(counted)), *counted]))
 
 
-def _thread(trace: Trace, counts: pd.DataFrame) -> Iterator[Block]:
+def _thread(trace: Trace, counts: pd.DataFrame, returns: pd.DataFrame) -> Iterator[Block]:
     first = counts.iloc[0]
     vcpu = int(first["vcpu"])
     who = trace.subject(int(first["tgid"]), int(first["tid"]), vcpu if vcpu >= 0 else None)
@@ -79,10 +80,9 @@ def _thread(trace: Trace, counts: pd.DataFrame) -> Iterator[Block]:
     if len(rest):
         exits = wording.plural(int(rest["count"].sum()), "exit")
         yield Text(f"and {wording.plural(len(rest), 'more reason')}: {exits}")
-    returns = trace.rows("user_exit").thread(who.tgid, who.tid)
-    if len(returns):
-        names = returns["name"].value_counts()
-        listed = ", ".join(f"{name} {count:,}" for name, count in names[names > 0].head(_REASONS).items())
+    mine = returns[(returns["tgid"] == who.tgid) & (returns["tid"] == who.tid)].head(_REASONS)
+    if len(mine):
+        listed = ", ".join(f"{row['name']} {row['count']:,}" for row in mine.to_dict("records"))
         yield Text(f"returns to the VMM that were recorded: {listed}")
 
 

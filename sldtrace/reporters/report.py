@@ -9,7 +9,7 @@ from sldtrace.analyzers import limitations
 from sldtrace.analyzers import threads as thread_table
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.needs import NotEvaluated
-from sldtrace.dataset import exit_counts, frames, levels
+from sldtrace.dataset import exit_counts, frames, levels, tallies
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.schema import NO_CPU
@@ -118,8 +118,8 @@ def _threads(trace: Trace, threads: pd.DataFrame) -> Table:
 def _content(
     trace: Trace, found: Sequence[Finding[Any]], threads: pd.DataFrame, not_evaluated: Sequence[NotEvaluated]
 ) -> ReportContent:
-    moves = trace.rows("migrate").value_counts("tgid", "tid", "by_tgid", "by_tid")
-    returns = trace.rows("user_exit").value_counts("tgid", "tid", "name")
+    moves = tallies.value_counts(trace, "migrate", "tgid", "tid", "by_tgid", "by_tid")
+    stalls = tallies.largest(trace, "stall", context.waited_ns, LONGEST)
     return ReportContent(
         version=content.VERSION,
         simulated=trace.simulated,
@@ -129,8 +129,8 @@ def _content(
         limitations=limitations.sentences(trace),
         threads=rows(threads, thread_table.COLUMNS),
         exits=rows(trace.exit_counts, exit_counts.COLUMNS),
-        user_exits=rows(returns, content.USER_EXITS),
-        stalls=rows(trace.rows("stall").nlargest("waited_ns", LONGEST), frames.described("stall")),
+        user_exits=rows(tallies.user_exits(trace), content.USER_EXITS),
+        stalls=rows(stalls, frames.described("stall")),
         migrations=rows(moves, content.MIGRATIONS),
     )
 
