@@ -5,8 +5,7 @@ The thresholds of loops are in sldtrace.model.early_returns, because the recorde
 
 from dataclasses import dataclass
 
-from sldtrace.engine import defeats, loops, windows
-from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
+from sldtrace.engine import defeats, lock_waits, loops, semaphore_waits, windows
 from sldtrace.model import early_returns as rule
 
 
@@ -138,7 +137,11 @@ SLOWDOWN_WARNING_SHARE = Threshold(
     "a quarter more time for the same work",
 )
 LOCK_WAIT_JIFFIES = Threshold(
-    "lock-hold", 1, "jiffy", "a wait that counts, at least", "a penalty's sleep is whole jiffies"
+    "lock-hold",
+    lock_waits.WAIT_JIFFIES,
+    "jiffy",
+    "a wait that counts, at least",
+    "a penalty's sleep is whole jiffies",
 )
 LOCK_WARNING_PENALTIES = Threshold(
     "lock-hold", 1, "shortest sleep", "the longest wait, at least: a warning", "a whole penalty"

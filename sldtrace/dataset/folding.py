@@ -8,6 +8,7 @@ from sldtrace.engine.count_sums import CountSums
 from sldtrace.engine.defeats import DefeatSums
 from sldtrace.engine.fatal_traps import FatalTraps
 from sldtrace.engine.fold import Fold, Summary
+from sldtrace.engine.lock_waits import LockWaits
 from sldtrace.engine.loop_details import LoopDetails
 from sldtrace.engine.loops import LoopSummary
 from sldtrace.engine.penalty_sums import PenaltySums
@@ -40,6 +41,7 @@ class Folded:
         self.penalties = PenaltySums()
         self.waits = SemaphoreWaits(assumed.tick_ns)
         self.defeats = DefeatSums(assumed.tick_ns, trace.core)
+        self.locks = LockWaits(assumed.tick_ns)
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -57,6 +59,7 @@ class Folded:
             self.penalties,
             self.waits,
             self.defeats,
+            self.locks,
         ]
 
     @property

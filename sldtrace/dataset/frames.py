@@ -161,6 +161,11 @@ def enumerations(recording: Timeline, schema: Schema) -> dict[str, Enumeration]:
     return {**schema.enums, **recording.schema.enums}
 
 
+def name_of(recording: Timeline, enum: str, value: int) -> str:
+    """The name of a value of an enumeration, in lower case as in the frames."""
+    return enumerations(recording, schemas.current())[enum].name_of(value)
+
+
 def frame(recording: Timeline, kind: str) -> pd.DataFrame:
     """All records of one kind in order of time, one row each, with the columns that `columns` documents.
 

@@ -6,17 +6,19 @@ memory slots does), waits until the penalty is over. A penalty's sleep is whole 
 another cause.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from sldtrace.analyzers import remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset import folding, frames
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine import lock_waits
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.escape import escape
@@ -24,6 +26,7 @@ from sldtrace.text.phrases import address, length, percent, plural
 
 KIND = "lock-hold"
 
+_CALLERS = 16
 _LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
 
 
@@ -46,7 +49,7 @@ class LockHoldNumbers(Numbers):
     penalized_ns: int  # of waited_ns, how long the vCPU was in traps
     interrupted: int  # waits that a signal ended
     lock: str  # as `what` of the stall record: srcu or mutex
-    callers: tuple[Caller, ...]  # the most waits first
+    callers: tuple[Caller, ...]  # the most waits first, at most 16
     usual_waits: int  # for this lock while no vCPU of the process was in a trap
     usual_longest_ns: int | None  # None: no such waits
 
@@ -54,49 +57,51 @@ class LockHoldNumbers(Numbers):
 def find(trace: Trace) -> list[Finding[LockHoldNumbers]]:
     """One finding for each vCPU and lock, the longest wait in all first."""
     penalty = recorded_penalty.penalty(trace)
+    groups = folding.fold(trace).locks.groups
+    order = np.argsort(-groups["waited_ns"], kind="stable").tolist()
+    return [_finding(trace, penalty, group, groups[group]) for group in order]
+
+
+def _evidence(trace: Trace, penalty: Penalty, tgid: int, tid: int, what: str) -> Rows:
     rows = trace.rows("stall")
-    usual = _without_penalty(trace, rows[rows["penalized_tid"] == 0])
-    rows = rows[
-        (rows["penalized_tid"] != 0)
-        & (rows["waited_ns"] >= thresholds.LOCK_WAIT_JIFFIES.value * penalty.tick_ns)
-    ]
-    found = [
-        _finding(trace, penalty, part, usual) for _, part in rows.groupby("tgid", "penalized_tid", "what")
-    ]
-    return sorted(found, key=lambda finding: finding.numbers.waited_ns, reverse=True)
+    rows = rows[(rows["tgid"] == tgid) & (rows["penalized_tid"] == tid)]
+    return rows[(rows["what"] == what) & (rows["waited_ns"] >= lock_waits.WAIT_JIFFIES * penalty.tick_ns)]
 
 
-# usual: the waits while no vCPU was penalized, of all processes.
-def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding[LockHoldNumbers]:
-    tgid, tid = int(rows["tgid"].iloc[0]), int(rows["penalized_tid"].iloc[0])
-    traps = trace.rows("trap").tid(tid)
-    lock = _LOCKS.get(str(rows["what"].iloc[0]), "a lock")
-    waited, longest = int(rows["waited_ns"].sum()), int(rows["waited_ns"].max())
-    penalized = int(_penalized_ns(rows, traps).sum())
-    usual = usual[(usual["tgid"] == tgid) & (usual["what"] == rows["what"].iloc[0])]
+# row: of LockWaits.groups, with this number.
+def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Finding[LockHoldNumbers]:
+    folded = folding.fold(trace)
+    tgid, tid = int(row["tgid"]), int(row["tid"])
+    what = frames.name_of(trace.recording, "stall_kind", int(row["what"]))
+    lock = _LOCKS.get(what, "a lock")
+    waited, longest, penalized = (int(row[name]) for name in ("waited_ns", "longest_ns", "trapped_ns"))
+    usual = folded.locks.usual(tgid, int(row["what"]))
+    callers = _callers(trace, folded.locks.callers(group))
     numbers = LockHoldNumbers(
-        waits=len(rows),
-        threads=int(rows["tid"].nunique()),
+        waits=int(row["waits"]),
+        threads=int(row["threads"]),
         waited_ns=waited,
         longest_ns=longest,
         penalized_ns=penalized,
-        interrupted=int((rows["result"] < 0).sum()),
-        lock=str(rows["what"].iloc[0]),
-        callers=_callers(trace, rows),
-        usual_waits=len(usual),
-        usual_longest_ns=int(usual["waited_ns"].max()) if len(usual) else None,
+        interrupted=int(row["interrupted"]),
+        lock=what,
+        callers=callers[:_CALLERS],
+        usual_waits=usual.waits,
+        usual_longest_ns=usual.longest_ns if usual.waits else None,
     )
+    thread = folded.numbers.look_up(tgid, tid)
+    vcpu = -1 if thread is None else int(folded.threads.sums["vcpu"][thread])
     long = thresholds.LOCK_WARNING_PENALTIES.value * penalty.shortest_sleep_ns
     sure = penalized >= thresholds.LOCK_CERTAIN_SHARE.value * waited
     return Finding(
         kind=KIND,
         severity=Severity.WARNING if longest >= long else Severity.NOTICE,
         verdict="lock held",
-        subject=trace.subject(tgid, tid, traps.last_known("vcpu")),
+        subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
         headline=f"holds {lock} while it is penalized: {plural(numbers.threads, 'thread')} waited for it",
         rip=None,
-        start_ns=int(rows["ns"].min()),
-        end_ns=int(rows["end_ns"].max()),
+        start_ns=int(row["start_ns"]),
+        end_ns=int(row["end_ns"]),
         ongoing=False,
         confidence=Confidence.CERTAIN if sure else Confidence.POSSIBLE,
         confidence_reason=f"it was penalized for {percent(penalized, waited)} of the time of the waits",
@@ -106,33 +111,23 @@ def _finding(trace: Trace, penalty: Penalty, rows: Rows, usual: Rows) -> Finding
             f"{length(penalty.shortest_sleep_ns)} or more: the VMM is blocked there, and perhaps its "
             "devices, migration or monitor."
         ),
-        facts=_facts(numbers),
+        facts=_facts(numbers, len(callers)),
         numbers=numbers,
         remedies=[
             remedies.align(guest=True),
             *remedies.no_penalty(trace, penalty),
             remedies.no_detection(),
         ],
-        evidence=rows,
+        evidence=_evidence(trace, penalty, tgid, tid, what),
         evidence_kind="stall",
     )
 
 
-# The waits during which no vCPU of the process was in a trap: of several vCPUs a probe sees one.
-def _without_penalty(trace: Trace, rows: Rows) -> Rows:
-    kept = np.ones(len(rows), bool)
-    traps = trace.rows("trap")
-    for tgid in rows["tgid"].unique().tolist():
-        mine, theirs = (rows["tgid"] == tgid).to_numpy(), traps[traps["tgid"] == tgid]
-        enters, exits = (np.sort(theirs[name].to_numpy()) for name in ("start_ns", "end_ns"))
-        begun = np.searchsorted(enters, rows["end_ns"].to_numpy()[mine], "right")
-        kept[mine] = begun == np.searchsorted(exits, rows["ns"].to_numpy()[mine], "left")
-    return rows[kept]
-
-
-def _facts(n: LockHoldNumbers) -> list[Fact]:
+def _facts(n: LockHoldNumbers, all_callers: int) -> list[Fact]:
     waited = f"{plural(n.waits, 'time')}, {length(n.waited_ns)} in all, at most {length(n.longest_ns)}"
     callers = ", ".join(f"{each.function} ({each.waits:,})" for each in n.callers)
+    if all_callers > len(n.callers):
+        callers += f", and {all_callers - len(n.callers):,} more"
     found = [Fact("waited", waited), Fact("in", callers)]
     if n.usual_longest_ns is not None:
         usual = f"{plural(n.usual_waits, 'wait')} while no vCPU was penalized"
@@ -140,28 +135,11 @@ def _facts(n: LockHoldNumbers) -> list[Fact]:
     return found
 
 
-# How much of each wait the thread spent in traps.
-def _penalized_ns(rows: Rows, traps: Rows) -> npt.NDArray[np.int64]:
-    begin, end = traps["start_ns"].to_numpy(), traps["end_ns"].to_numpy()
-    if not len(begin):
-        return np.zeros(len(rows), np.int64)
-    lengths = np.concatenate([[0], np.cumsum(end - begin)])
-
-    def until(ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        number = np.searchsorted(begin, ns, "right")
-        over = np.maximum(end[np.maximum(number - 1, 0)] - ns, 0)
-        spent: npt.NDArray[np.int64] = lengths[number] - np.where(number > 0, over, 0)
-        return spent
-
-    return until(rows["end_ns"].to_numpy()) - until(rows["ns"].to_numpy())
-
-
-def _callers(trace: Trace, rows: Rows) -> tuple[Caller, ...]:
-    counts = rows["caller"].value_counts(sort=True)
+def _callers(trace: Trace, counts: Sequence[tuple[int, int]]) -> tuple[Caller, ...]:
     names = [
-        trace.text("kvm", "functions", str(each), otherwise=f"kvm+{address(each)}") for each in counts.index
+        trace.text("kvm", "functions", str(each), otherwise=f"kvm+{address(each)}") for each, _ in counts
     ]
-    return tuple(Caller(escape(name, 64), int(count)) for name, count in zip(names, counts, strict=True))
+    return tuple(Caller(escape(name, 64), count) for name, (_, count) in zip(names, counts, strict=True))
 
 
 ANALYZER = Analyzer(
