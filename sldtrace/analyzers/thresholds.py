@@ -101,7 +101,7 @@ MIGRATION_SHARE = Threshold(
 )
 QUEUE_WAIT_JIFFIES = Threshold(
     "semaphore-queue",
-    WAIT_JIFFIES,
+    semaphore_waits.WAIT_JIFFIES,
     "jiffy",
     "a wait for the semaphore that counts, at least",
     "a free semaphore is taken at once, a held one is released at a tick",

@@ -140,10 +140,19 @@ class Trace:
         """One row a trap, by `start_ns`; columns: frames.described("trap")."""
         return self.rows("trap").frame()
 
-    def core(self, cpu: int) -> int:
-        """The core of a CPU, as the number of its first CPU: MSR_TEST_CTRL is one for all of them."""
-        found = self.number("cpu", "cores", str(cpu))
-        return cpu if found is None else found
+    @cached_property
+    def core(self) -> Callable[[int], int]:
+        """Gives the core of a CPU, as the number of its first CPU: MSR_TEST_CTRL is one for all of them.
+
+        What keeps this function does not keep the recording.
+        """
+        facts = self.facts
+
+        def of_cpu(cpu: int) -> int:
+            found = _number(facts, ("cpu", "cores", str(cpu)))
+            return cpu if found is None else found
+
+        return of_cpu
 
     @cached_property
     def detection(self) -> pd.DataFrame:

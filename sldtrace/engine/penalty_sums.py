@@ -12,7 +12,7 @@ from sldtrace.engine.traps import Outcome
 from sldtrace.model.early_returns import Bools
 
 MOST_ADDRESSES = 1 << 17
-"""Addresses that are told apart, and addresses of all threads together; further ones are not counted."""
+"""Different addresses, and addresses of all threads together; further ones are not counted."""
 
 _SUMS = np.dtype(
     [
