@@ -146,7 +146,9 @@ class Tracker:
         if records.dtype != self._last.dtype:
             # A recording of another version.
             self._last = self._last.of(records.dtype)
-        numbers = self.threads.numbers(records["tgid"], records["tid"])
+        # Copies that lie together: they are used several times.
+        tgid, tid = (np.ascontiguousarray(records[name]) for name in ("tgid", "tid"))
+        numbers = self.threads.numbers(tgid, tid)
         last = self._last.upto(len(self.threads))
         found = Traps(records, numbers, last)
         last[found.who] = found.records(found.tails)
