@@ -97,7 +97,7 @@ class Analysis:
 
     Each DataFrame is made when it is asked for and then kept; `columns` has their columns with types, units
     and meanings, docs/api.md shows them. A row of `traps` takes 190 bytes, so ten million take 2 GB; the
-    findings do without (sldtrace.dataset.rows). Texts are escaped: safe to print. Where this says so, times
+    findings do without (sldtrace.engine). Texts are escaped: safe to print. Where this says so, times
     are those of the recorded host's CLOCK_MONOTONIC; `wall` turns them into UTC.
     """
 
