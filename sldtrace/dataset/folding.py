@@ -4,6 +4,7 @@ from sldtrace.dataset import exit_counts, levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Labels
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.ac_exits import AcExitSummary
 from sldtrace.engine.count_sums import CountSums
 from sldtrace.engine.defeats import DefeatSums
 from sldtrace.engine.fatal_traps import FatalTraps
@@ -42,6 +43,7 @@ class Folded:
         self.waits = SemaphoreWaits(assumed.tick_ns)
         self.defeats = DefeatSums(assumed.tick_ns, trace.core)
         self.locks = LockWaits(assumed.tick_ns)
+        self.ac_exits = AcExitSummary()
         self._fold = Fold(self.summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -60,6 +62,7 @@ class Folded:
             self.waits,
             self.defeats,
             self.locks,
+            self.ac_exits,
         ]
 
     @property

@@ -9,8 +9,9 @@ VMX, SVM = "vmx", "svm"
 AC_VECTOR = 17
 """Alignment check, #AC (X86_TRAP_AC, arch/x86/include/asm/trapnr.h): what a split lock raises."""
 
-_VMX_EXCEPTION = 0
+VMX_EXCEPTION = 0
 _SVM_EXCEPTIONS = range(0x40, 0x60)  # code 0x40 + vector
+SVM_AC = _SVM_EXCEPTIONS[AC_VECTOR]
 _BUS_LOCK = {VMX: 74, SVM: 0xA5}
 
 EXCEPTIONS = {
@@ -264,7 +265,7 @@ def name(isa: str, reason: int, vector: int = -1) -> str:
     known = _TABLES.get(isa, {}).get(reason)
     if known is None:
         return f"reason {reason} ({reason:#x})"
-    if isa == VMX and reason == _VMX_EXCEPTION and vector >= 0:
+    if isa == VMX and reason == VMX_EXCEPTION and vector >= 0:
         mnemonic = EXCEPTIONS.get(vector)
         text = f"vector {vector}" if mnemonic is None else mnemonic if vector == 2 else f"#{mnemonic}"
         return f"{known} ({text})"
@@ -279,8 +280,8 @@ def is_split_lock(isa: str, reason: int, vector: int = -1) -> bool:
     #AC to the guest there.
     """
     if isa == VMX:
-        return reason == _VMX_EXCEPTION and vector == AC_VECTOR
-    return isa == SVM and reason == _SVM_EXCEPTIONS[AC_VECTOR]
+        return reason == VMX_EXCEPTION and vector == AC_VECTOR
+    return isa == SVM and reason == SVM_AC
 
 
 def is_bus_lock(isa: str, reason: int) -> bool:

@@ -15,8 +15,11 @@ from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.ac_exits import AcExits
+from sldtrace.model.early_returns import Bools
 from sldtrace.text.phrases import plural, rate
 
 KIND = "guest-ac"
@@ -36,39 +39,54 @@ def find(trace: Trace) -> list[Finding[GuestAcNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""
     if any(loss.kind == "trap" for loss in trace.recording.losses):
         return []
-    counts = trace.exit_counts
+    folded = folding.fold(trace)
+    counts = exit_counts.table(trace.recording, folded.counts)
     found = []
     for row in counts[counts["split_lock"]].to_dict("records"):
-        own, evidence = _own(trace, row)
-        if own >= thresholds.GUEST_AC_EXITS.value:
-            found.append(_finding(trace, row, own, evidence))
+        own = _own(folded.ac_exits.of(int(row["tgid"]), int(row["tid"])), int(row["count"]))
+        if own.exits >= thresholds.GUEST_AC_EXITS.value:
+            found.append(_finding(trace, row, own))
     return sorted(found, key=lambda finding: finding.numbers.own, reverse=True)
 
 
-# How many of the exits by #AC had no trap, and those among the single records.
-def _own(trace: Trace, row: dict[Any, Any]) -> tuple[int, Rows]:
-    traps, exits = (trace.rows(kind).thread(int(row["tgid"]), int(row["tid"])) for kind in ("trap", "exit"))
-    mine, single = traps[traps["guest"]], exits[exits["split_lock"]]
-    if mine.empty:
-        return int(row["count"]), single
-    # Recording ends for traps a moment before it does for exits: after the last trap nothing is known.
-    enter = np.sort(mine["start_ns"].to_numpy())
-    single = single[single["ns"].between(enter[0], enter[-1]) & (single["host_ns"] > 0)]
+@dataclass(frozen=True)
+class _Own:
+    exits: int
+    records: int  # of them, those that were recorded one by one
+    rip: int | None  # of these, if it is the same
+
+
+# How many of the exits by #AC had no trap. Recording ends for traps a moment before it does for exits: after
+# the last trap nothing is known.
+def _own(seen: AcExits, counted: int) -> _Own:
+    if not seen.traps:
+        return _Own(counted, seen.exits, seen.rip)
+    if seen.matched:
+        return _Own(seen.own, seen.own, seen.own_rip)
+    surplus = counted - seen.counted_traps
+    return _Own(surplus if surplus >= thresholds.GUEST_AC_SURPLUS.value * seen.traps else 0, 0, None)
+
+
+# The single records that no trap followed.
+def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
+    traps, exits = (trace.rows(kind).thread(tgid, tid) for kind in ("trap", "exit"))
+    starts, single = traps["start_ns"].to_numpy()[traps["guest"].to_numpy()], exits[exits["split_lock"]]
+    if not len(starts):
+        return single
+    single = single[single["ns"].between(starts[0], starts[-1]) & (single["host_ns"] > 0)]
     begin = single["ns"].to_numpy()
-    until = begin + single["host_ns"].to_numpy()
-    trapped = np.searchsorted(enter, until, "right") > np.searchsorted(enter, begin, "left")
-    if len(single):
-        return int((~trapped).sum()), single[~trapped]
-    surplus = int(row["count"]) - int(mine["start_ns"].between(row["since_ns"], row["ns"]).sum())
-    return (surplus if surplus >= thresholds.GUEST_AC_SURPLUS.value * len(mine) else 0), single
+    following = starts[np.searchsorted(starts, begin, "left")]
+    own: Bools = following > begin + single["host_ns"].to_numpy()
+    return single[own]
 
 
-def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Finding[GuestAcNumbers]:
+def _finding(trace: Trace, row: dict[Any, Any], seen: _Own) -> Finding[GuestAcNumbers]:
+    own, evidence = seen.exits, _evidence(trace, int(row["tgid"]), int(row["tid"]))
     start, end = int(row["since_ns"]), int(row["ns"])
     numbers = GuestAcNumbers(
         own=own,
         exits=int(row["count"]),
-        matched_records=len(evidence),
+        matched_records=seen.records,
         per_s=round(own * 1e9 / max(end - start, 1), 1),
     )
     return Finding(
@@ -77,13 +95,13 @@ def _finding(trace: Trace, row: dict[Any, Any], own: int, evidence: Rows) -> Fin
         verdict="guest's own #AC",
         subject=trace.subject(int(row["tgid"]), int(row["tid"]), row["vcpu"]),
         headline=f"left the guest {plural(own, 'time')} by #AC without a split lock",
-        rip=int(evidence["rip"].iloc[0]) if len(evidence) and evidence["rip"].nunique() == 1 else None,
+        rip=seen.rip,
         start_ns=start,
         end_ns=end,
         ongoing=False,
-        confidence=Confidence.CERTAIN if len(evidence) else Confidence.LIKELY,
+        confidence=Confidence.CERTAIN if seen.records else Confidence.LIKELY,
         confidence_reason="single exits were recorded, and no trap followed them"
-        if len(evidence)
+        if seen.records
         else "more exits by #AC were counted than traps",
         cause=(
             "The exception is the guest's own: it has alignment checks enabled (CR0.AM and EFLAGS.AC, at CPL "
