@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import time
 import zlib
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ from sldtrace.recording.sparse import next_data
 
 _BLOCK = 1 << 20
 _SECTOR = 4096
+# Two changes of a file can get one time: file systems take it from the clock of the last tick, or coarser.
+_SAME_TIME_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,11 @@ class Source:
 
     def __init__(self, file: io.FileIO) -> None:
         self.file = file
-        self.size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        self.size = status.st_size
+        old = time.time_ns() - status.st_mtime_ns > _SAME_TIME_NS
+        self._modified_ns = status.st_mtime_ns if old else None
+        self._verified = False
         self._buffer = bytearray()
         self._searched = (0, b"")
 
@@ -159,8 +166,18 @@ class Source:
         """Reads the stored payload into `target`, of its size; False when `payload` would give None."""
         return self._sound(chunk, target[: self.read_into(chunk.payload, target)])
 
+    def set_verified(self) -> None:
+        """Checksums of chunks have been verified: not again, as long as the file is not modified."""
+        self._verified = True
+
     def _sound(self, chunk: Chunk, data: memoryview) -> bool:
-        return len(data) == chunk.header.stored and zlib.crc32(data) == chunk.header.crc
+        if len(data) != chunk.header.stored:
+            return False
+        return self._is_unmodified() or zlib.crc32(data) == chunk.header.crc
+
+    # After a read: since the checksums were verified.
+    def _is_unmodified(self) -> bool:
+        return self._verified and os.fstat(self.file.fileno()).st_mtime_ns == self._modified_ns
 
 
 class _Scanner:
@@ -254,6 +271,7 @@ def scan(source: Source) -> Scan:
         at = scanner.step(at)
     if scanner.bad_start is not None:
         scanner.close_damage(source.size, None)
+    source.set_verified()
     return Scan(
         size=source.size,
         version=version,

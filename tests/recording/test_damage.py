@@ -2,9 +2,11 @@
 
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given, settings
@@ -251,12 +253,40 @@ def test_the_search_finds_a_chunk_across_the_blocks_it_reads(monkeypatch: pytest
         assert f"bytes {second} to {second + length - 1} do not belong to the recording" in warnings[0]
 
 
-def test_a_file_that_changes_under_the_reader_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("age_s", [0, 3600])
+def test_a_file_that_changes_under_the_reader_is_one_line(age_s: int, tmp_path: Path) -> None:
     path = tmp_path / "a.sld"
     path.write_bytes(DATA)
+    written = path.stat().st_mtime - age_s
+    os.utime(path, (written, written))
     with open_recording(path) as recording:
         with path.open("r+b") as file:
             file.seek(SAMPLE.extents[1].start + 64)
             file.write(b"changed!")
         with pytest.raises(SldtraceError, match="changed while it was read"):
             recording.records("trap")
+
+
+@pytest.mark.parametrize(("age_s", "times"), [(3600, 1), (-3600, 2)])
+def test_checksums_are_verified_once_where_the_file_is_known_to_be_the_same(
+    age_s: int, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where the clock of the file system is ahead: a change may not show there."""
+    path = tmp_path / "a.sld"
+    path.write_bytes(DATA)
+    written = path.stat().st_mtime - age_s
+    os.utime(path, (written, written))
+    verified: list[int] = []
+
+    def crc32(data: bytes) -> int:
+        verified.append(len(data))
+        return zlib.crc32(data)
+
+    monkeypatch.setattr(scan, "zlib", SimpleNamespace(crc32=crc32))
+    with open_recording(path) as recording:
+        scanned = len(verified)
+        assert scanned >= len(SAMPLE.extents) - 1
+        recording.records("trap")
+        of_traps = sum(1 for _ in recording.chunks("trap"))
+    assert of_traps > 0
+    assert len(verified) == scanned + 2 * of_traps * (times - 1)
