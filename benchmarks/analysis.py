@@ -1,7 +1,10 @@
-"""How fast and in how much memory a recording is analysed, beside a pandas groupby and numpy.fromfile of it.
+"""How fast and in how much memory a recording is analysed, beside numpy, pandas, Polars and DuckDB.
 
-Each line is a process of its own, all in one run. The recording is simulated for some seconds and then
-repeated, with its times moved on, until it has so many records.
+Each line is a process of its own, all in one run. `numpy.fromfile` of the same records is the floor. The
+libraries answer the central question only: of each thread and address the traps, the early returns, the loops
+(without the conditions of sldtrace's rule), and sum, p50 and p99 of the sleep. Polars and DuckDB are left out
+where they are not installed. The recording is simulated for some seconds and then repeated, with its times
+moved on, until it has so many records.
 """
 
 import argparse
@@ -13,14 +16,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from sldtrace.model import early_returns, records, simulation
 from sldtrace.model import penalty as penalties
-from sldtrace.model import records, simulation
 from sldtrace.model.records import ThreadIdentity
 from sldtrace.model.simulation import START_NS, SimulationOptions
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
@@ -61,7 +66,7 @@ def recording(path: Path, kind: str, count: int, vcpus: int) -> None:
         whole["exit"] = _more(whole["exit"], 50)
     if kind != "mix":
         whole.pop("signal")
-    with Writer(path, simulation.facts(order), recording_id=1) as writer:
+    with Writer(path, simulation.facts(order), recording_id=1, compress=False) as writer:
         writer.append("task", records.tasks(vcpus, identity, START_NS))
         turn = 0
         while sum(writer.written.values()) < count:
@@ -115,39 +120,74 @@ def _analysis(path: Path) -> None:
         reporter.render(content, Style(80))
 
 
-# The columns that the analyzers read, summed by thread and what else tells them apart.
-_COLUMNS = {
-    "trap": (
-        ["tgid", "tid", "rip"],
-        ["start_ns", "end_ns", "sleep_ns", "semaphore_ns", "guest_ns", "signal_ns", "exits", "flags"],
-    ),
-    "exit": (["tgid", "tid", "reason"], ["ns", "guest_ns", "host_ns", "rip", "intr_info"]),
-    "user_exit": (["tgid", "tid", "reason", "error"], ["ns"]),
-    "signal": (["tgid", "tid", "signal", "code"], ["ns"]),
-    "migrate": (["tgid", "tid", "by_tid"], ["ns"]),
-}
+_BY = ["tgid", "tid", "rip"]
+_THREAD = ["tgid", "tid"]
 
 
-def _groupby(path: Path) -> None:
+# The columns of the traps for the central question, each by itself in memory.
+def _columns(path: Path) -> dict[str, Any]:
+    traps = np.fromfile(path.with_suffix(".traps"), schema.current().records["trap"].dtype)
+    columns = {name: np.ascontiguousarray(traps[name]) for name in [*_BY, "sleep_ns"]}
+    return columns | {"early": early_returns.signal_ended(traps)}
+
+
+def _pandas(path: Path) -> int:
     import pandas as pd
 
-    with open_recording(path) as opened:
-        for kind, (by, values) in _COLUMNS.items():
-            records = opened.records(kind)
-            frame = pd.DataFrame({name: records[name] for name in by + values})
-            frame.groupby(by)[values].agg(["min", "max", "sum"])
+    frame = pd.DataFrame(_columns(path))
+    before = frame.groupby(_THREAD)["early"].shift(fill_value=False)
+    groups = frame.assign(begins=frame["early"] & ~before).groupby(_BY)
+    found = [groups.size(), groups["early"].sum(), groups["begins"].sum(), groups["sleep_ns"].sum()]
+    found += [groups["sleep_ns"].quantile(share) for share in (0.5, 0.99)]
+    return len(pd.concat(found, axis=1))
 
 
-def _fromfile(path: Path) -> None:
-    np.fromfile(path.with_suffix(".raw"), np.uint64).sum()
+def _polars(path: Path) -> int:
+    import polars as pl
+
+    early, slept = pl.col("early"), pl.col("sleep_ns")
+    before = early.shift(1).over(_THREAD).fill_null(False)
+    frame = pl.DataFrame(_columns(path)).lazy().with_columns(begins=early & ~before)
+    found = frame.group_by(_BY).agg(
+        pl.len().alias("traps"),
+        early.sum().alias("early_returns"),
+        pl.col("begins").sum().alias("loops"),
+        slept.sum().alias("slept"),
+        slept.quantile(0.5).alias("p50"),
+        slept.quantile(0.99).alias("p99"),
+    )
+    return len(found.collect())
 
 
-_ACTIONS: dict[str, Callable[[Path], None]] = {
+def _duckdb(path: Path) -> int:
+    import duckdb
+    import pandas as pd
+
+    connection = duckdb.connect()
+    connection.register("traps", pd.DataFrame(_columns(path)))
+    question = """
+        SELECT tgid, tid, rip, count(*), sum(early::INT), sum((early AND NOT before)::INT), sum(sleep_ns),
+               quantile_cont(sleep_ns, [0.5, 0.99])
+        FROM (SELECT *, lag(early, 1, false) OVER (PARTITION BY tgid, tid) AS before FROM traps)
+        GROUP BY tgid, tid, rip"""
+    return len(connection.execute(question).fetchall())
+
+
+def _fromfile(path: Path) -> int:
+    return int(np.fromfile(path.with_suffix(".raw"), np.uint64).sum())
+
+
+_FLOOR, _IMPORTS = "numpy.fromfile, sum", "(imports alone)"
+_ACTIONS: dict[str, Callable[[Path], object]] = {
     "sldtrace, complete, text and JSON": _analysis,
-    "pandas, groupby of these columns": _groupby,
-    "numpy.fromfile, sum": _fromfile,
-    "(imports alone)": lambda path: None,
+    "the same, compressed": lambda path: _analysis(path.with_suffix(".packed")),
+    "pandas, central question": _pandas,
+    "Polars, central question": _polars,
+    "DuckDB, central question": _duckdb,
+    _FLOOR: _fromfile,
+    _IMPORTS: lambda path: None,
 }
+_OPTIONAL = {"Polars, central question": "polars", "DuckDB, central question": "duckdb"}
 
 
 def measured(name: str, path: Path, runs: int) -> dict[str, float]:
@@ -191,25 +231,42 @@ def main() -> None:
 
 
 def _print(kind: str, path: Path, runs: int) -> None:
+    _write_others(path)
     with open_recording(path) as opened:
         counts = {name: count for name, count in opened.counts.items() if count}
-        with path.with_suffix(".raw").open("wb") as raw:
-            for _, rows in opened.chunks():
-                raw.write(rows.tobytes())
     total = sum(counts.values())
-    size = path.stat().st_size
-    print(f"{kind}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}; {size >> 20:,} MiB")
-    found = {name: measured(name, path, runs) for name in _ACTIONS}
-    start = found["(imports alone)"]["cpu_s"]
-    floor = found["numpy.fromfile, sum"]["cpu_s"] - start
+    print(f"{kind}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}", end="; ")
+    packed = path.with_suffix(".packed").stat().st_size
+    print(f"{path.stat().st_size >> 20:,} MiB, compressed {packed >> 20:,} MiB")
+    chosen = [name for name in _ACTIONS if find_spec(_OPTIONAL.get(name, "numpy")) is not None]
+    found = {name: measured(name, path, runs) for name in chosen}
+    start = found[_IMPORTS]["cpu_s"]
+    floor = found[_FLOOR]["cpu_s"] - start
     print(f"{'':34}{'records/s':>12}{'CPU':>9}{'x fromfile':>12}{'peak':>12}")
     for name, each in found.items():
         cpu = each["cpu_s"]
-        if name == "(imports alone)":
+        if name == _IMPORTS:
             print(f"{name:34}{'':12}{cpu:7.2f} s{'':12}{each['mib']:8,.0f} MiB")
             continue
-        rate = total / (cpu - start)
+        rate = (total if "central" not in name else counts["trap"]) / (cpu - start)
         print(f"{name:34}{rate:12,.0f}{cpu:7.2f} s{(cpu - start) / floor:12.1f}{each['mib']:8,.0f} MiB")
+
+
+# The same records without any format: all of them, and the traps; and the recording, compressed.
+def _write_others(path: Path) -> None:
+    with (
+        open_recording(path) as opened,
+        path.with_suffix(".raw").open("wb") as raw,
+        path.with_suffix(".traps").open("wb") as traps,
+        Writer(path.with_suffix(".packed"), opened.facts, recording_id=1, compress=True) as packed,
+    ):
+        for kind, rows in opened.chunks():
+            raw.write(rows.tobytes())
+            if kind == "trap":
+                traps.write(rows.tobytes())
+            packed.append(kind, rows)
+        packed.flush()
+        packed.close(opened.closing or {})
 
 
 if __name__ == "__main__":

@@ -246,8 +246,12 @@ class LoopDetails:
             self.found[each].exits += int(count[each])
             self.found[each].other_exits += int(others[each])
         away = exits["rip"] != self._rip[loop]
-        pairs = np.zeros(np.count_nonzero(away), [("loop", "i8"), ("rip", "u8")])
-        pairs["loop"], pairs["rip"] = loop[away], exits["rip"][away]
+        # As plain numbers, and then the few that are distinct as pairs: numpy sorts pairs slowly.
+        distinct, number = np.unique(exits["rip"][away], return_inverse=True)
+        keys = np.unique(loop[away] * np.int64(max(len(distinct), 1)) + number.reshape(-1))
+        pairs = np.zeros(len(keys), [("loop", "i8"), ("rip", "u8")])
+        pairs["loop"], place = np.divmod(keys, max(len(distinct), 1))
+        pairs["rip"] = distinct[place]
         known = np.unique(np.concatenate([*self._addresses, pairs]))
         self._addresses = [known[:MOST_ADDRESSES]]
 
