@@ -73,16 +73,18 @@ def slices(recording: Timeline, kinds: frozenset[str]) -> Iterator[Slice]:
     Chunk headers have the times of their records, so it is known what is still to come before a time. Records
     that come later than MOST_WAITING others are in a later slice than their time.
     """
-    slicer = Slicer()
+    slicer, enough = Slicer(), SLICE
     for kind, records, following_ns in recording.timed_chunks(kinds):
         slicer.add(kind, records)
-        if slicer.count < SLICE:
+        if slicer.count < enough:
             continue
         found = slicer.take(following_ns)
         if sum(map(len, found.values())):
             yield found
         if slicer.count > MOST_WAITING:
             yield slicer.take(None)
+        # Each look copies what still waits: no sooner than as many more have come.
+        enough = min(max(SLICE, 2 * slicer.count), MOST_WAITING + 1)
     found = slicer.take(None)
     if found:
         yield found
