@@ -3,8 +3,8 @@
 Each line is a process of its own, all in one run. `numpy.fromfile` of the same records is the floor. The
 libraries answer the central question only: of each thread and address the traps, the early returns, the loops
 (without the conditions of sldtrace's rule), and sum, p50 and p99 of the sleep. Polars and DuckDB are left out
-where they are not installed. The recording is simulated for some seconds and then repeated, with its times
-moved on, until it has so many records.
+where they are not installed. The recording is five simulated seconds, repeated with
+later times until it has --records records.
 """
 
 import argparse

@@ -38,6 +38,11 @@ class Numbers:
         """TGID and TID of the threads that are affected, of a finding without a subject."""
         return []
 
+    @property
+    def lost_ns(self) -> int:
+        """The time that threads lost by it; 0: it costs no time by itself."""
+        return 0
+
 
 N = TypeVar("N", bound=Numbers, covariant=True)
 

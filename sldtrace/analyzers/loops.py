@@ -44,6 +44,11 @@ class LoopNumbers(Numbers):
     progress: ProgressNumbers
     signal: SignalNumbers | None  # None: none was seen
 
+    @property
+    def lost_ns(self) -> int:
+        """The time in loops."""
+        return self.in_loops_ns
+
 
 @dataclass(frozen=True)
 class Loops:

@@ -29,7 +29,7 @@ class Progress:
             self._bar.__exit__(kind, error, trace)
 
     def update(self, steps: int = 1) -> None:
-        """So many steps more are done."""
+        """Adds finished steps."""
         self._done += steps
         if self._bar is not None:
             self._bar.update(steps)

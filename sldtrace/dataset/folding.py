@@ -1,5 +1,7 @@
 """Folds a recording once into the summaries that reports and findings are made of."""
 
+from typing import TypeVar
+
 from sldtrace.dataset import exit_counts, levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Labels
@@ -23,6 +25,8 @@ from sldtrace.model import early_returns
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import Penalty
 
+S = TypeVar("S", bound=Summary)
+
 
 class Folded:
     """The summaries of one recording; all are of the same records.
@@ -33,37 +37,25 @@ class Folded:
     def __init__(self, trace: Trace, assumed: Penalty) -> None:
         self.assumed = assumed
         self._facts = trace.facts
-        self.sleeps = SleepSummary(assumed.tick_ns)
-        self.threads = ThreadSums()
-        self.loops = LoopSummary(assumed, trace.core)
-        self.windows = WindowSums(assumed.tick_ns, trace.core, _stops(trace))
-        self.fatal = FatalTraps()
-        self.counts = CountSums()
-        self.penalties = PenaltySums()
-        self.waits = SemaphoreWaits(assumed.tick_ns)
-        self.defeats = DefeatSums(assumed.tick_ns, trace.core)
-        self.locks = LockWaits(assumed.tick_ns)
-        self.ac_exits = AcExitSummary()
-        self._fold = Fold(self.summaries)
+        self._summaries: list[Summary] = []
+        self.sleeps = self._add(SleepSummary(assumed.tick_ns))
+        self.threads = self._add(ThreadSums())
+        self.loops = self._add(LoopSummary(assumed, trace.core))
+        self.windows = self._add(WindowSums(assumed.tick_ns, trace.core, _stops(trace)))
+        self.fatal = self._add(FatalTraps())
+        self.counts = self._add(CountSums())
+        self.penalties = self._add(PenaltySums())
+        self.waits = self._add(SemaphoreWaits(assumed.tick_ns))
+        self.defeats = self._add(DefeatSums(assumed.tick_ns, trace.core))
+        self.locks = self._add(LockWaits(assumed.tick_ns))
+        self.ac_exits = self._add(AcExitSummary())
+        self._fold = Fold(self._summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
 
-    @property
-    def summaries(self) -> list[Summary]:
-        """All of them."""
-        return [
-            self.sleeps,
-            self.threads,
-            self.loops,
-            self.windows,
-            self.fatal,
-            self.counts,
-            self.penalties,
-            self.waits,
-            self.defeats,
-            self.locks,
-            self.ac_exits,
-        ]
+    def _add(self, summary: S) -> S:
+        self._summaries.append(summary)
+        return summary
 
     @property
     def numbers(self) -> Threads:

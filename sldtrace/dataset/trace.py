@@ -226,14 +226,11 @@ class Trace:
 
 
 def _outcome(_: Mapping[str, Labels], traps: Records) -> dict[str, Array]:
-    flags = schemas.current().enums["trap_flags"].values
-    has = {name.lower(): (traps["flags"] & np.uint32(bit)) != 0 for name, bit in flags.items()}
-    ended = early_returns.signal_ended(traps)
-    completed = has["handled"] & ~ended & ~has["return_missed"] & ~has["msr_watched"]
+    handled = np.uint32(schemas.current().enums["trap_flags"].values["HANDLED"])
     return {
         "early_return": early_returns.returned_early(traps),
-        "detection_off": has["msr_cleared"] | completed,
-        "fatal": ~has["handled"],
+        "detection_off": early_returns.detection_off(traps),
+        "fatal": (traps["flags"] & handled) == 0,
     }
 
 

@@ -24,7 +24,7 @@ MOST_THREADS = 1 << 17
 """Threads with guest traps or with such exits; further ones are left out."""
 
 MOST_RECENT = 1 << 18
-"""Traps of threads for which no counter has been read yet: so many are remembered one by one.
+"""How many traps are kept one by one, of threads for which no counter has been read yet.
 
 A counter says since when it counts. If more traps than these came from then until it is read for the first
 time, it counts the others as of before.
@@ -111,9 +111,6 @@ class AcExitSummary:
             number = self._who.numbers(joined(counts["tgid"], counts["tid"]))
             self._add_counts(here, number[number >= 0], counts[number >= 0])
         self._add_traps(here)
-
-    def keep(self, threads: Array) -> None:
-        """It numbers threads itself, and keeps those that it has."""
 
     # The first trap of each thread decides about its pending exits.
     def _decide(self, here: "_Here") -> None:

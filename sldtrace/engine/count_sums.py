@@ -10,7 +10,7 @@ from sldtrace.engine.tables import Array, Table
 from sldtrace.recording.layout import Records
 
 MOST_SUMS = 1 << 17
-"""Threads and reasons that are kept; those that come when there are so many are left out."""
+"""The most pairs of thread and reason that are kept; later ones are left out."""
 
 _SUMS = ("count", "guest_ns", "host_ns", "host_log2")
 ROW = np.dtype(
@@ -83,9 +83,6 @@ class CountSums:
         for name in _SUMS:
             mine[name] += np.add.reduceat(records[name], heads, axis=0, dtype=np.int64)
         rows[numbers[heads]] = mine
-
-    def keep(self, threads: Array) -> None:
-        """It numbers threads itself, and keeps those that it has."""
 
     def _numbers(self, records: Records) -> Array:
         thread = self._threads.numbers(joined(records["tgid"], records["tid"]))

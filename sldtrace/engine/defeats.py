@@ -21,7 +21,7 @@ SHARE = 0.5
 """And this share of the completed ones."""
 
 WINDOW = WINDOW_JIFFIES
-"""From the end of a penalty to the next trap on another core: less than so many jiffies."""
+"""The longest time from a penalty to the next trap on another core that counts, in jiffies; exclusive."""
 
 FIRST, LAST = 4, 3
 """How many of the first and of the last wasted penalties are remembered, by their start."""
@@ -106,9 +106,6 @@ class DefeatSums:
             at = len(writes) - 1 - last
             times, cpus = writes["ns"][at].tolist(), writes["cpu"][at].tolist()
             self._writes.update(zip(tids.tolist(), zip(times, cpus, strict=True), strict=True))
-
-    def keep(self, threads: Array) -> None:
-        """It keeps nothing by the threads' numbers."""
 
     def found(self) -> list[Defeats]:
         """Those of each thread and address with enough of them, by TGID, TID and start."""

@@ -54,8 +54,3 @@ class FatalTraps:
         mine["vcpu"] = np.where(last >= 0, traps["vcpu"][last], np.where(new, -1, mine["vcpu"]))
         mine["vcpu_ns"] = np.where(last >= 0, traps["start_ns"][last], mine["vcpu_ns"])
         self.threads[traps.who] = mine
-
-    def keep(self, threads: Array) -> None:
-        """See fold.Summary."""
-        self._threads.keep(threads)
-        self._count = len(threads)

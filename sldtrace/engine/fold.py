@@ -43,6 +43,10 @@ class Summary(Protocol):
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
 
+
+class LiveSummary(Summary, Protocol):
+    """A summary of a recording that runs for days: it can forget threads."""
+
     def keep(self, threads: Array) -> None:
         """Forgets all other threads; these are numbered from 0 in this order from now on."""
 
@@ -74,12 +78,20 @@ class Fold:
         for each in slices:
             self.update(each)
 
+
+class LiveFold(Fold):
+    """A fold that keeps a bounded number of threads."""
+
+    def __init__(self, summaries: Sequence[LiveSummary]) -> None:
+        super().__init__(summaries)
+        self._live = summaries
+
     def forget(self, most: int) -> None:
-        """Keeps no more than so many threads: those whose last traps ended last."""
+        """Keeps at most `most` threads: those whose last traps ended last."""
         threads = self.tracker.threads
         if len(threads) <= most:
             return
         kept = np.sort(np.argpartition(self.tracker.last_ends, len(threads) - most)[len(threads) - most :])
         self.tracker.keep(kept)
-        for each in self.summaries:
+        for each in self._live:
             each.keep(kept)

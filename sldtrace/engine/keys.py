@@ -15,9 +15,9 @@ def joined(high: Array, low: Array) -> Keys64:
 
 
 class Keys:
-    """Gives each key a number; `most` keys at most.
+    """Gives each key a number, up to `most` keys; later keys get none.
 
-    Keys that come when there are so many already have no number. `left_out`: how often that was.
+    left_out: how often a key without a number came.
     """
 
     def __init__(self, most: int) -> None:
@@ -63,10 +63,3 @@ class Keys:
         self._sorted = np.insert(self._sorted, at, new)
         self._numbers = np.insert(self._numbers, at, numbers)
         return found
-
-    def keep(self, numbers: Array) -> None:
-        """Forgets all other keys; these are numbered from 0 in this order."""
-        kept = self._keys.upto(len(self))[numbers].copy()
-        self._keys.keep(numbers)
-        self._numbers = np.argsort(kept, kind="stable")
-        self._sorted = kept[self._numbers]

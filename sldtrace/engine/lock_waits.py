@@ -22,7 +22,7 @@ WAIT_JIFFIES = 1
 """A wait for a penalized vCPU that counts, at least."""
 
 MOST_GROUPS = 1 << 17
-"""Threads, vCPUs with their locks, waiting threads and callers of all of them: so many of each are kept.
+"""The most threads, the most pairs of vCPU and lock, of waiting threads, and of callers that are kept.
 
 Waits of further vCPUs are left out; further waiting threads and callers are not counted.
 """
@@ -137,9 +137,6 @@ class LockWaits:
         np.maximum.at(usual["longest_ns"], due["group"], due["end"] - due["begin"])
         if here is not None:
             self._remember(here)
-
-    def keep(self, threads: Array) -> None:
-        """It numbers threads itself, and keeps those that it has."""
 
     def _begin(self, here: "_Here | None", stalls: Records) -> None:
         begin, end = (stalls[name].astype(np.int64) for name in ("ns", "end_ns"))

@@ -171,10 +171,6 @@ class LoopDetails:
         found: list[int] = self._rounds[0].tolist() if self._rounds else []
         return found
 
-    def keep(self, threads: Array) -> None:
-        """It is for recordings that have ended."""
-        raise NotImplementedError
-
     def _add_traps(self, traps: Traps, of_thread: Array) -> None:
         segment = of_thread[traps.who]
         if (segment < 0).all():

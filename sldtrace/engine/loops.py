@@ -30,7 +30,7 @@ MOST_LOOPS = 1 << 15
 """Places with loops that are kept; of more, those whose loops ended first are gone."""
 
 OPEN_PER_LOOP = 4
-"""Chains that are no loops yet and may go on: so many times MOST_LOOPS are kept."""
+"""The most open chains that are no loops yet, in multiples of MOST_LOOPS."""
 
 MOST_SPANS = 1 << 17
 """Loops of which start and end are kept; of more, those with a pause of one phase at most are joined."""
@@ -189,7 +189,7 @@ class LoopSummary:
         return np.cumsum(begins, dtype=np.int32)
 
     def keep(self, threads: Array) -> None:
-        """See fold.Summary. The chains of the others have ended."""
+        """See fold.LiveSummary. The chains of the others have ended."""
         places = self._places.upto(self._numbers.size)
         numbers: Array = np.full(
             max(int(places["thread"].max(initial=0)), int(threads.max())) + 1, -1, np.int32

@@ -75,16 +75,6 @@ class PenaltySums:
         self.sums[traps.who] = mine
         self._add_addresses(Selected(batch.traps, penalized & ~same))
 
-    def keep(self, threads: Array) -> None:
-        """See fold.Summary."""
-        numbers: Array = np.full(self._count, -1, np.int64)
-        numbers[threads] = np.arange(len(threads))
-        self._sums.keep(threads)
-        self._count = len(threads)
-        keys, self._places = self._places.keys, Keys(self._places.most)
-        thread = numbers[keys >> np.uint64(32)]
-        self._places.numbers(joined(thread, keys)[thread >= 0])
-
     def _add(self, mine: Array, traps: Selected, early: Bools) -> None:
         new = mine["traps"] == 0
         sleep, wait = traps["sleep_ns"], traps["semaphore_ns"]

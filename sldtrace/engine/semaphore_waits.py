@@ -98,16 +98,6 @@ class SemaphoreWaits:
         inside = (every["holds"] > 0) & (every["first_hold_ns"] <= end) & (every["last_hold_ns"] >= start)
         return Queue(start, end, int(last["upto"] - first["before"]), int(np.count_nonzero(inside)))
 
-    def keep(self, threads: Array) -> None:
-        """See fold.Summary."""
-        numbers: Array = np.full(self._count, -1, np.int32)
-        numbers[threads] = np.arange(len(threads))
-        self._resolve(self._horizon_ns)
-        self._pending = numbers[self._pending]
-        self._pending = self._pending[self._pending >= 0]
-        self._table.keep(threads)
-        self._count = len(threads)
-
     def _add_holds(self, holds: Selected) -> None:
         if not len(holds):
             return

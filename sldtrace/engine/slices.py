@@ -9,7 +9,7 @@ from sldtrace.recording.layout import Records
 from sldtrace.recording.timeline import Timeline
 
 SLICE = 1 << 15
-"""Records of a slice, about: so many that numpy's calls cost little, so few that columns fit into a cache."""
+"""Records of a slice, about: enough to make numpy's calls cheap, few enough for the CPU's cache."""
 
 MOST_WAITING = 1 << 19
 """Records that wait for others to come first; with more of them the order is given up: see Slicer.take."""

@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from sldtrace.engine.by_thread import ByThread
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.threads import Numbers, Threads
 from sldtrace.model import early_returns as rule
@@ -12,7 +13,7 @@ from sldtrace.model.early_returns import Bools, Times
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
 
-_MEAN_BY_NAME = ("flags", "sleep_left_ms", "semaphore_result")
+_OF_OUTCOME = ("flags", "sleep_left_ms", "semaphore_result")
 
 
 class Outcome:
@@ -30,7 +31,7 @@ class Outcome:
     @cached_property
     def early(self) -> Bools:
         """Did split_lock_warn return with detection still on?"""
-        return rule.returned_early({name: self[name] for name in _MEAN_BY_NAME})
+        return rule.returned_early({name: self[name] for name in _OF_OUTCOME})
 
     @cached_property
     def at_semaphore(self) -> Bools:
@@ -41,9 +42,7 @@ class Outcome:
     @cached_property
     def detection_off(self) -> Bools:
         """Was detection switched off, so that the instruction could be executed?"""
-        ended = (self["sleep_left_ms"] > 0) | self.at_semaphore
-        completed = self.flag("HANDLED") & ~ended & ~self.flag("RETURN_MISSED") & ~self.flag("MSR_WATCHED")
-        return self.flag("MSR_CLEARED") | completed
+        return rule.detection_off({name: self[name] for name in _OF_OUTCOME})
 
 
 class Last(Outcome):
@@ -57,7 +56,7 @@ class Last(Outcome):
         return values.view(np.int64) if values.dtype == np.uint64 and name != "rip" else values
 
 
-class Traps(Outcome):
+class Traps(Outcome, ByThread):
     """The traps of one slice, by thread (in order of their numbers) and time.
 
     traps["start_ns"] is a field of the records in this order: times and durations as int64, addresses as
@@ -74,7 +73,7 @@ class Traps(Outcome):
         self.thread: Numbers = threads if order is None else threads[order]
         begins = np.ones(len(records), bool)
         begins[1:] = self.thread[1:] != self.thread[:-1]
-        self.heads: npt.NDArray[np.intp] = np.flatnonzero(begins)
+        self.heads = np.flatnonzero(begins)
         self.who: Numbers = self.thread[self.heads]
         self.last = Last(last[self.who])
 
@@ -94,26 +93,6 @@ class Traps(Outcome):
     def records(self, positions: Array) -> Records:
         """The records of some traps."""
         return self._records[positions if self._order is None else self._order[positions]]
-
-    @cached_property
-    def tails(self) -> npt.NDArray[np.intp]:
-        """The position of the last trap of each thread."""
-        return self.heads + self.lengths - 1
-
-    @cached_property
-    def lengths(self) -> npt.NDArray[np.intp]:
-        """How many traps each thread has, in the order of `who`."""
-        return np.diff(self.heads, append=len(self))
-
-    def sum(self, values: Array) -> Times:
-        """The sum of a column (of a column of bool: how many) for each thread, in the order of `who`."""
-        found: Times = np.add.reduceat(values, self.heads, dtype=np.int64)
-        return found
-
-    def last_where(self, holds: Bools) -> npt.NDArray[np.intp]:
-        """For each thread, in the order of `who`, the position of its last trap for which it holds; or -1."""
-        found: npt.NDArray[np.intp] = np.where(holds, np.arange(len(self)), -1)
-        return np.maximum.reduceat(found, self.heads)
 
     def before(self, column: Array, first: Array) -> Array:
         """For each trap the value of its thread's trap before; `first`: of the heads, in earlier slices."""

@@ -235,9 +235,6 @@ class WindowSums:
         """The median length of the windows of this core that were too short."""
         return int(self._short.of(list(self._sums).index(core), [0.5])[0])
 
-    def keep(self, threads: Array) -> None:
-        """It keeps nothing of single threads."""
-
     def _add(self, found: Array) -> None:
         for core in np.unique(found["core"]).tolist():
             mine = found[found["core"] == core]

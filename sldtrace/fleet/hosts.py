@@ -1,6 +1,6 @@
 """Sums up the recordings of one host: what its findings cost, by VM, address, timer and problem."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,22 +30,6 @@ from sldtrace.text.phrases import address, length
 
 MOST_OF_HOST = 20
 """How many addresses, timers, VMMs and problems of one host are kept by themselves."""
-
-LOST: Mapping[str, str | None] = {
-    "early-return-loop": "in_loops_ns",
-    "semaphore-early-return": "in_loops_ns",
-    "user-space-split-lock": "in_loops_ns",
-    "fatal": None,
-    "migration-defeat": "slept_ns",
-    "semaphore-queue": "waited_ns",
-    "lock-hold": "waited_ns",
-    "detection-left-off": None,
-    "toggle-storm": None,
-    "penalty-slowdown": "slept_ns",
-    "bus-lock": "host_ns",
-    "guest-ac": None,
-}
-"""The number of a finding that is time which threads lost, by kind; None: it costs no time by itself."""
 
 _NAME = 200
 _TIMER_DIGITS = 2  # of a period: periods of two recordings of one timer differ a little
@@ -114,14 +98,6 @@ def failed(unreadable: Iterable[Unreadable]) -> Summary:
     return Summary(unreadable=Top.of(map(_unread, unreadable)))
 
 
-def lost_ns(finding: Finding[Any]) -> int:
-    """The time that threads lost by it, in ns; 0 where it costs none by itself."""
-    name = LOST.get(finding.kind)
-    lost = int(getattr(finding.numbers, name)) if name else 0
-    # The wait for the semaphore is a part of the penalty.
-    return lost + (int(finding.numbers.waited_ns) if finding.kind == "penalty-slowdown" else 0)
-
-
 def _summary(name: str, done: Sequence[Trace], items: Sequence[_Item], unread: Sequence[Unread]) -> Summary:
     shares = [share for item in items for share in item.shares]
     host = escape(name, _NAME)
@@ -154,7 +130,7 @@ def _summary(name: str, done: Sequence[Trace], items: Sequence[_Item], unread: S
 
 
 def _item(number: int, trace: Trace, finding: Finding[Any]) -> _Item:
-    lost, timer, who = lost_ns(finding), _timer(finding.numbers), finding.subject
+    lost, timer, who = finding.numbers.lost_ns, _timer(finding.numbers), finding.subject
     costs = {(who.tgid, who.tid): lost} if who else _affected(finding, lost)
     shares = []
     for (tgid, tid), cost in costs.items():

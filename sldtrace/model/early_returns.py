@@ -62,6 +62,20 @@ def returned_early(traps: Fields) -> Bools:
     return early
 
 
+def detection_off(traps: Fields) -> Bools:
+    """For each trap record: was detection switched off, so that the instruction could be executed?
+
+    Where the writes of MSR_TEST_CTRL were not watched, after a penalty that no signal ended.
+    """
+    bits = schema.current().enums["trap_flags"].values
+    handled, missed, watched, off = (
+        traps["flags"] & np.uint32(bits[name]) != 0
+        for name in ("HANDLED", "RETURN_MISSED", "MSR_WATCHED", "MSR_CLEARED")
+    )
+    found: Bools = off | (handled & ~signal_ended(traps) & ~missed & ~watched)
+    return found
+
+
 @dataclass
 class Windows:
     """When detection was off on a core, carried from batch to batch.

@@ -111,7 +111,7 @@ def _predict(
 def join(data: bytes, start_ns: int, target: Records, workspace: Workspace) -> bool:
     """Fills `target` with the records that `split` made these bytes of.
 
-    False when the data are not those of so many records of that size; `target` then holds anything.
+    False when the data are not those of that number of records of that size; `target` then holds anything.
     """
     count, size = len(target), target.dtype.itemsize
     width, head = size // WORD, head_size(size)

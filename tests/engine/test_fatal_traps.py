@@ -1,11 +1,10 @@
 """Fatal traps of each thread, however the records are cut."""
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sldtrace.engine.fatal_traps import FatalTraps
-from tests.analyzers.synthetic import EARLY, FLAGS, GUEST, MS, START_NS, Row, early
+from tests.analyzers.synthetic import EARLY, FLAGS, GUEST, MS, Row, early
 from tests.engine.sliced import fold
 
 KILLED = GUEST | FLAGS["MSR_WATCHED"]
@@ -43,11 +42,3 @@ def test_however_the_records_are_cut(rows: list[Row], cuts: list[int]) -> None:
             known = [row for row in mine if row["vcpu"] >= 0]
             assert found["vcpu"] == (known[-1]["vcpu"] if known else -1)
             assert found["vcpu_ns"] == (known[-1]["start_ns"] if known else 0)
-
-
-def test_threads_are_forgotten() -> None:
-    summary = FatalTraps()
-    rows = [early(n * MS, tid=n, flags=KILLED) for n in range(5)]
-    fold(summary, {"trap": rows})
-    summary.keep(np.array([1, 3]))
-    assert summary.threads["start_ns"].tolist() == [START_NS + MS, START_NS + 3 * MS]

@@ -26,14 +26,6 @@ def test_numbers_are_those_of_appearance(given_: list[list[int]], most: int) -> 
     assert keys.look_up(known).tolist() == [*expected.values(), -1]
 
 
-def test_keys_are_forgotten() -> None:
-    keys = Keys(10)
-    keys.numbers(np.arange(10, dtype=np.uint64)[::-1])
-    keys.keep(np.array([2, 9]))
-    assert keys.keys.tolist() == [7, 0]
-    assert keys.numbers(np.array([0, 7, 3], np.uint64)).tolist() == [1, 0, 2]
-
-
 def test_two_values_are_one_key() -> None:
     ids = np.array([0, 1, (1 << 32) - 1], np.uint32)
     assert joined(ids, ids[::-1]).tolist() == [(1 << 32) - 1, (1 << 32) + 1, ((1 << 32) - 1) << 32]

@@ -1,10 +1,9 @@
 """Sums of penalties, however the records are cut."""
 
-import numpy as np
 from hypothesis import given, settings
 
 from sldtrace.engine.penalty_sums import PenaltySums
-from tests.analyzers.synthetic import FLAGS, MS, Row, array, completed
+from tests.analyzers.synthetic import FLAGS, MS, Row, completed
 from tests.engine.histories import cuts, histories
 from tests.engine.sliced import fold
 
@@ -52,17 +51,3 @@ def test_addresses_above_the_limit_are_not_counted() -> None:
     summary = PenaltySums(most=3)
     fold(summary, {"trap": [completed(n * MS, rip=n, tid=n % 2) for n in range(10)]})
     assert summary.sums["addresses"].sum() == 3
-
-
-def test_threads_are_forgotten() -> None:
-    summary = PenaltySums()
-    rows = [completed(n * MS, rip=n // 3, tid=n % 3) for n in range(9)]
-    going = fold(summary, {"trap": rows})
-    kept = np.array([2, 0])
-    going.tracker.keep(kept)
-    summary.keep(kept)
-    assert summary.sums["addresses"].tolist() == [3, 3]
-    again = [completed(100 * MS + n, rip=n, tid=2) for n in range(4)]
-    going.update({"trap": array("trap", again)})
-    assert summary.sums["addresses"].tolist() == [4, 3]
-    assert summary.sums["traps"].tolist() == [7, 3]

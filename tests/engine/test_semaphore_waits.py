@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from sldtrace.engine import semaphore_waits
 from sldtrace.engine.semaphore_waits import SemaphoreWaits
-from tests.analyzers.synthetic import FLAGS, MS, TICK, Row, completed
+from tests.analyzers.synthetic import FLAGS, TICK, Row, completed
 from tests.engine.histories import cuts, histories
 from tests.engine.sliced import fold
 
@@ -55,17 +55,6 @@ def test_however_the_records_are_cut(rows: list[Row], cuts: list[int]) -> None:
         assert queue.holders == sum(
             min(ends) <= end and max(ends) >= start for ends in holds.values() if ends
         )
-
-
-def test_threads_are_forgotten_and_the_queue_goes_on() -> None:
-    summary = SemaphoreWaits(TICK)
-    rows = [completed(n, tid=n, semaphore_ns=TICK) for n in range(4)]
-    rows[3]["end_ns"] += 500 * MS
-    fold(summary, {"trap": rows})
-    before = summary.queue(np.array([2, 3]))
-    summary.keep(np.array([3, 2]))
-    assert summary.queue(np.array([0, 1])).completed == before.completed == 4
-    assert [row["waits"] for row in summary.threads] == [1, 1]
 
 
 def test_open_holds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sldtrace.analyzers.finding import Numbers
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
@@ -22,18 +23,11 @@ def summary(paths: Sequence[Path], name: str = "web01") -> Summary:
         return hosts.summarize(name, collection)
 
 
-def test_each_kind_of_finding_has_a_cost_or_none() -> None:
-    assert set(hosts.LOST) == {each.kind for each in catalogue.ANALYZERS}
-    for analyzer in catalogue.ANALYZERS:
-        number = hosts.LOST[analyzer.kind]
-        assert number is None or number in analyzer.numbers.__dataclass_fields__
-
-
 def test_the_page_has_each_kind() -> None:
     page = (Path(__file__).parents[2] / "docs/fleet.md").read_text(encoding="utf-8")
-    for kind, number in hosts.LOST.items():
-        (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{kind}`" in line]
-        assert row.endswith("| none |") == (number is None)
+    for analyzer in catalogue.ANALYZERS:
+        (row,) = [each for each in page.splitlines() if each.startswith("|") and f"`{analyzer.kind}`" in each]
+        assert row.endswith("| none |") == (analyzer.numbers.lost_ns is Numbers.lost_ns)
 
 
 def test_a_livelock(tmp_path: Path) -> None:
@@ -83,7 +77,7 @@ def test_a_thread_with_two_findings_counts_once(tmp_path: Path) -> None:
     recorded = cases.CASES["lab-semaphore-early-return"](tmp_path)
     findings = catalogue.run(recorded)
     found = summary([recorded.recording.path])
-    lost = [hosts.lost_ns(each) for each in findings]
+    lost = [each.numbers.lost_ns for each in findings]
     assert len(findings) > 1
     assert max(lost) < found.lost_ns <= sum(lost)
     assert sum(each.tally.lost_ns for each in found.problems.values()) == sum(lost)
@@ -95,7 +89,7 @@ def test_a_thread_with_two_findings_counts_once(tmp_path: Path) -> None:
 def test_the_cost_of_a_slowdown_includes_the_semaphore(tmp_path: Path) -> None:
     recorded = cases.CASES["slowed"](tmp_path)
     (finding,) = catalogue.run(recorded)
-    assert hosts.lost_ns(finding) == finding.numbers.slept_ns + finding.numbers.waited_ns > 0
+    assert finding.numbers.lost_ns == finding.numbers.slept_ns + finding.numbers.waited_ns > 0
 
 
 def test_what_kills_costs_no_time(tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ class BusLockNumbers(Numbers):
     host_ns: int  # time outside of the guest for them
     share: float  # host_ns of the time that was counted
 
+    @property
+    def lost_ns(self) -> int:
+        """The time outside of the guest."""
+        return self.host_ns
+
 
 def find(trace: Trace) -> list[Finding[BusLockNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""

@@ -53,6 +53,11 @@ class LockHoldNumbers(Numbers):
     usual_waits: int  # for this lock while no vCPU of the process was in a trap
     usual_longest_ns: int | None  # None: no such waits
 
+    @property
+    def lost_ns(self) -> int:
+        """The time in waits."""
+        return self.waited_ns
+
 
 def find(trace: Trace) -> list[Finding[LockHoldNumbers]]:
     """One finding for each vCPU and lock, the longest wait in all first."""

@@ -47,6 +47,11 @@ class MigrationNumbers(Numbers):
     moved_by_tid: int | None
     moved_by_count: int
 
+    @property
+    def lost_ns(self) -> int:
+        """The time in wasted penalties."""
+        return self.slept_ns
+
 
 def find(trace: Trace) -> list[Finding[MigrationNumbers]]:
     """One finding for each thread and address, that with the most defeated penalties first."""

@@ -41,6 +41,11 @@ class SlowdownNumbers(Numbers):
     span_ns: int  # from the first trap to the end of the last
     addresses: int  # of the instructions
 
+    @property
+    def lost_ns(self) -> int:
+        """The time in penalties, with their waits for the semaphore."""
+        return self.slept_ns + self.waited_ns
+
 
 def find(trace: Trace) -> list[Finding[SlowdownNumbers]]:
     """One finding for each thread, the one with the largest share of penalties first."""

@@ -61,6 +61,11 @@ class QueueNumbers(Numbers):
         """The victims."""
         return [(each.tgid, each.tid) for each in self.victims]
 
+    @property
+    def lost_ns(self) -> int:
+        """The time in waits."""
+        return self.waited_ns
+
 
 def find(trace: Trace) -> list[Finding[QueueNumbers]]:
     """One finding for the host, or none."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from sldtrace.engine.fold import Fold
+from sldtrace.engine.fold import LiveFold
 from sldtrace.engine.loops import Loop, LoopSummary
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import Slicer
@@ -40,7 +40,7 @@ class Detector:
         self._summary = LoopSummary(
             penalty, lambda cpu: cores.get(cpu, cpu), sleeps=self._sleeps, most=MAX_LOOPS
         )
-        self._fold = Fold([self._sleeps, self._summary])
+        self._fold = LiveFold([self._sleeps, self._summary])
         self._slicer = Slicer()
         self._lag = lag_ns
         self._pause = lag_ns
