@@ -10,9 +10,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from sldtrace.engine import quantiles
+from sldtrace.engine.chains import (
+    CHAIN,
+    COUNTERS,
+    NEVER,
+    SPAN,
+    TOTAL,
+    Pieces,
+    add_up,
+    join,
+    join_spans,
+    of_traps,
+    spans_of,
+)
 from sldtrace.engine.cores import Cores
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.places import Places
@@ -35,52 +47,12 @@ OPEN_PER_LOOP = 4
 MOST_SPANS = 1 << 17
 """Loops of which start and end are kept; of more, those with a pause of one phase at most are joined."""
 
-FIRST, LAST = 4, 3
-"""How many of the first and of the last traps in loops are remembered, by their start."""
-
 PHASE_PENALTIES = 8
 """A longer pause between two loops makes them two phases; in longest sleeps."""
 
-_NEVER = np.iinfo(np.int64).max
-_COUNTERS = [("traps", "i8"), ("early", "i8"), ("semaphore", "i8"), ("off", "i8")]
-_SEEN = [
-    ("count", "i8"),  # traps
-    ("at_semaphore", "i8"),  # of them
-    ("exits", "i8"),  # where they were watched, like guest_ns
-    ("guest_ns", "i8"),
-    ("watched", "i8"),  # traps for which exits were watched
-    ("unwatched", "i8"),  # traps for which writes of MSR_TEST_CTRL were not
-    ("missed", "i8"),  # traps in which a return was not seen
-]
-_SUMS = [name for name, _ in _SEEN]
-_COMMON = [
-    *_SEEN,
-    ("start", "i8"),
-    ("end", "i8"),
-    ("before", _COUNTERS),  # the thread's counters before the first trap
-    ("after", _COUNTERS),  # and after the last
-    ("first", "i8", (FIRST,)),  # starts of the first traps; _NEVER: there is none
-    ("last", "i8", (LAST,)),  # and of the last; -1: there is none
-    ("vcpu", "i4"),
-    ("guest", "?"),
-]
-# of_first: what the sums have of the first trap; it is of the time before the chain.
-_CHAIN = np.dtype(
-    [
-        *_COMMON,
-        ("of_first", [("exits", "i8"), ("guest_ns", "i8"), ("watched", "i8")]),
-        ("msr_start", "i8"),  # of the traps for which writes of MSR_TEST_CTRL were watched
-        ("msr_end", "i8"),
-    ]
-)
-_TOTAL = np.dtype([*_COMMON, ("loops", "i8"), ("in_loops", "i8"), ("longest", "i8"), ("watched_ns", "i8")])
 _PLACE = np.dtype(
-    [("tgid", "u4"), ("tid", "u4"), ("thread", "i4"), ("rip", "u8"), ("open", _CHAIN), ("total", _TOTAL)]
+    [("tgid", "u4"), ("tid", "u4"), ("thread", "i4"), ("rip", "u8"), ("open", CHAIN), ("total", TOTAL)]
 )
-SPAN = np.dtype(
-    [("place", "i8"), ("start", "i8"), ("end", "i8"), ("before", _COUNTERS), ("after", _COUNTERS)]
-)
-"""A loop; or, of very many, several with short pauses between them."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +123,7 @@ class LoopSummary:
         self._most = most
         self._cores = Cores(core)
         self._windows = rule.Windows()
-        self._counters = Table(_COUNTERS)
+        self._counters = Table(COUNTERS)
         self._places = Table(_PLACE)
         self._numbers = Places()
         self._open: Array = np.zeros(0, np.int64)  # places with a chain that may go on
@@ -206,7 +178,7 @@ class LoopSummary:
         number = np.arange(self._numbers.size) if places is None else places
         rows = self._places.upto(self._numbers.size)[number]
         opened = np.flatnonzero(self._is_loop(rows["open"]))
-        self._count(rows["total"], rows["open"][opened], opened)
+        add_up(rows["total"], rows["open"][opened], opened)
         found = np.flatnonzero(rows["total"]["loops"] > 0)
         order = np.argsort(rows["total"]["end"][found], kind="stable")
         return [self._loop(int(number[at]), rows[at]) for at in found[order]]
@@ -225,12 +197,12 @@ class LoopSummary:
         )
         chain = self._places.upto(self._numbers.size)["open"][[loop.place]]
         if self._is_loop(chain)[0]:
-            found = np.concatenate([found, _spans(chain, np.array([loop.place]))])
+            found = np.concatenate([found, spans_of(chain, np.array([loop.place]))])
         return found
 
     def phases(self, loop: Loop) -> Array:
         """The spans of these loops, those with no more than a short pause between them as one."""
-        return _joined(self.spans(loop), self._pause)
+        return join_spans(self.spans(loop), self._pause)
 
     @property
     def _pause(self) -> int:
@@ -238,7 +210,7 @@ class LoopSummary:
 
     def _loop(self, place: int, row: Array) -> Loop:
         total = row["total"]
-        same = {name: int(total["after"][name] - total["before"][name]) for name, _ in _COUNTERS}
+        same = {name: int(total["after"][name] - total["before"][name]) for name, _ in COUNTERS}
         return Loop(
             place=place,
             tgid=int(row["tgid"]),
@@ -266,7 +238,7 @@ class LoopSummary:
             unwatched_traps=int(total["unwatched"]),
             missed_returns=int(total["missed"]),
             watched_ns=int(total["watched_ns"]),
-            first=tuple(each for each in total["first"].tolist() if each != _NEVER),
+            first=tuple(each for each in total["first"].tolist() if each != NEVER),
             last=tuple(each for each in total["last"].tolist() if each >= 0),
         )
 
@@ -298,7 +270,7 @@ class LoopSummary:
         lasted = pieces.end - traps["start_ns"][pieces.first]
         chosen = in_head | in_tail | rule.is_loop(pieces.count, lasted, self.penalty)
         rows, offsets = pieces.rows(chosen)
-        found = self._chains(traps, rows, offsets)
+        found = of_traps(traps, rows, offsets, self._count_up(traps))
         in_head, in_tail, whose = in_head[chosen], in_tail[chosen], whose[chosen]
         place = self._number(batch.threads, traps.who[whose], pieces.rip[chosen])
         places = self._places.upto(self._numbers.size)
@@ -315,7 +287,7 @@ class LoopSummary:
         new = in_head & (places["open"]["count"][place] == 0)
         old = in_head & ~new
         joined = places["open"][place[old]]
-        _join(joined, found[old])
+        join(joined, found[old])
         places["open"][place[old]] = joined
         places["open"][place[new]] = found[new]
         self._pending.add(*of(in_head))
@@ -331,46 +303,6 @@ class LoopSummary:
         self._open = np.concatenate([self._open, place[last]])
         going = place[in_head | last]
         self._note(going[self._is_loop(places["open"][going])])
-
-    # The chains of which these are the traps, each from its offset on.
-    def _chains(self, traps: Traps, rows: Array, offsets: Array) -> Array:
-        found = np.zeros(len(offsets), _CHAIN)
-        counters = self._count_up(traps)
-        if not len(offsets):
-            return found
-        ends = np.append(offsets[1:], len(rows))
-        first, last = rows[offsets], rows[ends - 1]
-        enter, leave = traps["start_ns"], traps["end_ns"]
-        found["count"] = ends - offsets
-        watched, msr = traps.flag("EXITS_WATCHED")[rows], traps.flag("MSR_WATCHED")[rows]
-        for name, values in (
-            ("at_semaphore", traps.at_semaphore[rows]),
-            ("watched", watched),
-            ("exits", np.where(watched, traps["exits"][rows], 0)),
-            ("guest_ns", np.where(watched, traps["guest_ns"][rows], 0)),
-            ("unwatched", ~msr),
-            ("missed", traps.flag("RETURN_MISSED")[rows]),
-        ):
-            found[name] = np.add.reduceat(values, offsets, dtype=np.int64)
-            if name in ("watched", "exits", "guest_ns"):
-                found["of_first"][name] = values[offsets]
-        found["start"], found["end"] = enter[first], np.maximum.reduceat(leave[rows], offsets)
-        found["msr_start"] = np.minimum.reduceat(np.where(msr, enter[rows], _NEVER), offsets)
-        found["msr_end"] = np.maximum.reduceat(np.where(msr, leave[rows], -1), offsets)
-        found["vcpu"] = np.maximum.reduceat(traps["vcpu"][rows], offsets)
-        found["guest"] = traps.flag("GUEST")[first]
-        for name, (after, values) in counters.items():
-            found["before"][name] = after[first] - values[first]
-            found["after"][name] = after[last]
-        for number in range(FIRST):
-            each = offsets + number
-            there = each < ends
-            found["first"][:, number] = np.where(there, enter[rows[np.where(there, each, 0)]], _NEVER)
-        for number in range(LAST):
-            each = ends - LAST + number
-            there = each >= offsets
-            found["last"][:, number] = np.where(there, enter[rows[np.where(there, each, 0)]], -1)
-        return found
 
     # For each counter of the threads: its value after each trap, and what each trap adds to it.
     def _count_up(self, traps: Traps) -> dict[str, tuple[Array, Array]]:
@@ -432,52 +364,16 @@ class LoopSummary:
     def _account(self, chains: Array, place: Array) -> None:
         if not len(chains):
             return
-        self._count(self._places.upto(self._numbers.size)["total"], chains, place)
-        self._spans.append(_spans(chains, place))
+        add_up(self._places.upto(self._numbers.size)["total"], chains, place)
+        self._spans.append(spans_of(chains, place))
         self._spans_size += len(chains)
         if self._spans_size > MOST_SPANS:
-            self._spans = [_joined(np.concatenate(self._spans), self._pause)]
+            self._spans = [join_spans(np.concatenate(self._spans), self._pause)]
             self._spans_size = len(self._spans[0])
         self._note(place)
 
     def _note(self, place: Array) -> None:
         self.changed = np.unique(np.concatenate([self.changed, place]))
-
-    # Adds loops, of one place in order of time, to the totals of all places.
-    def _count(self, totals: Array, chains: Array, place: Array) -> None:
-        if not len(chains):
-            return
-        order = np.argsort(place, kind="stable")
-        chains, place = chains[order], place[order]
-        begins = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
-        ends = np.append(begins[1:], len(place)) - 1
-        mine = totals[place[begins]]
-        new = mine["loops"] == 0
-        for name in _SUMS:
-            values = chains[name] - (
-                chains["of_first"][name] if name in ("watched", "exits", "guest_ns") else 0
-            )
-            mine[name] += np.add.reduceat(values, begins)
-        lasted = chains["end"] - chains["start"]
-        mine["loops"] += ends - begins + 1
-        mine["in_loops"] += np.add.reduceat(lasted, begins)
-        mine["longest"] = np.maximum(mine["longest"], np.maximum.reduceat(lasted, begins))
-        watched = np.where(chains["msr_end"] >= 0, chains["msr_end"] - chains["msr_start"], 0)
-        mine["watched_ns"] += np.add.reduceat(watched, begins)
-        for name in ("start", "before", "guest"):
-            mine[name][new] = chains[name][begins[new]]
-        mine["vcpu"] = np.where(new, -1, mine["vcpu"])
-        mine["vcpu"] = np.maximum(mine["vcpu"], np.maximum.reduceat(chains["vcpu"], begins))
-        mine["end"] = np.maximum(np.where(new, 0, mine["end"]), np.maximum.reduceat(chains["end"], begins))
-        mine["after"] = chains["after"][ends]
-        mine["first"][new] = _NEVER
-        # A loop has three traps or more: two hold the first four, one the last three.
-        second = chains["first"][np.minimum(begins + 1, ends)].copy()
-        second[begins == ends] = _NEVER
-        every = np.concatenate([mine["first"], chains["first"][begins], second], axis=1)
-        mine["first"] = np.sort(every, axis=1)[:, :FIRST]
-        mine["last"] = chains["last"][ends]
-        totals[place[begins]] = mine
 
     def _is_loop(self, chains: Array) -> Bools:
         found: Bools = rule.is_loop(chains["count"], chains["end"] - chains["start"], self.penalty)
@@ -504,84 +400,3 @@ class LoopSummary:
         self._pending.drop(gone)
         self._spans = [each[~np.isin(each["place"], gone)] for each in self._spans]
         self.changed = self.changed[~np.isin(self.changed, gone)]
-
-
-class Pieces:
-    """The parts of chains that lie in one slice: early traps of one stretch at one address.
-
-    stretch, rip; first: the position of the first trap; count: of traps; end: of the last one.
-    """
-
-    def __init__(self, traps: Traps, stretch: Array) -> None:
-        self._early = np.flatnonzero(traps.early)
-        stretch, rip = stretch[self._early], traps["rip"][self._early]
-        begins = np.ones(len(stretch), bool)
-        begins[1:] = (stretch[1:] != stretch[:-1]) | (rip[1:] != rip[:-1])
-        runs = np.flatnonzero(begins)
-        self._lengths = np.diff(np.append(runs, len(stretch)))
-        self._runs: Array | None = None  # by run, the number of its piece; None: the same
-        self.stretch, self.rip = stretch[runs], rip[runs]
-        self.first = self._early[runs]
-        self.count = self._lengths
-        leave = traps["end_ns"][self._early]
-        self.end = np.maximum.reduceat(leave, runs) if len(runs) else leave
-        if (self.stretch[1:] != self.stretch[:-1]).all():
-            return
-        order = np.lexsort((self.rip, self.stretch))
-        stretch, rip = self.stretch[order], self.rip[order]
-        begins = np.ones(len(order), bool)
-        begins[1:] = (stretch[1:] != stretch[:-1]) | (rip[1:] != rip[:-1])
-        self._runs = np.empty(len(order), np.int64)
-        self._runs[order] = np.cumsum(begins) - 1
-        groups = np.flatnonzero(begins)
-        self.stretch, self.rip = stretch[groups], rip[groups]
-        self.first = np.minimum.reduceat(self.first[order], groups)
-        self.count = np.add.reduceat(self.count[order], groups)
-        self.end = np.maximum.reduceat(self.end[order], groups)
-
-    def rows(self, chosen: Bools) -> tuple[Array, npt.NDArray[np.intp]]:
-        """The traps of the chosen pieces, piece by piece in order of time, and where each piece begins."""
-        number = np.cumsum(chosen) - 1
-        mine = chosen if self._runs is None else chosen[self._runs]
-        rows = self._early[np.repeat(mine, self._lengths)]
-        if self._runs is not None:
-            piece = np.repeat(number[self._runs], self._lengths)[np.repeat(mine, self._lengths)]
-            rows = rows[np.argsort(piece, kind="stable")]
-        counts = self.count[chosen]
-        return rows, np.cumsum(counts) - counts
-
-
-# Adds the later part of each chain to the earlier one.
-def _join(chains: Array, later: Array) -> None:
-    for name in _SUMS:
-        chains[name] += later[name]
-    for name in ("end", "msr_end", "vcpu"):
-        chains[name] = np.maximum(chains[name], later[name])
-    chains["msr_start"] = np.minimum(chains["msr_start"], later["msr_start"])
-    chains["after"] = later["after"]
-    chains["first"] = np.sort(np.concatenate([chains["first"], later["first"]], axis=1), axis=1)[:, :FIRST]
-    chains["last"] = np.sort(np.concatenate([chains["last"], later["last"]], axis=1), axis=1)[:, -LAST:]
-
-
-def _spans(chains: Array, place: Array) -> Array:
-    found = np.zeros(len(chains), SPAN)
-    found["place"] = place
-    for name in ("start", "end", "before", "after"):
-        found[name] = chains[name]
-    return found
-
-
-# Spans of one place with no longer pause between them as one.
-def _joined(spans: Array, pause: int) -> Array:
-    spans = spans[np.lexsort((spans["start"], spans["place"]))]
-    if not len(spans):
-        return spans
-    begins = np.ones(len(spans), bool)
-    begins[1:] = (spans["place"][1:] != spans["place"][:-1]) | (
-        spans["start"][1:] - spans["end"][:-1] > pause
-    )
-    at = np.flatnonzero(begins)
-    ends = np.append(at[1:], len(spans)) - 1
-    found = spans[at]
-    found["end"], found["after"] = spans["end"][ends], spans["after"][ends]
-    return found

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sldtrace.engine.chains import Pieces
 from sldtrace.engine.fold import Batch, Fold
-from sldtrace.engine.loops import LoopSummary, Pieces
+from sldtrace.engine.loops import LoopSummary
 from sldtrace.engine.slices import Slicer
 from sldtrace.engine.traps import Tracker
 from sldtrace.host.msr import DETECT
