@@ -78,11 +78,15 @@ def summarize(
 
 
 def plan(known: "dict[str, Identity]") -> list[Work]:
-    """The files by host. Those of a host without a name, such as simulated ones, are a host for each file."""
-    by_host: dict[str, list[str]] = {}
+    """The files by host. Where the name is missing, as in simulated ones, each recording is a host.
+
+    Such a host has the name of its first file; copies of a recording are files of one host.
+    """
+    by_host: dict[tuple[str, str], list[str]] = {}
     for file, identity in sorted(known.items()):
-        by_host.setdefault(identity.host or file, []).append(file)
-    return [Work(name, tuple(files)) for name, files in sorted(by_host.items())]
+        by_host.setdefault((identity.host, "") if identity.host else identity.boot_key, []).append(file)
+    work = [Work(host or files[0], tuple(files)) for (host, _), files in by_host.items()]
+    return sorted(work, key=lambda each: each.name)
 
 
 def identify_files(files: Sequence[str]) -> Identified:

@@ -44,9 +44,10 @@ class Identity:
     def boot_key(self) -> tuple[str, str]:
         """The same for files that were recorded between one boot of a host and its end: one CLOCK_MONOTONIC.
 
-        The boot_id decides. Without it only files of one recording are known to be of one boot.
+        The boot_id decides. Without it only files of one recording are known to be of one boot. Simulated
+        recordings begin at the same time and may have the same number: those of other options are others.
         """
-        return self.host, self.boot or self.run
+        return self.host, self.boot or self.run + self.simulated
 
 
 def identify(recording: int, facts: Mapping[str, Any]) -> Identity:
@@ -58,7 +59,6 @@ def identify(recording: int, facts: Mapping[str, Any]) -> Identity:
         host=_text(facts, "host", "name"),
         boot=_text(facts, "host", "boot_id"),
         kernel=_text(facts, "kernel", "release"),
-        # Simulated recordings may have the same number.
         run=run if run and number is not None else f"{recording:016x}-{monotonic_ns(facts)}",
         number=number if run else None,
         start_ns=monotonic_ns(facts),

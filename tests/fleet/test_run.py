@@ -12,7 +12,7 @@ from sldtrace.fleet import hosts, run, sources
 from sldtrace.fleet.run import Executor, Here, Work
 from sldtrace.fleet.summary import Summary
 from sldtrace.recording.collect import Collection
-from sldtrace.recording.identity import identify
+from sldtrace.recording.identity import Identity, identify
 from tests.fleet import fleets
 
 
@@ -31,13 +31,20 @@ def ended(work: Sequence[Work]) -> None:
 
 
 def test_files_are_divided_by_host() -> None:
-    def of(name: str) -> object:
-        return identify(0, {"host": {"name": name}})
+    def of(name: str, number: int = 0, **more: object) -> Identity:
+        return identify(number, {"host": {"name": name}, **more})
 
-    known = {"b": of("web01"), "a": of("web01"), "c": of("web02"), "d": of(""), "e": of("")}
-    assert run.plan(known) == [  # type: ignore[arg-type]
+    known = {"b": of("web01"), "a": of("web01", 1), "c": of("web02"), "d": of(""), "e": of("", 1)}
+    known |= {
+        "copy of e": of("", 1),
+        "f": of("", simulated={"timer": 1}),
+        "g": of("", simulated={"timer": 2}),
+    }
+    assert run.plan(known) == [
+        Work("copy of e", ("copy of e", "e")),
         Work("d", ("d",)),
-        Work("e", ("e",)),
+        Work("f", ("f",)),
+        Work("g", ("g",)),
         Work("web01", ("a", "b")),
         Work("web02", ("c",)),
     ]

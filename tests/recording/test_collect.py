@@ -139,3 +139,15 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     collection = collect.open_all(sorted(tmp_path.iterdir()))
     for line in (*collection.notes, *(each.reason for each in collection.unreadable)):
         assert line.isprintable()
+
+
+def test_simulations_with_other_options_are_not_joined(tmp_path: Path) -> None:
+    """They begin at one time, in one process, with one number."""
+    files = []
+    for timer in ("1ms", "20ms"):
+        opening = facts(host={}, simulated={"timer": timer})
+        files.append(write(tmp_path / f"{timer}.sld", loop(20), opening=opening))
+    files.append(Path(shutil.copyfile(files[0], tmp_path / "copy.sld")))
+    with collect.open_all(files) as found:
+        assert names(found.timelines) == [["1ms.sld"], ["20ms.sld"]]
+        assert len(found.notes) == 1
