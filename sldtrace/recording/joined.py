@@ -45,6 +45,7 @@ class JoinedRecording:
         unique = len(set(names)) == len(names)
         self._names = names if unique else [str(each.path) for each in recordings]
         self._runs = _by_run(recordings)
+        self._dtypes: dict[str, np.dtype[np.void]] = {}
         self.schema: Schema = max((each.schema for each in recordings), key=lambda one: one.version)
         self.size: int = sum(each.size for each in recordings)
         self.closed: bool = all(each.closed for each in recordings)
@@ -211,15 +212,23 @@ class JoinedRecording:
     def chunks(
         self, kind: str | None = None, times: npt.NDArray[np.uint64] | None = None
     ) -> Iterator[tuple[str, Records]]:
-        """As Recording.chunks, file after file, unchanged: repeated records are repeated."""
-        for each in self.recordings:
-            yield from each.chunks(kind, times)
+        """As Recording.chunks, file after file; all of a kind have one type. Repeated records are repeated.
+
+        Where there are gaps, `times` leaves out no chunk of traps: only all of them show which is the first
+        trap of its thread after a gap.
+        """
+        times = None if self.gaps and kind in (None, "trap") else times
+        unwatched = _Unwatched()
+        for each, gap in zip(self.recordings, self._gap_before, strict=True):
+            if gap is not None:
+                unwatched.reset()
+            for name, records in each.chunks(kind, times):
+                yield name, self._in_form(name, records, unwatched)
 
     def timed_chunks(self, kinds: Collection[str]) -> Iterator[tuple[str, Records, int | None]]:
         """As Recording.timed_chunks, file after file. Not of kinds that files repeat (ValueError)."""
         if not set(kinds).isdisjoint(_REPEATED):
             raise ValueError(f"files repeat records of {' and '.join(_REPEATED)}")
-        dtypes = {kind: self._dtype(kind) for kind in kinds}
         unwatched = _Unwatched()
         for number, (each, gap) in enumerate(zip(self.recordings, self._gap_before, strict=True)):
             if gap is not None:
@@ -227,12 +236,16 @@ class JoinedRecording:
             # Not span_ns: repeated records of a file are of times before it.
             later = [at for one in self.recordings[number + 1 :] if (at := one.first_ns(kinds)) is not None]
             for kind, records, following in each.timed_chunks(kinds):
-                if records.dtype != dtypes[kind]:
-                    records = _converted(records, dtypes[kind])
-                if kind == "trap":
-                    records = unwatched.apply(records)
                 still = [*later, *([] if following is None else [following])]
-                yield kind, records, min(still, default=None)
+                yield kind, self._in_form(kind, records, unwatched), min(still, default=None)
+
+    def _in_form(self, kind: str, records: Records, unwatched: "_Unwatched") -> Records:
+        dtype = self._dtypes.get(kind)
+        if dtype is None:
+            dtype = self._dtypes[kind] = self._dtype(kind)
+        if records.dtype != dtype:
+            records = _converted(records, dtype)
+        return unwatched.apply(records) if kind == "trap" else records
 
     def _batches(self, recording: Recording, kind: str, most: int) -> Iterator[Records]:
         if kind not in recording.schema.records and kind not in schemas.current().records:

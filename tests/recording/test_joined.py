@@ -179,6 +179,11 @@ def test_each_thread_loses_its_flags_once(tmp_path: Path) -> None:
     traps = timeline.records("trap")
     unwatched = traps[(traps["flags"] & WATCHED) == 0]
     assert sorted(unwatched["tid"]) == [201, 202, 203, 204, 205]
+    # So does what is read again, for evidence.
+    times = [int(at) for at in unwatched["start_ns"]]
+    again = Trace(timeline).select("trap", lambda records: np.isin(records["start_ns"], times), times)
+    same = traps[np.isin(traps["start_ns"], times)]
+    assert again["msr_watched"].tolist() == ((same["flags"] & FLAGS["MSR_WATCHED"]) != 0).tolist()
     assert sorted(unwatched["start_ns"])[:3] == [START_NS + at * MS for at in (2000, 2001, 2002)]
     batches = np.concatenate([each.copy() for each in timeline.batches("trap", 3)])
     assert batches.tobytes() == traps.tobytes()
