@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.escape import escape
+from sldtrace.text.phrases import plural
 
 
 def sentences(trace: Trace) -> list[str]:
@@ -37,6 +39,11 @@ def _limits(trace: Trace) -> Iterator[str]:
         yield (
             "From Linux 6.2 to 6.14, with kernel.split_lock_mitigate=0, numbers of traps are too low: of "
             "CPUs that trap at the same time, only one gets detection back."
+        )
+    if left_out := folding.fold(trace).left_out:
+        yield (
+            "There are more threads, addresses or loops than the analysis keeps: "
+            f"{plural(left_out, 'time')} there was no room, and numbers are too low."
         )
     filters = trace.facts.get("filters")
     if isinstance(filters, dict):

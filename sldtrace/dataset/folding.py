@@ -63,6 +63,12 @@ class Folded:
         return self._fold.tracker.threads
 
     @property
+    def left_out(self) -> int:
+        """How often a thread, address or loop had no room in a summary, which is bounded."""
+        bounded = (self.loops, self.counts, self.locks, self.ac_exits, self.penalties)
+        return sum(each.left_out for each in bounded)
+
+    @property
     def penalty(self) -> Penalty:
         """The penalty by the host's facts, `penalty.from_facts`, corrected by the traps.
 

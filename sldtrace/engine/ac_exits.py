@@ -93,6 +93,11 @@ class AcExitSummary:
             own_rip=_address(row["own"]),
         )
 
+    @property
+    def left_out(self) -> int:
+        """Records of further threads."""
+        return self._who.left_out
+
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         traps = Selected(batch.traps, batch.traps.flag("GUEST"))

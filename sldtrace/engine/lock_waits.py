@@ -109,6 +109,11 @@ class LockWaits:
         longest = int((mine["end"] - mine["begin"]).max(initial=0))
         return Usual(int(found["waits"]) + len(mine), max(int(found["longest_ns"]), longest))
 
+    @property
+    def left_out(self) -> int:
+        """Waits for further vCPUs."""
+        return self._who.left_out + self._keys.left_out
+
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         traps, stalls = batch.traps, batch.records("stall")

@@ -105,7 +105,8 @@ class LoopSummary:
     """Finds the loops of all threads.
 
     penalty: of the kernel, or, while it runs, of what `sleeps` (which gets each batch first) says so far;
-    core: of a CPU; most: places with loops. changed: those whose loops the last batch made or continued.
+    core: of a CPU; most: places with loops. changed: those whose loops the last batch made or
+    continued; left_out: how many with loops were forgotten because there were more.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap", "detection"})
@@ -120,6 +121,7 @@ class LoopSummary:
         self.penalty = penalty
         self._sleeps = sleeps
         self.changed: Array = np.zeros(0, np.int64)
+        self.left_out = 0
         self._most = most
         self._cores = Cores(core)
         self._windows = rule.Windows()
@@ -387,7 +389,9 @@ class LoopSummary:
             loop = (ends > 0) & self._is_loop(places["open"])
             self._forget(np.flatnonzero((ends > 0) & ~loop), ends, OPEN_PER_LOOP * self._most)
             ends = np.maximum(ends, np.where(places["total"]["loops"] > 0, places["total"]["end"], 0))
-            self._forget(np.flatnonzero(loop | (places["total"]["loops"] > 0)), ends, self._most)
+            loops = np.flatnonzero(loop | (places["total"]["loops"] > 0))
+            self.left_out += max(0, len(loops) - self._most)
+            self._forget(loops, ends, self._most)
         self._release()
 
     def _forget(self, places: Array, ends: Array, most: int) -> None:

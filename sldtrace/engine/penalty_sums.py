@@ -58,6 +58,11 @@ class PenaltySums:
         """One row a thread, by its number."""
         return self._sums.upto(self._count)
 
+    @property
+    def left_out(self) -> int:
+        """Traps at further addresses: they are not counted as addresses only."""
+        return self._addresses.left_out + self._places.left_out
+
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         self._count = len(batch.threads)
