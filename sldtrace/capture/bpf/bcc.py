@@ -1,6 +1,7 @@
 """Imports bcc from the distribution's packages, also in a venv, and captures its output."""
 
 import contextlib
+import ctypes
 import importlib
 import logging
 import os
@@ -9,8 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from sldtrace import resources
 from sldtrace.errors import SldtraceError
 from sldtrace.host import distribution
+from sldtrace.host.libc import check, libc
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +53,28 @@ def load() -> Any:
     raise SldtraceError(
         f"the Python module bcc cannot be used ({reason})", distribution.read().install("bcc")
     )
+
+
+_CLONE_NEWNS = 0x20000  # include/uapi/linux/sched.h
+_MS_BIND, _MS_REC, _MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18  # include/uapi/linux/mount.h
+
+
+def shorten_kallsyms() -> bool:
+    """Mounts a file of one line over /proc/kallsyms, for this process only; false where that is not allowed.
+
+    libbcc reads all of /proc/kallsyms at each compilation (src/cc/frontends/clang/b_frontend_action.cc,
+    check_bpf_probe_read_kernel) to learn whether there is a bpf_probe_read_kernel. There is since Linux 5.5
+    (6ae08ae3dea2), and reading takes a quarter of the time of compiling.
+    """
+    try:
+        check(libc.unshare(_CLONE_NEWNS))
+        check(libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
+        short = os.fsencode(resources.bpf() / "stub" / "kallsyms")
+        check(libc.mount(short, b"/proc/kallsyms", None, ctypes.c_ulong(_MS_BIND), None))
+    except OSError as error:
+        _log.info("libbcc reads all of /proc/kallsyms: %s", error.strerror)
+        return False
+    return True
 
 
 @contextlib.contextmanager

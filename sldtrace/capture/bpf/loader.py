@@ -74,7 +74,7 @@ def load(
             child = os.fork()
             if not child:
                 here.close()
-                _child(there, lambda: _compile(assemble(filters, exits, sizes, kprobes)))
+                _child(there, lambda: _build(assemble(filters, exits, sizes, kprobes)))
         try:
             return _receive(here, interrupted)
         finally:
@@ -95,6 +95,11 @@ def _child(there: socket.socket, work: Callable[[], Loaded]) -> None:
             _reply(there, {"error": f"loading the probes failed: {error!r}", "hint": None}, [])
     finally:
         os._exit(0)
+
+
+def _build(source: Text) -> Loaded:
+    bcc.shorten_kallsyms()
+    return _compile(source)
 
 
 def _compile(source: Text) -> Loaded:

@@ -1,11 +1,13 @@
 """Finding bcc where the distribution put it, and keeping what libbcc says off the terminal."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from sldtrace import resources
 from sldtrace.capture.bpf import bcc
 from sldtrace.errors import SldtraceError
 from tests import leftovers
@@ -163,3 +165,19 @@ def test_no_descriptor_is_left_open() -> None:
             os.write(2, b"outer")
         assert (outer, inner) == (["outer"], ["inner"])
     assert open_files() == before
+
+
+def test_a_short_kallsyms_is_for_this_process_only() -> None:
+    """Where mounting is refused, the file stays as it is."""
+    before = Path("/proc/kallsyms").read_bytes()
+    program = (
+        "from sldtrace.capture.bpf import bcc\n"
+        "print(bcc.shorten_kallsyms())\n"
+        "print(open('/proc/kallsyms').read(), end='')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    short, content = done.stdout.split("\n", 1)
+    expected = (resources.bpf() / "stub" / "kallsyms").read_bytes() if short == "True" else before
+    assert content.encode() == expected
+    assert b" bpf_probe_read_kernel\n" in expected
+    assert Path("/proc/kallsyms").read_bytes() == before
