@@ -258,6 +258,7 @@ def test_exit_statuses_are_one_table() -> None:
         "2",
         "3",
         "4",
+        "5",
     ]
     for meaning in EXIT_STATUSES.values():
         assert " ".join(meaning.replace("`", "").replace(";", "").split()) in " ".join(

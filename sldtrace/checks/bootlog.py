@@ -58,7 +58,7 @@ def _records(handle: int) -> list[bytes]:
 def parse(records: list[bytes]) -> BootLog:
     """The messages in records of /dev/kmsg: `priority,sequence,time,flags;text`."""
     begins = False
-    messages = []
+    messages: list[Mode] = []
     for record in records:
         head, _, text = record.partition(b";")
         fields = head.split(b",")
@@ -67,8 +67,7 @@ def parse(records: list[bytes]) -> BootLog:
             continue
         begins = begins or fields[1] == b"0"
         found = message.find(text.split(b"\n", 1)[0])
-        if found and isinstance(found[1], Mode):
-            messages.append(found[1])
+        messages += [each.message for each in found if isinstance(each.message, Mode)]
     modes = [one.name for one in messages if one.name != _NO_ACCESS]
     failed = any(one.name == _NO_ACCESS for one in messages)
     return BootLog(True, begins, modes[-1] if modes else None, failed, tuple(one.text for one in messages))

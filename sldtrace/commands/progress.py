@@ -10,9 +10,12 @@ _AFTER_S = 2.0
 
 
 class Progress:
-    """Counts steps, as a context manager; shows nothing for two seconds, or where stderr is no terminal."""
+    """Counts steps, as a context manager; shows nothing for two seconds, or where stderr is no terminal.
 
-    def __init__(self, label: str, length: int) -> None:
+    length: None where it is not known, as of a pipe; then nothing is shown.
+    """
+
+    def __init__(self, label: str, length: int | None) -> None:
         self._label = label
         self._length = length
         self._done = 0
@@ -33,7 +36,7 @@ class Progress:
         self._done += steps
         if self._bar is not None:
             self._bar.update(steps)
-        elif sys.stderr.isatty() and time.monotonic() - self._begun >= _AFTER_S:
+        elif self._length is not None and sys.stderr.isatty() and time.monotonic() - self._begun >= _AFTER_S:
             self._bar = click.progressbar(
                 length=self._length, label=self._label, file=sys.stderr, show_pos=True
             )

@@ -1,22 +1,19 @@
 """Opens a log: a file, standard input, or that of the running system."""
 
-import gzip
 import io
-import lzma
 import os
+import stat
 import subprocess
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
-from sldtrace.kernlog.stream import Readable
+from sldtrace.kernlog import unpack
+from sldtrace.kernlog.unpack import Stream
 from sldtrace.recording.format import FILE_HEADER_SIZE, unpack_file_header
 from sldtrace.recording.target import shown
 
-_GZIP, _XZ, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"  # how such files begin
 _KMSG = Path("/dev/kmsg")
 _KMSG_RECORD = 1 << 13  # no record is longer (CONSOLE_EXT_LOG_MAX, kernel/printk/internal.h)
 _RING = "the kernel's ring buffer"
@@ -32,32 +29,51 @@ _COMMANDS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
-    """name: what is read, safe to print; note: what may be missing from it."""
+    """Where a log is read from.
+
+    name: safe to print; note: what may be missing from it; packing: what was undone to read it, outermost
+    first; damage: why the rest of it could not be read, empty if all of it was. lines: how many were read.
+    """
 
     name: str
     note: str = ""
+    packing: tuple[str, ...] = ()
+    damage: str = ""
+    lines: int = 0
 
 
-class _Checked:
-    """A log whose read errors are SldtraceErrors."""
+class _Raw:
+    """The file itself: counts the bytes, and makes read errors SldtraceErrors."""
 
-    def __init__(self, log: Readable, name: str) -> None:
-        self._log, self._name = log, name
+    def __init__(self, file: io.BufferedReader, name: str, progress: Callable[[int], None]) -> None:
+        self._file, self._name, self._progress = file, name, progress
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._log.read(size)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            data = self._file.read(size)
+        except OSError as error:
             raise _unreadable(self._name, error) from error
+        self._progress(len(data))
+        return data
 
 
-@contextmanager
-def file(path: Path) -> Iterator[tuple[Source, Readable]]:
-    """A file, compressed by gzip or xz or not, or standard input for `-`.
+def size(path: Path) -> int:
+    """Bytes of a regular file; 0 where that is not known."""
+    try:
+        status = os.stat(0 if str(path) == "-" else path)
+    except (OSError, ValueError):
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
-    Raises SldtraceError if it cannot be read, also in the middle, or is not a log but a recording.
+
+def file(path: Path, progress: Callable[[int], None] = lambda _: None) -> Iterator[tuple[Source, Stream]]:
+    """The logs in a file, each to be read before the next: one, or the members of an archive.
+
+    `-` is standard input. progress: called with the number of bytes that were read. A source's `damage` is
+    complete when the next one is asked for. Raises SldtraceError if the file cannot be read, is of a format
+    that is not understood, or is not a log but a recording.
     """
     name = "standard input" if str(path) == "-" else shown(path)
     try:
@@ -72,30 +88,25 @@ def file(path: Path) -> Iterator[tuple[Source, Readable]]:
         if unpack_file_header(begin) is not None:
             hint = "read it with sldtrace report, or name it with --recording"
             raise SldtraceError(f"{name} is a recording, not a log", hint)
-        if begin.startswith(_ZSTD):
-            raise SldtraceError(f"{name} is compressed by zstd", "zstdcat FILE | sldtrace log -")
-        yield Source(name), _Checked(_unpacked(raw, begin), name)
-
-
-def _unpacked(raw: io.BufferedReader, begin: bytes) -> Readable:
-    if begin.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=raw)
-    return lzma.LZMAFile(raw) if begin.startswith(_XZ) else raw
+        try:
+            for stream in unpack.streams(_Raw(raw, name, progress)):
+                source = Source(f"{name}: {stream.name}" if stream.name else name, packing=stream.packing)
+                yield source, stream
+                source.damage = stream.damage
+        except unpack.Unsupported as error:
+            raise SldtraceError(f"{name} {error}", error.hint) from None
 
 
 def _unreadable(name: str, error: Exception) -> SldtraceError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, PermissionError):
         hint = "run it as root, or as a member of the group adm"
-    elif isinstance(error, EOFError | zlib.error | gzip.BadGzipFile | lzma.LZMAError):
-        hint = "to read what can be unpacked: zcat (or xzcat) FILE | sldtrace log -"
     else:
         hint = "name a file with lines of the kernel's log, or - for standard input"
     return SldtraceError(f"cannot read {name}: {reason}", hint)
 
 
-@contextmanager
-def running_system() -> Iterator[tuple[Source, Readable]]:
+def running_system() -> Generator[tuple[Source, Stream], None, None]:
     """The log of the running kernel: from the journal, else dmesg, else /dev/kmsg.
 
     An empty one is skipped: an unprivileged user gets an empty journal, not an error. Raises SldtraceError if
@@ -113,11 +124,11 @@ def running_system() -> Iterator[tuple[Source, Readable]]:
             assert process.stdout is not None  # PIPE
             try:
                 if isinstance(process.stdout, io.BufferedReader) and process.stdout.peek(1):
-                    yield Source(name, note), process.stdout
+                    yield Source(name, note), Stream(process.stdout)
                     return
             finally:
                 process.kill()
-    yield Source(f"{_RING} (/dev/kmsg)", _RING_NOTE), io.BytesIO(_kmsg())
+    yield Source(f"{_RING} (/dev/kmsg)", _RING_NOTE), Stream(io.BytesIO(_kmsg()))
 
 
 def _kmsg() -> bytes:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from sldtrace.kernlog import attribution
 from sldtrace.kernlog import verdict as verdicts
+from sldtrace.kernlog.parties import Party
 from sldtrace.kernlog.prefix import Stamp
 from sldtrace.kernlog.sources import Source
 from sldtrace.kernlog.survey import Survey, Thread
@@ -14,21 +16,31 @@ from sldtrace.reporters.document import (
     Block,
     Cell,
     Column,
-    Command,
     Report,
     Section,
+    Step,
+    Steps,
     Table,
     Text,
     Tone,
     Unit,
 )
 from sldtrace.text.escape import comm, escape
+from sldtrace.text.phrases import address
 
 if TYPE_CHECKING:  # it needs pandas, which the log alone does not
     from sldtrace.kernlog.join import Join, Pair, Trapping
 
 _ROWS = 40  # of a table; JSON has all
-_TONES = {"nothing": Tone.GOOD, "bus-locks": Tone.WARNING, "split-locks": Tone.WARNING}
+_PLACES = 3  # addresses that are named
+_TONES = {
+    verdicts.NOTHING: Tone.GOOD,
+    verdicts.OFF: Tone.NOTICE,
+    verdicts.UNKNOWN: Tone.UNKNOWN,
+    verdicts.BUS_LOCKS: Tone.WARNING,
+    verdicts.PROGRAMS: Tone.WARNING,
+    verdicts.SUPPRESSED_ONLY: Tone.WARNING,
+}
 _KINDS = {
     "split-lock": "split lock",
     "split-lock-fatal": "SIGBUS (fatal)",
@@ -42,9 +54,11 @@ _MATCHED = {
     "suppressed": "about suppression",
     "mode": "about the mode",
     "boot": "about booting",
+    "hypervisor": "about a hypervisor",
     "oops": "of oopses",
-    "unknown": "of unknown form",
-    "not_kernel": "not from the kernel",
+    "unknown": "not understood",
+    "blob": "not shown by journalctl",
+    "not_kernel": "by another program than the kernel",
 }
 _NO_NAME = "(no name)"
 
@@ -58,22 +72,63 @@ def build(survey: Survey, read: list[Source], joined: "Join | None", verdict: Ve
 def _sections(
     survey: Survey, read: list[Source], joined: "Join | None", verdict: Verdict
 ) -> Iterator[Section]:
-    yield Section(verdict.sentence, tone=_TONES.get(verdict.kind, Tone.CRITICAL))
+    tone = _TONES.get(verdict.kind, Tone.CRITICAL) if verdict.understood else Tone.CRITICAL
+    yield Section(verdict.sentence, tone=tone)
+    if verdict.parties:
+        yield Section("To whom it happened", list(_parties(survey, verdict.parties)))
+    if verdict.matters:
+        yield Section("Does it matter", [Text(text) for text in verdict.matters])
+    if verdict.remedies:
+        steps = tuple(Step(each.what, each.cost, each.command or None) for each in verdict.remedies)
+        yield Section("What to do", [Steps(steps)])
     if threads := list(survey.traps()):
         yield Section("Threads, in the order of the log", list(_threads(survey, threads)))
     if joined:
         yield Section("Compared with the recording", list(_joined(joined)))
-    yield Section("Limitations", [Text(text) for text in verdict.limits])
+    if verdict.limits:
+        yield Section("Limitations", [Text(text) for text in verdict.limits])
     if survey.oopses:
         yield Section("Split locks of the host's kernel (oops)", list(_oopses(survey)))
     if boots := list(_boots(survey)):
         yield Section("Logged at boot", boots)
-    if verdict.advice:
-        steps: list[Block] = []
-        for what, command in verdict.advice:
-            steps += [Text(what), Command(command, "  ")]
-        yield Section("What to do", steps)
     yield Section("Read", list(_accounts(survey, read)))
+
+
+# One paragraph for each VM or program.
+def _parties(survey: Survey, parties: list[Party]) -> Iterator[Block]:
+    for party in parties[:_ROWS]:
+        host = _host(party.host) if len(survey.hosts) > 1 else ""
+        yield Text(f"{party.name}{host}: {'; '.join(_about(party))}")
+    if len(parties) > _ROWS:
+        yield Text(f"... and {len(parties) - _ROWS:,} more: see --format json")
+
+
+def _about(party: Party) -> Iterator[str]:
+    tids = party.tids
+    which = f"TID {min(tids)}" if len(tids) == 1 else f"TIDs {min(tids)} to {max(tids)}"
+    yield f"{party.count} ({which}{', together by ' + party.by if party.by else ''})"
+    places = party.addresses.most_common(_PLACES)
+    shown = [
+        f"{address(where)} ({attribution.place(where, party.attribution.who == attribution.GUEST)})"
+        for where, _ in places
+    ]
+    more = f" and {len(party.addresses) - _PLACES} more" if len(party.addresses) > _PLACES else ""
+    if shown:
+        yield f"at {', '.join(shown)}{more}"
+    first, last = when(party.first), when(party.last)
+    if first and (party.lines == 1 or first == last):
+        yield first
+    elif first:
+        span = party.span_ns
+        yield f"{first} to {last}{f' ({wording.length(span)})' if span else ''}"
+    yield wording.plural(party.lines, "line")
+    who = {
+        attribution.GUEST: "an instruction of the guest",
+        attribution.EITHER: "an instruction of the guest, or of the VMM itself",
+        attribution.VMM: "an instruction of the VMM itself, not of a guest",
+        attribution.PROGRAM: "an instruction of a program",
+    }[party.attribution.who]
+    yield f"{who}, {party.attribution.certainty}: {party.attribution.reason}"
 
 
 def when(stamp: Stamp, otherwise: str | None = None) -> str | None:
@@ -99,8 +154,8 @@ def _threads(survey: Survey, threads: list[Thread]) -> Iterator[Block]:
 
 def _row(survey: Survey, thread: Thread) -> dict[Column, Cell]:
     others = f" +{len(thread.addresses) - 1}" if len(thread.addresses) > 1 else ""
-    address = f"{thread.addresses.most_common(1)[0][0]:#x}{others}" if thread.addresses else None
-    vcpu = thread.vcpu if thread.vcpu is not None else "?" if thread.guest else None
+    where = f"{thread.addresses.most_common(1)[0][0]:#x}{others}" if thread.addresses else None
+    vcpu = None if not thread.guest else thread.vcpu if thread.vcpu is not None else "?"
     return {
         Column("thread"): comm(thread.comm) or _NO_NAME,
         Column("TID", Unit.NUMBER): thread.tid,
@@ -109,7 +164,7 @@ def _row(survey: Survey, thread: Thread) -> dict[Column, Cell]:
         Column("VM"): escape(thread.vm) or None,
         Column("vCPU", Unit.NUMBER): vcpu,
         Column("kind"): _KINDS[thread.kind] + (f" ({thread.origin})" if thread.origin else ""),
-        Column("address"): address,
+        Column("address"): where,
         Column("lines", Unit.COUNT): thread.lines,
         Column("first"): when(thread.first),
         Column("last"): when(thread.last) if thread.lines > 1 else None,
@@ -175,11 +230,17 @@ def _oopses(survey: Survey) -> Iterator[Block]:
 
 
 def _boots(survey: Survey) -> Iterator[Block]:
-    logged = [(number, each) for number, each in enumerate(survey.boots, 1) if each.modes or each.option]
+    logged = [
+        (number, each)
+        for number, each in enumerate(survey.boots, 1)
+        if each.modes or each.option or each.hypervisor or each.kernel
+    ]
     for number, boot in islice(logged, _ROWS):
         release = f"Linux {boot.kernel}" if boot.kernel else "kernel not named"
         option = f", split_lock_detect={boot.option}" if boot.option else ""
         yield Text(escape(f"boot {number}: {release}{option}") + _host(boot.host))
+        if boot.hypervisor:
+            yield Text(f"Hypervisor detected: {escape(boot.hypervisor)} (this log is a guest's)")
         for mode in boot.modes:
             meaning = verdicts.meaning(mode.name, bus_lock=mode.text.startswith("#DB"))
             yield Text(f"{escape(mode.text)} ({mode.name}: {meaning})")
@@ -187,20 +248,37 @@ def _boots(survey: Survey) -> Iterator[Block]:
         yield Text(f"... and {len(logged) - _ROWS:,} more boots")
 
 
+# What was read, by kind, and what was not.
 def _accounts(survey: Survey, read: list[Source]) -> Iterator[Block]:
     for source in read:
-        yield Text(f"{source.name}{', ' if source.note else ''}{source.note}")
-    counts = [f"{survey.matched[key]:,} {name}" for key, name in _MATCHED.items() if survey.matched[key]]
+        packing = f" ({', '.join(source.packing)})" if source.packing else ""
+        lines = f": {wording.plural(source.lines, 'line')}" if len(read) > 1 else ""
+        yield Text(f"{source.name}{packing}{lines}{', ' if source.note else ''}{source.note}")
+        if source.damage:
+            yield Text(f"NOT READ TO ITS END: {source.name}: {source.damage}")
     lines = wording.plural(survey.tally.lines, "line")
-    yield Text(f"{lines} = {' + '.join([*counts, f'{survey.other:,} other'])}")
+    yield Text(f"{lines} = {survey.matched_lines:,} about split locks or booting + {survey.other:,} other")
+    counts = [f"{survey.matched[key]:,} {name}" for key, name in _MATCHED.items() if survey.matched[key]]
+    if counts:
+        yield Text(f"Messages: {', '.join(counts)}")
+    for function, count in survey.suppressed.items():
+        at = when(survey.suppressed_last[function])
+        yield Text(
+            f"Suppressed: {wording.plural(count, 'message')} of {escape(function)}, before {at or '?'}"
+        )
+    if survey.forms:
+        forms = [f"{count:,} {form}" for form, count in survey.forms.most_common()]
+        yield Text(f"Read as: {', '.join(forms)}")
     for count, text in (
+        (survey.timeless, "of traps without a time"),
+        (survey.no_address, "of traps without a whole address: cut off or damaged"),
         (survey.beyond, "of traps of further threads, which are not shown: too many"),
         (survey.tally.cut, "too long; only the beginning was read"),
     ):
         if count:
             yield Text(f"{wording.plural(count, 'line')} {text}")
     for sample in survey.samples:
-        yield Text(f"unknown form: {escape(sample)}")
+        yield Text(f"not understood: {escape(sample)}")
     if any(_is_as_logged(thread.first) for thread in survey.traps()):
         yield Text("Times without UTC are as the log has them: its year or zone is not known.")
 

@@ -10,8 +10,26 @@ from hypothesis import strategies as st
 
 from sldtrace.kernlog import entry
 from sldtrace.kernlog.entry import Entry
-from sldtrace.kernlog.message import Kernel, Message, Mode, Oops, Option, Suppressed, Trap, Unknown
+from sldtrace.kernlog.message import (
+    Hypervisor,
+    Kernel,
+    Message,
+    Mode,
+    Oops,
+    Option,
+    Suppressed,
+    Trap,
+    Unknown,
+)
 from sldtrace.kernlog.prefix import Stamp
+
+
+def parse(line: bytes) -> Entry | None:
+    """The only entry of a line."""
+    found = entry.parse(line)
+    assert len(found) < 2
+    return found[0] if found else None
+
 
 SPLIT, BUS = "split-lock", "bus-lock"
 REPORTS = (Path(__file__).parent / "data" / "field-reports.log").read_bytes().splitlines()
@@ -60,7 +78,7 @@ REPORTED: list[tuple[Message, str]] = [
 @pytest.mark.parametrize(("line", "expected"), list(zip(REPORTS, REPORTED, strict=True)))
 @pytest.mark.parametrize("end", [b"", b"\r", b"  \t"])
 def test_reported_lines(line: bytes, expected: tuple[Message, str], end: bytes) -> None:
-    found = entry.parse(line + end)
+    found = parse(line + end)
     assert found is not None
     assert (found.message, found.host, found.kernel) == (*expected, True)
 
@@ -90,7 +108,7 @@ def test_reported_lines(line: bytes, expected: tuple[Message, str], end: bytes) 
     ],
 )  # fmt: skip
 def test_messages(text: str, message: Message) -> None:
-    found = entry.parse(b"split lock detection: " + text.encode())
+    found = parse(b"split lock detection: " + text.encode())
     assert found is not None
     assert found.message == message
 
@@ -100,13 +118,16 @@ def test_messages(text: str, message: Message) -> None:
     [
         ("[    0.000000] Linux version 6.1.0-26-amd64 (x@y) #1 SMP", Kernel("6.1.0-26-amd64")),
         ("[    0.0] Kernel command line: quiet split_lock_detect=off x", Option("off")),
+        ("[    0.0] Command line: split_lock_detect=off x split_lock_detect=warn", Option("warn")),
+        ("[    0.0] Command line: split_lock_mitigate=0", Option("", mitigate=True)),
+        ("[    0.0] Hypervisor detected: KVM", Hypervisor("KVM")),
         ("[    0.0] Command line: split_lock_detect=ratelimit:5", Option("ratelimit:5")),
         ("[  106.000000] Split lock detected", Oops()),
         ("[  106.000000] Oops: Split lock detected: 0000 [#1] SMP", Oops()),
     ],
 )
 def test_other_messages(line: str, message: Message) -> None:
-    found = entry.parse(line.encode())
+    found = parse(line.encode())
     assert found is not None
     assert found.message == message
 
@@ -122,7 +143,7 @@ def test_other_messages(line: str, message: Message) -> None:
     ],
 )
 def test_what_is_about_something_else(line: str) -> None:
-    assert entry.parse(line.encode()) is None
+    assert parse(line.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -139,7 +160,7 @@ def test_what_is_about_something_else(line: str) -> None:
     ],
 )  # fmt: skip
 def test_the_function_tracer(line: str, kind: str, comm: str, tid: int, origin: str, boot_ns: int) -> None:
-    found = entry.parse(line.encode())
+    found = parse(line.encode())
     assert found is not None
     assert found.message == Trap(kind, comm.encode(), tid, origin, None)
     assert found.stamp.boot_ns == boot_ns
@@ -176,13 +197,13 @@ JOURNAL = Entry(
 )
 def test_the_journal(message: Any, lead: str) -> None:
     line = lead + json.dumps({**FIELDS, "MESSAGE": message}, separators=(",", ":"))
-    assert entry.parse(line.encode()) == JOURNAL
+    assert parse(line.encode()) == JOURNAL
 
 
 def test_bytes_of_the_journal_that_are_no_text() -> None:
     comm = b"\xff\x1b[31m"
     message = list(MESSAGE.encode().replace(b"CPU 0/KVM", comm))
-    found = entry.parse(json.dumps({**FIELDS, "MESSAGE": message}).encode())
+    found = parse(json.dumps({**FIELDS, "MESSAGE": message}).encode())
     assert found is not None
     assert isinstance(found.message, Trap)
     assert found.message.comm == comm
@@ -190,20 +211,20 @@ def test_bytes_of_the_journal_that_are_no_text() -> None:
 
 @pytest.mark.parametrize("transport", ["syslog", "stdout", "journal"])
 def test_a_program_can_write_into_the_journal_but_is_not_the_kernel(transport: str) -> None:
-    found = entry.parse(json.dumps({**FIELDS, "_TRANSPORT": transport}).encode())
+    found = parse(json.dumps({**FIELDS, "_TRANSPORT": transport}).encode())
     assert found is not None
     assert not found.kernel
 
 
 def test_the_journal_when_it_is_laid_out_over_several_lines() -> None:
-    found = entry.parse(f'\t"MESSAGE" : "{MESSAGE}",'.encode())
+    found = parse(f'\t"MESSAGE" : "{MESSAGE}",'.encode())
     assert found is not None
     assert found.message == JOURNAL.message
 
 
 def test_a_container_log_around_the_line() -> None:
     line = json.dumps({"log": f"[  180.886150] {MESSAGE}\n", "stream": "stdout"})
-    found = entry.parse(line.encode())
+    found = parse(line.encode())
     assert found is not None
     assert found.message == JOURNAL.message
     assert found.stamp.boot_ns == 180_886_150_000
@@ -224,12 +245,12 @@ values = st.recursive(
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(sorted(FIELDS)), values))
 def test_fields_of_any_type(fields: dict[str, Any]) -> None:
-    found = entry.parse(json.dumps(fields).encode())
-    assert found is None or found.stamp.wall_ns is None or found.stamp.wall_ns >= 0
+    for found in entry.parse(json.dumps(fields).encode()):
+        assert found.stamp.wall_ns is None or found.stamp.wall_ns >= 0
 
 
 @pytest.mark.parametrize(
     "line", [b'{"MESSAGE":' + b"[" * 60_000, b'{"MESSAGE":1' + b"0" * 60_000 + b"}", b"{", b"[]"]
 )
 def test_json_that_is_made_to_break_readers(line: bytes) -> None:
-    assert entry.parse(line) is None
+    assert parse(line) is None

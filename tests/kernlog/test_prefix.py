@@ -66,7 +66,7 @@ def test_when(raw: str, stamp: Stamp) -> None:
         ("Jan  1 00:00:12 (none) kern.warn kernel: ", "Jan 1 00:00:12", "(none)"),
         ("Thu Jun 13 10:11:12 2024 kern.warn kernel: ", "Thu Jun 13 10:11:12 2024", ""),
         ("[  180.886150] calypso kernel: ", "180.886150", "calypso"),
-        ("kern.log:Mar 26 11:13:52 calypso kernel: ", "kern.log:Mar 26 11:13:52", "calypso"),
+        ("kern.log:Mar 26 11:13:52 calypso kernel: ", "Mar 26 11:13:52", "calypso"),
     ],
 )
 def test_where(raw: str, text: str, host: str) -> None:

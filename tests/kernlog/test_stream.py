@@ -1,6 +1,7 @@
 """Lines out of a log of any size: every line is counted, every line that may mean something is given."""
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sldtrace.kernlog import stream
-from sldtrace.kernlog.stream import LINE_LIMIT, Tally, candidates
+from sldtrace.kernlog.stream import CONTEXT, DOCUMENT_LIMIT, LINE_LIMIT, Line, Tally, candidates
 
 NAMES = [b"split_lock", b"bus_lock", b"split lock detection", b"Split lock detected", b"Linux version 6.1 "]
 pieces = st.sampled_from(
@@ -26,6 +27,10 @@ class Dribble:
         return self._data.read(min(size, self._step))
 
 
+def pairs(lines: Iterator[Line]) -> list[tuple[int, bytes]]:
+    return [(line.number, line.text) for line in lines]
+
+
 def lines_of(data: bytes) -> list[bytes]:
     lines = data.split(b"\n")
     return lines if lines[-1] else lines[:-1]
@@ -35,9 +40,9 @@ def lines_of(data: bytes) -> list[bytes]:
 @given(st.lists(pieces, max_size=60).map(b"".join), st.integers(1, 40))
 def test_every_line_is_counted_and_every_candidate_given(data: bytes, step: int) -> None:
     tally = Tally()
-    found = list(candidates(Dribble(data, step), tally))
+    found = pairs(candidates(Dribble(data, step), tally))
     lines = lines_of(data)
-    assert tally == Tally(len(lines), 0)
+    assert (tally.lines, tally.cut, tally.bytes) == (len(lines), 0, len(data))
     expected = [(at, line) for at, line in enumerate(lines, 1) if any(name in line for name in NAMES)]
     assert found == expected
 
@@ -47,28 +52,55 @@ def test_every_line_is_counted_and_every_candidate_given(data: bytes, step: int)
 def test_a_long_line_is_one_line_and_cut(length: int, step: int) -> None:
     long = b"split_lock".ljust(length, b"x")
     tally = Tally()
-    found = list(candidates(Dribble(b"first\n" + long + b"\nbus_lock\nlast", step), tally))
-    assert tally == Tally(4, int(length > LINE_LIMIT))
+    found = pairs(candidates(Dribble(b"first\n" + long + b"\nbus_lock\nlast", step), tally))
+    assert (tally.lines, tally.cut) == (4, int(length > LINE_LIMIT))
     assert found == [(2, long[:LINE_LIMIT]), (3, b"bus_lock")]
 
 
-def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("first", "limit"), [(b"y", LINE_LIMIT), (b"{", DOCUMENT_LIMIT)])
+def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch, first: bytes, limit: int) -> None:
     held: list[int] = []
     real = stream._in_block
 
-    def in_block(block: bytes, tally: Tally) -> Any:
+    def in_block(block: bytes, *others: Any) -> Any:
         held.append(len(block))
-        return real(block, tally)
+        return real(block, *others)
 
     monkeypatch.setattr(stream, "_in_block", in_block)
     tally = Tally()
-    assert list(candidates(Dribble(b"y" * (8 << 20), 1 << 20), tally)) == []
+    log = Dribble(first + b"y" * (12 << 20), 1 << 20)
+    assert list(candidates(log, tally)) == []
     assert tally.lines == 1
-    assert max(held) <= LINE_LIMIT + 2
+    assert max(held) <= limit + 2 * CONTEXT
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(pieces, min_size=1, max_size=60).map(b"".join), st.integers(1, 40))
+def test_the_lines_around_a_line(data: bytes, step: int) -> None:
+    lines = lines_of(data)
+    for line in candidates(Dribble(data, step), Tally()):
+        at = line.number - 1
+        assert [text for _, text in line.before()] == lines[:at][::-1]
+        assert [number for number, _ in line.before()] == list(range(at, 0, -1))
+        if step == 1 or at + 1 < len(lines):
+            after = [text for _, text in line.after()]
+            assert after == lines[at + 1 :][: len(after)]
+
+
+def test_a_kernels_log_is_known_as_such() -> None:
+    for text in (b"[    1.5] x", b"Mar 26 11:13:52 h kernel: x", b"4,1,99,-;x", b'{"_TRANSPORT":"kernel"}',
+                 b"[Wed Aug 25 21:18:32 2021] x", b"[Feb13 14:43] x", b"[  +0.118315] x"):  # fmt: skip
+        tally = Tally()
+        list(candidates(io.BytesIO(b"first\n" + text), tally))
+        assert tally.kernel, text
+    for text in (b"", b"hello\n", b"2026-01-01 10:00:00 [info] ready\n", b'{"message": "x"}\n'):
+        tally = Tally()
+        list(candidates(io.BytesIO(text), tally))
+        assert not tally.kernel, text
 
 
 def test_numbers_go_on_from_log_to_log() -> None:
     tally = Tally()
     list(candidates(io.BytesIO(b"a\nb\n"), tally))
-    assert list(candidates(io.BytesIO(b"c\nbus_lock"), tally)) == [(4, b"bus_lock")]
+    assert pairs(candidates(io.BytesIO(b"c\nbus_lock"), tally)) == [(4, b"bus_lock")]
     assert tally.lines == 4

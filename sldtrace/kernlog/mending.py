@@ -1,0 +1,90 @@
+"""Joins the parts of a message: lines that mail wrapped, and lines that another message interrupted."""
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+from sldtrace.host.vms.threads import vcpu_of
+from sldtrace.kernlog import message
+from sldtrace.kernlog.message import Message, Trap, Unknown
+from sldtrace.kernlog.stream import Line
+
+_HEAD = b"x86/split lock detection: #"
+_LEAST = 4  # bytes of the beginning that have to be left
+_LINES = 3  # between the parts
+_STAMP = re.compile(rb"\[ *\d{1,10}\.\d{1,9}\]")
+_STAMPED = re.compile(
+    rb"[>|\s]*(?:<\d+>)?(?:\[ *[+\d]|\d{4}-\d\d-\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:|[A-Z][a-z]{2}, )"
+)
+_QUOTE = re.compile(rb"[>|#\s]+")
+_HEX = re.compile(rb"[0-9a-f]{1,15}")
+_COMM = 15  # bytes of a thread's name
+
+
+def forward(line: Line) -> tuple[bytes, frozenset[int]] | None:
+    """The line with the rest of its last message, and the numbers of the lines that the rest is in.
+
+    None if no following line belongs to it.
+    """
+    text = line.text.rstrip()
+    found = message.find(text)
+    if not found or not isinstance(found[-1].message, Trap | Unknown):
+        return None
+    last = found[-1]
+    # What interrupts a message begins with a time of its own.
+    torn = _STAMP.search(text, last.start)
+    head, best, known = text[: torn.start()] if torn else text, last.message, frozenset[int]()
+    for number, rest in _rests(line):
+        joints = (b"",) if torn or (isinstance(best, Trap) and best.address is not None) else (b" ", b"")
+        tried = [(head + joint + rest, _at(head + joint + rest, last.start)) for joint in joints]
+        better = [each for each in tried if each[1] is not None and _better(each[1], best, rest)]
+        if not better:
+            break
+        # Mail wraps at a blank, a terminal anywhere: a name that VMMs give decides.
+        head, best = max(better, key=lambda each: _is_vcpu(each[1]))  # type: ignore[assignment]
+        known |= {number}
+        if not isinstance(best, Trap) or best.address is not None:
+            break
+    return (head, known) if known else None
+
+
+def backward(line: Line) -> bytes | None:
+    """The line after the beginning of its message, which is in an earlier line; None if it is in none."""
+    text = _QUOTE.sub(b"", line.text, count=1) if _QUOTE.match(line.text) else line.text
+    for _, earlier in islice(line.before(), _LINES):
+        for length in range(len(_HEAD) - 1, _LEAST, -1):
+            begin, rest = _HEAD[:length], _HEAD[length:].lstrip()
+            if not text.startswith(rest):
+                continue
+            at = earlier.rfind(begin.rstrip())
+            after = earlier[at + len(begin.rstrip()) :].lstrip()
+            if at >= 0 and (not after or _STAMP.match(after)):
+                return earlier[:at] + _HEAD + text[len(rest) :]
+    return None
+
+
+def _rests(line: Line) -> Iterator[tuple[int, bytes]]:
+    for number, text in islice(line.after(), _LINES):
+        if not _STAMPED.match(text) and (
+            rest := _QUOTE.sub(b"", text, count=1) if _QUOTE.match(text) else text
+        ):
+            yield number, rest.rstrip()
+
+
+def _at(text: bytes, start: int) -> Message | None:
+    return next((each.message for each in message.find(text) if each.start == start), None)
+
+
+def _better(new: Message | None, old: Message, rest: bytes) -> bool:
+    match new, old:
+        case Unknown() | None, _:
+            return False
+        case Trap(address=address), Trap(address=None):
+            return address is not None
+        case Trap(), Trap():
+            return bool(_HEX.fullmatch(rest))
+    return not isinstance(new, Trap) or len(new.comm) <= _COMM
+
+
+def _is_vcpu(found: Message | None) -> bool:
+    return isinstance(found, Trap) and vcpu_of(found.comm.decode("utf-8", "replace")) is not None
