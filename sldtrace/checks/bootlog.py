@@ -1,6 +1,7 @@
 """The kernel's boot messages about split-lock detection, from its ring buffer."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from sldtrace.kernlog import message
 from sldtrace.kernlog.message import Mode
 
 _RECORD = 1 << 13  # no record is longer (CONSOLE_EXT_LOG_MAX, kernel/printk/internal.h)
+# security/lockdown/lockdown.c: lock_kernel_down, lockdown_is_locked_down
+_LOCKED_DOWN = re.compile(rb"Kernel is locked down from [\w ]{1,60}|Lockdown: [^;]{1,100} is restricted")
 _NO_ACCESS = "no-access"  # kernlog.message.Mode
 
 
@@ -17,7 +20,7 @@ class BootLog:
 
     readable: False if this process cannot read it; begins: it still has the boot's first message; mode: as in
     kernlog.message.Mode, None if no message has it; failed: MSR_TEST_CTRL could not be written, so there is
-    no detection; lines: the messages.
+    no detection; lines: the messages; locked_down: the line that says that the kernel is, empty without one.
     """
 
     readable: bool
@@ -25,6 +28,7 @@ class BootLog:
     mode: str | None = None
     failed: bool = False
     lines: tuple[str, ...] = ()
+    locked_down: str = ""
 
 
 def read(path: Path = Path("/dev/kmsg")) -> BootLog:
@@ -58,6 +62,7 @@ def _records(handle: int) -> list[bytes]:
 def parse(records: list[bytes]) -> BootLog:
     """The messages in records of /dev/kmsg: `priority,sequence,time,flags;text`."""
     begins = False
+    locked_down = ""
     messages: list[Mode] = []
     for record in records:
         head, _, text = record.partition(b";")
@@ -66,8 +71,11 @@ def parse(records: list[bytes]) -> BootLog:
         if len(fields) < 3 or not fields[0].isdigit() or int(fields[0]) >> 3:
             continue
         begins = begins or fields[1] == b"0"
+        if locked := _LOCKED_DOWN.search(text):
+            locked_down = locked_down or locked[0].decode("ascii", "replace")
         found = message.find(text.split(b"\n", 1)[0])
         messages += [each.message for each in found if isinstance(each.message, Mode)]
     modes = [one.name for one in messages if one.name != _NO_ACCESS]
     failed = any(one.name == _NO_ACCESS for one in messages)
-    return BootLog(True, begins, modes[-1] if modes else None, failed, tuple(one.text for one in messages))
+    texts = tuple(one.text for one in messages)
+    return BootLog(True, begins, modes[-1] if modes else None, failed, texts, locked_down)

@@ -1,7 +1,9 @@
 """Can a split lock freeze a guest on this host: CPU, boot mode, kernel, sysctl, KVM."""
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from sldtrace.checks import bootlog
 from sldtrace.checks.bootlog import BootLog
@@ -26,13 +28,16 @@ class Exposure(StrEnum):
     """Its VMM gets SIGBUS."""
     NONE = "none"
     """It does not trap, or the trap costs no sleep."""
+    UNKNOWN = "unknown"
+    """This machine is a guest itself: its host decides."""
 
 
 @dataclass(frozen=True)
 class Facts:
     """The facts that exposure depends on.
 
-    cpu: the fields of /proc/cpuinfo; lock.mode: from the kernel's log if it has it.
+    cpu: the fields of /proc/cpuinfo; lock.mode: from the kernel's log if it has it; mitigate_option: the
+    kernel's command line has split_lock_mitigate, which is a sysctl and no option.
     """
 
     cpu: dict[str, str]
@@ -42,6 +47,30 @@ class Facts:
     generation: Generation | None
     penalty: Penalty
     kvm: str | None
+    mitigate_option: bool = False
+
+    @property
+    def is_a_guest(self) -> bool:
+        """Does this machine run under a hypervisor? Its kernel then sets no split-lock detection up."""
+        return "hypervisor" in self.flags and not self.lock.detects_split_locks
+
+    @property
+    def bus_locks(self) -> str | None:
+        """The effect of a bus lock (#DB) of a program; None if none traps."""
+        if not self.lock.detects_bus_locks or self.lock.mode in ("off", "unsupported"):
+            return None
+        if self.lock.mode.startswith("ratelimit:"):
+            rate = self.lock.mode.partition(":")[2]
+            return (
+                f"programs that lock the bus are held to {rate} bus locks a second for the whole host: "
+                "above it they sleep 20 ms at a time, which no signal ends"
+            )
+        if self.lock.mode == "fatal":
+            return "a program that locks the bus gets SIGBUS"
+        return (
+            "bus locks of programs trap (#DB) and are logged, and the kernel never puts a thread to sleep "
+            "for them"
+        )
 
     @property
     def flags(self) -> set[str]:
@@ -61,24 +90,36 @@ def read(places: Places) -> Facts:
     seen = lock
     if log.mode and lock.mode != "unsupported":
         seen = SplitLock(log.mode, lock.detects_split_locks, lock.detects_bus_locks, lock.mitigate)
+    option = re.search(r"(?:^|\s)(?:no_?)?split_lock_mitigate\b", _read(places.proc / "cmdline"))
     driver = kvm.module(set(cpu.get("flags", "").split()), places.proc, places.sys)
     penalty = kernel_penalty.for_kernel(
         kernel.release(), kernel.tick_ns(), mode=seen.mode, mitigate=seen.mitigate
     )
     if behaviour:
         penalty = replace(penalty, generation=behaviour, mitigate=seen.mitigate)
-    return Facts(cpu, seen, lock.mode, log, behaviour, penalty, driver)
+    return Facts(cpu, seen, lock.mode, log, behaviour, penalty, driver, bool(option))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def evaluate(facts: Facts) -> tuple[Exposure, str]:
     """The effect of a split lock on this host, and why, in one sentence."""
     lock = facts.lock
-    if not lock.detects_split_locks and "hypervisor" in facts.flags:
-        why = "this machine is a guest, and hypervisors do not offer split-lock detection to guests"
-        return Exposure.NONE, f"{why} (its own host may have it)"
+    if facts.is_a_guest:
+        why = "this machine is a guest: its host decides whether its split locks trap, and what that costs"
+        own = facts.bus_locks
+        return Exposure.UNKNOWN, f"{why}; this is not visible here" + (
+            f". In this guest {own}" if own else ""
+        )
     why_not = lock.why_no_traps()
     if why_not:
-        return Exposure.NONE, why_not
+        own = facts.bus_locks
+        return Exposure.NONE, f"{why_not}, so no VM is put to sleep" + (f"; but {own}" if own else "")
     if facts.generation is None:
         return Exposure.NONE, "this kernel has no split-lock detection for guests"
     if lock.mode == "fatal":
@@ -96,7 +137,10 @@ def evaluate(facts: Facts) -> tuple[Exposure, str]:
 
 def checks(facts: Facts, distribution: Distribution) -> list[Check]:
     """All checks of exposure."""
-    found = [cpu(facts), mode(facts, distribution), behaviour(facts), sysctl(facts), kvm_module(facts)]
+    found = [cpu(facts), mode(facts, distribution)]
+    if facts.mitigate_option:
+        found.append(mitigate_option(distribution))
+    found += [behaviour(facts), sysctl(facts), bus_locks(facts, distribution), kvm_module(facts)]
     return found if facts.log.readable else [*found, unreadable_log()]
 
 
@@ -116,6 +160,8 @@ def cpu(facts: Facts) -> Check:
         text = f"{name}: detects split locks, but the kernel could not write MSR_TEST_CTRL (from its log)"
     elif data["is_a_guest"]:
         text = f"{name}, inside a virtual machine, where the kernel does not use split-lock detection"
+        if facts.lock.detects_bus_locks:
+            text += "; it has bus_lock_detect (#DB for bus locks of programs)"
     elif facts.lock.detects_bus_locks:
         text = f"{name}: no #AC for split locks; #DB for bus locks of programs, which the kernel logs"
     else:
@@ -176,6 +222,8 @@ def behaviour(facts: Facts) -> Check:
         return Check("kernel", State.OK, text + "has no handler for split locks of guests", (), data)
     if not facts.generation.sleeps:
         return Check("kernel", State.OK, text + "has no penalty for split locks", (), data)
+    if facts.is_a_guest or facts.lock.why_no_traps():
+        return Check("kernel", State.OK, text + "has a penalty, but no split lock traps here", (), data)
     text += (
         f"sleeps {ms(penalty.shortest_sleep_ns)} to {ms(penalty.longest_sleep_ns)} ms for a split lock; "
         f"a vCPU completes the sleep if its signals are more than {ms(penalty.always_completes_above_ns)} ms "
@@ -200,6 +248,10 @@ def sysctl(facts: Facts) -> Check:
         if facts.generation and facts.generation.sleeps:
             return Check("sysctl", State.NOTE, f"{missing}: the penalty cannot be switched off", (), data)
         return Check("sysctl", State.OK, missing, (), data)
+    if facts.is_a_guest or facts.lock.why_no_traps():
+        text = f"{name}={value} has no effect here: no split lock traps (#AC)"
+        also = ", and it does not apply to bus locks (#DB)" if facts.bus_locks else ""
+        return Check("sysctl", State.OK, text + also, (), data)
     if value == 0:
         return Check("sysctl", State.OK, f"{name}=0: no penalty", (), data)
     cost = "any VM or program here can then take split locks, and slow down memory for all others"
@@ -212,6 +264,27 @@ def sysctl(facts: Facts) -> Check:
     return Check(
         "sysctl", State.NOTE if fixes else State.OK, f"{name}={value}: the penalty is on", fixes, data
     )
+
+
+def mitigate_option(distribution: Distribution) -> Check:
+    """split_lock_mitigate on the kernel's command line, where it does nothing."""
+    text = "split_lock_mitigate on the kernel's command line has no effect: it is a sysctl, not an option"
+    fix = Fix(
+        distribution.boot_option("sysctl.kernel.split_lock_mitigate=0"),
+        "a reboot (since Linux 5.8); without one: sysctl kernel.split_lock_mitigate=0",
+    )
+    return Check("command line", State.NOTE, text, (fix,))
+
+
+def bus_locks(facts: Facts, distribution: Distribution) -> Check:
+    """The effect of bus locks of programs (#DB): Intel since Sapphire Rapids, AMD since Zen 5."""
+    effect = facts.bus_locks
+    data = {"effect": effect}
+    if effect is None:
+        return Check("bus locks", State.OK, "bus locks of programs (#DB) do not trap here", (), data)
+    text = f"{effect}; kernel.split_lock_mitigate does not apply to them"
+    fix = Fix(distribution.boot_option("split_lock_detect=off"), "a reboot; bus locks are no longer detected")
+    return Check("bus locks", State.NOTE, text, (fix,), data)
 
 
 def kvm_module(facts: Facts) -> Check:

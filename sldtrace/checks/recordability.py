@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sldtrace.capture.bpf import bcc
+from sldtrace.checks.bootlog import BootLog
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
 from sldtrace.host import access, bpf, btf, kallsyms, kernel
@@ -25,12 +26,19 @@ _FUNCTIONS = (
 _TRACEPOINTS = ("signal:signal_generate", "kvm:kvm_exit", "kvm:kvm_entry", "msr:write_msr")
 
 
-def checks(places: Places, distribution: Distribution) -> Iterator[Check]:
-    """All checks of recordability."""
+def checks(places: Places, distribution: Distribution, log: BootLog) -> Iterator[Check]:
+    """All checks of recordability; the last one tries it."""
+    found = list(_requirements(places, distribution, log))
+    yield from found
+    missing = [check.name for check in found if check.state is State.PROBLEM]
+    yield trial(access.privilege() is None, missing)
+
+
+def _requirements(places: Places, distribution: Distribution, log: BootLog) -> Iterator[Check]:
     privileged = access.privilege() is None
     yield required("machine", access.machine, os.uname().machine)
     yield required("privilege", access.privilege, "this process can load tracing programs")
-    yield required("lockdown", access.lockdown, _lockdown_text())
+    yield lockdown(kernel.lockdown(), log)
     yield tracefs(privileged, places)
     yield required("symbol", access.handler, "handle_guest_split_lock exists")
     yield bpf_programs(privileged, places)
@@ -52,12 +60,60 @@ def required(name: str, look: Callable[[], MissingRequirement | None], fine: str
     return Check(name, State.PROBLEM, unmet.message, (Fix(unmet.hint),))
 
 
-def _lockdown_text() -> str:
-    mode = kernel.lockdown()
-    return {
-        "unknown": "no lockdown is visible (/sys/kernel/security is not mounted, or has no lockdown)",
-        "none": "no lockdown",
-    }.get(mode, f"lockdown={mode}, which allows tracing programs")
+def lockdown(mode: str, log: BootLog) -> Check:
+    """Does lockdown refuse tracing programs? mode: as of kernel.lockdown; if unknown, the log may say it."""
+    if mode == "none":
+        return Check("lockdown", State.OK, "no lockdown")
+    if mode == "integrity":
+        return Check("lockdown", State.OK, "lockdown=integrity, which allows tracing programs")
+    if mode == "confidentiality":
+        return required("lockdown", access.lockdown, "")
+    mount = Fix("mount -t securityfs securityfs /sys/kernel/security")
+    if log.locked_down:
+        text = (
+            f"the kernel's log says: {log.locked_down}; whether that refuses tracing programs is not visible"
+        )
+        return Check("lockdown", State.UNKNOWN, text, (mount,))
+    text = "not visible (/sys/kernel/security is not mounted, or has no lockdown)"
+    return Check("lockdown", State.UNKNOWN, text, (mount,))
+
+
+def trial(privileged: bool, missing: list[str]) -> Check:
+    """Loads and attaches all programs of `sldtrace record` by its own code, and removes them at once.
+
+    missing: names of the requirements that are not fulfilled; then it is not tried.
+    """
+    if not privileged:
+        return Check("trial", State.UNKNOWN, "not tried: only a privileged process can", (AS_ROOT,))
+    if missing:
+        return Check("trial", State.UNKNOWN, f"not tried, because of: {', '.join(missing)}")
+    try:
+        probes = _attached()
+    except SldtraceError as error:
+        fixes = (Fix(error.hint),) if error.hint else ()
+        return Check("trial", State.PROBLEM, f"sldtrace record cannot start: {error.message}", fixes)
+    except OSError as error:
+        return Check("trial", State.PROBLEM, f"sldtrace record cannot start: {error.strerror}")
+    refused = [f"{each['name']} ({each['detail']})" for each in probes if not each["backend"]]
+    data = {"probes": probes}
+    done = "the programs of sldtrace record were loaded, attached and removed"
+    if refused:
+        return Check("trial", State.LIMIT, f"{done}, all but {', '.join(refused)}", (), data)
+    return Check("trial", State.OK, f"all {done}", (), data)
+
+
+# Imported here: it needs numpy, which may be missing.
+def _attached() -> list[dict[str, str]]:
+    from sldtrace.capture.bpf import probes
+    from sldtrace.capture.bpf.filters import Filters
+    from sldtrace.capture.bpf.sources import RECENT, Sizes
+
+    loaded = probes.load(Filters(), RECENT, Sizes(), None)
+    try:
+        loaded.arm()
+        return [probe.fact() for probe in loaded.attached]
+    finally:
+        loaded.close()
 
 
 def tracefs(privileged: bool, places: Places) -> Check:
@@ -91,7 +147,7 @@ def bpf_programs(privileged: bool, places: Places) -> Check:
     refused = bpf.refusal()
     if refused is None:
         return Check(
-            "bpf", State.OK, "the kernel loads tracing programs (one was loaded and removed)", (), data
+            "bpf", State.OK, "the kernel loads a program of this process (one of two instructions)", (), data
         )
     text = f"the kernel refuses a tracing program: {refused.strerror}"
     fix = Fix("find what forbids it: a container's seccomp filter, a security module (dmesg | tail)")

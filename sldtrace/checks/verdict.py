@@ -25,16 +25,37 @@ class Result:
     @property
     def exposed(self) -> bool:
         """Can a split lock freeze or kill a guest?"""
-        return self.exposure is not Exposure.NONE
+        return self.exposure in (Exposure.FREEZES, Exposure.KILLS)
 
     @property
     def verdict(self) -> str:
         """The verdict for programs; see docs/check.md."""
+        if self.exposure is Exposure.UNKNOWN:
+            return "a guest, its host decides"
         if not self.exposed:
             return "not exposed"
         if self.recordable is None:
             return "exposed, recordability unknown"
         return "exposed" if self.recordable else "exposed but not recordable here"
+
+    @property
+    def bus_locks(self) -> bool:
+        """Do bus locks of programs trap (#DB)?"""
+        return any(check.name == "bus locks" and check.data.get("effect") for check in self.checks)
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """The conditions of --fail-on about which nothing can be said."""
+        modules = any(check.name == "other modules" and check.data.get("not_read") for check in self.checks)
+        return frozenset(
+            name
+            for name, unknown in (
+                ("exposed", self.exposure is Exposure.UNKNOWN),
+                ("unrecordable", self.recordable is None),
+                ("hypervisor", modules and not self.foreign_hypervisor),
+            )
+            if unknown
+        )
 
     @property
     def checks(self) -> list[Check]:
@@ -65,7 +86,7 @@ def run(places: Places) -> Result:
     what, why = exposure.evaluate(facts)
     privileged = access.privilege() is None
     freezes = what is Exposure.FREEZES
-    recording = list(recordability.checks(places, here))
+    recording = list(recordability.checks(places, here, facts.log))
     groups = {
         EXPOSURE: exposure.checks(facts, here),
         MACHINES: list(virtual_machines.checks(places, facts.penalty, freezes, access.sees_all_processes())),
@@ -77,15 +98,26 @@ def run(places: Places) -> Result:
 
 
 def recordable(checks: list[Check], privileged: bool) -> bool | None:
-    """Does recording work? None if only the privilege is missing, so that the rest could not be checked."""
+    """Does recording work? Only if it was tried; None if that could not be seen."""
     problems = {check.name for check in checks if check.state is State.PROBLEM}
     if not privileged:
         return False if problems - {"privilege", "tracefs"} else None
-    return not problems
+    if problems:
+        return False
+    tried = any(check.name == "trial" and check.state is not State.UNKNOWN for check in checks)
+    return True if tried else None
 
 
 def next_steps(result: Result) -> list[Fix]:
     """What to do next."""
+    if result.exposure is Exposure.UNKNOWN:
+        return [
+            Fix("sldtrace check, on this guest's host", "it has what the host does about split locks"),
+            Fix(
+                "sldtrace log, on this guest's host",
+                "it has a line where this VM's vCPU threads were penalized",
+            ),
+        ]
     if result.recordable is None:
         return [Fix("run sldtrace check as root: it can then check whether a recording works")]
     if result.exposed and result.recordable:

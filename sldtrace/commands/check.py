@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from sldtrace.commands import output as outputs
-from sldtrace.errors import EXIT_FINDING
+from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN
 from sldtrace.reporters.formats import FORMATS
 
 _EXAMPLES = """\b
@@ -30,14 +30,16 @@ def check(form: str, output: Path | None, fail_on: tuple[str, ...]) -> None:
 
     Checks the CPU, the boot mode, the kernel and its settings, KVM, the running VMs and their timers, the
     cores, the modules of other hypervisors, and what `sldtrace record` requires, with the command that fixes
-    each problem. Changes nothing. Works without root, and then lists what it could not check.
+    each problem. As root it loads and attaches the programs of sldtrace record, and removes them at once; it
+    changes nothing else. Works without root, and then lists what it could not check.
 
     \b
     --fail-on exposed       a split lock can freeze a VM here, or kill it
-    --fail-on unrecordable  sldtrace record does not work (not if that could not be checked)
+    --fail-on unrecordable  sldtrace record does not work
     --fail-on hypervisor    a module other than KVM runs guests
 
-    Exit status: 0 success, 1 error, 2 usage error, 3 the --fail-on condition holds.
+    Exit status: 0 success, 1 error, 2 usage error, 3 the --fail-on condition holds, 5 whether it holds
+    could not be determined.
     """
     from sldtrace.checks import verdict
     from sldtrace.checks.result import Places
@@ -53,3 +55,5 @@ def check(form: str, output: Path | None, fail_on: tuple[str, ...]) -> None:
     }
     if any(found[name] for name in fail_on):
         sys.exit(EXIT_FINDING)
+    if result.unknown & set(fail_on):
+        sys.exit(EXIT_UNKNOWN)

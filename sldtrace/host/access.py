@@ -107,7 +107,7 @@ def require() -> None:
     for look in REQUIRED:
         missing = look()
         if missing is not None:
-            raise SldtraceError(missing.message, missing.hint)
+            raise SldtraceError(missing.message, f"{missing.hint}; sldtrace check lists all requirements")
 
 
 # Optional: a recording without it has less in it.

@@ -44,7 +44,8 @@ class CheckContent:
     version: Annotated[int, "1; grows when a key changes its meaning or goes away"]
     verdict: Annotated[
         str,
-        "`not exposed`, `exposed`, `exposed but not recordable here` or `exposed, recordability unknown`",
+        "`not exposed`, `exposed`, `exposed but not recordable here`, `exposed, recordability unknown` or "
+        "`a guest, its host decides`",
     ]
     exposure: Exposure
     why: Annotated[str, "the reason for the exposure in a sentence"]
@@ -68,7 +69,11 @@ def build(result: Result) -> Report:
 
 
 def _verdict(result: Result) -> Section:
-    if not result.exposed:
+    if result.exposure is Exposure.UNKNOWN:
+        word, tone = "A GUEST, ITS HOST DECIDES", Tone.UNKNOWN
+    elif not result.exposed and result.bus_locks:
+        word, tone = "VMS NOT EXPOSED, BUS LOCKS OF PROGRAMS TRAP", Tone.NOTICE
+    elif not result.exposed:
         word, tone = "NOT EXPOSED", Tone.GOOD
     elif result.recordable is False:
         word, tone = "EXPOSED, BUT NOT RECORDABLE HERE", Tone.CRITICAL

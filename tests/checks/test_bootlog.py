@@ -41,3 +41,15 @@ def test_a_program_cannot_speak_for_the_kernel() -> None:
 
 def test_a_log_that_may_not_be_read(tmp_path: Path) -> None:
     assert bootlog.read(tmp_path / "kmsg") == BootLog(readable=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"Kernel is locked down from EFI Secure Boot",
+        b"Lockdown: systemd: use of bpf to read kernel RAM is restricted",
+    ],
+)
+def test_a_kernel_that_is_locked_down(text: bytes) -> None:
+    assert bootlog.parse([b"5,1,0,-;" + text + b"; see man kernel_lockdown.7"]).locked_down == text.decode()
+    assert bootlog.parse([b"5,1,0,-;x"]).locked_down == ""

@@ -31,7 +31,11 @@ from tests.host.fakeproc import proc
         ({"generation": None}, Exposure.NONE, "no split-lock detection for guests"),
         ({"detects": False, "mode": "unsupported"}, Exposure.NONE, "CPU has no split-lock detection"),
         ({"detects": False, "bus": True}, Exposure.NONE, "CPU has no split-lock detection"),
-        ({"detects": False, "flags": "vmx hypervisor"}, Exposure.NONE, "is a guest"),
+        ({"detects": False, "flags": "vmx hypervisor"}, Exposure.UNKNOWN, "its host decides"),
+        ({"detects": False, "bus": True, "flags": "hypervisor"}, Exposure.UNKNOWN, "In this guest bus locks"),
+        ({"detects": False, "bus": True}, Exposure.NONE, "bus locks of programs trap (#DB) and are logged"),
+        ({"mode": "ratelimit:10", "bus": True}, Exposure.NONE, "held to 10 bus locks a second"),
+        ({"mode": "fatal", "detects": False, "bus": True}, Exposure.NONE, "locks the bus gets SIGBUS"),
     ],
 )
 def test_exposure(changed: dict[str, Any], expected: Exposure, why: str) -> None:
@@ -106,6 +110,49 @@ def test_the_kernels_thresholds_are_shown() -> None:
 )
 def test_the_cpu(changed: dict[str, Any], said: str) -> None:
     assert said in exposure.cpu(facts(**changed)).text
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mode": "off"},
+        {"mode": "ratelimit:10", "bus": True},
+        {"detects": False, "mode": "unsupported"},
+        {"detects": False, "bus": True},
+        {"detects": False, "flags": "hypervisor"},
+    ],
+)
+def test_what_the_kernel_would_do_is_not_what_it_does(changed: dict[str, Any]) -> None:
+    found = facts(**changed)
+    assert "no split lock traps here" in exposure.behaviour(found).text
+    sysctl = exposure.sysctl(found)
+    assert (sysctl.state, "has no effect here" in sysctl.text) == (State.OK, True)
+    assert ("does not apply to bus locks" in sysctl.text) is bool(changed.get("bus"))
+
+
+def test_bus_locks() -> None:
+    assert exposure.bus_locks(facts(bus=True), DEBIAN).fixes
+    for without in (facts(), facts(bus=True, mode="off")):
+        assert exposure.bus_locks(without, DEBIAN).data == {"effect": None}
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "said"),
+    [
+        ("ro split_lock_mitigate=0", True),
+        ("nosplit_lock_mitigate", True),
+        ("sysctl.kernel.split_lock_mitigate=0", False),
+        ("split_lock_detect=off", False),
+    ],
+)
+def test_a_sysctl_that_is_no_option(cmdline: str, said: bool, tmp_path: Path) -> None:
+    folder = proc(tmp_path, cmdline=cmdline)
+    (folder / "kallsyms").write_text("0 T handle_guest_split_lock\n0 t __split_lock_reenable\n")
+    found = exposure.read(Places(proc=folder, sys=tmp_path, dev=tmp_path, root=tmp_path))
+    checks = {check.name: check for check in exposure.checks(found, DEBIAN)}
+    assert ("command line" in checks) is said
+    if said:
+        assert "sysctl.kernel.split_lock_mitigate=0" in checks["command line"].fixes[0].do
 
 
 def test_kvm() -> None:

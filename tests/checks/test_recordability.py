@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from sldtrace.capture.bpf import bcc
+from sldtrace.capture.bpf import bcc, probes
+from sldtrace.capture.bpf.probes import Probe
 from sldtrace.checks import recordability
+from sldtrace.checks.bootlog import BootLog
 from sldtrace.checks.result import Check, Places, State
 from sldtrace.errors import SldtraceError
 from sldtrace.host import access, bpf, kernel
@@ -207,7 +209,65 @@ def test_a_setting_that_restricts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_all_of_them_run_here() -> None:
     """On whatever host the tests run, each says something, once."""
-    found = list(recordability.checks(Places(), DEBIAN))
-    assert len({check.name for check in found}) == len(found) == 14
+    found = list(recordability.checks(Places(), DEBIAN, BootLog(readable=False)))
+    assert len({check.name for check in found}) == len(found) == 15
     assert all(check.text for check in found)
-    assert os.getcwd() in found[-1].text
+    assert os.getcwd() in found[-2].text
+    assert found[-1].name == "trial"
+
+
+@pytest.mark.parametrize(
+    ("mode", "locked", "state", "said"),
+    [
+        ("none", "", State.OK, "no lockdown"),
+        ("integrity", "", State.OK, "allows tracing"),
+        ("unknown", "", State.UNKNOWN, "not visible"),
+        ("unknown", "Kernel is locked down from EFI Secure Boot", State.UNKNOWN, "EFI Secure Boot"),
+    ],
+)
+def test_lockdown_that_is_not_visible_is_unknown(mode: str, locked: str, state: State, said: str) -> None:
+    check = recordability.lockdown(mode, BootLog(True, locked_down=locked))
+    assert (check.state, said in check.text) == (state, True)
+
+
+class Loaded:
+    """What probes.load returns, as far as the trial uses it."""
+
+    def __init__(self, *attached: Probe) -> None:
+        self.attached = list(attached)
+        self.done: list[str] = []
+
+    def arm(self) -> None:
+        self.done.append("arm")
+
+    def close(self) -> None:
+        self.done.append("close")
+
+
+def test_the_trial_is_what_record_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Loaded(Probe("handle_guest_split_lock", "fentry"))
+    monkeypatch.setattr(probes, "load", lambda *_: loaded)
+    check = recordability.trial(True, [])
+    assert (check.state, loaded.done) == (State.OK, ["arm", "close"])
+    assert check.data["probes"][0]["backend"] == "fentry"
+    loaded.attached.append(Probe("kvm:kvm_exit", "", "this kernel does not have it now"))
+    check = recordability.trial(True, [])
+    assert (check.state, "all but kvm:kvm_exit (this kernel" in check.text) == (State.LIMIT, True)
+
+
+def test_a_kernel_that_refuses_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise SldtraceError("handle_guest_split_lock cannot be probed: Operation not permitted", "why")
+
+    monkeypatch.setattr(probes, "load", refuse)
+    check = recordability.trial(True, [])
+    assert check.state is State.PROBLEM
+    assert "cannot start: handle_guest_split_lock cannot be probed" in check.text
+    assert check.fixes[0].do == "why"
+
+
+def test_what_is_not_tried_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "load", lambda *_: pytest.fail("tried"))
+    assert recordability.trial(False, []).state is State.UNKNOWN
+    check = recordability.trial(True, ["tracefs", "bcc"])
+    assert (check.state, check.text) == (State.UNKNOWN, "not tried, because of: tracefs, bcc")

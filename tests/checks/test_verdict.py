@@ -43,8 +43,30 @@ def bad(name: str) -> Check:
     ],
 )
 def test_recordable(names: list[str], privileged: bool, expected: bool | None) -> None:
-    limits = [Check("probes", State.LIMIT, ""), Check("bpf", State.UNKNOWN, "")]
+    limits = [Check("probes", State.LIMIT, ""), Check("trial", State.OK, "")]
     assert verdict.recordable([*limits, *map(bad, names)], privileged) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [(State.OK, True), (State.LIMIT, True), (State.UNKNOWN, None), (State.PROBLEM, False)],
+)
+def test_only_what_was_tried_works(state: State, expected: bool | None) -> None:
+    assert verdict.recordable([Check("bcc", State.OK, ""), Check("trial", state, "")], True) is expected
+    assert verdict.recordable([Check("bcc", State.OK, "")], True) is None
+
+
+def test_what_is_unknown_is_no_condition_that_does_not_hold() -> None:
+    assert result(Exposure.UNKNOWN, None).unknown == {"exposed", "unrecordable"}
+    assert result(Exposure.NONE, True).unknown == set()
+    unread = Check("other modules", State.UNKNOWN, "", (), {"not_read": [{"name": "x", "error": "y"}]})
+    assert result(Exposure.NONE, True, unread).unknown == {"hypervisor"}
+
+
+def test_a_guest_asks_its_host() -> None:
+    found = result(Exposure.UNKNOWN, None)
+    assert (found.verdict, found.exposed) == ("a guest, its host decides", False)
+    assert all("on this guest's host" in fix.do for fix in verdict.next_steps(found))
 
 
 def test_what_to_do_first() -> None:

@@ -40,7 +40,11 @@ def answers(
         (Exposure.NONE, True, [], ["exposed"], 0),
         (Exposure.NONE, False, [], ["exposed"], 0),
         (Exposure.NONE, False, [], ["unrecordable"], 3),
-        (Exposure.FREEZES, None, [], ["unrecordable"], 0),
+        (Exposure.FREEZES, None, [], ["unrecordable"], 5),
+        (Exposure.FREEZES, None, [], ["unrecordable", "exposed"], 3),
+        (Exposure.FREEZES, None, [], [], 0),
+        (Exposure.UNKNOWN, True, [], ["exposed"], 5),
+        (Exposure.UNKNOWN, True, [], ["unrecordable"], 0),
         (Exposure.FREEZES, True, [], ["unrecordable"], 0),
         (Exposure.NONE, True, [FOREIGN], ["hypervisor"], 3),
         (Exposure.NONE, True, [], ["hypervisor"], 0),
@@ -85,7 +89,7 @@ def test_on_this_host() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     content = json.loads(done.stdout)
     assert Draft202012Validator(json_schemas.made()["check"]).is_valid(content)
-    assert content["exposure"] in ("freezes", "kills", "none")
+    assert content["exposure"] in ("freezes", "kills", "none", "unknown")
     assert {check["group"] for check in content["checks"]} == {
         "exposure",
         "virtual machines",

@@ -96,7 +96,7 @@ def test_confidentiality_is_refused_in_a_line(by_hand: Scenario) -> None:
     assert refused["status"] == 1
     assert refused["stderr"].splitlines()[-1] == (
         "sldtrace: the kernel is locked down (confidentiality) and refuses tracing programs; "
-        "boot with lockdown=integrity or less"
+        "boot with lockdown=integrity or less; sldtrace check lists all requirements"
     )
 
 

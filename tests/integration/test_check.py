@@ -55,3 +55,11 @@ def test_it_says_how_it_would_be_recorded(scenario: Scenario) -> None:
     data = named(scenario, "probes")["data"]
     assert set(data["fentry"]) == set(probes._FUNCTIONS)
     assert (data["kprobe"], data["missing"], data["kprobes"]) == ([], [], True)
+
+
+def test_what_record_would_do_was_tried(scenario: Scenario) -> None:
+    """By the recorder's own code; what is refused is named."""
+    trial = named(scenario, "trial")
+    assert trial["state"] in ("ok", "limit"), trial["text"]
+    backends = {each["name"]: each["backend"] for each in trial["data"]["probes"]}
+    assert {backends[name] for name in probes._FUNCTIONS} == {"fentry"}

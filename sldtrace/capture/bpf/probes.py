@@ -284,7 +284,8 @@ def _close(links: list[int]) -> None:
 
 def _advice() -> str:
     if kernel.lockdown() in ("integrity", "confidentiality"):
-        return "the kernel is locked down; boot with lockdown off"
+        return "the kernel is locked down; boot with lockdown off; sldtrace check lists all requirements"
     if os.geteuid() != 0:
         return "run it as root"
-    return "the kernel must allow BPF tracing (CONFIG_BPF_EVENTS, CONFIG_KPROBES)"
+    needed = "the kernel must allow BPF tracing (CONFIG_BPF_EVENTS, CONFIG_KPROBES)"
+    return f"{needed}; sldtrace check lists all requirements"
