@@ -10,7 +10,7 @@ from sldtrace.kernlog import fields
 from sldtrace.kernlog.fields import Record
 from sldtrace.kernlog.stream import Line
 
-_JSON_LINE = re.compile(rb'\s*(?:"(?:[^"\\]|\\.){0,200}"\s*:\s*)?["\[]')
+_JSON_LINE = re.compile(rb'\s*"')
 _FIELD = re.compile(rb"([A-Z0-9_]{1,64})=(.*)", re.DOTALL)
 _CURSOR = re.compile(rb"\[s=[0-9a-f]+;i=[0-9a-f]+;b=([0-9a-f]+);m=([0-9a-f]+);t=([0-9a-f]+)")
 _MOST_LINES = 2_000  # of one record, on each side
@@ -29,7 +29,9 @@ def parse(line: Line) -> tuple[list[Record], int] | None:
         return [_export(line)], line.number
     if text.startswith(b"    MESSAGE="):
         return [_verbose(line)], line.number
-    return _pretty(line) if _JSON_LINE.match(text) else None
+    if _JSON_LINE.match(text) and next(line.before(), (0, b""))[1].rstrip()[-1:] in (b"{", b"[", b","):
+        return _pretty(line)
+    return None
 
 
 # A field that is not text: its name alone, then its length in eight bytes before its value.
