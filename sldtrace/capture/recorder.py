@@ -29,7 +29,7 @@ from sldtrace.host.notify import Notifier
 from sldtrace.host.vms import process
 from sldtrace.host.vms.names import matches_vm
 from sldtrace.model import early_returns, penalty
-from sldtrace.recording import schema, sparse, target
+from sldtrace.recording import rotation, schema, sparse, target
 from sldtrace.recording.layout import Records
 from sldtrace.recording.retention import RetentionOptions
 from sldtrace.recording.rotation import Rotation, RotationOptions
@@ -121,6 +121,8 @@ class Recorder:
         # The writer checks again; this one comes before the compiler, which takes seconds.
         if options.rotation is None:
             target.check(options.path, options.force)
+        else:
+            rotation.check(options.path)
         if options.retention is not None:
             sparse.require(options.path.parent)
         self._on_message("compiling and attaching the probes")

@@ -17,6 +17,7 @@ from sldtrace.recording.format import FILE_HEADER_SIZE, unpack_file_header
 from sldtrace.recording.layout import Records
 from sldtrace.recording.losses import lost_sums
 from sldtrace.recording.merging import merge, newest
+from sldtrace.recording.target import ExistsError, is_being_written, shown
 from sldtrace.recording.tasks import KnownTasks
 from sldtrace.recording.writer import REPEATED_ENTRIES, Writer
 
@@ -36,19 +37,36 @@ def segment(path: Path, number: int) -> Path:
 
 
 def segments(path: Path) -> dict[int, Path]:
-    """The existing files of the recording `path` by number, in order."""
-    name = re.compile(re.escape(path.stem) + r"\.([0-9]{4,9})" + re.escape(path.suffix))
+    """The existing files of the recording `path` by number, in order; OSError without its folder."""
+    name = re.compile(re.escape(path.stem) + r"\.([0-9]{4,18})" + re.escape(path.suffix))
     found = {int(match[1]): each for each in path.parent.iterdir() if (match := name.fullmatch(each.name))}
     return dict(sorted(found.items()))
+
+
+def check(path: Path) -> None:
+    """Raises SldtraceError if a recorder is writing a file of the recording `path`."""
+    _check(path, None)
+
+
+def _check(path: Path, own: Path | None) -> None:
+    try:
+        existing = segments(path)
+    except OSError:
+        return  # the writer reports what is wrong with the folder
+    for each in existing.values():
+        if each != own and is_being_written(each):
+            raise SldtraceError(
+                f"{shown(each)} is being written by another recorder", "end that one, or take another name"
+            )
 
 
 class Rotation:
     """A sink like Writer that writes host.0001.sld, host.0002.sld, ... for `host.sld`.
 
     Each file starts with the current facts and the task records so far, and has its own losses. Numbers
-    continue after those of existing files. Above `max_files` the oldest files are deleted, including those of
-    earlier recordings of that name, but only recordings. A file without records is not followed by another
-    one.
+    continue after those of existing files; one that is taken is skipped. Above `max_files` the oldest files
+    are deleted, including those of earlier recordings of that name, but only recordings that are not being
+    written. A file without records is not followed by another one.
 
     moment: returns facts that are current when a file starts or ends (`clock`). warning: a line about a file
     that could not be created, in which case the file before continues, or None. Otherwise as Writer.
@@ -85,7 +103,16 @@ class Rotation:
             self._number = 0  # the writer reports what is wrong with the folder
         self._started_ns = 0
         self._step = 1
+        check(self._path)
         self._writer = self._create()
+        try:
+            # Again, because two can start at once: at least the second one sees the file of the first.
+            _check(self._path, self.path)
+        except SldtraceError:
+            self._writer.close({"ended_by": "error"})
+            self.path.unlink()
+            raise
+        self._delete()
 
     def __enter__(self) -> "Rotation":
         return self
@@ -155,13 +182,17 @@ class Rotation:
         )
 
     def _create(self) -> Writer:
-        # The number is used only if the file can be created.
+        # The number is used only if the file can be created. Each number that is taken is tried once.
         number = self._number + 1
-        own = {"number": number, "recording": self._id, "before": {"trap": self._accounted}}
-        opening = {**self._facts, **self._moment(), "segment": own}
-        writer = Writer(segment(self._path, number), opening, compress=self._compress)
+        while True:
+            own = {"number": number, "recording": self._id, "before": {"trap": self._accounted}}
+            opening = {**self._facts, **self._moment(), "segment": own}
+            try:
+                writer = Writer(segment(self._path, number), opening, compress=self._compress)
+                break
+            except ExistsError:
+                number += 1
         self._number, self._started_ns = number, self._clock()
-        self._delete()
         return writer
 
     def _next(self) -> None:
@@ -181,6 +212,7 @@ class Rotation:
         if self._detail is not None:
             following.append("detail", self._detail)
         ended.close({**self._moment(), "ended_by": "rotation"})
+        self._delete()
         following.flush()
 
     def _delete(self) -> None:
@@ -189,7 +221,7 @@ class Rotation:
         # A file that cannot be deleted is kept; the recording continues.
         with contextlib.suppress(OSError):
             for path in list(segments(self._path).values())[: -self._rotation.max_files]:
-                if _is_recording(path):
+                if _is_recording(path) and not is_being_written(path):
                     path.unlink()
 
 

@@ -1,6 +1,11 @@
-"""Creates the file that a recording is written to; overwrites nothing without --force."""
+"""Creates the file that a recording is written to; overwrites nothing without --force.
+
+As long as it is written, the file is locked by flock(2): another recorder neither replaces nor deletes it. A
+file system without locks (some NFS) has no such protection.
+"""
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -18,10 +23,41 @@ def shown(path: Path) -> str:
     return escape(str(path), 4096)
 
 
+class ExistsError(SldtraceError):
+    """There is a file of that name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{shown(path)} exists", "use --force to overwrite it")
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a writer has the file open: see `create`. False for what cannot be opened."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno == errno.EWOULDBLOCK
+    finally:
+        os.close(file)
+    return False
+
+
+def _lock(file: int) -> None:
+    # Of a file that was just created: only the lack of locks can fail here.
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+
+
 def check(path: Path, force: bool) -> None:
     """Raises SldtraceError if `create` would fail at this path now.
 
-    Only a regular file is replaced, and only with `force`.
+    Only a regular file that no recorder is writing is replaced, and only with `force`.
     """
     try:
         path.parent.stat()
@@ -40,7 +76,11 @@ def check(path: Path, force: bool) -> None:
     if not stat.S_ISREG(mode):
         raise SldtraceError(f"{shown(path)} is not a regular file", "a recording can only be written to one")
     if not force:
-        raise SldtraceError(f"{shown(path)} exists", "use --force to overwrite it")
+        raise ExistsError(path)
+    if is_being_written(path):
+        raise SldtraceError(
+            f"{shown(path)} is being written by another recorder", "end that one, or write to another file"
+        )
 
 
 def _check_folder(path: Path) -> None:
@@ -54,15 +94,16 @@ def _check_folder(path: Path) -> None:
 def create(path: Path, force: bool, opening: bytes) -> int:
     """Creates `path` with the bytes `opening`, mode 0600; returns a file descriptor in append mode.
 
-    With `force` an existing regular file is replaced by rename(2) once the new one is written. Raises
-    SldtraceError without it, and for anything else (directory, symbolic link, device). On failure no file is
-    left.
+    The file is locked until the descriptor is closed. With `force` an existing regular file is replaced by
+    rename(2) once the new one is written. Raises ExistsError without it, and SldtraceError for anything else
+    (directory, symbolic link, device). On failure no file is left.
     """
     try:
         check(path, force)
         begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if force else path
         file = os.open(begun, CREATE, MODE)
         try:
+            _lock(file)
             written = os.write(file, opening)
             if written != len(opening):
                 os.write(file, opening[written:])  # raises the reason
@@ -77,7 +118,7 @@ def create(path: Path, force: bool, opening: bytes) -> int:
             raise
         return file
     except FileExistsError as error:
-        raise SldtraceError(f"{shown(path)} exists", "use --force to overwrite it") from error
+        raise ExistsError(path) from error
     except (OSError, ValueError) as error:
         raise _impossible(path, error) from error
 

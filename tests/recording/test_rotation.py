@@ -148,3 +148,79 @@ def test_many_files_keep_their_order(tmp_path: Path) -> None:
     out = begun(tmp_path, RotationOptions(bytes=1))
     out.close({})
     assert list(rotation.segments(tmp_path / "host.sld")) == [9999, 10000]
+
+
+def test_a_second_recorder_of_the_same_name_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    first = begun(tmp_path, RotationOptions(bytes=1, max_files=1))
+    before = names(tmp_path)
+    with pytest.raises(SldtraceError, match=r"host.0001.sld is being written by another recorder"):
+        begun(tmp_path, RotationOptions(bytes=1, max_files=1))
+    with pytest.raises(SldtraceError, match="is being written by another recorder"):
+        rotation.check(tmp_path / "host.sld")
+    assert names(tmp_path) == before
+    first.append("trap", samples.plain("trap", 1, 5))
+    first.flush()
+    first.close({})
+    rotation.check(tmp_path / "host.sld")
+    assert names(tmp_path) == ["host.0002.sld"]
+
+
+def test_of_two_recorders_that_start_at_once_the_later_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = begun(tmp_path, RotationOptions(bytes=1))
+    # As if the file of the first had come after the look for others.
+    monkeypatch.setattr(rotation, "check", lambda path: None)
+    with pytest.raises(SldtraceError, match="is being written by another recorder"):
+        begun(tmp_path, RotationOptions(bytes=1))
+    assert names(tmp_path) == ["host.0001.sld"]
+    first.close({})
+
+
+def test_a_file_that_another_recorder_writes_is_not_deleted(tmp_path: Path) -> None:
+    out = begun(tmp_path, RotationOptions(bytes=1, max_files=2))
+    # One that took a number of this recording afterwards, by its own name.
+    other = Writer(tmp_path / "host.0002.sld", {})
+    for _ in range(5):
+        out.append("trap", samples.plain("trap", 1, 5))
+        out.flush()
+    assert "host.0002.sld" in names(tmp_path)
+    other.close({})
+    out.append("trap", samples.plain("trap", 1, 5))
+    out.flush()
+    out.close({})
+    assert names(tmp_path) == ["host.0007.sld", "host.0008.sld"]
+
+
+@pytest.mark.parametrize("number", ["9999", "999999999", "999999999999999999"])
+def test_any_number_in_the_folder_lets_the_next_recorders_start(number: str, tmp_path: Path) -> None:
+    (tmp_path / f"host.{number}.sld").touch()
+    for start in range(3):
+        out = begun(tmp_path, RotationOptions(bytes=1))
+        assert out.path.name == f"host.{int(number) + 1 + start}.sld"
+        out.close({})
+
+
+def test_numbers_that_are_taken_are_skipped(tmp_path: Path) -> None:
+    out = begun(tmp_path, RotationOptions(bytes=1))
+    for number in (2, 3):
+        (tmp_path / f"host.000{number}.sld").write_text("precious")
+    out.append("trap", samples.plain("trap", 1, 5))
+    out.flush()
+    assert out.warning is None
+    assert out.path.name == "host.0004.sld"
+    out.close({})
+    with open_recording(tmp_path / "host.0004.sld") as recording:
+        assert recording.facts["segment"]["number"] == 4
+    assert (tmp_path / "host.0002.sld").read_text() == "precious"
+
+
+def test_the_file_before_is_whole_when_only_one_is_kept(tmp_path: Path) -> None:
+    out = begun(tmp_path, RotationOptions(bytes=1, max_files=1))
+    for _ in range(3):
+        out.append("trap", samples.plain("trap", 1, 5))
+        out.flush()
+        assert len(names(tmp_path)) == 1
+    out.close({})
+    with open_recording(out.path) as recording:
+        assert recording.warnings == []

@@ -1,5 +1,7 @@
 """The folder of a recording is looked at before anything is compiled or started."""
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,3 +25,49 @@ def test_a_folder_that_may_not_be_written_to_is_known_beforehand(
     monkeypatch.setattr(os, "statvfs", lambda where: SimpleNamespace(f_flag=flags))
     with pytest.raises(SldtraceError, match=f"cannot create .*a.sld: {words}; write the recording somewhere"):
         target.check(path, force=False)
+
+
+def test_a_file_is_locked_as_long_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.sld"
+    file = target.create(path, False, b"first")
+    assert target.is_being_written(path)
+    for force in (False, True):
+        with pytest.raises(SldtraceError, match="is being written by another" if force else "exists"):
+            target.create(path, force, b"second")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.sld"]
+    os.close(file)
+    assert not target.is_being_written(path)
+    os.close(target.create(path, True, b"second"))
+    assert path.read_bytes() == b"second"
+
+
+def test_of_two_that_overwrite_at_once_the_later_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.sld"
+    real = target.check
+    others: list[int] = []
+
+    def check(where: Path, force: bool) -> None:
+        real(where, force)
+        if force and not others:
+            # Another recorder comes between the two checks.
+            others.append(target.create(where, False, b"first"))
+
+    monkeypatch.setattr(target, "check", check)
+    with pytest.raises(SldtraceError, match="is being written by another recorder"):
+        target.create(path, True, b"second")
+    assert path.read_bytes() == b"first"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.sld"]
+    os.close(others[0])
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    path = tmp_path / "a.sld"
+    os.close(target.create(path, False, b"first"))
+    assert path.read_bytes() == b"first"
+    assert not target.is_being_written(path)
