@@ -11,12 +11,14 @@ EXIT_STATUSES = {
     EXIT_OK: "success",
     EXIT_ERROR: "error: one line on stderr says what is wrong and what to do",
     EXIT_USAGE: "usage error",
-    EXIT_FINDING: "`report`, `fleet`: a finding at or above `--fail-on`; `check`, `log`: the `--fail-on` "
-    "condition holds; `record`: `--until` found a loop",
+    EXIT_FINDING: "`report`, `fleet`: a finding at or above `--fail-on`; `check`, `log`, `probe`: the "
+    "`--fail-on` condition holds; `record`: `--until` found a loop",
     EXIT_UNREADABLE: "some files could not be read, or not to their end: they are named, and the output is "
     "about the rest",
-    EXIT_UNKNOWN: "it could not be determined: `log`: something looks like split-lock detection and is not "
-    "understood, or no line is of a kernel; `check`: whether the `--fail-on` condition holds",
+    EXIT_UNKNOWN: "it could not be determined: `report`, `fleet`: whether there is a finding of "
+    "`--fail-on`, because a recording is incomplete; `log`: something looks like split-lock detection and "
+    "is not understood, or no line is of a kernel; `check`: whether the `--fail-on` condition holds; "
+    "`probe`: the verdict is `unclear`",
 }
 """The meaning of each exit status; in --help and, by a test, in the README."""
 

@@ -9,7 +9,7 @@ import click
 
 from sldtrace.commands import output as outputs
 from sldtrace.commands.progress import Progress
-from sldtrace.errors import EXIT_FINDING, EXIT_UNREADABLE, SldtraceError, UsageError
+from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.text.phrases import plural
 
@@ -52,7 +52,8 @@ def fleet(
     (s3://BUCKET/PREFIX; needs pip install 'sldtrace[fleet]'). Hosts are distinguished by their names. The
     recordings of one boot of a host are read as one, as sldtrace report does.
 
-    If a file cannot be read, the output says why, and the exit status is 4.
+    If a file cannot be read, the output says why, and the exit status is 4. With --fail-on it is 5 if a
+    recording is incomplete and there is no such finding.
 
     \b
     Examples:
@@ -84,6 +85,8 @@ def fleet(
         sys.exit(EXIT_FINDING)
     if summary.unreadable.count:
         sys.exit(EXIT_UNREADABLE)
+    if fail_on and summary.incomplete:
+        sys.exit(EXIT_UNKNOWN)
 
 
 def _jobs(wanted: int | None, files: int) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from sldtrace.commands import output as outputs
 from sldtrace.commands.progress import Progress
-from sldtrace.errors import EXIT_FINDING, EXIT_UNREADABLE, SldtraceError, UsageError
+from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.text.escape import escape
 
@@ -20,9 +21,21 @@ if TYPE_CHECKING:
     from sldtrace.recording.timeline import Timeline
     from sldtrace.reporters.document import Report
 
-    Built = tuple[Report, list[Severity]]
-
 _MOST_LINES = 20  # on stderr, about files that cannot be read
+
+
+@dataclass(frozen=True)
+class Built:
+    """A report, and what the exit status follows from.
+
+    severities: of the findings; damaged: a part could not be read; incomplete: there may be findings that it
+    lacks (`accounts.incomplete`).
+    """
+
+    content: "Report"
+    severities: "Sequence[Severity]" = ()
+    damaged: bool = False
+    incomplete: bool = False
 
 
 @click.command()
@@ -57,7 +70,11 @@ def report(
 
     The files of one boot of a host (record --rotate, a service that was restarted) are read as one recording,
     in any order; a DIRECTORY stands for the recordings in it. Several hosts or boots have a report each;
-    sldtrace fleet compares many hosts. If a file cannot be read, stderr says why, and the exit status is 4.
+    sldtrace fleet compares many hosts.
+
+    If a file cannot be read, stderr says why, and the exit status is 4; the same if a part of a file cannot
+    be read, which the report names. With --fail-on it is 5 if a recording is incomplete and there is no such
+    finding.
 
     With --what-if it predicts for each thread that trapped whether it would make progress under another
     timer, without the penalty, or on a kernel whose penalty ignores signals (fixed-kernel), how often it
@@ -76,38 +93,42 @@ def report(
     make = _predictor(changes) if changes else _analyze
     unreadable: Sequence[Unreadable] = ()
     if len(paths) == 1 and not paths[0].is_dir():
-        content, severities = _of_file(paths[0], make)
+        built = _of_file(paths[0], make)
     else:
-        content, severities, unreadable = _of_several(paths, make)
-    outputs.write(outputs.render(content, form, output), output)
+        built, unreadable = _of_several(paths, make)
+    outputs.write(outputs.render(built.content, form, output), output)
     from sldtrace.analyzers.finding import Severity
 
-    if fail_on and any(severity >= Severity[fail_on.upper()] for severity in severities):
+    if fail_on and any(severity >= Severity[fail_on.upper()] for severity in built.severities):
         sys.exit(EXIT_FINDING)
-    if unreadable:
+    if unreadable or built.damaged:
         sys.exit(EXIT_UNREADABLE)
+    if fail_on and built.incomplete:
+        sys.exit(EXIT_UNKNOWN)
 
 
-def build(file: Path) -> tuple["Report", list["Severity"]]:
-    """The report of a recording, and the severity of each finding. Raises SldtraceError."""
+def build(file: Path) -> Built:
+    """The report of a recording. Raises SldtraceError."""
     return _of_file(file, _analyze)
 
 
-def _of_file(file: Path, make: "Callable[[Trace], Built]") -> "Built":
+def _of_file(file: Path, make: "Callable[[Trace], Built]") -> Built:
     from sldtrace.dataset import trace as traces
 
     return make(traces.load(file))
 
 
-def _analyze(trace: "Trace") -> "Built":
+def _analyze(trace: "Trace") -> Built:
     from sldtrace.analyzers import threads
     from sldtrace.analyzers.findings import catalogue
+    from sldtrace.dataset import accounts
     from sldtrace.reporters import report as reports
 
     findings = catalogue.run(trace)
     table = threads.summarize(trace, findings)
     content = reports.build(trace, findings, table, catalogue.not_evaluated(trace))
-    return content, [finding.severity for finding in findings]
+    severities = [finding.severity for finding in findings]
+    return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
 
 
 def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":
@@ -116,15 +137,16 @@ def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":
 
     parsed = [predict.parse(text) for text in changes]
 
-    def make(trace: "Trace") -> "Built":
-        return what_if.build(trace, [(change, predict.run(trace, change)) for change in parsed]), []
+    def make(trace: "Trace") -> Built:
+        content = what_if.build(trace, [(change, predict.run(trace, change)) for change in parsed])
+        return Built(content, damaged=trace.recording.damaged)
 
     return make
 
 
 def _of_several(
     paths: tuple[Path, ...], make: "Callable[[Trace], Built]"
-) -> "tuple[Report, list[Severity], Sequence[Unreadable]]":
+) -> "tuple[Built, Sequence[Unreadable]]":
     from sldtrace.recording import collect
     from sldtrace.reporters import content, several
 
@@ -141,14 +163,23 @@ def _of_several(
         raise SldtraceError(f"none of {len(unreadable):,} files can be read")
     listed = [content.UnreadableContent(escape(each.path, 4096), each.reason) for each in unreadable]
     made = several.build(
-        [(name, report) for name, report, _ in built], listed, collection.notes, found.others
+        [(name, each.content) for name, each in built], listed, collection.notes, found.others
     )
-    return made, [severity for _, _, severities in built for severity in severities], unreadable
+    every = [each for _, each in built]
+    return (
+        Built(
+            made,
+            [severity for each in every for severity in each.severities],
+            any(each.damaged for each in every),
+            any(each.incomplete for each in every),
+        ),
+        unreadable,
+    )
 
 
 def _built(
     collection: "Collection", make: "Callable[[Trace], Built]"
-) -> "tuple[list[tuple[str, Report, list[Severity]]], list[Unreadable]]":
+) -> "tuple[list[tuple[str, Built]], list[Unreadable]]":
     from sldtrace.dataset.trace import Trace
     from sldtrace.recording.collect import Unreadable
 
@@ -156,7 +187,7 @@ def _built(
     with Progress("analyzing", len(collection.timelines)) as bar:
         for timeline in collection.timelines:
             try:
-                built.append((_name(timeline), *make(Trace(timeline))))
+                built.append((_name(timeline), make(Trace(timeline))))
             except SldtraceError as error:  # it changed while it was read
                 failed.append(Unreadable(str(timeline.path), str(error)))
             bar.update()

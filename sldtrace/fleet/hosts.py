@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.analyzers.loops import LoopNumbers
+from sldtrace.dataset import accounts
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
 from sldtrace.fleet.summary import (
@@ -24,7 +25,6 @@ from sldtrace.fleet.summary import (
 )
 from sldtrace.host import signals
 from sldtrace.recording.collect import Collection, Unreadable
-from sldtrace.recording.timeline import Timeline
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address, length
 
@@ -104,7 +104,7 @@ def _summary(name: str, done: Sequence[Trace], items: Sequence[_Item], unread: S
     severity = _severity(item.finding for item in items)
     traps = sum(map(_traps, done))
     lost = sum(_by_thread(shares).values())
-    incomplete = any(_is_incomplete(trace.recording) for trace in done) or bool(unread)
+    incomplete = any(map(accounts.incomplete, done)) or bool(unread)
     kernels = sorted({_kernel(trace) for trace in done})
     return Summary(
         hosts=1,
@@ -264,10 +264,6 @@ def _vms(host: str, shares: Sequence[_Share]) -> list[Vm]:
             Vm(host, vm, vmm, tally.threads, tally.lost_ns, _severity(findings), worst.finding.verdict)
         )
     return found
-
-
-def _is_incomplete(recording: Timeline) -> bool:
-    return bool(not recording.closed or recording.losses or recording.warnings)
 
 
 def _unread(each: Unreadable) -> Unread:

@@ -1,6 +1,7 @@
 """A recorded thread that trapped: its signals, how often they come, and how long its steps take."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +78,15 @@ def profile(rows: Rows, sent: Rows) -> Profile:
         source=source,
         signals_used=used,
         costs=costs,
-        cpu=int(np.bincount(cpus).argmax()),
+        cpu=_most_frequent(cpus),
         moves=int((cpus[1:] != cpus[:-1]).sum()),
     )
+
+
+# Of several the smallest.
+def _most_frequent(cpus: npt.NDArray[Any]) -> int:
+    distinct, counts = np.unique(cpus, return_counts=True)
+    return int(distinct[counts.argmax()])
 
 
 # The next trap of the same instruction after one that a signal ended.

@@ -150,6 +150,11 @@ class JoinedRecording:
         )
 
     @property
+    def damaged(self) -> bool:
+        """Whether a part of a file could not be read; `warnings` names it."""
+        return any(each.damaged for each in self.recordings)
+
+    @property
     def warnings(self) -> list[str]:
         """One line for each gap, and for each thing that is damaged, missing or unknown, with its file."""
         found = [_gap_warning(gap) for gap in self.gaps]

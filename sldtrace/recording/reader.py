@@ -29,7 +29,7 @@ from sldtrace.recording.losses import lost_sums
 from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
 from sldtrace.recording.target import shown
 from sldtrace.recording.timeline import Gap, Loss, Part
-from sldtrace.recording.upgrade import Upgrade
+from sldtrace.recording.upgrade import Upgrade, check_form
 from sldtrace.text.escape import escape
 
 
@@ -92,6 +92,11 @@ class Recording:
             name for name, number in self.counts.items() if number and name not in schemas.current().records
         ]
         return found + [f"records of kind {escape(name)} mean nothing to this version" for name in unknown]
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a part of the file could not be read; `warnings` names it."""
+        return bool(self.damages or self._warnings)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -294,7 +299,10 @@ class Recording:
         if description == schemas.current().to_json():
             return schemas.current()
         try:
-            return from_json(description)
+            found = from_json(description)
+            for name, record in schemas.current().records.items():
+                check_form(found.records.get(name, record), record)
+            return found
         except LayoutError as error:
             self._warn(chunk, f"describes no usable schema ({error})")
             return None

@@ -6,7 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.recording.layout import Record, Records
+from sldtrace.recording.layout import LayoutError, Record, Records
+
+
+def check_form(written: Record, current: Record) -> None:
+    """Raises LayoutError if a field has another form than in this version; `written`: as in a file.
+
+    Its size may differ. A text stays a text, an array keeps its length, and a signed number stays signed or
+    becomes so where all values fit.
+    """
+    known = {field.name: field for field in current.fields}
+    for field in written.fields:
+        if field.name not in known:
+            continue
+        found, ours = field.dtype, known[field.name].dtype
+        same = found.base.kind == ours.base.kind
+        fits = "S" not in (found.base.kind, ours.base.kind) and np.can_cast(found.base, ours.base, "safe")
+        if found.shape != ours.shape or not (same or fits):
+            raise LayoutError(f"field {field.name} of {written.name} has another form: {field.type}")
 
 
 @dataclass(frozen=True)

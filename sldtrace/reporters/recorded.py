@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from sldtrace.dataset import levels
+from sldtrace.dataset.accounts import Account, account, others
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import wording
-from sldtrace.reporters.accounts import Account, account, others
 from sldtrace.reporters.document import Section, Text
 from sldtrace.text import durations, sizes
 from sldtrace.text.escape import escape
@@ -23,13 +23,6 @@ def section(trace: Trace) -> Section:
     how = "Simulated" if trace.simulated else "Recorded"
     title = f"{how} {wording.moment(trace, start)}, {wording.length(end - start)}, on"
     return Section(title, [Text(text) for text in _texts(trace)])
-
-
-def incomplete(trace: Trace) -> bool:
-    """Whether the traps are not all there, or the recording is damaged."""
-    recording = trace.recording
-    missing = account(trace, "trap").missing
-    return bool(not recording.closed or recording.losses or recording.warnings or missing)
 
 
 def _texts(trace: Trace) -> Iterator[str]:

@@ -10,11 +10,11 @@ from sldtrace.analyzers import threads as thread_table
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset import exit_counts, frames, levels, tallies
+from sldtrace.dataset.accounts import account, incomplete, others
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import content, context, excerpt, exits, findings, recorded, wording
-from sldtrace.reporters.accounts import account, others
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
 from sldtrace.reporters.document import Cell, Column, Report, Section, Table, Text, Tone, Unit
 from sldtrace.reporters.rows import rows
@@ -60,12 +60,12 @@ def _sections(
 
 
 def _nothing(trace: Trace, threads: pd.DataFrame) -> Section:
-    incomplete = recorded.incomplete(trace)
+    lacking = incomplete(trace)
     title = "NOTHING FOUND: the split-lock penalty holds up no thread"
-    if incomplete:
+    if lacking:
         title = "NOTHING FOUND IN AN INCOMPLETE RECORDING: see below what is missing"
     text = Text(" ".join(_outcomes(trace, threads)))
-    return Section(title, parts=[Section(blocks=[text])], tone=Tone.WARNING if incomplete else Tone.GOOD)
+    return Section(title, parts=[Section(blocks=[text])], tone=Tone.WARNING if lacking else Tone.GOOD)
 
 
 def _outcomes(trace: Trace, threads: pd.DataFrame) -> Iterator[str]:

@@ -53,6 +53,14 @@ def test_what_cannot_be_read_is_never_fine(tmp_path: Path) -> None:
     assert run(tmp_path, "--fail-on", "warning").exit_code == 3
 
 
+def test_no_finding_in_incomplete_recordings_is_not_fine(tmp_path: Path) -> None:
+    fleets.host(tmp_path / "a.sld", 1, ended={"ended_by": "error"})
+    assert run(tmp_path).exit_code == 0
+    assert run(tmp_path, "--fail-on", "critical").exit_code == 5
+    fleets.host(tmp_path / "b.sld", 0)
+    assert run(tmp_path, "--fail-on", "warning").exit_code == 3
+
+
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, tmp_path) == (
         1,

@@ -196,6 +196,36 @@ def test_a_lying_description_falls_back_on_the_version(tmp_path: Path, descripti
 
 
 @pytest.mark.parametrize(
+    ("kind", "field", "type_"),
+    [
+        *(("task", "tid", "u8[4]"), ("task", "tid", "char[4]"), ("task", "comm", "u32[4]")),
+        *(("counts", "host_log2", "u32[16]"), ("trap", "vcpu", "u32"), ("detection", "value", "s64")),
+    ],
+)
+def test_a_field_in_another_form_is_no_usable_description(
+    kind: str, field: str, type_: str, tmp_path: Path
+) -> None:
+    """A text where a number was, an array where one number was, or another sign: the same bytes, no sense."""
+    description = schema.current().to_json()
+    record = next(each for each in description["records"] if each["name"] == kind)
+    found = next(each for each in record["fields"] if each["name"] == field)
+    found["type"] = type_
+    if type_ == "u32[16]":
+        record["fields"].append(found | {"name": "rest", "offset": found["offset"] + 64})
+    from_json(description)
+    sound = np.zeros(1, TASK.dtype)
+    data = chunk(format.pack_json({"facts": {"a": 1}, "schema": description})) + chunk(
+        sound.tobytes(), **RECORDS
+    )
+    (tmp_path / "a.sld").write_bytes(format.pack_file_header() + data)
+    with open_recording(tmp_path / "a.sld") as recording:
+        assert recording.schema == schema.current()
+        assert recording.records("task").tobytes() == sound.tobytes()
+        assert recording.damaged
+        assert any(f"field {field} of {kind} has another form" in each for each in recording.warnings)
+
+
+@pytest.mark.parametrize(
     "end", [{"written": 5}, {"written": {"trap": "x"}}, {"unwritten": []}, {"closing": 3}]
 )
 def test_lying_counts_do_no_harm(tmp_path: Path, end: dict[str, Any]) -> None:

@@ -214,7 +214,7 @@ def _report(path: Path) -> "Report | None":
     from sldtrace.commands import report
 
     try:
-        return report.build(path)[0]
+        return report.build(path).content
     except ModuleNotFoundError as error:
         where = target.shown(path)
         click.echo(

@@ -68,3 +68,18 @@ def others(trace: Trace) -> list[Account]:
     if not isinstance(seen, dict) or trace.number("segment", "number") is not None:
         return []
     return [account(trace, kind) for kind in seen if kind != "trap"]
+
+
+def incomplete(trace: Trace) -> bool:
+    """Whether a finding may be missing, so that "nothing found" does not mean that there was nothing.
+
+    The recording is damaged, has no end, was ended by an error, or lost records.
+    """
+    recording = trace.recording
+    return bool(
+        not recording.closed
+        or (recording.closing or {}).get("ended_by") == "error"
+        or recording.losses
+        or recording.warnings
+        or account(trace, "trap").missing
+    )

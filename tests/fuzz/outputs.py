@@ -1,0 +1,108 @@
+"""Every output of a recording, in one place: what is damaged goes through all of them.
+
+A new output is a function here and a line in OUTPUTS.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import sldtrace
+from sldtrace import api
+from sldtrace.dataset import trace as traces
+from sldtrace.dataset.trace import Trace
+from sldtrace.errors import SldtraceError
+from sldtrace.fleet import hosts
+from sldtrace.prediction import predict
+from sldtrace.recording import collect
+from sldtrace.reporters import fleet, what_if
+from sldtrace.reporters.document import Report
+from sldtrace.reporters.formats import FORMATS
+from sldtrace.reporters.style import Style
+from tests.reporters import rendering
+
+CHANGES = ("timer=20ms", "timer=none", "mitigate=0", "fixed-kernel")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Trace]:
+    trace = traces.load(path)
+    try:
+        yield trace
+    finally:
+        trace.recording.close()
+
+
+def _rendered(report: Report) -> None:
+    for form in FORMATS.values():
+        text = form.render(report, Style())
+        assert text
+        text.encode()
+        if form.name == "json":
+            json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def report(path: Path) -> None:
+    """`sldtrace report`."""
+    with _opened(path) as trace:
+        _rendered(rendering.built(trace))
+
+
+def prediction(path: Path) -> None:
+    """`sldtrace report --what-if`."""
+    with _opened(path) as trace:
+        changes = [predict.parse(text) for text in CHANGES]
+        _rendered(what_if.build(trace, [(change, predict.run(trace, change)) for change in changes]))
+
+
+def timeline(path: Path) -> None:
+    """`sldtrace report DIRECTORY`: joined with what else of the same boot is there."""
+    with collect.open_all(collect.find([path.parent]).files) as collection:
+        for each in collection.timelines:
+            _rendered(rendering.built(Trace(each)))
+
+
+def fleet_of_one(path: Path) -> None:
+    """`sldtrace fleet`."""
+    with collect.open_all([path]) as collection:
+        _rendered(fleet.build(hosts.summarize("host", collection), 0))
+
+
+def frames(path: Path) -> None:
+    """`sldtrace.open`: all DataFrames, with their documented columns."""
+    with sldtrace.open(path) as recording:
+        for name in _FRAMES:
+            frame = getattr(recording, name)
+            described = api.columns(name)
+            assert list(frame.columns)[: len(described)] == list(described)
+            assert repr(frame)
+        assert all(line.isprintable() for line in recording.warnings)
+
+
+_FRAMES = (
+    *("traps", "detection", "exits", "user_exits", "signals", "migrations", "stalls", "detail"),
+    *("names", "lost", "exit_counts", "threads", "findings_table"),
+)
+
+OUTPUTS: Mapping[str, Callable[[Path], None]] = {
+    "report": report,
+    "what-if": prediction,
+    "timeline": timeline,
+    "fleet": fleet_of_one,
+    "api": frames,
+}
+
+
+def check(path: Path, names: tuple[str, ...] = tuple(OUTPUTS)) -> None:
+    """Makes these outputs of the file; raises what no user may see: warnings, errors but SldtraceError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in names:
+            with suppress(SldtraceError):
+                OUTPUTS[name](path)
