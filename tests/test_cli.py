@@ -14,7 +14,7 @@ from sldtrace import cli
 from sldtrace.errors import EXIT_STATUSES, SldtraceError, UsageError
 
 ROOT = Path(sldtrace.__file__).parents[1]
-HEAVY = ("pandas", "numpy", "bcc", "zstandard")
+HEAVY = ("pandas", "numpy", "bcc", "zstandard", "jinja2", "pyarrow")
 
 
 def python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -37,11 +37,19 @@ def options(*formats: str) -> Decorator:
             type=click.Choice(formats),
             default=formats[0],
             show_default=True,
+            callback=_checked,
             help="The format of the output.",
         )
         return form(output(command))
 
     return decorate
+
+
+# Before anything is measured.
+def _checked(context: click.Context, option: click.Parameter, form: str) -> str:
+    if form in FORMATS:
+        FORMATS[form].check()
+    return form
 
 
 def render(report: Report, form: str, output: Path | None) -> str:

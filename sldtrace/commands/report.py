@@ -1,8 +1,9 @@
-"""`sldtrace report`: what recordings show, for a person or as JSON."""
+"""`sldtrace report`: what recordings show, for a person, as JSON or as a page."""
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,13 +85,14 @@ def report(
     Examples:
       sldtrace report incident.sld
       sldtrace report /var/lib/sldtrace
+      sldtrace report --format html --output incident.html incident.sld
       sldtrace report --format json --output incident.json incident.sld
       sldtrace report --what-if timer=20ms --what-if mitigate=0 incident.sld
     """
     outputs.check(output)
     if changes and fail_on:
         raise UsageError("--what-if and --fail-on exclude each other", "a prediction is not a finding")
-    make = _predictor(changes) if changes else _analyze
+    make = _predictor(changes) if changes else partial(_analyze, with_pictures=FORMATS[form].pictures)
     unreadable: Sequence[Unreadable] = ()
     if len(paths) == 1 and not paths[0].is_dir():
         built = _of_file(paths[0], make)
@@ -118,7 +120,7 @@ def _of_file(file: Path, make: "Callable[[Trace], Built]") -> Built:
     return make(traces.load(file))
 
 
-def _analyze(trace: "Trace") -> Built:
+def _analyze(trace: "Trace", with_pictures: bool = False) -> Built:
     from sldtrace.analyzers import threads
     from sldtrace.analyzers.findings import catalogue
     from sldtrace.dataset import accounts
@@ -126,7 +128,9 @@ def _analyze(trace: "Trace") -> Built:
 
     findings = catalogue.run(trace)
     table = threads.summarize(trace, findings)
-    content = reports.build(trace, findings, table, catalogue.not_evaluated(trace))
+    content = reports.build(
+        trace, findings, table, catalogue.not_evaluated(trace), with_pictures=with_pictures
+    )
     severities = [finding.severity for finding in findings]
     return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
 

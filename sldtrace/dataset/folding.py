@@ -41,7 +41,7 @@ class Folded:
         self.sleeps = self._add(SleepSummary(assumed.tick_ns))
         self.threads = self._add(ThreadSums())
         self.loops = self._add(LoopSummary(assumed, trace.core))
-        self.windows = self._add(WindowSums(assumed.tick_ns, trace.core, _stops(trace)))
+        self.windows = self._add(WindowSums(assumed.tick_ns, trace.core, stops(trace)))
         self.fatal = self._add(FatalTraps())
         self.counts = self._add(CountSums())
         self.penalties = self._add(PenaltySums())
@@ -101,7 +101,7 @@ def loop_details(trace: Trace) -> LoopDetails:
         [loop.kind == early_returns.SEMAPHORE for loop in loops],
         lambda records: exit_counts.derived({"name": Labels()}, records)["split_lock"],
         trace.core,
-        _stops(trace),
+        stops(trace),
     )
     if loops:
         again = Fold([found])
@@ -110,8 +110,8 @@ def loop_details(trace: Trace) -> LoopDetails:
     return found
 
 
-# When watching of MSR_TEST_CTRL ended; nothing says so where it was watched all the time (simulated).
-def _stops(trace: Trace) -> list[int]:
+def stops(trace: Trace) -> list[int]:
+    """When watching of MSR_TEST_CTRL ended; nothing says so where it was watched all the time (simulated)."""
     return [end for _, end in levels.watched(trace)] or [trace.span_ns[1]]
 
 

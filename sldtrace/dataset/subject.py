@@ -17,6 +17,13 @@ class Subject:
     vmm: str = ""  # program that runs the VM
 
 
+def process(who: Subject) -> str:
+    """`VM web01 (qemu, PID 182)`; `python3 (PID 182)` of no known VM."""
+    if who.vm:
+        return f"VM {who.vm} ({who.vmm or who.process or 'unknown VMM'}, PID {who.tgid})"
+    return f"{who.process or 'a process'} (PID {who.tgid})"
+
+
 def thread(who: Subject) -> str:
     """`VM web01 (qemu, PID 182, TID 183)`; `python3 (PID 182)` of no known VM. The TID only if it differs."""
     which = f"PID {who.tgid}" if who.tid == who.tgid else f"PID {who.tgid}, TID {who.tid}"

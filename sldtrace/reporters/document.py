@@ -118,7 +118,131 @@ class Steps:
     steps: tuple[Step, ...]
 
 
-Block = Text | Command | Facts | Table | Steps
+@dataclass(frozen=True)
+class Verdict:
+    """One cause and the threads of one VM that have it.
+
+    who: the VM or process; threads: which of its threads, in words; since, until: in words; step: what to
+    change first; section: the title of the section that has all about it.
+    """
+
+    tone: Tone
+    verdict: str
+    who: str
+    threads: str
+    headline: str
+    since: str
+    until: str
+    cause: str
+    step: Step | None
+    section: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What to read first: where and when, and a verdict for each VM and cause, the most severe first.
+
+    nothing: what is said where there is no verdict.
+    """
+
+    title: str
+    facts: tuple[Fact, ...]
+    verdicts: tuple[Verdict, ...]
+    nothing: Fact | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span of time: ns since 1970 if utc, else of CLOCK_MONOTONIC."""
+
+    start_ns: int
+    end_ns: int
+    utc: bool
+
+
+@dataclass(frozen=True)
+class Band:
+    """What took which share of each column, from 0 to 1. kind: one of a few; it chooses the style."""
+
+    kind: str
+    name: str
+    shares: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How many of something there were in each column."""
+
+    kind: str
+    name: str
+    counts: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A picture of what took the time, from left to right. Bands are on top of each other.
+
+    text: the same in words; steps: a number for each column, None where there is none (the CPU).
+    """
+
+    label: str
+    text: str
+    span: Span
+    bands: Sequence[Band]
+    marks: Sequence[Marks] = ()
+    steps: Sequence[int | None] = ()
+    steps_name: str = ""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A time in which one thing happened; kind as in Band."""
+
+    kind: str
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True)
+class Closeup:
+    """A picture of single events: pieces of time, and moments, each with a name."""
+
+    label: str
+    text: str
+    span: Span
+    pieces: Sequence[Piece]
+    moments: Sequence[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A picture of how often something happened over time: events a second in each column."""
+
+    label: str
+    text: str
+    span: Span
+    series: Sequence[tuple[str, str, Sequence[float]]]
+    """Each: kind as in Band, name, values."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A picture of how many durations there were of which length: bars of `part_ns` each, from 0.
+
+    series: as in Rates; marks: lengths with a name.
+    """
+
+    label: str
+    text: str
+    part_ns: int
+    series: Sequence[tuple[str, str, Sequence[int]]]
+    marks: Sequence[tuple[int, str]]
+
+
+Picture = Timeline | Closeup | Rates | Histogram
+
+Block = Text | Command | Facts | Table | Steps | Overview | Picture
+"""Overview and pictures are in reports for reporters that have them (formats.Reporter.pictures)."""
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,11 @@ def section(trace: Trace, finding: Finding[Any]) -> Section:
         parts.append(Section(f"Evidence: {count}", [table]))
     steps = tuple(Step(remedy.what, remedy.cost, remedy.command) for remedy in finding.remedies)
     parts.append(Section("What to change, and what it costs", [Steps(steps)]))
-    return Section(_title(finding), [Text(f"({finding.kind})")], parts, TONES[finding.severity])
+    return Section(title(finding), [Text(f"({finding.kind})")], parts, TONES[finding.severity])
 
 
-def _title(finding: Finding[Any]) -> str:
+def title(finding: Finding[Any]) -> str:
+    """The title of its section."""
     who = finding.subject
     if who is None:
         name = ""

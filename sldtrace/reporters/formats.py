@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from sldtrace.reporters.document import Report
+from sldtrace.reporters.html import HtmlReporter
 from sldtrace.reporters.json import JsonReporter
 from sldtrace.reporters.style import Style
 from sldtrace.reporters.text import TextReporter
@@ -16,12 +17,17 @@ class Reporter(Protocol):
     """As `--format` has it."""
     extension: str
     """Of a file, without a dot."""
+    pictures: bool
+    """Does it show the pictures and the overview? They are not made for the others."""
+
+    def check(self) -> None:
+        """Raises SldtraceError if something that it needs is not installed."""
 
     def render(self, report: Report, style: Style) -> str:
         """The report; `style` is for formats that a terminal shows."""
 
 
-_ALL: tuple[Reporter, ...] = (TextReporter(), JsonReporter())
+_ALL: tuple[Reporter, ...] = (TextReporter(), JsonReporter(), HtmlReporter())
 
 FORMATS: Mapping[str, Reporter] = {each.name: each for each in _ALL}
 """All of them, by name."""

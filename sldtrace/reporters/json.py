@@ -16,6 +16,10 @@ class JsonReporter:
 
     name = "json"
     extension = "json"
+    pictures = False
+
+    def check(self) -> None:
+        """It needs nothing more."""
 
     def render(self, report: Report, style: Style) -> str:
         """One object. Only ASCII is written, so that no name in it can do anything to a terminal."""

@@ -14,7 +14,17 @@ from sldtrace.dataset.accounts import account, incomplete, others
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.schema import NO_CPU
-from sldtrace.reporters import content, context, excerpt, exits, findings, recorded, wording
+from sldtrace.reporters import (
+    content,
+    context,
+    excerpt,
+    exits,
+    findings,
+    overview,
+    pictures,
+    recorded,
+    wording,
+)
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
 from sldtrace.reporters.document import Cell, Column, Report, Section, Table, Text, Tone, Unit
 from sldtrace.reporters.rows import rows
@@ -32,23 +42,36 @@ def build(
     found: Sequence[Finding[Any]],
     threads: pd.DataFrame,
     not_evaluated: Sequence[NotEvaluated] = (),
+    *,
+    with_pictures: bool = False,
 ) -> Report:
-    """The report; `threads` as analyzers.threads.summarize gives it, the others as the catalogue does."""
+    """The report; `threads` as analyzers.threads.summarize gives it, the others as the catalogue does.
+
+    with_pictures: also an overview in front, and pictures, for which the recording is read once more.
+    """
     return Report(
         _content(trace, found, threads, not_evaluated),
-        list(_sections(trace, found, threads, not_evaluated)),
+        list(_sections(trace, found, threads, not_evaluated, with_pictures)),
     )
 
 
 def _sections(
-    trace: Trace, found: Sequence[Finding[Any]], threads: pd.DataFrame, not_evaluated: Sequence[NotEvaluated]
+    trace: Trace,
+    found: Sequence[Finding[Any]],
+    threads: pd.DataFrame,
+    not_evaluated: Sequence[NotEvaluated],
+    with_pictures: bool,
 ) -> Iterator[Section]:
+    nothing = None if found else _nothing(trace, threads)
     if trace.simulated:
         yield Section(blocks=[Text(wording.SIMULATED)])
+    if with_pictures:
+        yield Section(blocks=[overview.build(trace, found, nothing)])
+        yield from pictures.sections(trace, found, threads)
     for finding in found:
         yield findings.section(trace, finding)
-    if not found:
-        yield _nothing(trace, threads)
+    if nothing:
+        yield nothing
     if texts := limitations.sentences(trace):
         yield Section("Limitations", [Text(each) for each in texts])
     yield from findings.not_evaluated(not_evaluated)

@@ -31,6 +31,10 @@ class TextReporter:
 
     name = "text"
     extension = "txt"
+    pictures = False
+
+    def check(self) -> None:
+        """It needs nothing more."""
 
     def render(self, report: Report, style: Style) -> str:
         """The whole text, with a newline at its end."""
@@ -112,7 +116,7 @@ def _steps(steps: Steps, style: Style, indent: int) -> Iterator[str]:
 
 def _table(table: Table, style: Style, indent: int) -> Iterator[str]:
     cells = [
-        [_cell(value, column.unit) for value, column in zip(row, table.columns, strict=True)]
+        [cell(value, column.unit) for value, column in zip(row, table.columns, strict=True)]
         for row in table.rows
     ]
     if table.omitted:
@@ -124,13 +128,14 @@ def _table(table: Table, style: Style, indent: int) -> Iterator[str]:
     if table.stacked and max(map(len, made.splitlines())) > width:
         for first, *others in cells:
             named = [f"{header} {text}" for header, text in zip(headers[1:], others, strict=True)]
-            shown = [text for text, cell in zip(named, others, strict=True) if cell != "-"]
+            shown = [text for text, value in zip(named, others, strict=True) if value != "-"]
             yield from _wrap(f"{first}: {', '.join(shown)}", style, indent, hanging=4)
         return
     yield from textwrap.indent(made, " " * indent).splitlines()
 
 
-def _cell(value: Cell, unit: Unit) -> str:
+def cell(value: Cell, unit: Unit) -> str:
+    """A value of a table as people read it, the same in every format."""
     if value is None:
         return "-"
     if isinstance(value, AtLeast):

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sldtrace.dataset.subject import thread
+from sldtrace.dataset.subject import process, thread
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import length, percent, plural
 
@@ -18,6 +18,7 @@ __all__ = [
     "moment",
     "percent",
     "plural",
+    "process",
     "thread",
     "utc",
 ]

@@ -12,11 +12,13 @@ from sldtrace.reporters.formats import FORMATS
 from sldtrace.reporters.style import Style
 
 
-def built(recorded: Trace) -> Report:
+def built(recorded: Trace, with_pictures: bool = False) -> Report:
     """The report, complete."""
     findings = catalogue.run(recorded)
     table = threads.summarize(recorded, findings)
-    return report.build(recorded, findings, table, catalogue.not_evaluated(recorded))
+    return report.build(
+        recorded, findings, table, catalogue.not_evaluated(recorded), with_pictures=with_pictures
+    )
 
 
 def as_text(content: Report, width: int = 80, colour: bool = False) -> str:
