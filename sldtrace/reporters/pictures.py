@@ -62,7 +62,8 @@ def sections(trace: Trace, found: Sequence[Finding[Any]], threads: pd.DataFrame)
 _EXPLAINED = (
     "Each picture is one thread that trapped, from the beginning of the recording to its end. The height of "
     "a colour is its share of the time. Without colour: the thread did not trap then, or its VM exits were "
-    "not watched. All pictures are zoomed together."
+    "not watched. All pictures are zoomed together. Single traps at any time: "
+    "sldtrace export --format perfetto."
 )
 
 
