@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sldtrace.commands import output as outputs
+from sldtrace.commands import recordings
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import plural
@@ -55,7 +56,8 @@ _STDOUT = Path("-")
     help="Only records of this kind (trap, signal, exit, ...); may be given more than once. Not for "
     "perfetto.",
 )
-def export(paths: tuple[Path, ...], form: str, output: Path, kinds: tuple[str, ...]) -> None:
+@recordings.redact
+def export(paths: tuple[Path, ...], form: str, output: Path, kinds: tuple[str, ...], redact: bool) -> None:
     """Write a recording as tables, or as a trace, for other tools.
 
     Tables have the columns of the DataFrames (docs/api.md) and the wall time. The files of one boot of a host
@@ -67,7 +69,6 @@ def export(paths: tuple[Path, ...], form: str, output: Path, kinds: tuple[str, .
       sldtrace export --format jsonl --kind trap -o - incident.sld | jq .rip
       sldtrace export --format perfetto -o incident.pftrace incident.sld
     """
-    from sldtrace.commands.recordings import open_one
     from sldtrace.export import parquet, perfetto, tables, text_tables
     from sldtrace.recording import schema
 
@@ -82,7 +83,7 @@ def export(paths: tuple[Path, ...], form: str, output: Path, kinds: tuple[str, .
         raise UsageError(f"--format {form} writes a directory", "take another place for --output")
     if form == "parquet":
         parquet.require()
-    with open_one(paths) as trace:
+    with recordings.open_one(paths, recordings.redactor() if redact else None) as trace:
         written = frozenset(tables.kinds(trace, kinds))
         if form in _FOLDERS:
             write = parquet.write if form == "parquet" else text_tables.write_csv

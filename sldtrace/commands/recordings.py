@@ -1,9 +1,9 @@
 """Opens the recordings that a command line names, for commands that are about one host."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,12 +12,32 @@ from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.dataset.trace import Trace
+    from sldtrace.recording.redacted import Redactor
+
+
+def redact(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the option `--redact` (`redact`: a bool)."""
+    option = click.option(
+        "--redact",
+        is_flag=True,
+        help="Replace the names of hosts, VMs, processes and files, UUIDs and addresses by others: the same "
+        "one by the same.",
+    )
+    return option(command)
+
+
+def redactor() -> "Redactor":
+    """One for all recordings of an output."""
+    from sldtrace.recording.redacted import Redactor
+
+    return Redactor()
 
 
 @contextmanager
-def open_one(paths: Sequence[Path]) -> "Iterator[Trace]":
+def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iterator[Trace]":
     """The recordings of one boot of one host at these paths, read as one.
 
+    redactor: names and addresses are replaced by it.
     Raises SldtraceError if there is none, or if they are of several hosts or boots.
     """
     from sldtrace.dataset import trace as traces
@@ -26,7 +46,7 @@ def open_one(paths: Sequence[Path]) -> "Iterator[Trace]":
     if len(paths) == 1 and not paths[0].is_dir():
         trace = traces.load(paths[0])
         try:
-            yield trace
+            yield trace if redactor is None else traces.Trace(redactor.timeline(trace.recording))
         finally:
             trace.recording.close()
         return
@@ -41,4 +61,5 @@ def open_one(paths: Sequence[Path]) -> "Iterator[Trace]":
         if len(collection.timelines) > 1:
             count = len(collection.timelines)
             raise UsageError(f"these are recordings of {count} hosts or boots", "name those of one of them")
-        yield traces.Trace(collection.timelines[0])
+        (timeline,) = collection.timelines
+        yield traces.Trace(timeline if redactor is None else redactor.timeline(timeline))

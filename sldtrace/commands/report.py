@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sldtrace.commands import output as outputs
+from sldtrace.commands import recordings
 from sldtrace.commands.progress import Progress
 from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.reporters.formats import FORMATS
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sldtrace.analyzers.finding import Severity
     from sldtrace.dataset.trace import Trace
     from sldtrace.recording.collect import Collection, Found, Unreadable
+    from sldtrace.recording.redacted import Redactor
     from sldtrace.recording.timeline import Timeline
     from sldtrace.reporters.document import Report
 
@@ -61,8 +63,14 @@ class Built:
     type=click.Choice(["notice", "warning", "critical"]),
     help="Exit with status 3 if there is a finding of at least this severity.",
 )
+@recordings.redact
 def report(
-    paths: tuple[Path, ...], form: str, output: Path | None, changes: tuple[str, ...], fail_on: str | None
+    paths: tuple[Path, ...],
+    form: str,
+    output: Path | None,
+    changes: tuple[str, ...],
+    fail_on: str | None,
+    redact: bool,
 ) -> None:
     """Print what recordings show: the verdict first, then the evidence, then what to change.
 
@@ -76,6 +84,8 @@ def report(
     If a file cannot be read, stderr says why, and the exit status is 4; the same if a part of a file cannot
     be read, which the report names. With --fail-on it is 5 if a recording is incomplete and there is no such
     finding.
+
+    With --redact, what is sent to others has no names of hosts, VMs, processes and files, and no addresses.
 
     With --what-if it predicts for each thread that trapped whether it would make progress under another
     timer, without the penalty, or on a kernel whose penalty ignores signals (fixed-kernel), how often it
@@ -94,10 +104,11 @@ def report(
         raise UsageError("--what-if and --fail-on exclude each other", "a prediction is not a finding")
     make = _predictor(changes) if changes else partial(_analyze, with_pictures=FORMATS[form].pictures)
     unreadable: Sequence[Unreadable] = ()
+    redactor = recordings.redactor() if redact else None
     if len(paths) == 1 and not paths[0].is_dir():
-        built = _of_file(paths[0], make)
+        built = _of_file(paths[0], make, redactor)
     else:
-        built, unreadable = _of_several(paths, make)
+        built, unreadable = _of_several(paths, make, redactor)
     outputs.write(outputs.render(built.content, form, output), output)
     from sldtrace.analyzers.finding import Severity
 
@@ -111,13 +122,14 @@ def report(
 
 def build(file: Path) -> Built:
     """The report of a recording. Raises SldtraceError."""
-    return _of_file(file, _analyze)
+    return _of_file(file, _analyze, None)
 
 
-def _of_file(file: Path, make: "Callable[[Trace], Built]") -> Built:
+def _of_file(file: Path, make: "Callable[[Trace], Built]", redactor: "Redactor | None") -> Built:
     from sldtrace.dataset import trace as traces
 
-    return make(traces.load(file))
+    trace = traces.load(file)
+    return make(trace if redactor is None else traces.Trace(redactor.timeline(trace.recording)))
 
 
 def _analyze(trace: "Trace", with_pictures: bool = False) -> Built:
@@ -149,7 +161,7 @@ def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":
 
 
 def _of_several(
-    paths: tuple[Path, ...], make: "Callable[[Trace], Built]"
+    paths: tuple[Path, ...], make: "Callable[[Trace], Built]", redactor: "Redactor | None"
 ) -> "tuple[Built, Sequence[Unreadable]]":
     from sldtrace.recording import collect
     from sldtrace.reporters import content, several
@@ -158,7 +170,7 @@ def _of_several(
     with Progress("reading", len(found.files)) as bar:
         collection = collect.open_all(found.files, lambda _: bar.update())
     with collection:
-        built, failed = _built(collection, make)
+        built, failed = _built(collection, make, redactor)
     unreadable = [*found.unreadable, *collection.unreadable, *failed]
     if not built and len(unreadable) < 2:
         raise _nothing(paths, found, unreadable)
@@ -166,9 +178,13 @@ def _of_several(
     if not built:
         raise SldtraceError(f"none of {len(unreadable):,} files can be read")
     listed = [content.UnreadableContent(escape(each.path, 4096), each.reason) for each in unreadable]
-    made = several.build(
-        [(name, each.content) for name, each in built], listed, collection.notes, found.others
-    )
+    notes: Sequence[str] = collection.notes
+    if redactor is not None:
+        # Their texts have paths.
+        names = [redactor.name("file", each.path) for each in unreadable]
+        listed = [content.UnreadableContent(name, f"{name} cannot be read") for name in names]
+        notes = [f"{len(notes):,} notes are left out (--redact)"] if notes else []
+    made = several.build([(name, each.content) for name, each in built], listed, notes, found.others)
     every = [each for _, each in built]
     return (
         Built(
@@ -182,7 +198,7 @@ def _of_several(
 
 
 def _built(
-    collection: "Collection", make: "Callable[[Trace], Built]"
+    collection: "Collection", make: "Callable[[Trace], Built]", redactor: "Redactor | None"
 ) -> "tuple[list[tuple[str, Built]], list[Unreadable]]":
     from sldtrace.dataset.trace import Trace
     from sldtrace.recording.collect import Unreadable
@@ -190,8 +206,9 @@ def _built(
     built, failed = [], []
     with Progress("analyzing", len(collection.timelines)) as bar:
         for timeline in collection.timelines:
+            shown = timeline if redactor is None else redactor.timeline(timeline)
             try:
-                built.append((_name(timeline), make(Trace(timeline))))
+                built.append((_name(shown), make(Trace(shown))))
             except SldtraceError as error:  # it changed while it was read
                 failed.append(Unreadable(str(timeline.path), str(error)))
             bar.update()

@@ -1,0 +1,240 @@
+"""Recordings without the names that they have of hosts, VMs, processes and files, and without addresses.
+
+A name is replaced by its kind and a number, in order of appearance, an address by a number that a secret key
+makes of it: the same one always by the same. What is not known to be harmless is left out.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.host.vms.threads import vcpu_of
+from sldtrace.recording.discarded import Discarded
+from sldtrace.recording.layout import Records, Schema
+from sldtrace.recording.timeline import Gap, Loss, Part, Timeline
+from sldtrace.recording.upgrade import Upgrade
+from sldtrace.text.escape import comm as escaped
+
+_KEPT = frozenset(
+    {"tool", "clock", "clock_steps", "kernel", "cpu", "split_lock", "kvm", "probes", "exits", "limits"}
+    | {"segment", "simulated", "ended_by", "seen", "unfinished", "filtered", "skipped", "cost"}
+)
+"""Facts in which there are no names of hosts, VMs or processes."""
+
+_ADDRESS_BITS = 47  # of a user-space address
+
+
+class Redactor:
+    """Replaces names and addresses. One for all that is to be compared; key: of the addresses, random."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._key = secrets.token_bytes(16) if key is None else key
+        self._names: dict[tuple[str, str], str] = {}
+        self._counts: dict[str, int] = {}
+
+    def name(self, kind: str, name: str) -> str:
+        """What stands for a name of that kind; an empty one stays empty."""
+        if not name:
+            return name
+        found = self._names.get((kind, name))
+        if found is None:
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            found = self._names[kind, name] = f"{kind}-{self._counts[kind]}"
+        return found
+
+    def text(self, text: str) -> str:
+        """A message in which the names of files and hosts are replaced."""
+        listed = [(name, alias) for (kind, name), alias in self._names.items() if kind in ("file", "host")]
+        for name, alias in sorted(listed, key=lambda pair: -len(pair[0])):
+            text = text.replace(name, alias)
+        return text
+
+    def addresses(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """What stands for these addresses; 0 stays 0."""
+        distinct, inverse = np.unique(values, return_inverse=True)
+        made = [self._address(int(value)) for value in distinct]
+        return np.array(made, np.uint64)[inverse.reshape(-1)]
+
+    def facts(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Opening, added or closing facts."""
+        found = {name: value for name, value in facts.items() if name in _KEPT}
+        host = facts.get("host")
+        if isinstance(host, dict):
+            found["host"] = {
+                name: self.name("host" if name == "name" else "boot", value)
+                for name, value in host.items()
+                if name in ("name", "boot_id") and isinstance(value, str)
+            }
+        processes = facts.get("processes")
+        if isinstance(processes, dict):
+            found["processes"] = {
+                tgid: self._process(who) for tgid, who in processes.items() if isinstance(who, dict)
+            }
+        return found
+
+    def timeline(self, recording: Timeline) -> "Redacted":
+        """The recording as it is read from now on."""
+        return Redacted(recording, self)
+
+    def comms(self, records: Records) -> Records:
+        """Names of threads: those of vCPUs say only which vCPU it is, and stay."""
+        found = records.copy()
+        for value in np.unique(records["comm"]).tolist():
+            name = escaped(bytes(value))
+            if vcpu_of(name) is None:
+                found["comm"][records["comm"] == value] = self.name("thread", name).encode()
+        return found
+
+    def _process(self, who: Mapping[str, Any]) -> dict[str, Any]:
+        vmm, vm, comm = who.get("vmm"), who.get("vm"), who.get("comm")
+        known = vmm if isinstance(vmm, str) else None
+        found: dict[str, Any] = {"vmm": known}
+        if isinstance(comm, str):
+            found["comm"] = known or self.name("process", comm)
+        if isinstance(vm, dict):
+            kinds = {"name": "vm", "id": "vm-id", "uuid": "uuid", "namespace": "namespace", "pod": "pod"}
+            found["vm"] = {
+                key: self.name(kind, str(vm[key]))
+                for key, kind in kinds.items()
+                if isinstance(vm.get(key), str)
+            }
+        return found
+
+    def _address(self, value: int) -> int:
+        if not value:
+            return 0
+        digest = hashlib.blake2b(value.to_bytes(8, "little"), key=self._key, digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> (64 - _ADDRESS_BITS) | 1
+
+
+class Redacted:
+    """A timeline as `Redactor` shows it; see Timeline."""
+
+    def __init__(self, recording: Timeline, redactor: Redactor) -> None:
+        self._recording = recording
+        self._redactor = redactor
+        for part in recording.parts:
+            redactor.name("file", part.name)
+        host = recording.facts.get("host")
+        if isinstance(host, dict) and isinstance(host.get("name"), str):
+            redactor.name("host", host["name"])
+        self.path = Path(redactor.name("file", recording.path.name))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See Timeline."""
+        return self._redactor.facts(self._recording.facts)
+
+    @property
+    def updates(self) -> Sequence[Mapping[str, Any]]:
+        """See Timeline."""
+        return [self._redactor.facts(each) for each in self._recording.updates]
+
+    @property
+    def closing(self) -> Mapping[str, Any] | None:
+        """See Timeline."""
+        closing = self._recording.closing
+        return None if closing is None else self._redactor.facts(closing)
+
+    @property
+    def schema(self) -> Schema:
+        """See Timeline."""
+        return self._recording.schema
+
+    @property
+    def discarded(self) -> Discarded | None:
+        """See Timeline."""
+        return self._recording.discarded
+
+    @property
+    def closed(self) -> bool:
+        """See Timeline."""
+        return self._recording.closed
+
+    @property
+    def size(self) -> int:
+        """See Timeline."""
+        return self._recording.size
+
+    @property
+    def warnings(self) -> list[str]:
+        """See Timeline."""
+        return [self._redactor.text(each) for each in self._recording.warnings]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """See Timeline."""
+        return self._recording.counts
+
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """See Timeline."""
+        return self._recording.span_ns
+
+    @property
+    def losses(self) -> list[Loss]:
+        """See Timeline."""
+        return self._recording.losses
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """See Timeline."""
+        name = self._redactor.name
+        return [replace(part, name=name("file", part.name)) for part in self._recording.parts]
+
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        """See Timeline."""
+        name = self._redactor.name
+        return [
+            replace(gap, before=name("file", gap.before), after=name("file", gap.after))
+            for gap in self._recording.gaps
+        ]
+
+    def upgrade(self, kind: str) -> Upgrade:
+        """See Timeline."""
+        return self._recording.upgrade(kind)
+
+    def batches(self, kind: str, most: int) -> Iterator[Records]:
+        """See Timeline."""
+        for records in self._recording.batches(kind, most):
+            yield self._records(kind, records)
+
+    def records(self, kind: str) -> Records:
+        """See Timeline."""
+        return self._records(kind, self._recording.records(kind))
+
+    def chunks(
+        self, kind: str | None = None, times: npt.NDArray[np.uint64] | None = None
+    ) -> Iterator[tuple[str, Records]]:
+        """See Timeline."""
+        for name, records in self._recording.chunks(kind, times):
+            yield name, self._records(name, records)
+
+    def timed_chunks(self, kinds: Collection[str]) -> Iterator[tuple[str, Records, int | None]]:
+        """See Timeline."""
+        for name, records, following in self._recording.timed_chunks(kinds):
+            yield name, self._records(name, records), following
+
+    def close(self) -> None:
+        """See Timeline."""
+        self._recording.close()
+
+    def _records(self, kind: str, records: Records) -> Records:
+        names = records.dtype.names or ()
+        if kind == "task" and "comm" in names:
+            return self._redactor.comms(records)
+        if not set(names) & {"rip", "info1"}:
+            return records
+        found = records.copy()
+        if "rip" in names:
+            found["rip"] = self._redactor.addresses(records["rip"])
+        if "info1" in names:
+            found["info1"] = 0  # of some VM exits an address
+        return found
