@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "sldtrace.commands.check:check",
     "record": "sldtrace.commands.record:record",
     "report": "sldtrace.commands.report:report",
+    "compare": "sldtrace.commands.compare:compare",
     "export": "sldtrace.commands.export:export",
     "fleet": "sldtrace.commands.fleet:fleet",
     "service": "sldtrace.commands.service:service",

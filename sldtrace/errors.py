@@ -12,13 +12,13 @@ EXIT_STATUSES = {
     EXIT_ERROR: "error: one line on stderr says what is wrong and what to do",
     EXIT_USAGE: "usage error",
     EXIT_FINDING: "`report`, `fleet`: a finding at or above `--fail-on`; `check`, `log`, `probe`: the "
-    "`--fail-on` condition holds; `record`: `--until` found a loop",
+    "`--fail-on` condition holds; `record`: `--until` found a loop; `compare`: not what `--expect` names",
     EXIT_UNREADABLE: "some files could not be read, or not to their end: they are named, and the output is "
     "about the rest",
     EXIT_UNKNOWN: "it could not be determined: `report`, `fleet`: whether there is a finding of "
     "`--fail-on`, because a recording is incomplete; `log`: something looks like split-lock detection and "
     "is not understood, or no line is of a kernel; `check`: whether the `--fail-on` condition holds; "
-    "`probe`: the verdict is `unclear`",
+    "`probe`: the verdict is `unclear`; `compare`: the recordings are not comparable",
 }
 """The meaning of each exit status; in --help and, by a test, in the README."""
 

@@ -17,6 +17,7 @@ from sldtrace.dataset import frames
 from sldtrace.dataset.frames import Column
 from sldtrace.reporters import excerpt
 from sldtrace.reporters.check import CheckContent
+from sldtrace.reporters.compare import CompareContent
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent, ReportsContent
 from sldtrace.reporters.fleet_content import FleetContent
 from sldtrace.reporters.log_content import LogContent
@@ -32,6 +33,7 @@ CONTENTS: Mapping[str, type] = {
     "report": ReportContent,
     "reports": ReportsContent,
     "what-if": WhatIfContent,
+    "compare": CompareContent,
     "fleet": FleetContent,
     "check": CheckContent,
     "log": LogContent,

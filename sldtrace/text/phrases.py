@@ -20,7 +20,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 def percent(part: float, whole: float) -> str:
     """A share: `0.46 %`, `99.8 %`; `0 %` of nothing."""
     share = 100 * part / whole if whole else 0
-    digits = 1 if share >= 10 else 2 if share >= 0.1 else 4
+    digits = 1 if abs(share) >= 10 else 2 if abs(share) >= 0.1 else 4
     text = f"{share:.{digits}f}".rstrip("0").rstrip(".")
     return f"{text} %"
 

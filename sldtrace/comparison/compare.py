@@ -1,0 +1,241 @@
+"""Before and after: the verdict for each vCPU and address, and for all, and why."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sldtrace.analyzers.finding import Finding
+from sldtrace.comparison import bootstrap
+from sldtrace.comparison.bootstrap import Interval
+from sldtrace.comparison.measure import LEAST_BLOCKS, SHORTEST_BLOCK_NS, Key, Measured, Place, metric
+from sldtrace.dataset.subject import Subject
+from sldtrace.engine.block_sums import METRICS
+from sldtrace.text.phrases import length, plural
+
+LEAST_CHANGE = 0.02
+"""Of the share of time in penalties; a smaller difference is none."""
+
+MOST_LOST = 0.01
+"""Lost traps, of all; with more, rates are not known."""
+
+
+class Outcome(StrEnum):
+    """The worst first."""
+
+    WORSE = "worse"
+    NOT_COMPARABLE = "not comparable"
+    SAME = "same"
+    BETTER = "better"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One vCPU and address in one recording.
+
+    verdict: of the worst finding about it, empty for none; penalty_share: of the time; progress_per_s: traps
+    after which the instruction could execute.
+    """
+
+    traps: int
+    verdict: str
+    traps_per_s: Interval
+    early_returns_per_s: Interval
+    penalty_share: Interval
+    progress_per_s: Interval
+
+
+@dataclass(frozen=True)
+class Row:
+    """One vCPU and address. rip None: the addresses are not the same in both, and are taken together."""
+
+    subject: Subject
+    rip: int | None
+    outcome: Outcome
+    why: str
+    before: Side | None
+    after: Side | None
+    change: Interval | None
+    """Of the share of time in penalties."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A fact that is not the same in both."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of two recordings."""
+
+    outcome: Outcome
+    why: str
+    rows: Sequence[Row]
+    settings: Sequence[Setting]
+
+
+def compare(before: Measured, after: Measured) -> Comparison:
+    """before, after: as measure gives them."""
+    changed = list(settings(before, after))
+    reason = next(_obstacles(before, after), None)
+    if reason:
+        return Comparison(Outcome.NOT_COMPARABLE, reason, [], changed)
+    keys = dict.fromkeys([*before.places, *after.places])
+    rows = [row for key in keys for row in _rows(before, after, key)]
+    rows.sort(key=lambda row: list(Outcome).index(row.outcome))
+    outcome, why = _overall(rows)
+    return Comparison(outcome, why, rows, changed)
+
+
+def settings(before: Measured, after: Measured) -> Iterator[Setting]:
+    """What is not the same in the facts of the hosts."""
+    paths = (
+        ("host", "name"),
+        ("kernel", "release"),
+        ("kernel", "tick_ns"),
+        ("cpu", "model"),
+        ("split_lock", "mode"),
+        ("split_lock", "mitigate"),
+        ("kvm", "module"),
+        ("tool", "version"),
+    )
+    for path in paths:
+        one, two = (_fact(each.trace.facts, path) for each in (before, after))
+        if one != two:
+            yield Setting(".".join(path), one, two)
+    for name in ("exits", "filters"):
+        one, two = (_fact(each.trace.facts, (name,)) for each in (before, after))
+        if one != two:
+            yield Setting(f"record: {name}", one, two)
+
+
+def _fact(facts: Mapping[str, Any], path: Sequence[str]) -> str:
+    tree: Any = facts
+    for name in path:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return "-" if tree is None else str(tree)
+
+
+def _obstacles(before: Measured, after: Measured) -> Iterator[str]:
+    for name, one in (("BEFORE", before), ("AFTER", after)):
+        start, end = one.trace.span_ns
+        if one.blocks < LEAST_BLOCKS or one.block_ns < SHORTEST_BLOCK_NS:
+            least = length(LEAST_BLOCKS * SHORTEST_BLOCK_NS)
+            yield f"{name} has {length(end - start)} only; record {least} or more"
+        lost = sum(loss.count for loss in one.trace.recording.losses if loss.kind == "trap")
+        counted = lost + one.trace.recording.counts.get("trap", 0)
+        if lost > MOST_LOST * counted:
+            yield f"in {name} {plural(lost, 'trap')} of {counted:,} were lost"
+        if one.left_out:
+            yield f"{name} has more addresses than can be compared"
+    if before.trace.simulated != after.trace.simulated:
+        yield "one recording is simulated, the other is not"
+
+
+def _rows(before: Measured, after: Measured, key: Key) -> Iterator[Row]:
+    one, two = before.places.get(key, {}), after.places.get(key, {})
+    subject = next(iter((one or two).values())).subject
+    if key in before.ambiguous | after.ambiguous:
+        why = "several threads have this name: they cannot be distinguished"
+        yield Row(subject, None, Outcome.NOT_COMPARABLE, why, None, None, None)
+        return
+    shared = set(one) & set(two)
+    if one and two and not shared:
+        yield _row(subject, None, _together(one), _together(two), before, after)
+        return
+    for rip in dict.fromkeys([*one, *two]):
+        first, second = ((each.sums, each.finding) if each else None for each in (one.get(rip), two.get(rip)))
+        yield _row(subject, rip, first, second, before, after, bool(one), bool(two))
+
+
+Data = tuple[npt.NDArray[np.int64], Finding[Any] | None]
+
+
+def _together(places: Mapping[int, Place]) -> Data:
+    found = [place.finding for place in places.values() if place.finding is not None]
+    worst = max(found, key=lambda each: each.severity, default=None)
+    return np.sum([place.sums for place in places.values()], axis=0), worst
+
+
+def _row(
+    subject: Subject,
+    rip: int | None,
+    first: Data | None,
+    second: Data | None,
+    before: Measured,
+    after: Measured,
+    in_before: bool = True,
+    in_after: bool = True,
+) -> Row:
+    one = _side(first, before) if in_before else None
+    two = _side(second, after) if in_after else None
+    if one is None or two is None:
+        where = "BEFORE" if one is None else "AFTER"
+        why = f"no trap of it in {where}" + (
+            ": fixed, if it ran and did the same work" if two is None else ""
+        )
+        return Row(subject, rip, Outcome.NOT_COMPARABLE, why, one, two, None)
+    change = bootstrap.difference(
+        _per_block(first, before, "penalty_ns") / before.block_ns,
+        _per_block(second, after, "penalty_ns") / after.block_ns,
+    )
+    outcome, why = _judge(one, two, change, _rank(first), _rank(second))
+    return Row(subject, rip, outcome, why, one, two, change)
+
+
+def _rank(data: Data | None) -> int:
+    return 0 if data is None or data[1] is None else int(data[1].severity)
+
+
+def _judge(one: Side, two: Side, change: Interval, before: int, after: int) -> tuple[Outcome, str]:
+    less = change.high < 0 and change.value <= -LEAST_CHANGE
+    more = change.low > 0 and change.value >= LEAST_CHANGE
+    if before and not after and not more:
+        return Outcome.FIXED, f"{one.verdict} before, no finding after"
+    if after > before:
+        return Outcome.WORSE, f"{two.verdict} after, {one.verdict or 'no finding'} before"
+    if after < before and not more:
+        return Outcome.BETTER, f"{two.verdict} after, {one.verdict} before"
+    if more:
+        return Outcome.WORSE, "more time in penalties"
+    if less:
+        return Outcome.BETTER, "less time in penalties"
+    if before:
+        return Outcome.SAME, f"{one.verdict} before, {two.verdict} after"
+    return Outcome.SAME, "the difference is within chance, or too small to matter"
+
+
+def _side(data: Data | None, one: Measured) -> Side:
+    seconds = one.block_ns / 1e9
+    counts = {name: _per_block(data, one, name) for name in METRICS}
+    return Side(
+        int(counts["traps"].sum()),
+        data[1].verdict if data and data[1] else "",
+        bootstrap.mean(counts["traps"] / seconds),
+        bootstrap.mean(counts["early_returns"] / seconds),
+        bootstrap.mean(counts["penalty_ns"] / one.block_ns),
+        bootstrap.mean(counts["progress"] / seconds),
+    )
+
+
+def _per_block(data: Data | None, one: Measured, name: str) -> npt.NDArray[np.float64]:
+    return np.zeros(one.blocks) if data is None else metric(data[0], name)
+
+
+def _overall(rows: Sequence[Row]) -> tuple[Outcome, str]:
+    if not rows:
+        return Outcome.SAME, "no split-lock trap in either recording"
+    # Those that something was wrong with decide; the others only if nothing was.
+    wrong = [row for row in rows if any(side and side.verdict for side in (row.before, row.after))]
+    decisive = (wrong or list(rows))[0]
+    same = sum(row.outcome == decisive.outcome for row in (wrong or rows))
+    count = f"{same:,} of {plural(len(wrong or rows), 'thread and address', 'threads and addresses')}"
+    return decisive.outcome, f"{count}: {decisive.why}"
