@@ -37,6 +37,13 @@ enum sld_trap_flags {
 	SLD_TRAP_MSR_WATCHED = 128,	/* writes of MSR_TEST_CTRL were recorded: without SLD_TRAP_MSR_CLEARED detection stayed on */
 	SLD_TRAP_SIGNAL_GROUP = 256,	/* the signal was sent to the process, not to the thread */
 	SLD_TRAP_RETURN_MISSED = 512,	/* the return from the sleep or the wait was not seen: its result and duration are not known */
+	SLD_TRAP_PENDING_READ = 1024,	/* early return: what was pending for the thread was read, the following flags */
+	SLD_TRAP_SIGNAL_PENDING = 2048,	/* a signal that the thread does not block */
+	SLD_TRAP_PTRACE = 4096,		/* a stop that a tracer asked for (PTRACE_INTERRUPT): JOBCTL_TRAP_STOP, JOBCTL_TRAP_NOTIFY */
+	SLD_TRAP_FREEZER = 8192,	/* the freezer of cgroup v2: JOBCTL_TRAP_FREEZE */
+	SLD_TRAP_GROUP_STOP = 16384,	/* a stop of the whole process (SIGSTOP): JOBCTL_STOP_PENDING */
+	SLD_TRAP_TASK_WORK = 32768,	/* task work, of io_uring for example */
+	SLD_TRAP_LIVEPATCH = 65536,	/* a live patch was being applied or removed */
 };
 
 /* One trap: from the entry of split_lock_warn to the return of its caller, which is handle_guest_split_lock or, for a
@@ -138,6 +145,11 @@ struct sld_user_exit {
 	__s32 error;			/* errno: 0 or what the ioctl returned, for example -EINTR */
 };
 
+/* What is known about a signal. */
+enum sld_signal_flags {
+	SLD_SIGNAL_BLOCKED = 1,		/* sent to a thread, which blocked it then: it ended no sleep */
+};
+
 /* A signal that became pending for a thread that trapped recently, or for its process. */
 struct sld_signal {
 	__u64 ns;			/* ns: when it was generated */
@@ -148,7 +160,8 @@ struct sld_signal {
 	__u32 sender_tgid;		/* id: process that sent it; 0: the kernel did, or a timer */
 	__u32 sender_tid;		/* id: thread that sent it; 0: the kernel did, or a timer */
 	__u32 cpu;			/* index: CPU on which it was generated */
-	__u32 result;			/* result: 0: delivered, 4: delivered without its siginfo (include/trace/events/signal.h) */
+	__u16 result;			/* result: 0: delivered, 4: delivered without its siginfo (include/trace/events/signal.h) */
+	__u16 flags;			/* bits: enum sld_signal_flags */
 };
 
 /* The scheduler moved a thread that trapped recently to another CPU. */

@@ -18,8 +18,9 @@ static __always_inline bool leaves_signal_pending(u32 result)
 	return result == SLD_SIGNAL_DELIVERED || result == SLD_SIGNAL_LOSE_INFO;
 }
 
-/* id: TGID << 32 | TID of the receiver; for a signal to a process, of any of its threads. */
-static __always_inline void record_signal(struct sld_thread *t, u64 id, bool group, s32 number, s32 code, u32 result)
+/* id: TGID << 32 | TID of the receiver; for a signal to a process, of any of its threads. blocked: by the thread. */
+static __always_inline void record_signal(struct sld_thread *t, u64 id, bool group, s32 number, s32 code, u32 result,
+					  bool blocked)
 {
 	u64 current = bpf_get_current_pid_tgid(), sender = 0, now;
 	u32 tid = id, tgid = id >> 32;
@@ -43,10 +44,12 @@ static __always_inline void record_signal(struct sld_thread *t, u64 id, bool gro
 	}
 	if (code == SLD_SI_USER || code == SLD_SI_QUEUE || code == SLD_SI_TKILL)
 		sender = current;
-	last->number = number;
-	last->code = code;
-	last->sender = sender;
-	last->ns = now;
+	if (!blocked) {
+		last->number = number;
+		last->code = code;
+		last->sender = sender;
+		last->ns = now;
+	}
 
 	if (!recent || !control(SLD_CONTROL_OPEN))
 		return;
@@ -63,6 +66,7 @@ static __always_inline void record_signal(struct sld_thread *t, u64 id, bool gro
 	record->sender_tid = sender;
 	record->cpu = bpf_get_smp_processor_id();
 	record->result = result;
+	record->flags = blocked ? SLD_SIGNAL_BLOCKED : 0;
 	submit(record);
 }
 
@@ -80,13 +84,17 @@ RAW_TRACEPOINT_PROBE(signal_generate)
 {
 	u64 info = ctx->args[1], id;
 	s32 code = info == SLD_SEND_SIG_NOINFO ? SLD_SI_USER : SLD_SI_KERNEL;
+	bool blocked = false;
 
 	if (!leaves_signal_pending(ctx->args[4]))
 		return 0;
 	if (info > SLD_SEND_SIG_PRIV)
 		bpf_probe_read_kernel(&code, sizeof(code), (void *)(info + SLD_SIGINFO_CODE));
 	id = id_of(ctx->args[2]);
-	record_signal(thread_of(id), id, (u32)ctx->args[3], ctx->args[0], code, ctx->args[4]);
+#ifdef SLD_TASK_BLOCKED
+	blocked = !(u32)ctx->args[3] && is_blocked(ctx->args[2], ctx->args[0]);
+#endif
+	record_signal(thread_of(id), id, (u32)ctx->args[3], ctx->args[0], code, ctx->args[4], blocked);
 	return 0;
 }
 
@@ -104,7 +112,7 @@ TRACEPOINT_PROBE(signal, signal_generate)
 	/* For a signal to a process the tracepoint has the TID of its first thread, which is the TGID; for a timer it
 	 * has the current thread if that belongs to the process. */
 	tgid = t ? t->trap.tgid : pid == (u32)current ? current >> 32 : pid;
-	record_signal(t, tgid << 32 | pid, args->group, args->sig, args->code, args->result);
+	record_signal(t, tgid << 32 | pid, args->group, args->sig, args->code, args->result, false);
 	return 0;
 }
 

@@ -23,6 +23,7 @@ struct sld_thread {
 	u64 since_ns;		/* the VM entry before it, or its start: the signal that ends its sleep is newer */
 	u64 exits;		/* VM exits of its vCPU when the last trap started */
 	u64 guest_ns;
+	u64 pending;		/* signals that may have ended the sleep or wait, one bit each (pending.bpf.c) */
 	struct last_signal signal;
 };
 

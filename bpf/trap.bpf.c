@@ -6,7 +6,7 @@
  * return of split_lock_warn are not hooked: they would add nothing.
  *
  * Each function is hooked by fentry/fexit (KFUNC), or by kprobe/kretprobe where the recorder defines
- * SLD_KPROBE_function. The hooks read arguments and results only, no structure of the kernel.
+ * SLD_KPROBE_function. The hooks read arguments and results; what is pending after an early return: pending.bpf.c.
  */
 
 #include <uapi/linux/ptrace.h>
@@ -23,6 +23,7 @@ static __always_inline void reset_trap(struct sld_thread *t)
 	t->trap.vcpu = vcpu;
 	t->trap.tgid = tgid;
 	t->phase_ns = 0;
+	t->pending = 0;
 }
 
 static __always_inline void trap_begin(u64 rip, u32 flags)
@@ -81,17 +82,17 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	t->trap.start_cpu = bpf_get_smp_processor_id();
 }
 
-/* Stores the newest signal as the one that ended the sleep: an earlier one was blocked, or it would have ended the
- * sleep itself. A signal to the process may have woken another of its threads, so one to this thread comes first. */
+/* Stores the newest signal as the one that ended the sleep, if it is pending: an earlier one would have ended the sleep
+ * itself. A signal to the process may have woken another of its threads, so one to this thread comes first. */
 static __always_inline void attribute_signal(struct sld_thread *t)
 {
 	u32 tgid = t->trap.tgid;
 	struct last_signal *s = &t->signal;
 	struct sld_group *group;
 
-	if (s->ns < t->since_ns) {
+	if (s->ns < t->since_ns || !may_have_ended(t, s->number)) {
 		group = groups.lookup(&tgid);
-		if (!group || group->signal.ns < t->since_ns)
+		if (!group || group->signal.ns < t->since_ns || !may_have_ended(t, group->signal.number))
 			return;
 		s = &group->signal;
 		t->trap.flags |= SLD_TRAP_SIGNAL_GROUP;
@@ -180,8 +181,10 @@ static __always_inline int sleep_return(u64 left_ms)
 	t->trap.sleep_ns = bpf_ktime_get_ns() - t->phase_ns;
 	t->trap.sleep_left_ms = left_ms;
 	t->phase_ns = 0;
-	if (left_ms)
+	if (left_ms) {
+		read_pending(t);
 		attribute_signal(t);
+	}
 	return 0;
 }
 
@@ -205,8 +208,10 @@ static __always_inline int semaphore_return(s32 result)
 	t->trap.semaphore_ns = bpf_ktime_get_ns() - t->phase_ns;
 	t->trap.semaphore_result = result;
 	t->phase_ns = 0;
-	if (result)
+	if (result) {
+		read_pending(t);
 		attribute_signal(t);
+	}
 	return 0;
 }
 

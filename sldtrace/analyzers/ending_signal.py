@@ -7,6 +7,7 @@ signals that the traps name.
 import signal
 from dataclasses import dataclass, replace
 
+from sldtrace.analyzers.endings import EndedBy
 from sldtrace.analyzers.finding import Fact
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details, LoopDetails
@@ -18,7 +19,6 @@ from sldtrace.model.sources import Kind
 from sldtrace.prediction import thread_profile
 from sldtrace.text.phrases import length
 
-_PROBE = "signal:signal_generate"
 _SETITIMER = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 _MADE_BY = {
     Code.SI_TIMER: "timer_create",
@@ -30,7 +30,7 @@ _MADE_BY = {
 
 @dataclass(frozen=True)
 class SignalNumbers:
-    """The signal that ended most of the early returns in some traps of one thread."""
+    """The signal that ended more of the early returns than anything else, in some traps of one thread."""
 
     number: int
     code: int  # si_code
@@ -44,14 +44,15 @@ class SignalNumbers:
     period_spread_ns: int | None  # distance of the quartiles; None: not known
 
 
-def find_signal(every: LoopDetails, details: Details) -> SignalNumbers | None:
-    """The signal that ended most of the early returns of a thread from its first loop to its last.
+def find_signal(every: LoopDetails, details: Details, ended_by: tuple[EndedBy, ...]) -> SignalNumbers | None:
+    """The first of `ended_by` if that is a signal, with the sender that ended most; None: it is not.
 
-    None: none was seen. details: those of the loops, of `every`.
+    details: those of the loops, of `every`.
     """
-    seen = [(key, signal) for key, signal in details.signals.items() if signal.ended]
-    if not seen:
+    if not ended_by or ended_by[0].signal is None:
         return None
+    first = ended_by[0].signal
+    seen = [(key, signal) for key, signal in details.signals.items() if signal.ended and key[0] == first]
     # Of equally many, the first one.
     key, most = max(seen, key=lambda each: (each[1].ended, -each[1].first_ns))
     number, code, sender_tgid, sender_tid, to_process = key
@@ -88,26 +89,17 @@ def least_period_ns(trace: Trace, penalty: Penalty, details: Details) -> int:
     return threshold.least_period_ns(penalty, source, found.costs)
 
 
-def named(trace: Trace, found: SignalNumbers | None) -> str:
-    """What ends the sleeps, to begin a sentence with."""
-    if found is not None:
-        return signals.name(found.number)
-    if any(name == _PROBE and backend for name, backend in trace.probes):
-        return "Something of which no signal was seen (task work, of io_uring for example, sends none)"
-    return "Something (signals could not be watched)"
-
-
-def fact(trace: Trace, found: SignalNumbers | None, early_returns: int) -> Fact:
-    """In words: what makes the signal, who sends it, and how often it comes."""
+def fact(trace: Trace, found: SignalNumbers | None, early_returns: int) -> list[Fact]:
+    """In words: what makes the signal, who sends it, and how often it comes; empty without one."""
     if found is None:
-        return Fact("signal", "none was seen")
+        return []
     name = f"{signals.name(found.number)} to the {'process' if found.to_process else 'thread'}"
     made = f", {signals.code_name(found.code)}: {_maker(found)}{_sender(trace, found)}"
     often = ""
     if found.period_ns is not None and found.period_spread_ns is not None:
         often = f", every {length(found.period_ns)} (quartiles {length(found.period_spread_ns)} apart)"
     share = "" if found.ended == early_returns else f"; it ended {found.ended:,} of the sleeps"
-    return Fact("signal", name + made + often + share)
+    return [Fact("signal", name + made + often + share)]
 
 
 def _maker(found: SignalNumbers) -> str:

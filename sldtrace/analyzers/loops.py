@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import ending_signal, progress
+from sldtrace.analyzers import ending_signal, endings, progress
 from sldtrace.analyzers.ending_signal import SignalNumbers
+from sldtrace.analyzers.endings import EndedBy
 from sldtrace.analyzers.finding import Numbers
 from sldtrace.analyzers.progress import ProgressNumbers
 from sldtrace.dataset import folding
@@ -42,7 +43,8 @@ class LoopNumbers(Numbers):
     least_period_ns: int | None  # of the signal, so that every penalty completes; None: not known
     other_threads: int | None  # that are penalized at the same time; None: not a loop at the semaphore
     progress: ProgressNumbers
-    signal: SignalNumbers | None  # None: none was seen
+    ended_by: tuple[EndedBy, ...]  # causes of the early returns, those of the most first
+    signal: SignalNumbers | None  # the first of ended_by; None: that is no signal
 
     @property
     def lost_ns(self) -> int:
@@ -74,7 +76,8 @@ def find_loops(trace: Trace) -> list[Loops]:
 
 
 def _numbers(trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, details: Details) -> LoopNumbers:
-    signal = ending_signal.find_signal(every, details)
+    ended_by = endings.find(details)
+    signal = ending_signal.find_signal(every, details, ended_by)
     least, others = None, None
     if loop.kind == rule.SEMAPHORE:
         # A thread at the end of the queue waits for each of the others once: they take turns.
@@ -98,6 +101,7 @@ def _numbers(trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, det
         least_period_ns=least,
         other_threads=others,
         progress=progress.measure(loop, details),
+        ended_by=ended_by,
         signal=signal,
     )
 

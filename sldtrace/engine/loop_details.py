@@ -37,7 +37,7 @@ MOST_SIGNALS = 1 << 16
 _SIGNAL = ("signal", "signal_code", "sender_tgid", "sender_tid")
 
 Key = tuple[int, int, int, int, bool]
-"""Number, si_code, TGID and TID of the sender; sent to the process?"""
+"""Number, si_code, TGID and TID of the sender; sent to the process? Without signal: an Ending, zeros."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Signalled:
 class Details:
     """Of the time from the start of a loop's first trap to the end of its last one.
 
-    signals: of the thread and its process; exits, other_exits: records
+    signals: of the thread and its process, and what else ended its sleeps; exits, other_exits: records
     of VM exits in loops, and those not by #AC; addresses: other guest addresses in them; elsewhere: stays on
     cores, after a move, while detection was off there and the thread was not in a trap of the loop all the
     time; others: other threads with penalties; traps, sent: the first traps and signal records, see SAMPLE.
@@ -184,14 +184,16 @@ class LoopDetails:
             self._keep_sample(self.found[int(segment[at])].traps, traps.records, rows)
         # Runs of traps of one thread that follow each other and have the same signal.
         last = traps.last
-        fields = [traps[name] for name in _SIGNAL] + [traps.flag("SIGNAL_GROUP")]
-        earlier = [last[name] for name in _SIGNAL] + [last.flag("SIGNAL_GROUP")]
+        fields, earlier = (
+            [each.ended_by, *(each[name] for name in _SIGNAL[1:]), each.flag("SIGNAL_GROUP")]
+            for each in (traps, last)
+        )
         same: Bools = np.ones(len(traps), bool)
         for column, first in zip(fields, earlier, strict=True):
             same &= column == traps.before(column, first)
         known = (segment >= 0) & (last["start_ns"] >= self._start[segment])
         mine_before = traps.before(mine, known & (last["start_ns"] <= self._end[segment]))
-        ended = mine & (traps["signal"] > 0)
+        ended = mine & (traps.ended_by != 0)
         begins = ~same | (mine != mine_before)
         begins[traps.heads] = True
         runs = np.flatnonzero(begins)
@@ -213,7 +215,7 @@ class LoopDetails:
                 series[each] = signal.series
         of_row = np.full(len(traps), -1, np.int64)
         of_row[_ranges(runs, lengths)] = np.repeat(series[inverse], lengths)
-        follows = same & mine_before & (of_row >= 0)
+        follows = same & mine_before & (of_row >= 0) & (traps.ended_by > 0)
         gaps = traps["signal_ns"] - traps.previous("signal_ns")
         self._gaps.add(of_row[follows], gaps[follows])
 

@@ -9,6 +9,7 @@ from sldtrace.engine.by_thread import ByThread
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.threads import Numbers, Threads
 from sldtrace.model import early_returns as rule
+from sldtrace.model import ending
 from sldtrace.model.early_returns import Bools, Times
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
@@ -38,6 +39,11 @@ class Outcome:
         """Did a signal end the wait for the semaphore?"""
         found: Bools = self["semaphore_result"] < 0
         return found
+
+    @cached_property
+    def ended_by(self) -> Array:
+        """What ended it early, see model.ending; 0: nothing did."""
+        return ending.endings(self.early, self["signal"], self.flag)
 
     @cached_property
     def detection_off(self) -> Bools:

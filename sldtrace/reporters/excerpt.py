@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from sldtrace.analyzers import endings
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
 from sldtrace.host.msr import DETECT
+from sldtrace.model import ending
 from sldtrace.reporters.document import Cell, Column, Table, Unit
 
 FIRST, LAST = 4, 3
@@ -42,6 +44,11 @@ def _detection(row: _Row) -> Cell:
     return "off" if row["msr_cleared"] else "stays on" if row["msr_watched"] else None
 
 
+def _ended_by(row: _Row) -> Cell:
+    found = int(ending.endings(row["early_return"], row["signal"], lambda flag: row[flag.lower()]))
+    return endings.name(found) if found else None
+
+
 def _number(name: str) -> Callable[[_Row], Cell]:
     return lambda row: int(row[name])
 
@@ -55,7 +62,7 @@ _COLUMNS: dict[str, _Columns] = {
         Column("CPU", Unit.NUMBER): _number("start_cpu"),
         Column("slept", Unit.DURATION): _number("sleep_ns"),
         Column("left", Unit.MS): _number("sleep_left_ms"),
-        Column("ended by"): lambda row: signals.name(int(row["signal"])) if row["signal"] else None,
+        Column("ended by"): _ended_by,
         Column("VM exits", Unit.COUNT): _if_watched("exits", "exits_watched"),
         Column("in guest", Unit.DURATION): _if_watched("guest_ns", "exits_watched"),
         Column("detection"): _detection,

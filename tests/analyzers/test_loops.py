@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sldtrace.analyzers.ending_signal import SignalNumbers
+from sldtrace.analyzers.endings import EndedBy
 from sldtrace.analyzers.finding import Severity
 from sldtrace.analyzers.loops import LoopNumbers
 from sldtrace.analyzers.progress import ProgressNumbers
@@ -77,6 +78,7 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
             other_addresses=None,
             elsewhere=0,
         ),
+        ended_by=(EndedBy("signal", SIGUSR1, 200),),
         signal=SignalNumbers(
             number=SIGUSR1,
             code=Code.SI_TIMER,

@@ -18,6 +18,7 @@ from sldtrace.recording import schema
 
 FILES = {path.name: path for path in sorted(resources.bpf().glob("*.bpf.c"))}
 TRACEPOINTS = {*probes._TRACEPOINTS, *probes._LATE}
+LAYOUT = ("pid", "tgid", "cpu", *sorted(sources._PENDING), "shared_pending", "patch_state")
 TASKS = {"signal:signal_generate", "sched:sched_migrate_task"}
 """Of these there is one program of each kind: a raw one that reads the task, where BTF tells its layout."""
 
@@ -162,7 +163,7 @@ def test_every_macro_that_python_defines_is_used_and_the_other_way_round(
     has["lock:contention_begin"] = frozenset()
     monkeypatch.setattr(host_tracepoints, "fields", has.get)
     monkeypatch.setattr(kallsyms, "kvm_functions", lambda: ((1, "a"),))
-    monkeypatch.setattr(sources, "layout", lambda: {"pid": 8, "tgid": 12, "cpu": 4})
+    monkeypatch.setattr(sources, "layout", lambda: dict.fromkeys(LAYOUT, 8))
     filters = Filters((1,), (2,), ((3, 4),), "c", (5, 6), "/g", "vm")
     flags = {flag for exits in EXITS for flag in assemble(filters, exits, Sizes(), probes._FUNCTIONS).flags}
     defined = {re.split(r"[=(]", flag.removeprefix("-D"))[0] for flag in flags}
@@ -178,7 +179,10 @@ def test_every_macro_that_python_defines_is_used_and_the_other_way_round(
 def test_of_the_kernels_own_structures_only_that_is_read_whose_place_is_known() -> None:
     """From BTF, or because user space has the same (siginfo): so no kernel headers are needed."""
     text = everything()
-    places = ["SLD_TASK_PID", "SLD_TASK_TGID", "SLD_TASK_CPU", "SLD_SIGINFO_CODE"]
+    places = ["SLD_TASK_PID", "SLD_TASK_TGID", "SLD_TASK_CPU", "SLD_SIGINFO_CODE", "SLD_TASK_PATCH_STATE"]
+    words = set(re.findall(r"\bread_word\(\w+, (\w+)\)", text))
+    assert {*places, *words} == {"SLD_SIGINFO_CODE", *(f"SLD_TASK_{name.upper()}" for name in LAYOUT)}
+    places.append("place")  # of read_word
     assert sorted(re.findall(r"\bbpf_probe_read\w*\([^;]* \+ (\w+)\)\);", text)) == sorted(places)
     assert text.count("probe_read") == len(places)
     assert "task_struct" not in text

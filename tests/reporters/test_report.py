@@ -140,7 +140,7 @@ def test_one_stretch_without_progress(tmp_path: Path) -> None:
             "SI_TKILL: tgkill or pthread_kill, sent by PID 7, TID 8, every",
         ),
         ({"signal_code": 77}, "si_code 77: the kernel, every"),
-        ({"signal": 0, "signal_ns": 0}, "signal none was seen"),
+        ({"signal": 0, "signal_ns": 0}, "ended by unknown 200 (100 %)"),
     ],
 )
 def test_the_signal(tmp_path: Path, fields: dict[str, Any], words: str) -> None:

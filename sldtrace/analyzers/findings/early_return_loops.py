@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from sldtrace.analyzers import ending_signal, loops, penalties, progress, remedies
+from sldtrace.analyzers import ending_signal, endings, loops, penalties, progress, remedies
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
 from sldtrace.analyzers.loops import LoopNumbers, Loops
@@ -25,7 +25,7 @@ from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
 from sldtrace.model import early_returns as rule
-from sldtrace.text.phrases import address, length, ms
+from sldtrace.text.phrases import address, length, ms, plural
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class LoopKind:
 
 
 def _ended_sleep(trace: Trace, each: Loops) -> str:
-    what = ending_signal.named(trace, each.numbers.signal)
-    return f"{what} ends the sleep early, after a median of {ms(each.numbers.slept_median_ns)} ms."
+    after = f", after a median of {ms(each.numbers.slept_median_ns)} ms"
+    return endings.sentences(trace, each.numbers.ended_by, "the sleep", after)
 
 
 def _cause_in_sleep(trace: Trace, each: Loops) -> str:
@@ -52,25 +52,41 @@ def _cause_in_sleep(trace: Trace, each: Loops) -> str:
 
 
 def _cause_at_semaphore(trace: Trace, each: Loops) -> str:
+    ended = endings.sentences(trace, each.numbers.ended_by, "the wait", "")
     return (
         "After the sleep the thread takes a semaphore, one for the whole host, which each penalty holds for "
-        f"{penalties.window(each.penalty)}. {ending_signal.named(trace, each.numbers.signal)} ended the wait "
-        f"for it {each.numbers.semaphore_early_returns:,} times, while penalties of other threads held it. "
-        "The kernel then returns with detection still on, and the same instruction traps again."
+        f"{penalties.window(each.penalty)}. {ended} "
+        f"{plural(each.numbers.semaphore_early_returns, 'wait')} ended so, while penalties of other threads "
+        "held the semaphore. The kernel then returns with detection still on, and the same instruction traps "
+        "again."
     )
 
 
 def _cause_in_program(trace: Trace, each: Loops) -> str:
+    then = "The kernel runs the program's signal handler, and the program"
+    if each.numbers.signal is None:
+        then = "The program then"
     return (
-        f"{_ended_sleep(trace, each)} The kernel runs the program's signal handler, and the program executes "
-        "the same instruction with detection still on: it traps again. No VM is involved, the instruction is "
-        "the program's own."
+        f"{_ended_sleep(trace, each)} {then} executes the same instruction with detection still on: it traps "
+        "again. No VM is involved, the instruction is the program's own."
+    )
+
+
+def _remedies_by_cause(each: Loops, where: str) -> list[Remedy]:
+    signal = each.numbers.signal
+    further = [remedies.longer_period(each.penalty, signal, where)] if signal is not None else []
+    return further + _remedies_without_signal(each)
+
+
+def _remedies_without_signal(each: Loops) -> list[Remedy]:
+    return endings.remedies(
+        each.numbers.ended_by, each.penalty, each.numbers.guest, each.loop.tgid, each.loop.tid
     )
 
 
 def _remedies_in_sleep(trace: Trace, each: Loops) -> list[Remedy]:
     return [
-        remedies.longer_period(each.penalty, each.numbers.signal, "VMM"),
+        *_remedies_by_cause(each, "VMM"),
         *remedies.no_penalty(trace, each.penalty),
         remedies.align(guest=True),
         remedies.no_detection(),
@@ -81,7 +97,8 @@ def _remedies_at_semaphore(trace: Trace, each: Loops) -> list[Remedy]:
     return [
         *remedies.no_penalty(trace, each.penalty),
         remedies.fewer_at_once(),
-        *remedies.period_for_all(each.numbers),
+        *(remedies.period_for_all(each.numbers) if each.numbers.signal else []),
+        *_remedies_without_signal(each),
         remedies.align(guest=True),
         remedies.no_detection(),
     ]
@@ -90,7 +107,7 @@ def _remedies_at_semaphore(trace: Trace, each: Loops) -> list[Remedy]:
 def _remedies_in_program(trace: Trace, each: Loops) -> list[Remedy]:
     return [
         remedies.align(guest=False),
-        remedies.longer_period(each.penalty, each.numbers.signal, "program"),
+        *_remedies_by_cause(each, "program"),
         *remedies.no_penalty(trace, each.penalty),
         remedies.no_detection(),
     ]
@@ -168,7 +185,8 @@ def _facts(trace: Trace, n: LoopNumbers) -> list[Fact]:
         *([Fact("in loops", f"{length(n.in_loops_ns)} in {several}")] if n.loops > 1 else []),
         Fact("traps", traps),
         Fact("slept", f"{length(n.slept_median_ns)} (median); a completed sleep lasts {whole}"),
-        ending_signal.fact(trace, n.signal, n.early_returns),
+        *endings.fact(n.ended_by),
+        *ending_signal.fact(trace, n.signal, n.early_returns),
         *_needs(n),
         progress.fact(n.progress, n.in_loops_ns),
     ]

@@ -1,6 +1,6 @@
 """The C text of the probes for this kernel: the files whose tracepoints and fields it has."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Source:
 
 SOURCES = (
     Source("thread.bpf.c"),
+    Source("pending.bpf.c"),
     Source("trap.bpf.c"),
     Source("signal.bpf.c", "signal:signal_generate", frozenset({"pid", "sig", "code", "group", "result"})),
     Source(
@@ -64,6 +65,7 @@ SOURCES = (
 
 
 _MODULES = Path("/sys/module")
+_PENDING = {"signal", "blocked", "pending", "jobctl", "task_works"}
 _ISAS = {"kvm_intel": "SLD_ISA_VMX", "kvm_amd": "SLD_ISA_SVM"}
 
 
@@ -109,19 +111,31 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
 
 
 def layout() -> dict[str, int]:
-    """Offsets of `pid`, `tgid` and `cpu` in a task_struct, in bytes, from the kernel's BTF.
+    """Offsets in a task_struct, in bytes, from the kernel's BTF: `pid`, `tgid`, `cpu`, those of `_pending`.
 
     Empty if one of the first two is missing; without `cpu` if it is in neither of its places:
     task_struct before bcf9033e5449 (5.16), then the thread_info at its beginning (CONFIG_THREAD_INFO_IN_TASK,
     which x86 always has).
     """
-    found = btf.offsets("task_struct", ("pid", "tgid", "cpu", "thread_info"))
+    found = btf.offsets("task_struct", ("pid", "tgid", "cpu", "thread_info", *_PENDING, "patch_state"))
     if not {"pid", "tgid"} <= found.keys():
         return {}
     inside = btf.offsets("thread_info", ("cpu",)) if "thread_info" in found else {}
     if "cpu" not in found and "cpu" in inside:
         found["cpu"] = found["thread_info"] + inside["cpu"]
-    return {name: found[name] for name in ("pid", "tgid", "cpu") if name in found}
+    return {name: found[name] for name in ("pid", "tgid", "cpu") if name in found} | _pending(found)
+
+
+# What bpf/pending.bpf.c reads; all of it or nothing. pending: the signals of the task's sigpending;
+# shared_pending: those of its process, from the signal_struct on; patch_state: only with CONFIG_LIVEPATCH.
+def _pending(task: Mapping[str, int]) -> dict[str, int]:
+    mask, group = btf.offsets("sigpending", ("signal",)), btf.offsets("signal_struct", ("shared_pending",))
+    if not task.keys() >= _PENDING or not mask or not group:
+        return {}
+    return {name: task[name] for name in (*_PENDING, "patch_state") if name in task} | {
+        "pending": task["pending"] + mask["signal"],
+        "shared_pending": group["shared_pending"] + mask["signal"],
+    }
 
 
 # Why a file is left out, or None; adds flags for what the kernel has, and KVM's functions.

@@ -29,7 +29,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     monkeypatch.setattr(tracepoints, "fields", known.get)
     monkeypatch.setattr(kallsyms, "kvm_functions", lambda: KVM)
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
-    monkeypatch.setattr(btf, "offsets", lambda name, members: LAYOUT[name])
+    monkeypatch.setattr(btf, "offsets", lambda name, members: LAYOUT.get(name, {}))
     return known
 
 
@@ -174,11 +174,36 @@ def test_sizes_cpus_and_kprobes_are_flags() -> None:
 def test_the_layout_of_a_task(
     task: dict[str, int], info: dict[str, int], found: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(btf, "offsets", lambda name, _: {"task_struct": task, "thread_info": info}[name])
+    monkeypatch.setattr(
+        btf, "offsets", lambda name, _: {"task_struct": task, "thread_info": info}.get(name, {})
+    )
     assert sources.layout() == found
     assert {flag for flag in text().flags if flag.startswith("-DSLD_TASK_PID")} == {
         f"-DSLD_TASK_PID={at}" for at in [found.get("pid")] if at
     }
+
+
+PENDING = {"signal": 3000, "blocked": 3016, "pending": 3040, "jobctl": 1200, "task_works": 3200}
+
+
+@pytest.mark.parametrize("lacks", [None, "blocked", "sigpending", "signal_struct", "patch_state"])
+def test_what_is_pending_is_read_all_or_not_at_all(
+    lacks: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only patch_state may be missing: a kernel without live patches."""
+    task = {"pid": 1264, "tgid": 1268, **PENDING, "patch_state": 3300}
+    known = {"task_struct": task, "sigpending": {"signal": 16}, "signal_struct": {"shared_pending": 64}}
+    if lacks:
+        del (task if lacks in task else known)[lacks]
+    monkeypatch.setattr(btf, "offsets", lambda name, _: known.get(name, {}))
+    found = sources.layout()
+    if lacks in (None, "patch_state"):
+        # The signals come after the list head of their sigpending.
+        more = {} if lacks else {"patch_state": 3300}
+        assert found == {"pid": 1264, "tgid": 1268, **PENDING, "pending": 3056, "shared_pending": 80, **more}
+        assert "-DSLD_TASK_SHARED_PENDING=80" in text().flags
+    else:
+        assert found == {"pid": 1264, "tgid": 1268}
 
 
 def test_filters_are_flags() -> None:

@@ -1,0 +1,116 @@
+"""What ended the early returns: each cause with its share, in words and with remedies that fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sldtrace.analyzers.endings import EndedBy
+from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.loops import LoopNumbers
+from tests.analyzers.shorthands import one, signal_of
+from tests.analyzers.synthetic import EARLY, FACTS, FLAGS, GUEST, MS, SIGALRM, SIGUSR1, Row, loop, signalled
+
+READ = EARLY | GUEST | FLAGS["PENDING_READ"]
+NONE = {"signal": 0, "signal_code": 0, "signal_ns": 0}
+WATCHED = [*FACTS["probes"], {"name": "signal:signal_generate", "backend": "raw_tracepoint", "detail": ""}]
+
+
+def without_signal(count: int, at_ns: int = 0, *flags: str) -> list[Row]:
+    """Early returns of which the flags say why."""
+    return loop(count, at_ns, flags=READ | sum(FLAGS[name] for name in flags), **NONE)
+
+
+def found(folder: Path, rows: list[Row], **rest: Any) -> Finding[LoopNumbers]:
+    return one(folder, rows, opening=FACTS | {"probes": WATCHED}, **rest)
+
+
+def facts_of(finding: Finding[LoopNumbers]) -> dict[str, str]:
+    return {fact.label: fact.text for fact in finding.facts}
+
+
+@pytest.mark.parametrize(
+    ("flags", "cause", "words", "remedy"),
+    [
+        (("PTRACE",), "ptrace", "A tracer that stops the thread (ptrace) ends", "TracerPid"),
+        (("FREEZER",), "freezer", "The cgroup freezer ends", "/cgroup"),
+        (
+            ("GROUP_STOP",),
+            "group_stop",
+            "A stop of the whole process (SIGSTOP or job control) ends",
+            "SIGSTOP",
+        ),
+        (("TASK_WORK",), "task_work", "Task work, which has no signal (of io_uring,", "DEFER_TASKRUN"),
+        (("TASK_WORK", "FREEZER"), "freezer", "The cgroup freezer ends", "/cgroup"),
+        (("LIVEPATCH",), "livepatch", "A live patch that is being applied", "transition"),
+        (("SIGNAL_PENDING", "LIVEPATCH"), "signal", "A signal of which no more is known", "sched_waking"),
+        ((), "nothing_pending", "cgroup v1, a suspend of the host", "sched_waking"),
+    ],
+)
+def test_what_is_no_signal_is_told_apart(
+    tmp_path: Path, flags: tuple[str, ...], cause: str, words: str, remedy: str
+) -> None:
+    finding = found(tmp_path, without_signal(200, 0, *flags))
+    assert finding.numbers.ended_by == (EndedBy(cause, None, 200),)
+    assert finding.numbers.signal is None
+    assert words in finding.cause
+    first = finding.remedies[0]
+    assert remedy in f"{first.what} {first.command}"
+    assert "io_uring" not in finding.cause or cause == "task_work"
+    assert "signal" not in facts_of(finding)
+
+
+def test_the_cause_of_most_is_named_and_a_signal_that_ended_one_is_not(tmp_path: Path) -> None:
+    rows = [*without_signal(192, 0, "PTRACE"), *loop(1, 192 * MS, signal=SIGALRM, flags=READ)]
+    finding = found(tmp_path, rows)
+    assert finding.numbers.ended_by == (EndedBy("ptrace", None, 192), EndedBy("signal", SIGALRM, 1))
+    assert (finding.numbers.signal, finding.numbers.least_period_ns) == (None, None)
+    assert facts_of(finding)["ended by"] == "ptrace 192 (99.5 %), SIGALRM 1 (0.52 %)"
+    assert "(ptrace) ends the sleep early in 99.5 % of the early returns, SIGALRM 0.52 %," in finding.cause
+    assert not any("between the" in remedy.what for remedy in finding.remedies)
+
+
+def test_what_is_not_known_has_its_share(tmp_path: Path) -> None:
+    rows = [*loop(120, flags=READ), *without_signal(80, 120 * MS)]
+    finding = found(tmp_path, rows)
+    assert signal_of(finding.numbers).number == SIGUSR1
+    assert facts_of(finding)["ended by"] == "SIGUSR1 120 (60 %), unknown 80 (40 %)"
+    assert facts_of(finding)["signal"].endswith("it ended 120 of the sleeps")
+    assert "It is not known what ends it in 40 %: nothing was pending" in finding.cause
+    assert [remedy.what.split(":")[0] for remedy in finding.remedies[:2]] == ["In the VMM", "On the host"]
+    assert "find what wakes this thread" in finding.remedies[1].what
+
+
+def test_a_blocked_signal_is_not_the_cause_however_often_it_comes(tmp_path: Path) -> None:
+    sent = [signalled(index * MS // 3, signal=35, flags=1) for index in range(600)]
+    finding = found(tmp_path, loop(200, signal=SIGALRM, flags=READ), more={"signal": sent})
+    assert finding.numbers.ended_by == (EndedBy("signal", SIGALRM, 200),)
+    assert "SIGRTMIN" not in finding.cause
+    assert "ended by" not in facts_of(finding)
+
+
+def test_two_senders_of_one_signal_are_one_cause(tmp_path: Path) -> None:
+    rows = [*loop(100, sender_tid=7, sender_tgid=7), *loop(90, 100 * MS, signal=SIGALRM)]
+    rows += loop(30, 190 * MS, sender_tid=8, sender_tgid=8)
+    numbers = found(tmp_path, rows).numbers
+    assert numbers.ended_by == (EndedBy("signal", SIGUSR1, 130), EndedBy("signal", SIGALRM, 90))
+    assert (signal_of(numbers).sender_tid, signal_of(numbers).ended) == (7, 100)
+
+
+def test_where_nothing_was_read_it_says_so(tmp_path: Path) -> None:
+    finding = found(tmp_path, loop(200, **NONE))
+    assert finding.numbers.ended_by == (EndedBy("not_read", None, 200),)
+    assert "this recording does not tell them apart" in finding.cause
+    assert facts_of(finding)["ended by"] == "unknown 200 (100 %)"
+
+
+def test_where_signals_were_not_watched_it_says_so(tmp_path: Path) -> None:
+    assert "signals could not be watched" in one(tmp_path, loop(200, **NONE)).cause
+
+
+def test_a_programs_handler_does_not_run_without_a_signal(tmp_path: Path) -> None:
+    rows = [row | {"flags": row["flags"] & ~GUEST} for row in without_signal(200, 0, "FREEZER")]
+    finding = found(tmp_path, rows)
+    assert finding.kind == "user-space-split-lock"
+    assert "handler" not in finding.cause
+    assert "the program's cgroup" in finding.remedies[1].what
