@@ -75,28 +75,28 @@ def fact(found: tuple[EndedBy, ...]) -> list[Fact]:
     return [Fact("ended by", ", ".join(shown))]
 
 
-def sentences(trace: Trace, found: tuple[EndedBy, ...], what: str, how: str) -> str:
-    """What ends the sleeps, with its share, the runner-up and what is not known.
+def sentences(trace: Trace, found: tuple[EndedBy, ...], what: str, how: str, ends: str) -> str:
+    """What ended the sleeps, with its share, the runner-up and what is not known.
 
-    what: `the sleep` or `the wait for it`; how: follows the first sentence's verb.
+    what: `the sleep` or `the wait`; how: the end of the first sentence; ends: the verb, `ends` or `ended`.
     """
     total = max(sum(each.ended for each in found), 1)
     known = [each for each in found if each.ending not in _UNKNOWN]
     unknown = [each for each in found if each.ending in _UNKNOWN]
     shares = [percent(each.ended, total) for each in known]
     if not known:
-        first = f"Something ends {what} early{how}."
+        first = f"Something {ends} {what} early{how}."
     elif len(found) == 1:
-        first = f"{_subject(known[0])} ends {what} early{how}."
+        first = f"{_subject(known[0])} {ends} {what} early{how}."
     else:
         second = f", {name(known[1].ending)} {shares[1]}" if len(known) > 1 else ""
-        first = f"{_subject(known[0])} ends {what} early in {shares[0]} of the early returns{second}{how}."
+        first = f"{_subject(known[0])} {ends} {what} early in {shares[0]} of the early returns{second}{how}."
     if not unknown:
         return first
     count = sum(each.ended for each in unknown)
     part = "" if not known else f" in {percent(count, total)}"
     why = f": {_why_unknown(trace, unknown)}" if count >= REMEDY_SHARE * total else "."
-    return f"{first} It is not known what ends it{part}{why}"
+    return f"{first} It is not known what {ends} it{part}{why}"
 
 
 def _subject(cause: EndedBy) -> str:

@@ -58,7 +58,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of a finding: a label of at most ten characters, and the text."""
+    """One line of a finding: a label of less than ten characters, and the text."""
 
     label: str
     text: str

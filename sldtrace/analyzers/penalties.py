@@ -26,6 +26,11 @@ def window(penalty: Penalty) -> str:
     return f"{ms(penalty.window_ns)} to {ms(penalty.window_ns + penalty.tick_ns)} ms"
 
 
+def tense(ongoing: bool, present: str, past: str) -> str:
+    """The verb of a finding: `present` for what had not ended when the recording did."""
+    return present if ongoing else past
+
+
 def is_ongoing(trace: Trace, penalty: Penalty, end_ns: int) -> bool:
     """Is what ended at that time so near the end of the recording that it may have continued?
 

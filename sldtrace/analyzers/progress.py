@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sldtrace.analyzers import lost_records
 from sldtrace.analyzers.finding import Confidence, Fact
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details
@@ -45,13 +46,12 @@ def measure(loop: Loop, details: Details) -> ProgressNumbers:
     )
 
 
-def confidence(
-    trace: Trace, penalty: Penalty, found: ProgressNumbers, early_returns: int, in_loops_ns: int
-) -> tuple[Confidence, str]:
+def confidence(trace: Trace, penalty: Penalty, found: ProgressNumbers, loop: Loop) -> tuple[Confidence, str]:
     """How sure it is that the instruction was not executed in the loops, and why."""
-    lost = sum(loss.count for loss in trace.recording.losses if loss.kind == "trap")
+    early_returns, in_loops_ns = loop.early_returns, loop.in_loops_ns
+    lost = lost_records.count(trace, "trap", loop.start_ns, loop.end_ns, loop.tid)
     if lost:
-        return Confidence.POSSIBLE, f"{plural(lost, 'trap')} of the recording were lost"
+        return Confidence.POSSIBLE, f"{plural(lost, 'trap')} may be missing: they were lost in this time"
     if found.elsewhere:
         return (
             Confidence.POSSIBLE,
@@ -78,10 +78,12 @@ def confidence(
     return Confidence.CERTAIN, "each early return was seen, and that detection stayed on"
 
 
-def fact(found: ProgressNumbers, in_loops_ns: int) -> Fact:
-    """In words."""
+def fact(found: ProgressNumbers, in_loops_ns: int, guest: bool) -> Fact:
+    """In words; guest: a vCPU, which has VM exits."""
     parts = [f"detection was switched off for it {plural(found.detection_off, 'time')}"]
-    if found.guest_ns is None or found.exits is None:
+    if not guest:
+        pass
+    elif found.guest_ns is None or found.exits is None:
         parts.append("what the guest did in between was not recorded")
     else:
         parts.append(

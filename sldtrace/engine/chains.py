@@ -15,8 +15,9 @@ FIRST, LAST = 4, 3
 NEVER = np.iinfo(np.int64).max
 """Later than any time."""
 
-COUNTERS = [("traps", "i8"), ("early", "i8"), ("semaphore", "i8"), ("off", "i8")]
-"""Of one thread: traps, early returns, those at the semaphore, and traps after which detection was off."""
+COUNTERS = [(name, "i8") for name in ("traps", "early", "semaphore", "off", "slept_ns", "waited_ns")]
+"""Of one thread: traps, early returns, those at the semaphore, traps after which detection was off, and the
+time in the sleep and in the wait for the semaphore of all its penalties."""
 
 _SEEN = [
     ("count", "i8"),  # traps

@@ -5,7 +5,7 @@ have ended count if they are loops, and are gone if not. What the thread did bes
 one to the last, is the difference of two states of its counters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -62,7 +62,8 @@ class Loop:
     place: its number in the summary; vcpu: -1 if not known; start_ns, end_ns: of the first and the last loop
     (CLOCK_MONOTONIC); loops: how many; in_loops_ns, longest_ns: their lengths; in_loops: traps in loops;
     at_semaphore: those of them that returned early from the semaphore. traps, early_returns,
-    semaphore_early_returns, detection_off: of the thread from start to end. Of the traps in loops: exits and
+    semaphore_early_returns, detection_off: of the thread from start to end; traps_since, detection_off_since:
+    after the end. Of the traps in loops: exits and
     guest_ns between them, as far as watched_traps covers them; unwatched_traps, missed_returns: see
     progress.ProgressNumbers; watched_ns: time in loops in which writes of MSR_TEST_CTRL were watched; first,
     last: starts of the first and the last ones.
@@ -85,6 +86,8 @@ class Loop:
     early_returns: int = 0
     semaphore_early_returns: int = 0
     detection_off: int = 0
+    traps_since: int = 0
+    detection_off_since: int = 0
     exits: int = 0
     guest_ns: int = 0
     watched_traps: int = 0
@@ -206,6 +209,12 @@ class LoopSummary:
         """The spans of these loops, those with no more than a short pause between them as one."""
         return join_spans(self.spans(loop), self._pause)
 
+    def phases_of_thread(self, loops: Sequence[Loop]) -> Array:
+        """The same of all loops of one thread, at any address."""
+        spans = np.concatenate([np.zeros(0, SPAN), *(self.spans(loop) for loop in loops)])
+        spans["place"] = 0
+        return join_spans(spans, self._pause)
+
     @property
     def _pause(self) -> int:
         return PHASE_PENALTIES * self.penalty.longest_sleep_ns
@@ -213,6 +222,8 @@ class LoopSummary:
     def _loop(self, place: int, row: Array) -> Loop:
         total = row["total"]
         same = {name: int(total["after"][name] - total["before"][name]) for name, _ in COUNTERS}
+        thread = int(row["thread"])
+        newest = self._counters.upto(thread + 1)[thread] if thread >= 0 else total["after"]
         return Loop(
             place=place,
             tgid=int(row["tgid"]),
@@ -234,6 +245,8 @@ class LoopSummary:
             early_returns=same["early"],
             semaphore_early_returns=same["semaphore"],
             detection_off=same["off"],
+            traps_since=int(newest["traps"] - total["after"]["traps"]),
+            detection_off_since=int(newest["off"] - total["after"]["off"]),
             exits=int(total["exits"]),
             guest_ns=int(total["guest_ns"]),
             watched_traps=int(total["watched"]),
@@ -316,6 +329,8 @@ class LoopSummary:
             ("early", traps.early),
             ("semaphore", traps.at_semaphore),
             ("off", traps.detection_off),
+            ("slept_ns", traps["sleep_ns"]),
+            ("waited_ns", traps["semaphore_ns"]),
         ):
             after = np.cumsum(values, dtype=np.int64)
             base = mine[name] - (after[traps.heads] - values[traps.heads])

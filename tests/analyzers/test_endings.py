@@ -32,16 +32,16 @@ def facts_of(finding: Finding[LoopNumbers]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("flags", "cause", "words", "remedy"),
     [
-        (("PTRACE",), "ptrace", "A tracer that stops the thread (ptrace) ends", "TracerPid"),
-        (("FREEZER",), "freezer", "The cgroup freezer ends", "/cgroup"),
+        (("PTRACE",), "ptrace", "A tracer that stops the thread (ptrace) ended", "TracerPid"),
+        (("FREEZER",), "freezer", "The cgroup freezer ended", "/cgroup"),
         (
             ("GROUP_STOP",),
             "group_stop",
-            "A stop of the whole process (SIGSTOP or job control) ends",
+            "A stop of the whole process (SIGSTOP or job control) ended",
             "SIGSTOP",
         ),
         (("TASK_WORK",), "task_work", "Task work, which has no signal (of io_uring,", "DEFER_TASKRUN"),
-        (("TASK_WORK", "FREEZER"), "freezer", "The cgroup freezer ends", "/cgroup"),
+        (("TASK_WORK", "FREEZER"), "freezer", "The cgroup freezer ended", "/cgroup"),
         (("LIVEPATCH",), "livepatch", "A live patch that is being applied", "transition"),
         (("SIGNAL_PENDING", "LIVEPATCH"), "signal", "A signal of which no more is known", "sched_waking"),
         ((), "nothing_pending", "cgroup v1, a suspend of the host", "sched_waking"),
@@ -66,7 +66,7 @@ def test_the_cause_of_most_is_named_and_a_signal_that_ended_one_is_not(tmp_path:
     assert finding.numbers.ended_by == (EndedBy("ptrace", None, 192), EndedBy("signal", SIGALRM, 1))
     assert (finding.numbers.signal, finding.numbers.least_period_ns) == (None, None)
     assert facts_of(finding)["ended by"] == "ptrace 192 (99.5 %), SIGALRM 1 (0.52 %)"
-    assert "(ptrace) ends the sleep early in 99.5 % of the early returns, SIGALRM 0.52 %," in finding.cause
+    assert "(ptrace) ended the sleep early in 99.5 % of the early returns, SIGALRM 0.52 %," in finding.cause
     assert not any("between the" in remedy.what for remedy in finding.remedies)
 
 
@@ -76,7 +76,7 @@ def test_what_is_not_known_has_its_share(tmp_path: Path) -> None:
     assert signal_of(finding.numbers).number == SIGUSR1
     assert facts_of(finding)["ended by"] == "SIGUSR1 120 (60 %), unknown 80 (40 %)"
     assert facts_of(finding)["signal"].endswith("it ended 120 of the sleeps")
-    assert "It is not known what ends it in 40 %: nothing was pending" in finding.cause
+    assert "It is not known what ended it in 40 %: nothing was pending" in finding.cause
     assert [remedy.what.split(":")[0] for remedy in finding.remedies[:2]] == ["In the VMM", "On the host"]
     assert "find what wakes this thread" in finding.remedies[1].what
 

@@ -177,3 +177,44 @@ def test_how_long_the_penalty_is_was_seen(tmp_path: Path) -> None:
     seen = one(tmp_path, loop(100, left_ms=12), opening=opening).numbers
     assert (by_version.always_completes_above_ns, by_version.sleep_longest_ns) == (4 * TICK, 5 * TICK)
     assert (seen.always_completes_above_ns, seen.sleep_longest_ns) == (3 * TICK, LONGEST)
+
+
+# In its tense
+
+
+@pytest.mark.parametrize(
+    ("later", "headline", "since"),
+    [
+        (
+            [completed(1_000 * MS + index * 40 * MS) for index in range(5)],
+            "did not get past guest address 0x7c40 for 300 ms, then made progress",
+            "5 traps, detection off after 5 of them, in the 9.7 s up to the end of the recording",
+        ),
+        (
+            [],
+            "did not get past guest address 0x7c40 for 300 ms",
+            "no split lock of the thread in the 9.7 s up to the end of the recording",
+        ),
+    ],
+)
+def test_a_burst_that_has_ended_is_in_the_past(
+    tmp_path: Path, later: list[synthetic.Row], headline: str, since: str
+) -> None:
+    (finding,) = find(tmp_path, [*loop(300), *later])
+    assert (finding.verdict, finding.ongoing) == ("livelock", False)
+    assert finding.headline == headline
+    assert {fact.label: fact.text for fact in finding.facts}["then"] == since
+    assert "SIGUSR1 ended the sleep early" in finding.cause
+
+
+def test_what_is_ongoing_is_in_the_present(tmp_path: Path) -> None:
+    finding = one(tmp_path, loop(10_000))
+    assert finding.ongoing
+    assert finding.headline == "does not get past guest address 0x7c40"
+    assert "SIGUSR1 ends the sleep early" in finding.cause
+    assert "then" not in [fact.label for fact in finding.facts]
+
+
+def test_a_program_has_no_vm_exits(tmp_path: Path) -> None:
+    finding = one(tmp_path, [row | {"flags": row["flags"] & ~synthetic.GUEST} for row in loop(300)])
+    assert "VM exit" not in " ".join(fact.text for fact in finding.facts)

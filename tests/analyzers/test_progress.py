@@ -56,9 +56,27 @@ def test_the_probe_of_the_register_comes_a_moment_late(
     assert one(tmp_path, rows).confidence is confidence
 
 
-def test_lost_traps_make_it_possible(tmp_path: Path) -> None:
-    lost = [{"ns": START_NS, "cpu": 0, "kind": 1, "cause": 1, "count": 9}]
-    assert one(tmp_path, loop(200), lost=lost).confidence is Confidence.POSSIBLE
+@pytest.mark.parametrize(
+    ("at_ns", "kind", "confidence"),
+    [
+        (0, 1, Confidence.POSSIBLE),
+        (2_199 * MS, 1, Confidence.POSSIBLE),  # the counters are read once a second
+        (2_201 * MS, 1, Confidence.CERTAIN),  # after its end
+        (100 * MS, 3, Confidence.CERTAIN),  # names of threads
+    ],
+)
+def test_traps_that_were_lost_in_its_time_make_it_possible(
+    tmp_path: Path, at_ns: int, kind: int, confidence: Confidence
+) -> None:
+    lost = [{"ns": START_NS + at_ns, "cpu": 0, "kind": kind, "cause": 1, "count": 9}]
+    finding = one(tmp_path, loop(200), lost=lost)
+    assert finding.confidence is confidence
+    assert ("9 traps may be missing" in finding.confidence_reason) == (confidence is Confidence.POSSIBLE)
+
+
+def test_what_was_lost_before_a_thread_looped_does_not_count(tmp_path: Path) -> None:
+    lost = [{"ns": START_NS + 100 * MS, "cpu": 0, "kind": 1, "cause": 1, "count": 9}]
+    assert one(tmp_path, loop(200, 200 * MS), lost=lost).confidence is Confidence.CERTAIN
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pathlib import Path
 from sldtrace.host import kernel, msr, split_lock
 from sldtrace.model import penalty
 from sldtrace.recording.rotation import segments
+from tests.integration import enders
 from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
@@ -96,6 +97,9 @@ PROVOCATIONS = {
             "program",
             "split-xchg --program --kick itimer --timeout 1ms",
         ),
+        Provocation("traced", "--timeout none --cpus 0", "1s", during=enders.traced),
+        Provocation("frozen", "--timeout none --cpus 0", "1s", during=enders.frozen),
+        Provocation("blocked", "--timeout 2ms --cpus 0", during=enders.blocking),
         Provocation("slowed", "--timeout none --cpus 0"),
         Provocation("moved", "--timeout none --cpus 0,1 --migrate 2ms"),
         Provocation("queue", "--timeout none --cpus 0,1 --vms 4"),

@@ -5,6 +5,7 @@ detection (docs/lab.md). Each provocation is in a file of its own, in which noth
 """
 
 import re
+from signal import SIGRTMIN, SIGUSR1
 from typing import Any
 
 import pandas as pd
@@ -112,6 +113,34 @@ def test_a_frozen_thread_livelocks(findings: Scenario, name: str) -> None:
     (finding,) = found(findings, name)
     assert run(findings, name)["loops"] == 0
     assert (finding.verdict, finding.confidence) == ("livelock", Confidence.CERTAIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "signal"),
+    [("traced", "ptrace", None), ("frozen", "freezer", None), ("blocked", "signal", SIGUSR1)],
+)
+def test_what_ended_the_sleeps_is_named(
+    findings: Scenario, name: str, cause: str, signal: int | None
+) -> None:
+    """A tracer, the freezer, and a timer beside a signal that is blocked and comes more often."""
+    (finding,) = found(findings, name)
+    first, *_ = finding.numbers.ended_by
+    total = sum(each.ended for each in finding.numbers.ended_by)
+    assert (first.cause, first.signal) == (cause, signal)
+    assert first.ended >= 0.9 * total
+    assert finding.verdict == "livelock"
+    if signal is None:
+        # Each stop or freeze ends one sleep at most.
+        assert 0.5 * run(findings, name)["acted"] <= first.ended <= run(findings, name)["acted"] + 1
+
+
+def test_a_blocked_signal_is_recorded_as_such(findings: Scenario) -> None:
+    sent = of(findings, "blocked").signals
+    blocked = sent[sent["signal"] == SIGRTMIN + 1]
+    assert len(blocked) > 100
+    assert blocked["blocked"].all()
+    assert not sent[sent["signal"] == SIGUSR1]["blocked"].any()
+    assert SIGRTMIN + 1 not in set(of(findings, "blocked").traps["signal"])
 
 
 def test_signals_end_the_wait_for_the_semaphore(findings: Scenario) -> None:

@@ -23,6 +23,7 @@ from sldtrace.analyzers.loops import LoopNumbers, Loops
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.loops import Loop
 from sldtrace.engine.tables import Array
 from sldtrace.model import early_returns as rule
 from sldtrace.text.phrases import address, length, ms, plural
@@ -41,34 +42,44 @@ class LoopKind:
 
 def _ended_sleep(trace: Trace, each: Loops) -> str:
     after = f", after a median of {ms(each.numbers.slept_median_ns)} ms"
-    return endings.sentences(trace, each.numbers.ended_by, "the sleep", after)
+    ends = penalties.tense(_is_ongoing(trace, each), "ends", "ended")
+    return endings.sentences(trace, each.numbers.ended_by, "the sleep", after, ends)
+
+
+def _is_ongoing(trace: Trace, each: Loops) -> bool:
+    return penalties.is_ongoing(trace, each.penalty, each.loop.end_ns)
+
+
+def _and_then(trace: Trace, each: Loops) -> str:
+    returns, traps = ("returns", "traps") if _is_ongoing(trace, each) else ("returned", "trapped")
+    return f"The kernel then {returns} with detection still on, and the same instruction {traps} again."
 
 
 def _cause_in_sleep(trace: Trace, each: Loops) -> str:
-    return (
-        f"{_ended_sleep(trace, each)} The kernel then returns with detection still on, and the same "
-        "instruction traps again."
-    )
+    return f"{_ended_sleep(trace, each)} {_and_then(trace, each)}"
 
 
 def _cause_at_semaphore(trace: Trace, each: Loops) -> str:
-    ended = endings.sentences(trace, each.numbers.ended_by, "the wait", "")
+    ends = penalties.tense(_is_ongoing(trace, each), "ends", "ended")
+    ended = endings.sentences(trace, each.numbers.ended_by, "the wait", "", ends)
     return (
         "After the sleep the thread takes a semaphore, one for the whole host, which each penalty holds for "
         f"{penalties.window(each.penalty)}. {ended} "
         f"{plural(each.numbers.semaphore_early_returns, 'wait')} ended so, while penalties of other threads "
-        "held the semaphore. The kernel then returns with detection still on, and the same instruction traps "
-        "again."
+        f"held the semaphore. {_and_then(trace, each)}"
     )
 
 
 def _cause_in_program(trace: Trace, each: Loops) -> str:
-    then = "The kernel runs the program's signal handler, and the program"
+    runs, executes, traps = (
+        ("runs", "executes", "traps") if _is_ongoing(trace, each) else ("ran", "executed", "trapped")
+    )
+    then = f"The kernel {runs} the program's signal handler, and the program"
     if each.numbers.signal is None:
         then = "The program then"
     return (
-        f"{_ended_sleep(trace, each)} {then} executes the same instruction with detection still on: it traps "
-        "again. No VM is involved, the instruction is the program's own."
+        f"{_ended_sleep(trace, each)} {then} {executes} the same instruction with detection still on: it "
+        f"{traps} again. No VM is involved, the instruction is the program's own."
     )
 
 
@@ -151,24 +162,22 @@ ANALYZERS = tuple(
 def _finding(kind: LoopKind, trace: Trace, found: Loops) -> Finding[LoopNumbers]:
     loop, numbers, penalty = found.loop, found.numbers, found.penalty
     verdict, severity = rule.verdict(loop.livelock)
-    confidence, reason = progress.confidence(
-        trace, penalty, numbers.progress, numbers.early_returns, numbers.in_loops_ns
-    )
-    where = f"{'guest ' if numbers.guest else ''}address {address(loop.rip)}"
+    confidence, reason = progress.confidence(trace, penalty, numbers.progress, loop)
+    ongoing = _is_ongoing(trace, found)
     return Finding(
         kind=kind.kind,
         severity=Severity[severity.upper()],
         verdict=verdict,
         subject=trace.subject(loop.tgid, loop.tid, loop.vcpu if loop.vcpu >= 0 else None),
-        headline=f"{'does not get past' if loop.livelock else 'is delayed at'} {where}",
+        headline=_headline(loop, ongoing),
         rip=loop.rip,
         start_ns=loop.start_ns,
         end_ns=loop.end_ns,
-        ongoing=penalties.is_ongoing(trace, penalty, loop.end_ns),
+        ongoing=ongoing,
         confidence=confidence,
         confidence_reason=reason,
         cause=f"{penalties.explained(penalty)} {kind.cause(trace, found)}{penalties.assumption(penalty)}",
-        facts=_facts(trace, numbers),
+        facts=_facts(trace, loop, numbers, ongoing),
         numbers=numbers,
         remedies=kind.remedies(trace, found),
         evidence=loops.evidence(trace, loop),
@@ -176,19 +185,42 @@ def _finding(kind: LoopKind, trace: Trace, found: Loops) -> Finding[LoopNumbers]
     )
 
 
-def _facts(trace: Trace, n: LoopNumbers) -> list[Fact]:
+# In the tense of its time. That a thread got past the address is known from detection off only.
+def _headline(loop: Loop, ongoing: bool) -> str:
+    where = f"{'guest ' if loop.guest else ''}address {address(loop.rip)}"
+    if ongoing:
+        return f"{'does not get past' if loop.livelock else 'is delayed at'} {where}"
+    verb = "did not get past" if loop.livelock else "was delayed at"
+    lasted = f"for {length(loop.longest_ns)}" if loop.loops == 1 else f"for up to {length(loop.longest_ns)}"
+    then = ", then made progress" if loop.detection_off_since else ""
+    return f"{verb} {where} {lasted}{then}"
+
+
+# What the thread did after its last loop; empty if that is ongoing.
+def _since(trace: Trace, loop: Loop, ongoing: bool) -> list[Fact]:
+    if ongoing:
+        return []
+    rest = f"in the {length(trace.span_ns[1] - loop.end_ns)} up to the end of the recording"
+    if not loop.traps_since:
+        return [Fact("then", f"no split lock of the thread {rest}")]
+    off = f"detection off after {loop.detection_off_since:,} of them"
+    return [Fact("then", f"{plural(loop.traps_since, 'trap')}, {off}, {rest}")]
+
+
+def _facts(trace: Trace, loop: Loop, n: LoopNumbers, ongoing: bool) -> list[Fact]:
     several = f"{n.loops:,} stretches, the longest {length(n.longest_ns)}"
     semaphore = f" ({n.semaphore_early_returns:,} from its semaphore)" if n.semaphore_early_returns else ""
     traps = f"{n.traps:,}, of which {n.early_returns:,} early returns of the penalty{semaphore}"
     whole = f"{length(n.sleep_shortest_ns)} to {length(n.sleep_longest_ns)}"
     return [
+        *_since(trace, loop, ongoing),
         *([Fact("in loops", f"{length(n.in_loops_ns)} in {several}")] if n.loops > 1 else []),
         Fact("traps", traps),
         Fact("slept", f"{length(n.slept_median_ns)} (median); a completed sleep lasts {whole}"),
         *endings.fact(n.ended_by),
         *ending_signal.fact(trace, n.signal, n.early_returns),
         *_needs(n),
-        progress.fact(n.progress, n.in_loops_ns),
+        progress.fact(n.progress, n.in_loops_ns, n.guest),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.analyzers import thresholds
+from sldtrace.analyzers import lost_records, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
@@ -37,12 +37,12 @@ class GuestAcNumbers(Numbers):
 
 def find(trace: Trace) -> list[Finding[GuestAcNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""
-    if any(loss.kind == "trap" for loss in trace.recording.losses):
-        return []
     folded = folding.fold(trace)
     counts = exit_counts.table(trace.recording, folded.counts)
     found = []
     for row in counts[counts["split_lock"]].to_dict("records"):
+        if lost_records.count(trace, "trap", *trace.span_ns, int(row["tid"])):
+            continue
         own = _own(folded.ac_exits.of(int(row["tgid"]), int(row["tid"])), int(row["count"]))
         if own.exits >= thresholds.GUEST_AC_EXITS.value:
             found.append(_finding(trace, row, own))

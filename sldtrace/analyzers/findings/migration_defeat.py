@@ -110,17 +110,19 @@ def _finding(trace: Trace, penalty: Penalty, each: Defeats) -> Finding[Migration
         moved_by_tid=None if mover is None else mover[1],
         moved_by_count=moved,
     )
+    ongoing = penalties.is_ongoing(trace, penalty, each.end_ns)
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
         verdict="penalty wasted",
         subject=trace.subject(each.tgid, each.tid, each.vcpu if each.vcpu >= 0 else None),
-        headline=f"is moved to another core before it gets past {'guest ' if each.guest else ''}address "
+        headline=f"{penalties.tense(ongoing, 'is', 'was')} moved to another core before it "
+        f"{penalties.tense(ongoing, 'gets', 'got')} past {'guest ' if each.guest else ''}address "
         f"{address(each.rip)}",
         rip=each.rip,
         start_ns=each.start_ns,
         end_ns=each.end_ns,
-        ongoing=penalties.is_ongoing(trace, penalty, each.end_ns),
+        ongoing=ongoing,
         confidence=Confidence.CERTAIN if moves else Confidence.LIKELY,
         confidence_reason="the moves were recorded, and each next trap came on another core"
         if moves

@@ -2,7 +2,8 @@
 
 A penalty that no signal ends sleeps for 10 ms in jiffies, and detection is off for two jiffies after it
 (split_lock_warn, b041b525dab9): a guest that takes split locks all the time runs less than half of it.
-Threads that another finding explains (loops, queue, migrations) are left to that finding.
+Threads that another finding explains (queue, migrations) are left to that finding. Of a thread with loops of
+early returns, the time outside of them counts.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Sever
 from sldtrace.analyzers.findings import semaphore_queue
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import folding
+from sldtrace.dataset.folding import Folded
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.chains import COUNTERS
+from sldtrace.engine.loops import Loop
 from sldtrace.engine.tables import Array
 from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
@@ -28,7 +32,7 @@ KIND = "penalty-slowdown"
 
 @dataclass(frozen=True)
 class SlowdownNumbers(Numbers):
-    """The penalties of one thread."""
+    """The penalties of one thread, without those of its loops of early returns."""
 
     traps: int  # with a penalty
     completed: int  # of traps
@@ -37,8 +41,9 @@ class SlowdownNumbers(Numbers):
     waited_ns: int  # for the semaphore
     penalty_share: float  # slept or waited, of span_ns
     longest_ns: int  # the longest penalty
-    guest_ns: int | None  # guest time between the traps; None: not watched, or no guest
-    span_ns: int  # from the first trap to the end of the last
+    guest_ns: int | None  # guest time between the traps; None: not watched, no guest, or with loops
+    in_loops_ns: int  # from the begin to the end of its loops, with short pauses between them
+    span_ns: int  # from the first trap to the end of the last, without in_loops_ns
     addresses: int  # of the instructions
 
     @property
@@ -51,13 +56,22 @@ def find(trace: Trace) -> list[Finding[SlowdownNumbers]]:
     """One finding for each thread, the one with the largest share of penalties first."""
     penalty = recorded_penalty.penalty(trace)
     folded = folding.fold(trace)
-    sums, tid = folded.penalties.sums, folded.numbers.tid
+    sums, tid, loops = (
+        folded.penalties.sums.copy(),
+        folded.numbers.tid,
+        np.zeros(len(folded.numbers.tid), int),
+    )
+    for number, phases in _phases(folded).items():
+        loops[number] = _leave_out(sums[number], phases)
     # Without the last one: the time until the next is not known, and a few rare penalties would look like
     # many.
     lost = sums["slept_ns"] + sums["waited_ns"] - sums["last_lost_ns"]
-    slowed = is_slowed(sums["traps"], lost, sums["last_start_ns"] - sums["start_ns"])
+    slowed = is_slowed(sums["traps"], lost, sums["last_start_ns"] - sums["start_ns"] - loops)
     chosen = np.flatnonzero(slowed & ~np.isin(tid, list(_explained(trace))))
-    found = [_finding(trace, penalty, sums[n], int(folded.numbers.tgid[n]), int(tid[n])) for n in chosen]
+    found = [
+        _finding(trace, penalty, sums[n], int(loops[n]), int(folded.numbers.tgid[n]), int(tid[n]))
+        for n in chosen
+    ]
     # Of equal shares, the earliest comes first.
     found.sort(key=lambda finding: finding.start_ns)
     return sorted(found, key=lambda finding: finding.numbers.penalty_share, reverse=True)
@@ -73,10 +87,32 @@ def is_slowed(count: Array, lost_ns: Array, span_ns: Array) -> Bools:
 # TIDs of threads that another finding explains.
 def _explained(trace: Trace) -> set[int]:
     return {
-        *(each.tid for each in folding.fold(trace).loops.loops()),
         *(each.tid for each in folding.fold(trace).defeats.found()),
         *map(int, semaphore_queue.victims(trace)["tid"]),
     }
+
+
+# The phases of loops of each thread that has any, by its number: see LoopSummary.phases_of_thread.
+def _phases(folded: Folded) -> dict[int, Array]:
+    loops: dict[int, list[Loop]] = {}
+    for loop in folded.loops.loops():
+        number = folded.numbers.look_up(loop.tgid, loop.tid)
+        if number is not None:
+            loops.setdefault(number, []).append(loop)
+    return {number: folded.loops.phases_of_thread(each) for number, each in loops.items()}
+
+
+# Takes what is in these phases out of a thread's sums. Returns how long they last.
+def _leave_out(sums: np.void, phases: Array) -> int:
+    inside = {name: int((phases["after"][name] - phases["before"][name]).sum()) for name, _ in COUNTERS}
+    sums["traps"] -= inside["traps"]
+    sums["early_returns"] -= inside["early"]
+    sums["completed"] = sums["traps"] - sums["early_returns"]
+    sums["slept_ns"] -= inside["slept_ns"]
+    sums["waited_ns"] -= inside["waited_ns"]
+    if (phases["end"] > sums["last_start_ns"]).any():
+        sums["last_lost_ns"] = 0
+    return int((phases["end"] - phases["start"]).sum())
 
 
 def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
@@ -84,8 +120,10 @@ def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
     return rows[(rows["slept"] | rows["semaphore"]) & ~rows["fatal"]]
 
 
-# sums: a row of PenaltySums.
-def _finding(trace: Trace, penalty: Penalty, sums: np.void, tgid: int, tid: int) -> Finding[SlowdownNumbers]:
+# sums: a row of PenaltySums, without what is in loops, which last `loops_ns`.
+def _finding(
+    trace: Trace, penalty: Penalty, sums: np.void, loops_ns: int, tgid: int, tid: int
+) -> Finding[SlowdownNumbers]:
     start, end, guest, vcpu = (sums[name].item() for name in ("start_ns", "end_ns", "guest", "vcpu"))
     slept, waited = int(sums["slept_ns"]), int(sums["waited_ns"])
     numbers = SlowdownNumbers(
@@ -94,24 +132,28 @@ def _finding(trace: Trace, penalty: Penalty, sums: np.void, tgid: int, tid: int)
         early_returns=int(sums["early_returns"]),
         slept_ns=slept,
         waited_ns=waited,
-        penalty_share=round((slept + waited) / max(end - start, 1), 4),
+        penalty_share=round((slept + waited) / max(end - start - loops_ns, 1), 4),
         longest_ns=int(sums["longest_ns"]),
-        guest_ns=int(sums["guest_ns"]) if guest and sums["watched"] > 1 else None,
-        span_ns=end - start,
+        guest_ns=int(sums["guest_ns"]) if guest and sums["watched"] > 1 and not loops_ns else None,
+        in_loops_ns=loops_ns,
+        span_ns=end - start - loops_ns,
         addresses=int(sums["addresses"]),
     )
     share = percent(numbers.penalty_share, 1)
+    ongoing = penalties.is_ongoing(trace, penalty, end)
+    spends, makes = (penalties.tense(ongoing, *each) for each in (("spends", "spent"), ("makes", "made")))
+    besides = " besides its loops" if loops_ns else ""
     severe = numbers.penalty_share >= thresholds.SLOWDOWN_WARNING_SHARE.value
     return Finding(
         kind=KIND,
         severity=Severity.WARNING if severe else Severity.NOTICE,
         verdict="slowed",
         subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
-        headline=f"spends {share} of its time in penalties, but makes progress",
+        headline=f"{spends} {share} of its time{besides} in penalties, but {makes} progress",
         rip=int(sums["rip"]) if numbers.addresses == 1 else None,
         start_ns=start,
         end_ns=end,
-        ongoing=penalties.is_ongoing(trace, penalty, end),
+        ongoing=ongoing,
         confidence=Confidence.CERTAIN,
         confidence_reason="the time in the penalties was measured",
         cause=(
@@ -142,7 +184,12 @@ def _facts(n: SlowdownNumbers) -> list[Fact]:
     return [
         Fact("penalties", f"{n.traps:,} at {where}: {n.completed:,} completed{early}"),
         Fact("in them", text),
-        Fact("progress", ran),
+        *([Fact("progress", ran)] if not n.in_loops_ns else []),
+        *(
+            [Fact("besides", f"{length(n.in_loops_ns)} in loops, which have a finding")]
+            if n.in_loops_ns
+            else []
+        ),
     ]
 
 

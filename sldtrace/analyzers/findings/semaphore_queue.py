@@ -131,16 +131,18 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
         ),
     )
     whose = f" of {processes:,} VMs or programs" if processes > 1 else ""
+    ongoing = penalties.is_ongoing(trace, penalty, end)
+    wait = penalties.tense(ongoing, "wait", "waited")
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
         verdict="queue",
         subject=None,
-        headline=f"{plural(len(table), 'thread')}{whose} wait for each other's split-lock penalties",
+        headline=f"{plural(len(table), 'thread')}{whose} {wait} for each other's split-lock penalties",
         rip=None,
         start_ns=start,
         end_ns=end,
-        ongoing=penalties.is_ongoing(trace, penalty, end),
+        ongoing=ongoing,
         confidence=Confidence.CERTAIN,
         confidence_reason="each wait was measured",
         cause=(

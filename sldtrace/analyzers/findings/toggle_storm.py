@@ -76,16 +76,19 @@ def _finding(trace: Trace, penalty: Penalty, core: int, sums: Array) -> Finding[
         writes_per_s=round(len(evidence) * 1e9 / max(end - start, 1), 1),
         writers=tuple(Writer(*each) for each in writers.most_common(_SHOWN)),
     )
+    ongoing = penalties.is_ongoing(trace, penalty, end)
+    switched, can = ("is", "can") if ongoing else ("was", "could")
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
         verdict="toggle storm",
         subject=None,
-        headline=f"on core {core} detection is switched on again before the split lock can be executed",
+        headline=f"on core {core} detection {switched} switched on again before the split lock {can} be "
+        "executed",
         rip=None,
         start_ns=start,
         end_ns=end,
-        ongoing=penalties.is_ongoing(trace, penalty, end),
+        ongoing=ongoing,
         confidence=Confidence.CERTAIN,
         confidence_reason="the writes of MSR_TEST_CTRL were recorded",
         cause=(

@@ -39,3 +39,23 @@ def test_threads_in_loops_or_without_penalties_are_not_slowed(tmp_path: Path) ->
         penalty_slowdown.find(trace(tmp_path, [*loop(100), completed(110 * MS), *loop(100, 140 * MS)])) == []
     )
     assert penalty_slowdown.find(trace(tmp_path, [not_penalized(n * 9 * MS) for n in range(100)])) == []
+
+
+def test_what_a_thread_lost_besides_a_loop_is_not_hidden_by_it(tmp_path: Path) -> None:
+    """A livelock of 300 ms, then seconds of penalties at the same address."""
+    rows = loop(300)
+    rows += [completed(1_000 * MS + index * 40 * MS) for index in range(100)]
+    recorded = trace(tmp_path, rows)
+    (finding,) = penalty_slowdown.find(recorded)
+    numbers = finding.numbers
+    assert (numbers.traps, numbers.completed, numbers.early_returns) == (100, 100, 0)
+    assert (numbers.slept_ns, numbers.waited_ns) == (1_300 * MS, 0)
+    assert numbers.in_loops_ns == 300 * MS - 30_000
+    assert numbers.span_ns == rows[-1]["end_ns"] - rows[0]["start_ns"] - numbers.in_loops_ns
+    assert "of its time besides its loops in penalties" in finding.headline
+    assert [each.label for each in finding.facts] == ["penalties", "in them", "besides"]
+
+
+def test_a_loop_alone_is_no_slowdown(tmp_path: Path) -> None:
+    rows = [*loop(3_000), *(completed(3_000 * MS + index * 500 * MS) for index in range(4))]
+    assert penalty_slowdown.find(trace(tmp_path, rows)) == []
