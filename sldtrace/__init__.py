@@ -14,15 +14,17 @@ __all__ = ["__version__", "open", "open_many"]
 
 
 # What these need (numpy, pandas) is imported when they are called: the recorder starts without.
-def open(path: "str | os.PathLike[str]") -> "Analysis":
+def open(path: "str | os.PathLike[str]", *, symbols: "str | os.PathLike[str] | None" = None) -> "Analysis":
     """Opens a recording: its records as DataFrames, its findings. See sldtrace.api.Analysis and docs/api.md.
+
+    symbols: System.map, /proc/kallsyms or an ELF file of the guest, which names guest addresses.
 
     What is damaged is left out, and named in `warnings`. Raises sldtrace.errors.SldtraceError when nothing
     can be read.
     """
     from sldtrace import api
 
-    return api.Analysis(path)
+    return api.Analysis(path, symbols)
 
 
 def open_many(paths: "Iterable[str | os.PathLike[str]]", *, skip_unreadable: bool = False) -> "Fleet":

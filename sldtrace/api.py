@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import threads
+from sldtrace.analyzers import addresses, threads
 from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset import exit_counts, frames, trace
+from sldtrace.dataset import symbols as symbol_files
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
@@ -31,6 +32,7 @@ FINDINGS: Mapping[str, Column] = {
     "tid": Column("Int64", "id", "thread (the vCPU); <NA>: of no single thread"),
     "vcpu": Column("Int64", "index", "vCPU id; <NA>: not known, or of no single thread"),
     "rip": Column("UInt64", "address", "of the instruction; <NA>: of no single one"),
+    "symbol": Column("text", "name", "of the guest's function there; empty: not known"),
     "start_ns": Column("int64", "ns", "CLOCK_MONOTONIC of the recorded host"),
     "end_ns": Column("int64", "ns", "the same"),
     "start": Column("datetime64[ns, UTC]", "time", "wall time; NaT: the recording does not tell"),
@@ -101,9 +103,12 @@ class Analysis:
     are those of the recorded host's CLOCK_MONOTONIC; `wall` turns them into UTC.
     """
 
-    def __init__(self, path: "str | os.PathLike[str]") -> None:
+    def __init__(
+        self, path: "str | os.PathLike[str]", symbols: "str | os.PathLike[str] | None" = None
+    ) -> None:
         self.path = Path(path)
-        self.trace: Trace = trace.load(self.path)
+        named = symbol_files.read(Path(symbols)) if symbols is not None else None
+        self.trace: Trace = trace.load(self.path, named)
 
     def __enter__(self) -> "Analysis":
         return self
@@ -286,6 +291,7 @@ def _finding(recorded: Trace, finding: Finding[Any]) -> dict[str, Any]:
         "tid": who.tid if who else None,
         "vcpu": who.vcpu if who else None,
         "rip": finding.rip,
+        "symbol": addresses.symbol(recorded, finding.rip, addresses.is_guests(finding)) or "",
         "start_ns": finding.start_ns,
         "end_ns": finding.end_ns,
         "start": recorded.wall_ns(finding.start_ns),

@@ -168,7 +168,7 @@ def test_the_example(tmp_path: Path) -> None:
         [*command, *map(str, paths)], cwd=tmp_path, env=environment, text=True, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("CRITICAL: vCPU 0 of web\\x1b01, TID 201 does not get past guest address")
+    assert done.stdout.startswith("CRITICAL: vCPU 0 of web\\x1b01, TID 201 did not get past guest address")
     assert "none.sld does not exist" in done.stdout
     alone = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
     assert alone.returncode == 0, alone.stderr

@@ -59,6 +59,13 @@ class Built:
     "with commas; may be given more than once.",
 )
 @click.option(
+    "--symbols",
+    metavar="FILE",
+    type=click.Path(path_type=Path, readable=False),
+    help="Name guest addresses by the functions in FILE: System.map, /proc/kallsyms or an ELF file of the "
+    "guest.",
+)
+@click.option(
     "--fail-on",
     type=click.Choice(["notice", "warning", "critical"]),
     help="Exit with status 3 if there is a finding of at least this severity.",
@@ -69,6 +76,7 @@ def report(
     form: str,
     output: Path | None,
     changes: tuple[str, ...],
+    symbols: Path | None,
     fail_on: str | None,
     redact: bool,
 ) -> None:
@@ -98,11 +106,17 @@ def report(
       sldtrace report --format html --output incident.html incident.sld
       sldtrace report --format json --output incident.json incident.sld
       sldtrace report --what-if timer=20ms --what-if mitigate=0 incident.sld
+      sldtrace report --symbols guest-kallsyms.txt incident.sld
     """
     outputs.check(output)
     if changes and fail_on:
         raise UsageError("--what-if and --fail-on exclude each other", "a prediction is not a finding")
+    if redact and symbols is not None:
+        raise UsageError("--redact and --symbols exclude each other", "names of functions tell addresses")
+    make: "Callable[[Trace], Built]"
     make = _predictor(changes) if changes else partial(_analyze, with_pictures=FORMATS[form].pictures)
+    if symbols is not None:
+        make = _naming(symbols, make)
     unreadable: Sequence[Unreadable] = ()
     redactor = recordings.redactor() if redact else None
     if len(paths) == 1 and not paths[0].is_dir():
@@ -145,6 +159,14 @@ def _analyze(trace: "Trace", with_pictures: bool = False) -> Built:
     )
     severities = [finding.severity for finding in findings]
     return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
+
+
+def _naming(file: Path, make: "Callable[[Trace], Built]") -> "Callable[[Trace], Built]":
+    from sldtrace.dataset import symbols
+    from sldtrace.dataset.trace import Trace
+
+    found = symbols.read(file)
+    return lambda trace: make(Trace(trace.recording, found))
 
 
 def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":

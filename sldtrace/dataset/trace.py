@@ -14,6 +14,7 @@ from sldtrace import diagnostics
 from sldtrace.dataset import exit_counts, frames, rows
 from sldtrace.dataset.rows import Array, Labels, Rows
 from sldtrace.dataset.subject import Subject
+from sldtrace.dataset.symbols import Symbols
 from sldtrace.errors import SldtraceError
 from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.host.vms.threads import vcpu_of
@@ -30,9 +31,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One recording, or those of one host joined, opened; equal to itself only."""
+    """One recording, or those of one host joined, opened; equal to itself only.
+
+    symbols: the functions of its guests, None if they are not known.
+    """
 
     recording: Timeline
+    symbols: Symbols | None = None
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -53,6 +58,10 @@ class Trace:
         A file may hold anything: no type is assumed.
         """
         return _number(self.facts, path)
+
+    def facts_say(self, *path: str) -> bool:
+        """A fact that is true or false; False where there is no such fact."""
+        return _look_up(self.facts, path) is True
 
     def text(self, *path: str, otherwise: str = "") -> str:
         """A fact that is a text (not escaped); `otherwise` where there is none."""
@@ -262,7 +271,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def load(path: Path) -> Trace:
+def load(path: Path, symbols: Symbols | None = None) -> Trace:
     """Opens a recording; raises SldtraceError where there is nothing to read."""
     with diagnostics.phase(_log, f"open {path}"):
-        return Trace(reader.open_recording(path))
+        return Trace(reader.open_recording(path), symbols)

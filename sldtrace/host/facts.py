@@ -44,10 +44,11 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
 
     tool (name, version), clock (see `clock`), host (name, boot_id), kernel (release, version, tick_ns,
     lockdown, symbols: see kallsyms.generation_symbols), cpu (vendor, model, online: how many, cores: for each
-    CPU the first CPU of its core), split_lock (see host.split_lock.SplitLock), kvm (module: see
-    host.kvm.module).
+    CPU the first CPU of its core), split_lock (see host.split_lock.SplitLock), kvm (module,
+    nested: see host.kvm).
     """
     cpu = split_lock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
+    module = kvm.module(set(cpu.get("flags", "").split()), proc, sys)
     return {
         "tool": {"name": "sldtrace", "version": __version__},
         "clock": clock(),
@@ -66,5 +67,5 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
             "cores": {str(cpu): first for cpu, first in kernel.cores().items()},
         },
         "split_lock": _split_lock(proc),
-        "kvm": {"module": kvm.module(set(cpu.get("flags", "").split()), proc, sys)},
+        "kvm": {"module": module, "nested": kvm.nested(module, sys)},
     }

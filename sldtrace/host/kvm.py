@@ -21,3 +21,11 @@ def module(flags: set[str], proc: Path = Path("/proc"), sys: Path = Path("/sys")
         if (sys / "module" / name).is_dir() and (not flag or flag in flags)
     ]
     return here[0] if here else None
+
+
+def nested(module: str | None, sys: Path = Path("/sys")) -> bool | None:
+    """Does the module allow guests that run guests themselves? None: not known."""
+    try:
+        return (sys / f"module/{module}/parameters/nested").read_text().strip() in ("1", "Y")
+    except OSError:
+        return None

@@ -41,6 +41,7 @@ class FindingContent:
     subject: Annotated[Subject | None, "the thread; null: the finding is of no single thread"]
     headline: Annotated[str, "a sentence that follows the name of the subject"]
     rip: Annotated[str | None, "address of the instruction, hexadecimal; null: none"]
+    symbol: Annotated[str | None, "the guest's function there (--symbols); null: not known"]
     start_ns: Annotated[int, "CLOCK_MONOTONIC"]
     end_ns: Annotated[int, "CLOCK_MONOTONIC"]
     start_wall_ns: Annotated[int | None, "since 1970, UTC; null: not known"]

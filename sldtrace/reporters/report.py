@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sldtrace.analyzers import limitations
+from sldtrace.analyzers import addresses, limitations
 from sldtrace.analyzers import threads as thread_table
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.needs import NotEvaluated
@@ -201,6 +201,7 @@ def _finding(trace: Trace, finding: Finding[Any]) -> FindingContent:
         subject=finding.subject,
         headline=finding.headline,
         rip=None if finding.rip is None else address(finding.rip),
+        symbol=addresses.symbol(trace, finding.rip, addresses.is_guests(finding)),
         start_ns=finding.start_ns,
         end_ns=finding.end_ns,
         start_wall_ns=trace.wall_ns(finding.start_ns),

@@ -17,6 +17,9 @@ def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
     folder = proc(tmp_path, mitigate="0\n", cmdline="split_lock_detect=warn")
     (folder / "sys/kernel/random").mkdir(parents=True)
     (folder / "sys/kernel/random/boot_id").write_text("2f0c58a4-a7fc-4c1e-8f0f-5f3a9b1d2c4e\n")
+    nested = tmp_path / "module/kvm_intel/parameters/nested"
+    nested.parent.mkdir(parents=True)
+    nested.write_text("Y\n")
     found = facts.read(folder, tmp_path)
     assert json.loads(json.dumps(found)) == found
     assert list(found) == ["tool", "clock", "host", "kernel", "cpu", "split_lock", "kvm"]
@@ -35,7 +38,7 @@ def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
     }
     assert found["kernel"]["tick_ns"] > 0
     assert set(found["kernel"]["symbols"]) <= kallsyms.GENERATION_SYMBOLS
-    assert found["kvm"] == {"module": "kvm_intel"}
+    assert found["kvm"] == {"module": "kvm_intel", "nested": True}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_facts_are_plain_json_and_complete(tmp_path: Path) -> None:
     ],
 )
 def test_the_module_of_kvm(modules: str, module: str | None, tmp_path: Path) -> None:
-    assert facts.read(proc(tmp_path, modules=modules), tmp_path)["kvm"] == {"module": module}
+    assert facts.read(proc(tmp_path, modules=modules), tmp_path)["kvm"] == {"module": module, "nested": None}
 
 
 def test_a_cpu_that_says_nothing_of_itself(tmp_path: Path) -> None:

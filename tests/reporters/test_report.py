@@ -91,7 +91,7 @@ def test_a_finding_for_each_thread_and_the_worst_first(tmp_path: Path) -> None:
 def test_a_program_is_not_called_a_guest(tmp_path: Path) -> None:
     rows = loop(200, flags=EARLY, vcpu=-1, tid=VMM)
     text = flowing(render(trace(tmp_path, rows, tasks=[task(VMM, b"legacy-app")])))
-    assert text.startswith("LIVELOCK: a thread of legacy-app (PID 200) does not get past address 0x7c40")
+    assert text.startswith("LIVELOCK: a thread of legacy-app (PID 200) did not get past address 0x7c40")
 
 
 @pytest.mark.parametrize(

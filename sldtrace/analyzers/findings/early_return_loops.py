@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from sldtrace.analyzers import ending_signal, endings, loops, penalties, progress, remedies
+from sldtrace.analyzers import addresses, ending_signal, endings, loops, penalties, progress, remedies
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
 from sldtrace.analyzers.loops import LoopNumbers, Loops
@@ -26,7 +26,7 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loops import Loop
 from sldtrace.engine.tables import Array
 from sldtrace.model import early_returns as rule
-from sldtrace.text.phrases import address, length, ms, plural
+from sldtrace.text.phrases import length, ms, plural
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _finding(kind: LoopKind, trace: Trace, found: Loops) -> Finding[LoopNumbers]
         severity=Severity[severity.upper()],
         verdict=verdict,
         subject=trace.subject(loop.tgid, loop.tid, loop.vcpu if loop.vcpu >= 0 else None),
-        headline=_headline(loop, ongoing),
+        headline=_headline(trace, loop, ongoing),
         rip=loop.rip,
         start_ns=loop.start_ns,
         end_ns=loop.end_ns,
@@ -186,8 +186,8 @@ def _finding(kind: LoopKind, trace: Trace, found: Loops) -> Finding[LoopNumbers]
 
 
 # In the tense of its time. That a thread got past the address is known from detection off only.
-def _headline(loop: Loop, ongoing: bool) -> str:
-    where = f"{'guest ' if loop.guest else ''}address {address(loop.rip)}"
+def _headline(trace: Trace, loop: Loop, ongoing: bool) -> str:
+    where = addresses.named(trace, loop.rip, loop.guest)
     if ongoing:
         return f"{'does not get past' if loop.livelock else 'is delayed at'} {where}"
     verb = "did not get past" if loop.livelock else "was delayed at"
@@ -213,6 +213,7 @@ def _facts(trace: Trace, loop: Loop, n: LoopNumbers, ongoing: bool) -> list[Fact
     traps = f"{n.traps:,}, of which {n.early_returns:,} early returns of the penalty{semaphore}"
     whole = f"{length(n.sleep_shortest_ns)} to {length(n.sleep_longest_ns)}"
     return [
+        *addresses.facts(trace, loop.tgid, loop.tid, loop.rip, loop.guest),
         *_since(trace, loop, ongoing),
         *([Fact("in loops", f"{length(n.in_loops_ns)} in {several}")] if n.loops > 1 else []),
         Fact("traps", traps),

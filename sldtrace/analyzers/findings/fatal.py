@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import remedies
+from sldtrace.analyzers import addresses, remedies
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
@@ -16,7 +16,7 @@ from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
 from sldtrace.engine.threads import Threads
-from sldtrace.text.phrases import address, plural
+from sldtrace.text.phrases import plural
 
 KIND = "fatal"
 
@@ -59,7 +59,7 @@ def _finding(trace: Trace, numbered: Threads, threads: Array, who: Array) -> Fin
         severity=Severity.CRITICAL,
         verdict="killed",
         subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
-        headline=f"was sent SIGBUS for the split lock at guest address {address(rip)}",
+        headline=f"was sent SIGBUS for the split lock at {addresses.named(trace, rip, guest=True)}",
         rip=rip,
         start_ns=int(rows["start_ns"].min()),
         end_ns=int(rows["end_ns"].max()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import penalties, remedies
+from sldtrace.analyzers import addresses, penalties, remedies
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
@@ -27,7 +27,7 @@ from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.recording.layout import Records
-from sldtrace.text.phrases import address, length, percent, plural
+from sldtrace.text.phrases import length, percent, plural
 
 KIND = "migration-defeat"
 
@@ -117,8 +117,7 @@ def _finding(trace: Trace, penalty: Penalty, each: Defeats) -> Finding[Migration
         verdict="penalty wasted",
         subject=trace.subject(each.tgid, each.tid, each.vcpu if each.vcpu >= 0 else None),
         headline=f"{penalties.tense(ongoing, 'is', 'was')} moved to another core before it "
-        f"{penalties.tense(ongoing, 'gets', 'got')} past {'guest ' if each.guest else ''}address "
-        f"{address(each.rip)}",
+        f"{penalties.tense(ongoing, 'gets', 'got')} past {addresses.named(trace, each.rip, each.guest)}",
         rip=each.rip,
         start_ns=each.start_ns,
         end_ns=each.end_ns,
