@@ -17,6 +17,7 @@ from sldtrace.errors import EXIT_ERROR, EXIT_STATUSES, SldtraceError
 _log = logging.getLogger(__name__)
 
 COMMANDS = {
+    "probe": "sldtrace.commands.probe:probe",
     "check": "sldtrace.commands.check:check",
     "record": "sldtrace.commands.record:record",
     "report": "sldtrace.commands.report:report",

@@ -21,6 +21,7 @@ from sldtrace.reporters.compare import CompareContent
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent, ReportsContent
 from sldtrace.reporters.fleet_content import FleetContent
 from sldtrace.reporters.log_content import LogContent
+from sldtrace.reporters.probe import ProbeContent
 from sldtrace.reporters.rows import RowsOf, is_hexadecimal
 from sldtrace.reporters.what_if import WhatIfContent
 from tools import format_page
@@ -35,6 +36,7 @@ CONTENTS: Mapping[str, type] = {
     "what-if": WhatIfContent,
     "compare": CompareContent,
     "fleet": FleetContent,
+    "probe": ProbeContent,
     "check": CheckContent,
     "log": LogContent,
 }

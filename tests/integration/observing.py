@@ -35,6 +35,12 @@ def guest(timeout: str, duration: str, *options: str, program: Path | None = Non
     return {**result, "pid": result["tgid"], "status": process.returncode}
 
 
+def probe() -> Protocol:
+    """What `probe` measures on this host, as a program."""
+    done = subprocess.run([*SLDTRACE, "probe", "--livelock", "--format=json"], capture_output=True, text=True)
+    return {"status": done.returncode, "stderr": done.stderr, "said": json.loads(done.stdout)}
+
+
 def guest_here(*options: str) -> Protocol:
     """The same in this process: to start another one takes the emulated machine longer than the run.
 

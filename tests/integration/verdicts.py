@@ -16,6 +16,7 @@ from tests.integration.observing import (
     attached,
     guest,
     hidden,
+    probe,
     start_guest,
 )
 
@@ -54,6 +55,15 @@ def check() -> Protocol:
     return {"pid": pid, "status": done.returncode, "stderr": done.stderr, "said": said}
 
 
+def probes() -> dict[str, Protocol]:
+    """With the penalty and without it."""
+    found = {"1": probe()}
+    MITIGATE.write_text("0")
+    found["0"] = probe()
+    MITIGATE.write_text("1")
+    return found
+
+
 def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     protocol = {"fentry": frozen_and_healthy(folder, "fentry")}
@@ -62,4 +72,4 @@ def run(folder: Path) -> Protocol:
     with (folder / "kernel.log").open("w") as log:
         subprocess.run(["dmesg"], stdout=log, check=True)
     survey = subprocess.run([*SLDTRACE, "log", "--format=json"], capture_output=True, text=True, check=True)
-    return protocol | {"log": json.loads(survey.stdout), "check": check()}
+    return protocol | {"log": json.loads(survey.stdout), "check": check(), "probe": probes()}
