@@ -113,7 +113,7 @@ def report(
         raise UsageError("--what-if and --fail-on exclude each other", "a prediction is not a finding")
     if redact and symbols is not None:
         raise UsageError("--redact and --symbols exclude each other", "names of functions tell addresses")
-    make: "Callable[[Trace], Built]"
+    make: Callable[[Trace], Built]
     make = _predictor(changes) if changes else partial(_analyze, with_pictures=FORMATS[form].pictures)
     if symbols is not None:
         make = _naming(symbols, make)
