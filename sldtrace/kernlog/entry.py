@@ -11,7 +11,7 @@ from sldtrace.kernlog.message import Oops, Unknown
 from sldtrace.kernlog.prefix import NO_TIME, Stamp
 from sldtrace.kernlog.stream import Line
 
-TRACER = "the function tracer"
+TRACER, DAMAGED_JSON = "the function tracer", "damaged JSON as text"
 _BLOB = re.compile(rb"\[[\d.]{1,8}[KMG]?B blob data\]")
 _BOOT = re.compile(rb"-- (?:Boot ([0-9a-f]{32})|Reboot) --")
 _LAST_REPEATED = re.compile(rb"last message repeated (\d{1,9}) times")
@@ -85,7 +85,10 @@ class Parser:
             return [Entry(trap, Stamp(time.decode(), boot_ns=boot_ns), form=TRACER)]
         if mark := _BOOT.match(line.text):
             return [Entry(NewBoot((mark[1] or b"").decode()))]
-        return self._text(line)
+        found = self._text(line)
+        if line.text.lstrip(b" \x1e").startswith(b"{"):
+            return [replace(each, form=DAMAGED_JSON) for each in found]
+        return found
 
     def _text(self, line: Line) -> list[Entry]:
         plain = colours.strip(line.text)

@@ -16,7 +16,7 @@ _STAMP = re.compile(rb"\[ *\d{1,10}\.\d{1,9}\]")
 _STAMPED = re.compile(
     rb"[>|\s]*(?:<\d+>)?(?:\[ *[+\d]|\d{4}-\d\d-\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:|[A-Z][a-z]{2}, )"
 )
-_QUOTE = re.compile(rb"[>|#\s]+")
+_QUOTE = re.compile(rb"[>|\s]*(?:#\s+)?")
 _HEX = re.compile(rb"[0-9a-f]{1,15}")
 _COMM = 15  # bytes of a thread's name
 
@@ -33,24 +33,26 @@ def forward(line: Line) -> tuple[bytes, frozenset[int]] | None:
     last = found[-1]
     # What interrupts a message begins with a time of its own.
     torn = _STAMP.search(text, last.start)
-    head, best, known = text[: torn.start()] if torn else text, last.message, frozenset[int]()
-    for number, rest in _rests(line):
+    heads, best, known = [text[: torn.start()] if torn else text], last.message, frozenset[int]()
+    pending: list[int] = []
+    for number, rest in _rests(line, quoted=not torn):
+        pending.append(number)
         joints = (b"",) if torn or (isinstance(best, Trap) and best.address is not None) else (b" ", b"")
-        tried = [(head + joint + rest, _at(head + joint + rest, last.start)) for joint in joints]
-        better = [each for each in tried if each[1] is not None and _better(each[1], best, rest)]
-        if not better:
+        joined = [head + joint + rest for head in heads for joint in joints]
+        better = [(each, new) for each in joined if _better(new := _at(each, last.start), best, rest)]
+        heads = joined
+        if better:
+            # Mail wraps at a blank, a terminal anywhere: a name that VMMs give decides.
+            head, best = max(better, key=lambda each: _is_vcpu(each[1]))  # type: ignore[assignment]
+            heads, known, pending = [head], known | set(pending), []
+        if isinstance(best, Trap) and best.address is not None:
             break
-        # Mail wraps at a blank, a terminal anywhere: a name that VMMs give decides.
-        head, best = max(better, key=lambda each: _is_vcpu(each[1]))  # type: ignore[assignment]
-        known |= {number}
-        if not isinstance(best, Trap) or best.address is not None:
-            break
-    return (head, known) if known else None
+    return (heads[0], known) if known and not pending else (head, known) if known else None
 
 
 def backward(line: Line) -> bytes | None:
     """The line after the beginning of its message, which is in an earlier line; None if it is in none."""
-    text = _QUOTE.sub(b"", line.text, count=1) if _QUOTE.match(line.text) else line.text
+    text = _QUOTE.sub(b"", line.text, count=1)
     for _, earlier in islice(line.before(), _LINES):
         for length in range(len(_HEAD) - 1, _LEAST, -1):
             begin, rest = _HEAD[:length], _HEAD[length:].lstrip()
@@ -63,12 +65,10 @@ def backward(line: Line) -> bytes | None:
     return None
 
 
-def _rests(line: Line) -> Iterator[tuple[int, bytes]]:
+def _rests(line: Line, quoted: bool) -> Iterator[tuple[int, bytes]]:
     for number, text in islice(line.after(), _LINES):
-        if not _STAMPED.match(text) and (
-            rest := _QUOTE.sub(b"", text, count=1) if _QUOTE.match(text) else text
-        ):
-            yield number, rest.rstrip()
+        if not _STAMPED.match(text) and text.strip():
+            yield number, (_QUOTE.sub(b"", text, count=1) if quoted else text).rstrip()
 
 
 def _at(text: bytes, start: int) -> Message | None:

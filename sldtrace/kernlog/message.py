@@ -97,7 +97,7 @@ _SHORT_HEAD = re.compile(rb"#(?:AC|DB): ")
 _TRAP = re.compile(
     rb" ?#(?P<exception>AC|DB): (?P<comm>.{0,64}?)/(?P<tid>\d{1,10})(?: \((?P<origin>[a-z]{1,16})\))?"
     rb" (?P<verb>took a|fatal|bogus) (?P<lock>split|bus)_lock trap"
-    rb"(?: at address: ?(?:0x)?(?P<address>[0-9a-fA-F]{1,16})"
+    rb"(?: at address: ?(?:0x(?=[0-9a-fA-F])|(?=[0-9a-fA-F]{4}))(?P<address>[0-9a-fA-F]{1,16})"
     rb"(?:(?=[\s\"'\])}<,;|\[\\&\0`]|\.(?!\.)|#0|x86/split)|$))?",
     re.DOTALL,
 )

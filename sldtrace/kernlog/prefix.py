@@ -22,7 +22,10 @@ FORM_DATE, FORM_BOOT, FORM_KMSG, FORM_PART_OF_TIME, FORM_NO_TIME = (
 )
 """Prefix.form: the kinds of lines, as the report counts them."""
 
-_KMSG = re.compile(r"\d{1,4},\d{1,20},(\d{1,16}),[^;]{0,200};$", re.ASCII)
+# netconsole may put the kernel's release in front.
+_KMSG = re.compile(
+    r"(?:^|[\s:\"])(?:\d{1,3}\.\d[^\s,]{0,64},)?\d{1,4},\d{1,20},(\d{1,16}),[^;]{0,200};$", re.ASCII
+)
 _ISO = re.compile(
     r"(?<!\d)(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?"
     r"(?: ?(Z|UTC|[+-]\d\d:?\d\d)(?![\w:]))?",
@@ -43,6 +46,7 @@ _MINUTE = re.compile(r"\[([^\s\[\]]{1,12} ?\d{1,2} \d\d:\d\d)\]")
 _CLOCK = re.compile(r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?[+-]\d\d:?\d\d\b| \d{4}(?=\]))?")
 # After the time: perhaps zone, host, facility.level; then the program. RFC 5424 has no colon after it.
 _PROGRAM = re.compile(r"\s*((?:[^\s:\[]\S*\s+){0,3}?)([^\s:\[\]]{1,64})(?:\[\d{1,10}\])?(?::| - )")
+_ALONE = re.compile(r"\s*([\w.:-]{1,128})\s+(?:\[.*)?", re.DOTALL)  # a host without a program
 KERNEL = frozenset(("kernel", "klogd", "vmunix", "kmsg", "imklog"))
 """Names by which loggers call the kernel."""
 _SEVERITIES = frozenset(
@@ -121,7 +125,7 @@ def parse(raw: bytes) -> Prefix:
     found = _unlabelled(text)
     if not label:
         return found
-    if _FILE.match(label):
+    if _FILE.match(label) and not re.fullmatch(r"[\d.]+", label):
         return replace(found, file=label)
     return replace(found, host=found.host or label)
 
@@ -216,6 +220,8 @@ def _zone(name: str | None) -> timezone | None:
 # program, so only the word `kernel` counts as a name.
 def _program(text: str, only_kernel: bool) -> tuple[str, bool]:
     found = _PROGRAM.match(text)
+    if not found and not only_kernel and (alone := _ALONE.fullmatch(text)):
+        return "" if alone[1] in _SEVERITIES or _FACILITY.fullmatch(alone[1]) else alone[1], True
     if not found or (only_kernel and found[2] not in KERNEL):
         return "", True
     words = [word for word in found[1].split() if not _FACILITY.fullmatch(word) and word not in _SEVERITIES]

@@ -84,7 +84,7 @@ def candidates(log: Readable, tally: Tally) -> Iterator[Line]:
     `tally` is complete at the end. A last line without a newline is a line. Raises what `log.read` raises.
     """
     block, at, skipping, ended = b"", 0, False, False
-    marks: bool | None = None
+    marks: bool | None = None  # has the first block a line of journalctl itself?
     while not ended:
         chunk = log.read(_BLOCK)
         ended = not chunk
@@ -92,7 +92,7 @@ def candidates(log: Readable, tally: Tally) -> Iterator[Line]:
         kept = max(at - CONTEXT, 0)
         block, at = block[kept:] + chunk, at - kept
         if marks is None:
-            marks = block.startswith(_JOURNAL_MARKS)
+            marks = block.startswith(_JOURNAL_MARKS) or b"\n" + _JOURNAL_MARKS in block
         if skipping:
             end = block.find(b"\n", at)
             if end < 0:

@@ -22,6 +22,7 @@ from sldtrace.kernlog.message import (
     Unknown,
 )
 from sldtrace.kernlog.prefix import Stamp
+from tests.kernlog.read import entries, survey
 
 
 def parse(line: bytes) -> Entry | None:
@@ -254,3 +255,73 @@ def test_fields_of_any_type(fields: dict[str, Any]) -> None:
 )
 def test_json_that_is_made_to_break_readers(line: bytes) -> None:
     assert parse(line) is None
+
+
+TEXT = "x86/split lock detection: #AC: CPU 1/KVM/65886 took a split_lock trap at address: 0x7c40"
+SECOND = 1_000_001_000
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        TEXT.replace(" address", "\naddress"),
+        TEXT.replace(" detection", "\ndetection"),
+        TEXT.replace(" 1/KVM", "\n1/KVM"),
+        TEXT.replace("1/KVM", "1/K\nVM"),
+        TEXT.replace("trap", "tr\nap"),
+        TEXT.replace("0x7c40", "0x7\nc40"),
+        TEXT.replace(" #AC", "\n#AC").replace(" trap", "\ntrap"),
+    ],
+)
+@pytest.mark.parametrize("quote", ["", "> > "])
+def test_a_line_that_is_wrapped_anywhere(wrapped: str, quote: str) -> None:
+    lines = f"[    1.000001] {wrapped}\n[    2.000000] usb 1-1: new device".splitlines()
+    (found,) = entries("".join(f"{quote}{line}\n" for line in lines).encode())
+    assert found.message == trap(SPLIT, "CPU 1/KVM", 65886, 0x7C40)
+    assert found.stamp.boot_ns == SECOND
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "file"),
+    [
+        ("192.168.1.7 [    1.000001] {}", "192.168.1.7", ""),
+        ("192.168.1.7:6665 4,1234,1000001,-;{}", "192.168.1.7", ""),
+        ("fe80::1 4,1234,1000001,-;{}", "fe80::1", ""),
+        ("6.4.0,4,1234,1000001,-,caller=T1;{}", "", ""),
+        ("Mar 26 11:13:52 192.168.1.7 [    1.000001] {}", "192.168.1.7", ""),
+        ("2026-06-13T15:27:19Z INFO kernel: [    1.000001] {}", "", ""),
+        ("node3/dmesg.txt:[    1.000001] {}", "", "node3/dmesg.txt"),
+        ("kern.log:Mar 26 11:13:52 h kernel: [    1.000001] {}", "h", "kern.log"),
+        ("   12 | [    1.000001] {}", "", ""),
+        ("`[    1.000001] {}`", "", ""),
+        ("2026-01-01T00:00:00.5Z stdout F [    1.000001] {}", "", ""),
+        ('{{"log":"[    1.000001] {}","_HOSTNAME":"h"}}', "h", ""),
+        ('{{"_HOSTNAME":"h","MESSAGE":"[    1.000001] {}","cut":', "", ""),
+    ],
+)
+def test_who_sent_a_line(line: str, host: str, file: str) -> None:
+    (found,) = entries(line.format(TEXT).encode())
+    assert (found.host, found.file, found.stamp.boot_ns) == (host, file, SECOND)
+    assert found.message == trap(SPLIT, "CPU 1/KVM", 65886, 0x7C40)
+
+
+def test_several_messages_in_one_record() -> None:
+    batch = json.dumps({"events": [{"timestamp": 1767225600123, "message": TEXT}] * 2})
+    assert [each.stamp.wall_ns for each in entries(batch.encode())] == [1767225600123000000] * 2
+    lines = json.dumps({"message": f"[ 1.0] {TEXT}\n[ 2.0] {TEXT}", "event": {"original": TEXT}})
+    assert [each.stamp.boot_ns for each in entries(lines.encode())] == [10**9, 2 * 10**9]
+
+
+def test_repeats_of_the_line_before() -> None:
+    (found,) = entries(
+        f"Mar 26 11:13:52 h kernel: {TEXT}\nMar 26 11:13:59 h last message repeated 4 times\n".encode()
+    )
+    assert found.count == 5
+
+
+@pytest.mark.parametrize(("mark", "boot"), [("-- Reboot --", ""), (f"-- Boot {'a' * 32} --", "a" * 32)])
+def test_lines_of_journalctl_between_boots(mark: str, boot: str) -> None:
+    line = f"Mar 26 11:13:52 h kernel: {TEXT}\n"
+    found = survey(f"{line}{mark}\n{line}".encode())
+    assert [(each.boot, each.lines) for each in found.traps()] == [(0, 1), (1, 1)]
+    assert found.boots[1].id == boot

@@ -127,7 +127,7 @@ def test_each_packing_has_the_same_facts(name: str, messages: list[Message]) -> 
     assert facts(found) == expected(messages)
 
 
-@quick
+@settings(quick, max_examples=200)
 @given(texts(), st.data())
 def test_a_message_that_another_one_interrupts(text: str, data: st.DataObject) -> None:
     message = Message(102_500_010, text)
@@ -140,7 +140,7 @@ def test_a_message_that_another_one_interrupts(text: str, data: st.DataObject) -
     )
 
 
-@quick
+@settings(quick, max_examples=200)
 @given(texts(), st.data(), st.sampled_from(["…", ">", "...", "[...]", "\\"]))
 def test_a_line_that_a_pager_cut(text: str, data: st.DataObject, mark: str) -> None:
     """Never a wrong address, TID or name: what is left is understood, or is said not to be."""
