@@ -112,6 +112,7 @@ def next_steps(result: Result) -> list[Fix]:
     """What to do next."""
     if result.exposure is Exposure.UNKNOWN:
         return [
+            Fix("sldtrace probe", "measures in this guest what a split lock costs, and who charges it"),
             Fix("sldtrace check, on this guest's host", "it has what the host does about split locks"),
             Fix(
                 "sldtrace log, on this guest's host",

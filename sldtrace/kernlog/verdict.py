@@ -374,6 +374,12 @@ def _remedies(kind: str, survey: Survey, facts: _Facts, recorded: bool) -> Itera
             "sldtrace record -o incident.sld",
             "some per cent of a CPU while it records",
         )
+    if facts.in_guest and not recorded:
+        yield Remedy(
+            "Measure in this guest whether its host delays split locks, and for how long.",
+            "sldtrace probe",
+            "two seconds, and at most 50 split locks",
+        )
     if facts.fatal:
         yield Remedy(
             "Boot with split_lock_detect=warn: guests get a penalty instead of SIGBUS.",

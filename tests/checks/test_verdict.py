@@ -66,7 +66,9 @@ def test_what_is_unknown_is_no_condition_that_does_not_hold() -> None:
 def test_a_guest_asks_its_host() -> None:
     found = result(Exposure.UNKNOWN, None)
     assert (found.verdict, found.exposed) == ("a guest, its host decides", False)
-    assert all("on this guest's host" in fix.do for fix in verdict.next_steps(found))
+    measured, *asked = verdict.next_steps(found)
+    assert measured.do == "sldtrace probe"
+    assert all("on this guest's host" in fix.do for fix in asked)
 
 
 def test_what_to_do_first() -> None:
