@@ -47,7 +47,7 @@ def facts_of(finding: Finding[LoopNumbers]) -> dict[str, str]:
         ((), "nothing_pending", "cgroup v1, a suspend of the host", "sched_waking"),
     ],
 )
-def test_what_is_no_signal_is_told_apart(
+def test_what_is_no_signal_is_distinguished(
     tmp_path: Path, flags: tuple[str, ...], cause: str, words: str, remedy: str
 ) -> None:
     finding = found(tmp_path, without_signal(200, 0, *flags))

@@ -139,7 +139,8 @@ def test_a_blocked_signal_is_recorded_as_such(findings: Scenario) -> None:
     blocked = sent[sent["signal"] == SIGRTMIN + 1]
     assert len(blocked) > 100
     assert blocked["blocked"].all()
-    assert not sent[sent["signal"] == SIGUSR1]["blocked"].any()
+    # The timer's signal is blocked outside of KVM_RUN only.
+    assert sent[sent["signal"] == SIGUSR1]["blocked"].mean() < 0.1
     assert SIGRTMIN + 1 not in set(of(findings, "blocked").traps["signal"])
 
 
