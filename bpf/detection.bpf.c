@@ -7,7 +7,7 @@ BPF_RINGBUF_OUTPUT(detections, SLD_DETECTION_PAGES);
 /* TP_PROTO(unsigned int msr, u64 val, int failed), arch/x86/include/asm/msr-trace.h. */
 RAW_TRACEPOINT_PROBE(write_msr)
 {
-	u64 value = ctx->args[1];
+	u64 value = ctx->args[1], id;
 	struct sld_detection *record;
 	struct sld_thread *t;
 
@@ -17,14 +17,15 @@ RAW_TRACEPOINT_PROBE(write_msr)
 	if (t && !(value & SLD_MSR_DETECT))
 		t->trap.flags |= SLD_TRAP_MSR_CLEARED;
 
+	id = bpf_get_current_pid_tgid();
 	count_seen(SLD_KIND_DETECTION);
-	record = check_reserved(SLD_KIND_DETECTION, detections.ringbuf_reserve(sizeof(*record)));
+	record = check_reserved(SLD_KIND_DETECTION, id, detections.ringbuf_reserve(sizeof(*record)));
 	if (!record)
 		return 0;
 	record->ns = bpf_ktime_get_ns();
 	record->value = value;
 	record->cpu = bpf_get_smp_processor_id();
-	record->tid = bpf_get_current_pid_tgid();
+	record->tid = id;
 	submit(record);
 	return 0;
 }

@@ -3,24 +3,27 @@
 
 static __always_inline void thread_end(u32 tid)
 {
-	struct sld_thread *t = thread_of(tid);
-	u32 slot;
+	u16 *place = place_of(tid);
+	u32 slot = place ? *place : SLD_NO_SLOT;
+	struct sld_thread *t = threads.lookup(&slot);
 
-	if (t) {
-		if (t->trap.start_ns) {
-			count_lost(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
-			penalty_end(t->trap.tgid, tid);
-		}
-		slot = t->slot;
-		t->tid = 0;
-		thread_claims.delete(&slot);	/* last: now another thread may take the entry */
-	}
-#ifdef SLD_HAS_kvm
-	vcpu_end(tid);
-#endif
 #ifdef SLD_KVM_BEGIN
 	waits.delete(&tid);
 #endif
+	if (slot == SLD_NO_SLOT)
+		return;
+	if (t && t->trap.start_ns) {
+		lose(SLD_KIND_TRAP, SLD_LOST_UNFINISHED, (u64)t->trap.tgid << 32 | tid);
+		penalty_end(t->trap.tgid, tid);
+	}
+	if (place)
+		*place = SLD_NO_SLOT;
+#ifdef SLD_HAS_kvm
+	if (vcpu_end(slot))
+		slot = SLD_NO_SLOT;	/* the recorder frees it when it has read the counters */
+#endif
+	if (t && slot)
+		free_slots.push(&slot, 0);
 }
 
 static __always_inline void process_end(u32 tgid)
@@ -49,9 +52,9 @@ RAW_TRACEPOINT_PROBE(sched_process_exec)
 {
 	u32 tid = ctx->args[1], tgid = bpf_get_current_pid_tgid() >> 32;
 
-	thread_end(tid);
-	if (tid != tgid)
-		thread_end(tgid);
+#pragma nounroll
+	for (int i = 0; i < 2; i++)
+		thread_end(i ? tgid : tid);
 	process_end(tgid);
 	return 0;
 }

@@ -80,9 +80,9 @@ struct sld_detection {
 	__u32 tid;			/* id: thread that wrote it */
 };
 
-/* A thread that traps or whose VM exits are followed; two records if both. */
+/* A thread that traps or whose VM exits are followed, or that cannot be, because there is no room for more threads. */
 struct sld_task {
-	__u64 ns;			/* ns: first trap, or first VM exit that was followed */
+	__u64 ns;			/* ns: first trap, or first VM exit that was followed, whichever came first */
 	__u32 tgid;			/* id: process */
 	__u32 tid;			/* id: thread */
 	char comm[16];			/* bytes: name of the thread, NUL-terminated; otherwise arbitrary bytes */
@@ -227,18 +227,21 @@ struct sld_detail {
 enum sld_lost_cause {
 	SLD_LOST_NONE = 0,		/* not lost: index of the events seen in the probes' counters; in no record */
 	SLD_LOST_RING_FULL = 1,		/* no room in the ring buffer: the recorder did not read fast enough */
-	SLD_LOST_TABLE_FULL = 2,	/* too many threads trap at once: no room for another one */
+	SLD_LOST_TABLE_FULL = 2,	/* the thread could not be followed: there was no room for more threads */
 	SLD_LOST_UNFINISHED = 3,	/* the end of a trap, or of a wait, was not seen */
 	SLD_LOST_SKIPPED = 4,		/* the kernel did not run the probe (bpf_prog_info.recursion_misses); the CPU is not known */
 };
 
-/* Records lost since the previous record of the same CPU, kind and cause. */
+/* Records that were lost between two times on one CPU, of one kind, cause and thread. */
 struct sld_lost {
-	__u64 ns;			/* ns: when the counter was read */
-	__u64 count;			/* count: records lost since the previous record */
+	__u64 ns;			/* ns: when the last of them was lost, or the latest time at which it can have been */
+	__u64 since_ns;			/* ns: the same of the first of them; 0: not known */
+	__u64 count;			/* count: records */
 	__u32 cpu;			/* index: CPU on which they were lost; 4294967295: not known */
 	__u16 kind;			/* kind: enum sld_kind of what was lost */
 	__u16 cause;			/* cause: enum sld_lost_cause */
+	__u32 tgid;			/* id: process that they are about; 0: not known */
+	__u32 tid;			/* id: thread that they are about; 0: not known, or the process as a whole */
 };
 
 /* Not in any file: maps that the probes and the recorder share. */
@@ -259,9 +262,8 @@ enum sld_control {
 	SLD_CONTROL_LOCKS = 5,		/* since when (ns) waits inside KVM are recorded; 0: they are not */
 };
 
-/* Threads whose exits are followed, and the counters of each: a cell for each reason. Powers of two. */
+/* The counters of each thread whose exits are followed: a cell for each reason. Powers of two. */
 enum sld_counters {
-	SLD_VCPUS = 2048,		/* threads at a time */
 	SLD_CELLS = 32,			/* reasons of one thread; the last cell takes all further ones */
 	SLD_LOG2S = 32,			/* entries of host_log2 */
 };

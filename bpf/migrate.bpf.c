@@ -11,7 +11,7 @@ static __always_inline void emit_migration(struct sld_thread *t, u32 from_cpu, u
 	if (!control(SLD_CONTROL_OPEN) || !trapped_recently(t, now))
 		return;
 	count_seen(SLD_KIND_MIGRATE);
-	record = check_reserved(SLD_KIND_MIGRATE, migrations.ringbuf_reserve(sizeof(*record)));
+	record = check_reserved(SLD_KIND_MIGRATE, (u64)t->trap.tgid << 32 | t->tid, migrations.ringbuf_reserve(sizeof(*record)));
 	if (!record)
 		return;
 	record->ns = now;

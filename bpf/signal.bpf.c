@@ -54,7 +54,7 @@ static __always_inline void record_signal(struct sld_thread *t, u64 id, bool gro
 	if (!recent || !control(SLD_CONTROL_OPEN))
 		return;
 	count_seen(SLD_KIND_SIGNAL);
-	record = check_reserved(SLD_KIND_SIGNAL, signals.ringbuf_reserve(sizeof(*record)));
+	record = check_reserved(SLD_KIND_SIGNAL, group ? id & ~0xffffffffULL : id, signals.ringbuf_reserve(sizeof(*record)));
 	if (!record)
 		return;
 	record->ns = now;

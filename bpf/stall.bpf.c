@@ -10,14 +10,9 @@ struct sld_wait {
 	u64 ns;
 	u64 lock;
 	u32 what;
-	u32 by;		/* the function that waits, SLD_BY_...; 0: for a mutex */
 	u32 caller;
 	u32 penalized;
 };
-
-/* synchronize_srcu waits by synchronize_srcu_expedited. */
-#define SLD_BY_SRCU 1
-#define SLD_BY_EXPEDITED 2
 
 BPF_HASH(waits, u32, struct sld_wait, 4096);
 BPF_RINGBUF_OUTPUT(stalls, SLD_STALL_PAGES);
@@ -26,7 +21,7 @@ BPF_RINGBUF_OUTPUT(stalls, SLD_STALL_PAGES);
 
 static __always_inline u32 penalized_thread(u32 tgid)
 {
-	u32 slot = tgid & (SLD_THREADS - 1);
+	u32 slot = tgid & (SLD_PENALIZED - 1);
 	struct penalized *p = penalized.lookup(&slot);
 
 	return p && p->tgid == tgid ? p->tid : 0;
@@ -34,30 +29,29 @@ static __always_inline u32 penalized_thread(u32 tgid)
 
 /* Does the wait that begins now belong to the outer one? Not if the end of the outer one was missed (a kretprobe can
  * miss it), or it began before the probes were last detached. A mutex begins twice where the thread spins and then
- * sleeps (kernel/locking/mutex.c). */
-static __always_inline bool is_nested(struct sld_wait *outer, u64 lock, u32 by)
+ * sleeps (kernel/locking/mutex.c); synchronize_srcu ends with synchronize_srcu_expedited, or waits for mutexes. */
+static __always_inline bool is_nested(struct sld_wait *outer, u64 lock)
 {
 	if (outer->ns < control(SLD_CONTROL_LOCKS))
 		return false;
-	if (outer->what == SLD_STALL_SRCU)
-		return !by || (outer->by == SLD_BY_SRCU && by == SLD_BY_EXPEDITED);
-	return !by && outer->lock == lock;
+	return outer->what == SLD_STALL_SRCU || outer->lock == lock;
 }
 
-static __always_inline int stall_begin(void *ctx, u64 lock, u32 what, u32 by)
+static __always_inline int stall_begin(void *ctx, u64 lock, u32 what)
 {
 	u64 id = bpf_get_current_pid_tgid(), frames[SLD_FRAMES] = {};
 	u32 tgid = id >> 32, tid = id;
-	struct sld_wait wait = {.lock = lock, .what = what, .by = by};
+	struct sld_wait wait = {.lock = lock, .what = what};
 	struct sld_group *group = groups.lookup(&tgid);
 	struct sld_wait *outer;
 
 	if (!group || !control(SLD_CONTROL_OPEN) || !control(SLD_CONTROL_LOCKS))
 		return 0;
 	outer = waits.lookup(&tid);
-	if (outer && is_nested(outer, lock, by))
+	if (outer && is_nested(outer, lock))
 		return 0;
 	bpf_get_stack(ctx, frames, sizeof(frames), 0);
+#pragma nounroll
 	for (int i = 0; i < SLD_FRAMES; i++)
 		if (!wait.caller && frames[i] > SLD_KVM_BEGIN && frames[i] < SLD_KVM_END)
 			wait.caller = frames[i] - SLD_KVM_BEGIN;
@@ -65,7 +59,7 @@ static __always_inline int stall_begin(void *ctx, u64 lock, u32 what, u32 by)
 		return 0;
 	if (outer && outer->ns >= control(SLD_CONTROL_LOCKS)) {
 		count_seen(SLD_KIND_STALL);
-		count_lost(SLD_KIND_STALL, SLD_LOST_UNFINISHED);
+		lose(SLD_KIND_STALL, SLD_LOST_UNFINISHED, id);
 	}
 	wait.penalized = penalized_thread(tgid);
 	wait.ns = bpf_ktime_get_ns();
@@ -73,21 +67,21 @@ static __always_inline int stall_begin(void *ctx, u64 lock, u32 what, u32 by)
 	return 0;
 }
 
-static __always_inline int stall_end(u64 lock, u32 by, s32 result)
+static __always_inline int stall_end(u64 lock, u32 what, s32 result)
 {
 	u64 id = bpf_get_current_pid_tgid(), since = control(SLD_CONTROL_LOCKS);
 	u32 tgid = id >> 32, tid = id;
 	struct sld_wait *wait = waits.lookup(&tid);
 	struct sld_stall *record;
 
-	if (!wait || wait->by != by || (!by && wait->lock != lock))
+	if (!wait || wait->what != what || (what == SLD_STALL_MUTEX && wait->lock != lock))
 		return 0;
 	if (!control(SLD_CONTROL_OPEN) || !since || wait->ns < since)
 		goto out;
 	if (!wait->penalized)
 		wait->penalized = penalized_thread(tgid);
 	count_seen(SLD_KIND_STALL);
-	record = check_reserved(SLD_KIND_STALL, stalls.ringbuf_reserve(sizeof(*record)));
+	record = check_reserved(SLD_KIND_STALL, id, stalls.ringbuf_reserve(sizeof(*record)));
 	if (!record)
 		goto out;
 	record->ns = wait->ns;
@@ -106,17 +100,10 @@ out:
 	return 0;
 }
 
-/* kprobes, because these are called rarely; fentry would need the whole BTF of the kernel for two more programs. */
-int kprobe__synchronize_srcu(struct pt_regs *ctx)
-{
-	return stall_begin(ctx, PT_REGS_PARM1(ctx), SLD_STALL_SRCU, SLD_BY_SRCU);
-}
-int kretprobe__synchronize_srcu(struct pt_regs *ctx) { return stall_end(0, SLD_BY_SRCU, 0); }
-int kprobe__synchronize_srcu_expedited(struct pt_regs *ctx)
-{
-	return stall_begin(ctx, PT_REGS_PARM1(ctx), SLD_STALL_SRCU, SLD_BY_EXPEDITED);
-}
-int kretprobe__synchronize_srcu_expedited(struct pt_regs *ctx) { return stall_end(0, SLD_BY_EXPEDITED, 0); }
+/* kprobes, because these are called rarely; fentry would need the whole BTF of the kernel for two more programs. They
+ * are attached to synchronize_srcu_expedited as well: the wait ends with the first of the two that returns. */
+int kprobe__synchronize_srcu(struct pt_regs *ctx) { return stall_begin(ctx, PT_REGS_PARM1(ctx), SLD_STALL_SRCU); }
+int kretprobe__synchronize_srcu(struct pt_regs *ctx) { return stall_end(0, SLD_STALL_SRCU, 0); }
 
 /* The slow path of mutexes, rwsems, ... (include/trace/events/lock.h, since 5.19: 16edd9b511a1).
  * TP_PROTO(void *lock, unsigned int flags) and TP_PROTO(void *lock, int ret). */
@@ -127,8 +114,8 @@ RAW_TRACEPOINT_PROBE(contention_begin)
 {
 	if (!(ctx->args[1] & SLD_LCB_F_MUTEX))
 		return 0;
-	return stall_begin(ctx, ctx->args[0], SLD_STALL_MUTEX, 0);
+	return stall_begin(ctx, ctx->args[0], SLD_STALL_MUTEX);
 }
 
-RAW_TRACEPOINT_PROBE(contention_end) { return stall_end(ctx->args[0], 0, ctx->args[1]); }
+RAW_TRACEPOINT_PROBE(contention_end) { return stall_end(ctx->args[0], SLD_STALL_MUTEX, ctx->args[1]); }
 #endif

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The state of each thread that traps and of its process, the filters, and the counts of events seen and lost. */
 
-#define SLD_THREADS 4096	/* threads that can be followed at a time */
 #define SLD_GROUPS 16384
+#define SLD_PENALIZED 4096
+
+/* TIDs are below 4 million (PID_MAX_LIMIT, include/linux/threads.h). */
+#define SLD_TID_BLOCK 2048
+#define SLD_TID_BLOCKS 2048
 
 /* The newest signal generated for a thread or a process. */
 struct last_signal {
@@ -12,10 +16,10 @@ struct last_signal {
 	u64 sender;		/* TGID << 32 | TID of the sender; 0: the kernel, or a timer */
 };
 
-/* A thread that has trapped. */
+/* A thread with a slot. */
 struct sld_thread {
-	u32 tid;		/* 0: the entry is free */
-	u32 slot;		/* index of this entry */
+	u32 tid;		/* 0: it has not trapped */
+	u32 reserved;
 	struct sld_trap trap;	/* the trap in progress (start_ns is 0 between traps) */
 	u64 phase_ns;		/* start of the sleep or wait in progress; 0: neither */
 	u64 idle_ns;		/* end of the last trap; 0: this is the first */
@@ -55,37 +59,49 @@ struct sld_cell {
 
 /* A thread that runs a vCPU and whose exits are followed; sldtrace/capture/bpf/counters.py reads it. */
 struct sld_vcpu {
-	u32 tid;		/* 0: free; 4294967295: the thread has ended */
-	u32 owner;		/* the TID, kept after the thread has ended */
+	u32 tid;
 	u32 tgid;
 	s32 vcpu;
 	u32 cell;		/* index of the last exit's cell; 4294967295: its entry has been seen */
-	u32 reserved;
+	u64 since_ns;		/* when this entry was made; 0: the exits of the thread are not followed */
+	u64 ended_ns;		/* when the thread ended; 0: it has not */
 	u64 entry_ns;		/* last VM entry; 0: none seen */
-	u64 exit_ns;		/* last VM exit; 0: none seen */
+	u64 last_ns;		/* last VM entry or exit; 0: none seen */
 	u64 recent_until_ns;	/* until when each of its exits is recorded */
 	u64 exits;
 	u64 guest_ns;
-	u64 since_ns;		/* when this entry was made */
 	struct sld_exit pending;	/* the exit whose entry has not been seen yet; ns is 0: none */
 	struct sld_cell cells[SLD_CELLS];	/* by SLD_CELL of vcpu.bpf.c */
 };
 
-/* See thread_of: a look-up in an array takes a tenth of the time of one in a hash, and each trap does seven. */
-BPF_ARRAY(threads, struct sld_thread, SLD_THREADS);
-BPF_HASH(thread_claims, u32, u32, SLD_THREADS);	/* by index into threads: the TID that owns the entry */
-BPF_ARRAY(penalized, struct penalized, SLD_THREADS);	/* by the low bits of the TGID */
+/* The slot of each thread, by TID: an index into `threads` and `vcpus`, or one of the values below. So two threads never
+ * share an entry, whatever their TIDs. Arrays, because a look-up in one is inlined and takes a tenth of the time of one
+ * in a hash; each trap does seven. */
+struct sld_slots {
+	u16 of[SLD_TID_BLOCK];
+};
+BPF_ARRAY(slots, struct sld_slots, SLD_TID_BLOCKS);
+
+#define SLD_NO_SLOT 0		/* not known */
+#define SLD_TABLE_FULL 0x7fff	/* no slot was free; its name has been recorded */
+#define SLD_UNFOLLOWED 0x8000	/* its exits are not followed, and SLD_CONTROL_SCOPE, 15 bits, when that was checked */
+
+BPF_STACK(free_slots, u32, SLD_SLOTS);	/* the recorder fills it; see slot_free */
+BPF_ARRAY(threads, struct sld_thread, SLD_SLOTS + 1);
+BPF_ARRAY(penalized, struct penalized, SLD_PENALIZED);	/* by the low bits of the TGID */
 BPF_TABLE("lru_hash", u32, struct sld_group, groups, SLD_GROUPS);	/* by TGID */
 #ifdef SLD_BY_VM
-BPF_HASH(filtered, u32, u8, SLD_THREADS);	/* TGIDs of VMs that --vm does not select */
+BPF_HASH(filtered, u32, u8, SLD_GROUPS);	/* TGIDs of VMs that --vm does not select */
 #endif
 
 /* The recorder maps these as memory. It does not use the bpf system call, because during one the kernel skips kprobe
  * and tracepoint programs on that CPU (bpf_disable_instrumentation), even for a vCPU thread that preempts it. */
 BPF_F_TABLE("array", u32, u64, event_counts, SLD_CPUS * SLD_KINDS * SLD_CAUSES, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, u64, controls, 6, BPF_F_MMAPABLE);	/* by enum sld_control */
-BPF_F_TABLE("array", u32, struct sld_vcpu, vcpus, SLD_VCPUS, BPF_F_MMAPABLE);	/* see vcpu_of */
+BPF_F_TABLE("array", u32, struct sld_vcpu, vcpus, SLD_SLOTS + 1, BPF_F_MMAPABLE);	/* see vcpu_of */
+BPF_F_TABLE("array", u32, u64, followed, SLD_SLOTS + 1, BPF_F_MMAPABLE);	/* not 0: the entry of `vcpus` is in use */
 BPF_RINGBUF_OUTPUT(tasks, SLD_TASK_PAGES);
+BPF_RINGBUF_OUTPUT(losses, SLD_LOST_PAGES);
 
 static __always_inline void count_event(u32 kind, u32 cause)
 {
@@ -102,24 +118,29 @@ static __always_inline void count_seen(u32 kind)
 	count_event(kind, SLD_LOST_NONE);
 }
 
-static __always_inline void count_lost(u32 kind, u32 cause)
-{
-	count_event(kind, cause);
-}
-
-/* Counts the event as lost if its ring had no room for the record. Returns the record. (A macro cannot do both: bcc
- * rewrites ringbuf_reserve where it is written in the source.) */
-static __always_inline void *check_reserved(u32 kind, void *record)
-{
-	if (!record)
-		count_lost(kind, SLD_LOST_RING_FULL);
-	return record;
-}
-
 /* No wake-up: it is an interrupt to this CPU, which is about to enter the guest, and can itself starve the guest. */
 static __always_inline void submit(void *record)
 {
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* Records a loss, with its thread (id: TGID << 32 | TID); without room for that it is counted. */
+static __always_inline void lose(u32 kind, u32 cause, u64 id)
+{
+	struct sld_lost *record = losses.ringbuf_reserve(sizeof(*record));
+
+	if (!record) {
+		count_event(kind, cause);
+		return;
+	}
+	record->ns = record->since_ns = bpf_ktime_get_ns();
+	record->count = 1;
+	record->cpu = bpf_get_smp_processor_id();
+	record->kind = kind;
+	record->cause = cause;
+	record->tgid = id >> 32;
+	record->tid = id;
+	submit(record);
 }
 
 /* A value that the recorder sets. */
@@ -130,20 +151,51 @@ static __always_inline u64 control(u32 what)
 	return value ? *value : 0;
 }
 
-#define SLD_VCPU_TRIES 8
+/* Counts the event as lost if its ring had no room for the record. Returns the record. (A macro cannot do both: bcc
+ * rewrites ringbuf_reserve where it is written in the source.) */
+static __always_inline void *check_reserved(u32 kind, u64 id, void *record)
+{
+	if (!record)
+		lose(kind, SLD_LOST_RING_FULL, id);
+	return record;
+}
 
-/* The entry of a thread in `vcpus`: at its TID, or a little after if others came first. */
+/* Where the slot of a thread is stored. */
+static __always_inline u16 *place_of(u32 tid)
+{
+	u32 block = tid / SLD_TID_BLOCK;
+	struct sld_slots *p = slots.lookup(&block);
+
+	return p ? &p->of[tid % SLD_TID_BLOCK] : 0;
+}
+
+static __always_inline u32 slot_of(u32 tid)
+{
+	u16 *place = place_of(tid);
+
+	return place ? *place : SLD_NO_SLOT;
+}
+
+/* The counters of a slot. No slot has the number 0, and the other values are beyond the table. */
+static __always_inline struct sld_vcpu *vcpu_at(u32 slot)
+{
+	struct sld_vcpu *v = vcpus.lookup(&slot);
+
+	return v && v->since_ns ? v : 0;
+}
+
 static __always_inline struct sld_vcpu *vcpu_of(u32 tid)
 {
-#pragma nounroll
-	for (u32 i = 0; i < SLD_VCPU_TRIES; i++) {
-		u32 slot = (tid + i) & (SLD_VCPUS - 1);
-		struct sld_vcpu *v = vcpus.lookup(&slot);
+	return vcpu_at(slot_of(tid));
+}
 
-		if (v && v->tid == tid)
-			return v;
-	}
-	return 0;
+/* The state of a thread that has trapped. */
+static __always_inline struct sld_thread *thread_of(u32 tid)
+{
+	u32 slot = slot_of(tid);
+	struct sld_thread *t = threads.lookup(&slot);
+
+	return t && t->tid ? t : 0;
 }
 
 /* Do the filters of the command line select the current thread? */
@@ -171,22 +223,6 @@ static __always_inline bool is_selected(u64 id)
 	return true;
 }
 
-#define SLD_THREAD_TRIES 4
-
-/* The entry of a thread in `threads`: at its TID, or a little after if others came first. */
-static __always_inline struct sld_thread *thread_of(u32 tid)
-{
-#pragma nounroll
-	for (u32 i = 0; i < SLD_THREAD_TRIES; i++) {
-		u32 slot = (tid + i) & (SLD_THREADS - 1);
-		struct sld_thread *t = threads.lookup(&slot);
-
-		if (t && t->tid == tid)
-			return t;
-	}
-	return 0;
-}
-
 #ifdef SLD_TASK_PID
 /* TGID << 32 | TID of a task_struct, whose layout comes from the kernel's BTF (sldtrace/capture/bpf/sources.py). */
 static __always_inline u64 id_of(u64 task)
@@ -201,7 +237,7 @@ static __always_inline u64 id_of(u64 task)
 
 static __always_inline void penalty_begin(u32 tgid, u32 tid, u64 now)
 {
-	u32 slot = tgid & (SLD_THREADS - 1);
+	u32 slot = tgid & (SLD_PENALIZED - 1);
 	struct penalized *p = penalized.lookup(&slot);
 
 	if (p) {
@@ -213,7 +249,7 @@ static __always_inline void penalty_begin(u32 tgid, u32 tid, u64 now)
 
 static __always_inline void penalty_end(u32 tgid, u32 tid)
 {
-	u32 slot = tgid & (SLD_THREADS - 1);
+	u32 slot = tgid & (SLD_PENALIZED - 1);
 	struct penalized *p = penalized.lookup(&slot);
 
 	if (p && p->tid == tid)
@@ -237,7 +273,7 @@ static __always_inline bool trapped_recently(struct sld_thread *t, u64 now)
 /* The same of a process; also true if another process has taken its entry. */
 static __always_inline bool process_trapped_recently(u32 tgid, u64 now)
 {
-	u32 slot = tgid & (SLD_THREADS - 1);
+	u32 slot = tgid & (SLD_PENALIZED - 1);
 	struct penalized *p = penalized.lookup(&slot);
 
 	return !p || p->tgid != tgid || now - p->ns < SLD_RECENT_NS;
@@ -259,7 +295,7 @@ static __always_inline void emit_task(u64 id, u64 now)
 	struct sld_task *task;
 
 	count_seen(SLD_KIND_TASK);
-	task = check_reserved(SLD_KIND_TASK, tasks.ringbuf_reserve(sizeof(*task)));
+	task = check_reserved(SLD_KIND_TASK, id, tasks.ringbuf_reserve(sizeof(*task)));
 	if (!task)
 		return;
 	task->ns = now;
@@ -269,29 +305,46 @@ static __always_inline void emit_task(u64 id, u64 now)
 	submit(task);
 }
 
-/* Makes the state of a thread at its first trap. Returns 0 if the table is full. */
+/* The slot of the current thread, which gets one if it has none. Returns 0 if none is free; then a record of that kind
+ * is lost. In either case the thread's name is recorded once. */
+static __always_inline u32 slot_claim(u64 id, u64 now, u32 kind)
+{
+	u16 *place = place_of(id);
+	u32 slot, before;
+	struct sld_thread *t;
+
+	if (!place)
+		return 0;
+	before = *place;
+	if (before != SLD_NO_SLOT && before < SLD_TABLE_FULL)
+		return before;
+	if (free_slots.pop(&slot))
+		slot = SLD_TABLE_FULL;
+	t = threads.lookup(&slot);
+	if (t)
+		__builtin_memset(t, 0, sizeof(*t));
+	*place = slot;
+	if (before != SLD_TABLE_FULL)
+		emit_task(id, now);
+	if (t)
+		return slot;
+	lose(kind, SLD_LOST_TABLE_FULL, id);
+	return 0;
+}
+
+/* Makes the state of a thread at its first trap. Returns 0 if no slot is free. */
 static __always_inline struct sld_thread *thread_create(u64 id, u64 now)
 {
+	u32 tgid = id >> 32, slot = slot_claim(id, now, SLD_KIND_TRAP);
+	struct sld_thread *t = threads.lookup(&slot);
 	struct sld_group none = {};
-	struct sld_thread *t;
-	u32 tgid = id >> 32, tid = id;
 
-#pragma nounroll
-	for (u32 i = 0; i < SLD_THREAD_TRIES; i++) {
-		u32 slot = (tid + i) & (SLD_THREADS - 1);
-
-		t = threads.lookup(&slot);
-		if (!t || t->tid || thread_claims.insert(&slot, &tid))
-			continue;
-		__builtin_memset(t, 0, sizeof(*t));
-		t->slot = slot;
-		t->trap.vcpu = -1;
-		t->trap.tgid = tgid;
-		t->tid = tid;
-		groups.insert(&tgid, &none);	/* fails for the second thread of a process: not an error */
-		scope_changed();
-		emit_task(id, now);
-		return t;
-	}
-	return 0;
+	if (!slot || !t)
+		return 0;
+	t->trap.vcpu = -1;
+	t->trap.tgid = tgid;
+	t->tid = id;
+	groups.insert(&tgid, &none);	/* fails for the second thread of a process: not an error */
+	scope_changed();
+	return t;
 }

@@ -44,15 +44,13 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	}
 	count_seen(SLD_KIND_TRAP);
 	if (!t) {
+		/* With guest_enter each trap comes here twice: this counts too many losses, not too few. */
 		t = thread_create(id, now);
-		if (!t) {
-			/* With guest_enter each trap comes here twice: this counts too many losses, not too few. */
-			count_lost(SLD_KIND_TRAP, SLD_LOST_TABLE_FULL);
+		if (!t)
 			return;
-		}
 	}
 	if (t->trap.start_ns) {
-		count_lost(SLD_KIND_TRAP, SLD_LOST_UNFINISHED);
+		lose(SLD_KIND_TRAP, SLD_LOST_UNFINISHED, id);
 		reset_trap(t);
 		t->idle_ns = 0;
 	}
@@ -119,7 +117,7 @@ static __always_inline void trap_end(struct sld_thread *t, bool handled)
 	if ((t->trap.sleep_left_ms || t->trap.semaphore_result) && !t->trap.signal_ns)
 		attribute_signal(t);
 	t->idle_ns = t->trap.end_ns;
-	record = check_reserved(SLD_KIND_TRAP, traps.ringbuf_reserve(sizeof(*record)));
+	record = check_reserved(SLD_KIND_TRAP, (u64)t->trap.tgid << 32 | t->trap.tid, traps.ringbuf_reserve(sizeof(*record)));
 	if (record) {
 		__builtin_memcpy(record, &t->trap, sizeof(*record));
 		submit(record);

@@ -7,24 +7,20 @@
  * to its own memory only, so nothing is atomic. When the probes are detached, the recorder clears pending exits.
  */
 
-#define SLD_UNFOLLOWED 4096
-#define SLD_TABLE_FULL 1
-
-/* A thread whose exits are not followed; it is checked again when SLD_CONTROL_SCOPE has risen. */
-struct unfollowed {
-	u32 tid;
-	u16 scope;
-	u16 why;		/* SLD_TABLE_FULL, or 0: not selected */
-};
-
-BPF_HASH(claims, u32, u32, SLD_VCPUS);	/* by index into vcpus: the TID that owns the entry */
-BPF_ARRAY(unfollowed, struct unfollowed, SLD_UNFOLLOWED);
 BPF_RINGBUF_OUTPUT(exits, SLD_EXIT_PAGES);
 BPF_RINGBUF_OUTPUT(user_exits, SLD_USER_EXIT_PAGES);
 
+/* With --exits counts no single exit is recorded, and none is ever pending. */
+#ifndef SLD_NO_EXITS
+#define SLD_PENDING(v) ((v)->pending.ns)
+#else
+#define SLD_PENDING(v) 0
+#endif
+
 static __always_inline void exit_emit(struct sld_vcpu *v)
 {
-	struct sld_exit *record = check_reserved(SLD_KIND_EXIT, exits.ringbuf_reserve(sizeof(*record)));
+	u64 id = (u64)v->tgid << 32 | v->tid;
+	struct sld_exit *record = check_reserved(SLD_KIND_EXIT, id, exits.ringbuf_reserve(sizeof(*record)));
 
 	if (record) {
 		__builtin_memcpy(record, &v->pending, sizeof(*record));
@@ -41,60 +37,54 @@ static __always_inline void exit_abandon(struct sld_vcpu *v)
 	exit_emit(v);
 }
 
-/* The entry of a thread whose exits are not followed, else 0. This is the fast path: it applies to most threads. */
-static __always_inline struct unfollowed *not_followed(u32 tid)
+/* The value in `slots` of a thread that was checked now and whose exits are not followed. */
+static __always_inline u32 unfollowed(void)
 {
-	u32 slot = tid & (SLD_UNFOLLOWED - 1);
-	struct unfollowed *p = unfollowed.lookup(&slot);
-
-	return p && p->tid == tid && p->scope == (u16)control(SLD_CONTROL_SCOPE) ? p : 0;
+	return SLD_UNFOLLOWED | (control(SLD_CONTROL_SCOPE) & (SLD_UNFOLLOWED - 1));
 }
 
-/* The slow path of the first exit of a thread: makes its entry. Returns 0 if its exits are not followed. */
-static __always_inline struct sld_vcpu *vcpu_create(u64 id)
+/* The slow path of the first exit of a thread: makes its entry. Returns 0 if its exits are not followed. slot: the
+ * thread's value in `slots`. */
+static __always_inline struct sld_vcpu *vcpu_create(u64 id, u32 slot)
 {
-	u32 tgid = id >> 32, tid = id, scope = (u16)control(SLD_CONTROL_SCOPE), slot = tid & (SLD_UNFOLLOWED - 1);
-	struct unfollowed *p = unfollowed.lookup(&slot);
+	u32 tgid = id >> 32, not_followed = unfollowed();
+	struct sld_vcpu *v;
+	bool selected;
+	u64 now, *used;
+	u16 *place;
 
-	if (!p)
+	if (slot == not_followed)
 		return 0;
-	p->why = 0;
+	selected = is_selected(id);
 #ifndef SLD_ALL_VCPUS
-	if (!groups.lookup(&tgid))
-		goto pass;
+	selected = selected && groups.lookup(&tgid);
 #endif
-	if (!is_selected(id))
-		goto pass;
-#pragma nounroll
-	for (u32 i = 0; i < SLD_VCPU_TRIES; i++) {
-		struct sld_vcpu *v;
-
-		slot = (tid + i) & (SLD_VCPUS - 1);
-		v = vcpus.lookup(&slot);
-		if (!v || v->tid || claims.insert(&slot, &tid))
-			continue;
-		v->owner = tid;
-		v->tgid = tgid;
-		v->vcpu = -1;
-		v->cell = -1;
-		v->since_ns = bpf_ktime_get_ns();
-		v->tid = tid;
-		emit_task(id, v->since_ns);
-		return v;
+	if (!selected) {
+		place = place_of(id);
+		if (place && (*place == SLD_NO_SLOT || *place >= SLD_UNFOLLOWED))
+			*place = not_followed;
+		return 0;
 	}
-	p->why = SLD_TABLE_FULL;
-	count_lost(SLD_KIND_COUNTS, SLD_LOST_TABLE_FULL);
-pass:
-	p->tid = tid;
-	p->scope = scope;
-	return 0;
+	now = bpf_ktime_get_ns();
+	slot = slot_claim(id, now, SLD_KIND_COUNTS);
+	v = vcpus.lookup(&slot);
+	used = followed.lookup(&slot);
+	if (!slot || !v || !used)
+		return 0;
+	*used = 1;
+	v->tid = id;
+	v->tgid = tgid;
+	v->vcpu = -1;
+	v->cell = -1;
+	v->since_ns = now;
+	return v;
 }
 
 /* A number below 256 for the kind of exit: the basic reason or the exception's vector (Intel), or the code (AMD). */
 static __always_inline u32 exit_kind(u32 isa, u32 reason, u32 info)
 {
 	if (isa == SLD_ISA_VMX)
-		return reason ? reason & 0x7f : 0x80 | (info & 0x1f);
+		return reason & 0x7f ? reason & 0x7f : 0x80 | (info & 0x1f);
 	return reason < 0xf0 ? reason : reason >= 0x400 && reason < 0x404 ? 0xf0 | (reason & 3) : 0xff;
 }
 
@@ -132,53 +122,47 @@ static __always_inline u32 find_cell(struct sld_vcpu *v, u32 isa, u32 reason, u3
 TRACEPOINT_PROBE(kvm, kvm_exit)
 {
 	u64 id = bpf_get_current_pid_tgid(), now, guest_ns = 0;
-	u32 tid = id, slot = tid & (SLD_VCPUS - 1), isa = SLD_ISA(args), reason = args->exit_reason, info = 0;
-	u32 kind, index;
-	struct sld_vcpu *v = vcpus.lookup(&slot);
+	u32 slot = slot_of(id), isa = SLD_ISA(args), reason = args->exit_reason, info = 0, kind, index;
+	struct sld_vcpu *v = vcpu_at(slot);
 	struct sld_cell *cell;
 
-	if (!v || v->tid != tid) {
-		struct unfollowed *p = not_followed(tid);
-
-		if (p) {
-			if (p->why == SLD_TABLE_FULL)
-				count_lost(SLD_KIND_COUNTS, SLD_LOST_TABLE_FULL);
+	if (!v) {
+		v = vcpu_create(id, slot);
+		if (!v)
 			return 0;
-		}
-		v = vcpu_of(tid);
-		if (!v) {
-			v = vcpu_create(id);
-			if (!v)
-				return 0;
-		}
 	}
 	now = bpf_ktime_get_ns();
 	/* Two exits without an entry in between: KVM re-entered the guest on its fast path, without kvm_entry. */
-	if (v->entry_ns)
-		guest_ns = now - (v->entry_ns > v->exit_ns ? v->entry_ns : v->exit_ns);
-	v->exit_ns = now;
+	if (v->last_ns)
+		guest_ns = now - v->last_ns;
+	v->last_ns = now;
 	v->exits++;
 	v->guest_ns += guest_ns;
-	/* Both fields since 5.10 (d94fdcd7eafb, 235ba74f008d). */
-#ifdef SLD_HAS_vcpu_id
-	v->vcpu = args->vcpu_id;
-#endif
+	/* This field, and vcpu_id, since 5.10 (235ba74f008d, d94fdcd7eafb). */
 #ifdef SLD_HAS_intr_info
 	info = args->intr_info;
 #endif
+	kind = exit_kind(isa, reason, info);
 	if (isa == SLD_ISA_VMX)
 		reason &= 0xffff;
-	kind = exit_kind(isa, reason, info);
 	index = SLD_CELL(kind, 0);
-	if (v->cells[index].kind != kind + 1)
+	if (v->cells[index].kind != kind + 1) {
+		/* Here, because a thread runs one vCPU, and the first exit of each kind comes here. */
+#ifdef SLD_HAS_vcpu_id
+		v->vcpu = args->vcpu_id;
+#endif
 		index = find_cell(v, isa, reason, info & 0xff, kind);
+	}
 	v->cell = index;
 	cell = &v->cells[index & (SLD_CELLS - 1)];
 	cell->count++;
 	cell->guest_ns += guest_ns;
 
-	if (v->pending.ns)
+	if (SLD_PENDING(v))
 		exit_abandon(v);
+#ifdef SLD_NO_EXITS
+	return 0;
+#endif
 #ifndef SLD_ALL_EXITS
 	if (now >= v->recent_until_ns)
 		return 0;
@@ -194,7 +178,7 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 	v->pending.reason = reason;
 	v->pending.intr_info = info;
 	v->pending.tgid = id >> 32;
-	v->pending.tid = tid;
+	v->pending.tid = id;
 	v->pending.vcpu = v->vcpu;
 	v->pending.exit_cpu = bpf_get_smp_processor_id();
 	v->pending.isa = isa;
@@ -205,22 +189,15 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 /* A raw tracepoint passes the tracepoint's arguments without copying fields first: a third of the cost. */
 RAW_TRACEPOINT_PROBE(kvm_entry)
 {
-	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (SLD_VCPUS - 1);
-	struct sld_vcpu *v = vcpus.lookup(&slot);
+	struct sld_vcpu *v = vcpu_of(bpf_get_current_pid_tgid());
 	u64 now;
 
-	if (!v || v->tid != tid) {
-		if (not_followed(tid))
-			return 0;
-		v = vcpu_of(tid);
-		if (!v)
-			return 0;
-	}
+	if (!v)
+		return 0;
 	now = bpf_ktime_get_ns();
-	v->entry_ns = now;
 	if (v->cell < SLD_CELLS) {
 		struct sld_cell *cell = &v->cells[v->cell & (SLD_CELLS - 1)];
-		u64 host_ns = now - v->exit_ns;
+		u64 host_ns = now - v->last_ns;
 		u32 log2 = cell->log2 & (SLD_LOG2S - 1);
 
 		/* Mostly the same as the last time; checking that is faster than computing it. */
@@ -230,7 +207,8 @@ RAW_TRACEPOINT_PROBE(kvm_entry)
 		cell->host_log2[log2 & (SLD_LOG2S - 1)]++;
 		v->cell = -1;
 	}
-	if (v->pending.ns) {
+	v->entry_ns = v->last_ns = now;
+	if (SLD_PENDING(v)) {
 		v->pending.host_ns = now - v->pending.ns;
 		v->pending.entry_cpu = bpf_get_smp_processor_id();
 		exit_emit(v);
@@ -238,17 +216,19 @@ RAW_TRACEPOINT_PROBE(kvm_entry)
 	return 0;
 }
 
+#ifndef SLD_NO_EXITS
 /* TP_PROTO(__u32 reason, int errno), include/trace/events/kvm.h. */
 RAW_TRACEPOINT_PROBE(kvm_userspace_exit)
 {
 	u64 id = bpf_get_current_pid_tgid(), now;
-	struct sld_vcpu *v = vcpu_of(id);
+	u32 slot = slot_of(id);
+	struct sld_vcpu *v = vcpu_at(slot);
 	struct sld_user_exit *record;
 
 #ifdef SLD_ALL_EXITS
 	/* KVM_RUN may return before the guest was entered for the first time. */
-	if (!v && !not_followed(id))
-		v = vcpu_create(id);
+	if (!v)
+		v = vcpu_create(id, slot);
 #endif
 	if (!v || control(SLD_CONTROL_LEVEL) < SLD_LEVEL_EXITS)
 		return 0;
@@ -260,7 +240,7 @@ RAW_TRACEPOINT_PROBE(kvm_userspace_exit)
 		return 0;
 #endif
 	count_seen(SLD_KIND_USER_EXIT);
-	record = check_reserved(SLD_KIND_USER_EXIT, user_exits.ringbuf_reserve(sizeof(*record)));
+	record = check_reserved(SLD_KIND_USER_EXIT, id, user_exits.ringbuf_reserve(sizeof(*record)));
 	if (!record)
 		return 0;
 	record->ns = now;
@@ -274,14 +254,17 @@ RAW_TRACEPOINT_PROBE(kvm_userspace_exit)
 	return 0;
 }
 
-/* The thread has ended: its counters are final. */
-static __always_inline void vcpu_end(u32 tid)
+#endif
+
+/* The thread of a slot has ended: its counters are final. Returns whether it has any. */
+static __always_inline bool vcpu_end(u32 slot)
 {
-	struct sld_vcpu *v = vcpu_of(tid);
+	struct sld_vcpu *v = vcpu_at(slot);
 
 	if (!v)
-		return;
-	if (v->pending.ns)
+		return false;
+	if (SLD_PENDING(v))
 		exit_abandon(v);
-	v->tid = -1;	/* free when the recorder has read the counters */
+	v->ended_ns = bpf_ktime_get_ns();
+	return true;
 }

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
-from sldtrace.dataset import folding
+from sldtrace.dataset import folding, subject
 from sldtrace.dataset.trace import Trace
 from sldtrace.prediction import recorded_penalty
+from sldtrace.recording import schema
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import plural
+
+_MOST_NAMED = 16
 
 
 def sentences(trace: Trace) -> list[str]:
@@ -45,9 +48,27 @@ def _limits(trace: Trace) -> Iterator[str]:
             "There are more threads, addresses or loops than the analysis keeps: "
             f"{plural(left_out, 'time')} there was no room, and numbers are too low."
         )
+    if without_room := _without_room(trace):
+        named = [subject.thread(trace.subject(tgid, tid, None)) for tgid, tid in without_room[:_MOST_NAMED]]
+        more = len(without_room) - len(named)
+        yield (
+            f"{plural(len(without_room), 'thread')} could not be followed, because the probes had no room "
+            f"for more: {', '.join(named)}{f' and {more:,} more' if more else ''}."
+        )
     filters = trace.facts.get("filters")
     if isinstance(filters, dict):
         chosen = [name for name, value in filters.items() if value not in (None, [], {}, "")]
         if chosen:
             names = escape(", ".join(map(str, chosen)), 200)
             yield f"Only a part of the host was recorded (filters: {names})."
+
+
+# TGID and TID of each thread of which a record is missing because the probes' table was full.
+def _without_room(trace: Trace) -> list[tuple[int, int]]:
+    recording = trace.recording
+    if not any(loss.cause == "table_full" for loss in recording.losses):
+        return []
+    lost = recording.records("lost")
+    full = schema.current().enums["lost_cause"].values["TABLE_FULL"]
+    chosen = lost[(lost["cause"] == full) & (lost["tid"] != 0)]
+    return sorted(set(zip(chosen["tgid"].tolist(), chosen["tid"].tolist(), strict=True)))

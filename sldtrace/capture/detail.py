@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sldtrace.capture.bpf.probes import Probes
+from sldtrace.capture.bpf.probes import LATE, LATE_COUNTS, LATE_TRAPS, Probes
+from sldtrace.capture.bpf.sources import COUNTS
 from sldtrace.capture.governor import Governor, Step
 from sldtrace.recording import schema
 from sldtrace.recording.sink import Sink
@@ -25,6 +26,7 @@ class Detail:
         self._sink = sink
         self._on_message = on_message
         self._levels = schema.current().enums["level"]
+        self._trapped = False
         self.armed = False
         """Whether the late probes, which fire on every VM exit, are attached."""
         self.unfinished_exits = 0
@@ -46,7 +48,10 @@ class Detail:
 
     def trapped(self, now_ns: int) -> None:
         """Call it when there are new traps."""
+        first, self._trapped = not self._trapped, True
         self._apply(self._governor.trapped(now_ns))
+        if first and self.armed:
+            self._arm()
 
     def each_second(self, now_ns: int, events: float, cpu: float) -> None:
         """Call it once a second; see Governor.each_second."""
@@ -82,10 +87,19 @@ class Detail:
         if message := _message(step, self._levels.name_of(step.level)):
             self._on_message(message)
 
+    # --exits counts: no more than the counts need, until a thread traps.
+    def _wanted(self) -> tuple[str, ...]:
+        if self._governor.exits != COUNTS:
+            return LATE
+        return (*LATE_COUNTS, *LATE_TRAPS) if self._trapped else LATE_COUNTS
+
     def _arm(self) -> None:
-        # Before arming: the end of a wait that began earlier is ignored.
-        self._probes.program.set_control("LOCKS", time.monotonic_ns())
-        added = self._probes.arm()
+        if not self.armed:
+            # Before arming: the end of a wait that began earlier is ignored.
+            self._probes.program.set_control("LOCKS", time.monotonic_ns())
+        added = self._probes.arm(self._wanted())
+        if not added:
+            return
         now = time.monotonic_ns()
         attached = {probe.name for probe in added if probe.backend}
         if {"kvm:kvm_entry", "kvm:kvm_exit"} <= attached:

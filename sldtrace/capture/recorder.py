@@ -218,7 +218,7 @@ class Recorder:
         return {
             "ended_by": status.ended_by,
             "split_lock": {"mitigate": split_lock.read().mitigate},
-            "seen": {kind: self._losses.seen(kind) for kind in program.rings},
+            "seen": {kind: self._losses.seen(kind) for kind in program.rings if kind != "lost"},
             "unfinished": {"trap": status.unfinished, "exit": detail.unfinished_exits},
             "filtered": {kind: count for kind, count in self._filtered.items() if count},
             "skipped": {name: one.skipped for name, one in program.runs().items() if one.skipped},
@@ -306,7 +306,7 @@ class Recorder:
 
     def _drain(self, program: Program, sink: Sink, watch: FindingWatch) -> None:
         # Tasks last: the task record of each thread in the other rings has been written before.
-        read = {kind: ring.read() for kind, ring in program.rings.items() if kind != "task"}
+        read = {kind: ring.read() for kind, ring in program.rings.items() if kind not in ("task", "lost")}
         self._read_tasks(program, sink, program.rings["task"].read())
         for kind, records in read.items():
             if len(records):
@@ -351,14 +351,12 @@ class Recorder:
 
     def _account(self, program: Program, sink: Sink, every_run: bool) -> Mapping[str, Runs]:
         runs = program.runs() if every_run else program.runs(starts_trap)
-        lost = self._losses.update(program.event_counts(), runs)
+        lost = self._losses.update(program.event_counts(), runs, program.rings["lost"].read())
         if len(lost):
             sink.append("lost", lost)
             self._status.lost += int(lost["count"].sum())
         if program.counters:
             self._append(sink, "counts", program.counters.read())
-            if program.counters.freed:
-                program.scope_changed()
         if steps := self._clock_steps.check():
             sink.facts_update(steps)
         sink.flush()

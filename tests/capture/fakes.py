@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sldtrace.capture import privileges
-from sldtrace.capture.bpf import counters, loader, probes, program, syscalls
+from sldtrace.capture.bpf import counters, loader, probes, program, slots, syscalls
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.bpf.program import RINGS, Program
@@ -34,6 +34,7 @@ FUNCTIONS = (
 ENDS = {"split_lock_warn": [""], "handle_user_split_lock": ["ret"], "handle_guest_split_lock": ["ret"]}
 """Where not both ends are hooked, in the mode `warn`."""
 KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
+"""Both have the programs of the last one."""
 EARLY = (
     *("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate"),
     *KPROBED,
@@ -96,6 +97,7 @@ class Host:
         self.described = True
         self.control: np.ndarray
         self.vcpus: np.ndarray
+        self.followed: np.ndarray
         self._event_counts: np.ndarray | None = None
         self._counted: dict[tuple[int, int], int] = {}
         self._batches: dict[str, list[Batch]] = {}
@@ -158,7 +160,7 @@ class Host:
         functions = [
             function
             for name in (*EARLY, *FUNCTIONS, *LATE)
-            if name not in self.lacks
+            if name not in self.lacks and name != KPROBED[0]
             for function in programs(name, name in kprobes, self.prefix, self.described)
         ]
         # Loaded, and attached where split_lock_warn does not begin all runs.
@@ -173,18 +175,19 @@ class Host:
 
     def _maps(self, sizes: Sizes) -> dict[str, int]:
         counts, control = schema.enumeration("event_counts").values, schema.enumeration("control").values
-        limits = schema.enumeration("counters").values
         maps = {}
         maps["event_counts"], memory = table("<u8", CPUS * counts["KINDS"] * counts["CAUSES"])
         self._event_counts = memory.reshape(CPUS, counts["KINDS"], counts["CAUSES"])
         for (kind, cause), count in self._counted.items():
             self._event_counts[1, kind, cause] = count
         maps["controls"], self.control = table("<u8", len(control))
-        maps["vcpus"], self.vcpus = table(counters.VCPU, limits["VCPUS"])
-        if "kvm:kvm_exit" not in self.lacks:
-            maps["claims"] = os.memfd_create("claims")
+        maps["vcpus"], self.vcpus = table(counters.VCPU, slots.count() + 1)
+        maps["followed"], self.followed = table("<u8", slots.count() + 1)
+        maps["free_slots"] = os.memfd_create("free_slots")
         maps["filtered"] = os.memfd_create("filtered")
         for record, name in RINGS.items():
+            if record in ("exit", "user_exit") and "kvm:kvm_exit" in self.lacks:
+                continue
             ring = RingFile(sizes.pages(record) * 4096, schema.current().records[record].dtype.itemsize)
             maps[name] = ring.fd
             self._rings[ring.fd] = record, ring
@@ -200,8 +203,8 @@ class Host:
             for record in () if records is None else records:
                 ring.reserve(record.tobytes())
 
-    def _attach(self, descriptor: int, kinds: tuple[str, ...]) -> int:
-        function = self._names[descriptor]
+    def _attach(self, descriptor: int, kinds: tuple[str, ...], name: str | None = None) -> int:
+        function = name or self._names[descriptor]
         assert function.startswith(kinds), f"{function} is not attached so"
         if function in self.refusals:
             raise OSError(self.refusals[function], os.strerror(self.refusals[function]))
@@ -233,8 +236,9 @@ class Host:
 
     def attach_kprobe(self, descriptor: int, function: str, at_return: bool) -> int:
         """Takes the place of the system call."""
-        assert self._names[descriptor] == f"{'kretprobe' if at_return else 'kprobe'}__{function}"
-        return self._attach(descriptor, ("kprobe__", "kretprobe__"))
+        kind = "kretprobe" if at_return else "kprobe"
+        assert self._names[descriptor] == f"{kind}__{KPROBED[-1] if function in KPROBED else function}"
+        return self._attach(descriptor, ("kprobe__", "kretprobe__"), f"{kind}__{function}")
 
     def close(self, descriptor: int) -> None:
         """Takes the place of os.close where links are closed."""
@@ -256,9 +260,9 @@ class Host:
         assert value == b"\1"
         self.filtered_tgids.append(int.from_bytes(key, "little"))
 
-    def map_delete(self, descriptor: int, key: bytes) -> None:
-        """The map `claims`."""
-        self.freed.append(int.from_bytes(key, "little"))
+    def map_push(self, descriptor: int, value: bytes) -> None:
+        """The map `free_slots`."""
+        self.freed.append(int.from_bytes(value, "little"))
 
 
 def no_event_counts() -> np.ndarray:
@@ -314,6 +318,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr("sldtrace.capture.bpf.probes.kernel.lockdown", lambda: "none")
     monkeypatch.setattr(privileges, "drop", lambda *_: host.log.append(("drop", "")))
     calls = ("attach_traced", "attach_tracepoint", "attach_kprobe", "program_runs")
-    for name in (*calls, "enable_stats", "map_update", "map_delete"):
+    for name in (*calls, "enable_stats", "map_update", "map_push"):
         monkeypatch.setattr(syscalls, name, getattr(host, name))
     return host

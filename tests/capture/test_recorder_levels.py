@@ -201,6 +201,7 @@ def test_the_governor_learns_of_records_and_of_losses(
 
 def test_exits_without_an_entry_are_counted_when_the_probes_come_off(session: Session) -> None:
     def pending() -> None:
+        session.host.followed[[3, 4]] = 1
         session.host.vcpus["pending"]["ns"][[3, 4]] = 77
         session.host.vcpus["entry_ns"][3] = 55
 

@@ -12,6 +12,7 @@ from tests.integration.observing import SLDTRACE, Account, Protocol, Recorder, g
 CGROUP = Path("/sys/fs/cgroup/wanted")
 NAMED = CGROUP.parent / r"machine.slice/machine-qemu\x2d7\x2dweb\x2d1.scope"
 OTHER_NAME = Path("/tmp/unwanted")
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")  # the next process gets the TID after this one
 FREE = ("--max-cpu-percent", "100000")  # the lab's CPU is slow
 
 
@@ -84,6 +85,24 @@ def kept_and_rotated(folder: Path) -> Protocol:
     return {"guests": guests, "counted": counted, "kept": kept.protocol, "rotated": rotated.protocol}
 
 
+def far_apart(folder: Path) -> Protocol:
+    """Two VMs of 8 vCPUs whose TIDs are 4,096 apart, as on a host with many VMs; all trap."""
+    recorder = Recorder(folder / "apart.sld", *FREE)
+    options = ("--vcpus", "8", "--timeout", "5ms")
+    with Account() as account, recorder:
+        vms = []
+        for last_pid in (3_999, 3_999 + 4_096):
+            LAST_PID.write_text(str(last_pid))
+            vms.append(start_guest(*options))
+        time.sleep(1)
+        tids = {pid: sorted(map(int, os.listdir(f"/proc/{pid}/task"))) for _, pid, _ in vms}
+        for process, _, _ in vms:
+            process.terminate()
+            process.wait()
+        counted = account.read(folder / "apart.trace")
+    return {"apart": recorder.protocol | {"tids": tids, "counted": counted}}
+
+
 def refusals(folder: Path) -> Protocol:
     """What `record` and `guest run` say where they cannot work; each is (status, stderr)."""
     target = str(folder / "refused.sld")
@@ -112,4 +131,5 @@ def refusals(folder: Path) -> Protocol:
 def run(folder: Path) -> Protocol:
     """The protocol of this part."""
     found = late_and_chosen(folder) | {"limited": kept_and_rotated(folder)}
+    found |= far_apart(folder)
     return found | {"refusals": refusals(folder)}

@@ -188,6 +188,24 @@ def test_a_killed_recorder_says_so_in_the_report(limits: Scenario) -> None:
     assert text.startswith("LIVELOCK: vCPU 0 of python3")
 
 
+def test_threads_whose_tids_are_apart_by_a_power_of_two(limits: Scenario) -> None:
+    """Two VMs of 8 vCPUs: each thread has its traps and its exits, as many as the kernel counted."""
+    apart = limits.protocol["apart"]
+    first, second = (set(tids) for tids in apart["tids"].values())
+    assert len({tid % 4096 for tid in first} & {tid % 4096 for tid in second}) >= 8
+    counted = dict(apart["counted"]["counter/traps"]["rows"])
+    assert len(counted) == 16
+    assert counted.keys() <= first | second
+    with open_recording(limits.folder / "apart.sld") as recording:
+        assert recording.losses == []
+        traps, exits = recording.records("trap"), recording.records("counts")
+    assert dict(zip(*np.unique(traps["tid"], return_counts=True), strict=True)) == counted
+    assert set(exits["tid"].tolist()) == counted.keys()
+    found = catalogue.run(load(limits.folder / "apart.sld"))
+    livelocked = {each.subject.tid for each in found if each.verdict == "livelock" and each.subject}
+    assert len(livelocked) >= 5
+
+
 @pytest.mark.parametrize(
     ("what", "status", "said"),
     [

@@ -1,6 +1,5 @@
 """Reads the counters of VM exits from the memory of vcpu.bpf.c, as `counts` records."""
 
-import contextlib
 import mmap
 import time
 from collections.abc import Mapping
@@ -9,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sldtrace.capture.bpf import syscalls
+from sldtrace.capture.bpf import slots
 from sldtrace.recording import schema
 
 _SIZES = schema.enumeration("counters").values
-_VCPUS, _CELLS, _LOG2S = _SIZES["VCPUS"], _SIZES["CELLS"], _SIZES["LOG2S"]
+_CELLS, _LOG2S = _SIZES["CELLS"], _SIZES["LOG2S"]
 
 # struct sld_cell and struct sld_vcpu of thread.bpf.c.
 CELL = np.dtype(
@@ -32,22 +31,21 @@ CELL = np.dtype(
 VCPU = np.dtype(
     [
         ("tid", "<u4"),
-        ("owner", "<u4"),
         ("tgid", "<u4"),
         ("vcpu", "<i4"),
         ("cell", "<u4"),
-        ("reserved", "<u4"),
+        ("since_ns", "<u8"),
+        ("ended_ns", "<u8"),
         ("entry_ns", "<u8"),
-        ("exit_ns", "<u8"),
+        ("last_ns", "<u8"),
         ("recent_until_ns", "<u8"),
         ("exits", "<u8"),
         ("guest_ns", "<u8"),
-        ("since_ns", "<u8"),
         ("pending", schema.current().records["exit"].dtype),
         ("cells", CELL, (_CELLS,)),
     ]
 )
-_ENDED = 0xFFFFFFFF
+_NO_CELL = 0xFFFFFFFF
 _SUMS = ("count", "guest_ns", "host_ns", "host_log2")
 
 Records = npt.NDArray[Any]
@@ -57,21 +55,24 @@ class Counters:
     """The counters of one program; `maps` are file descriptors by name."""
 
     def __init__(self, maps: Mapping[str, int]) -> None:
-        self._claims = maps["claims"]
-        self._vcpus = _view(maps["vcpus"], VCPU, _VCPUS)
+        self._free_slots = maps["free_slots"]
+        self._vcpus = _view(maps["vcpus"], VCPU, slots.count() + 1)
+        # Not 0: the exits of the slot's thread are followed. The rest of `_vcpus` is never touched: it would
+        # be mapped into the recorder's memory.
+        self._followed = _view(maps["followed"], np.dtype("<u8"), slots.count() + 1)
         # The cells of each entry at the last call of `read`.
         self._before: dict[int, Records] = {}
         self._read_ns = time.monotonic_ns()
 
     def read(self) -> Records:
-        """`counts` records since the last call. Frees the entries of threads that have ended; see `freed`."""
+        """`counts` records since the last call. Frees the slots of threads that have ended."""
         now = time.monotonic_ns()
         parts = []
         ended = []
-        for slot in np.flatnonzero(self._vcpus["tid"]):
+        for slot in np.flatnonzero(self._followed):
             index = int(slot)
-            # The TID first: once it is _ENDED, the cells are final.
-            tid = int(self._vcpus["tid"][index])
+            # This first: once the thread has ended, the cells are final.
+            has_ended = bool(self._vcpus["ended_ns"][index])
             who = self._vcpus[index].copy()
             cells = who["cells"]
             before = self._before.get(index)
@@ -84,28 +85,25 @@ class Counters:
             if len(used):
                 parts.append(self._records(who, cells[used], before[used], now))
             self._before[index] = cells
-            if tid == _ENDED:
+            if has_ended:
                 ended.append(index)
         for index in ended:
             self._free(index)
         self._read_ns = now
-        self.freed = bool(ended)
         return np.concatenate(parts) if parts else np.empty(0, schema.current().records["counts"].dtype)
-
-    freed = False
-    """Whether the last `read` freed entries."""
 
     def exits(self) -> int:
         """VM exits of the threads that are followed now, since the start."""
-        return int(self._vcpus["exits"].sum())
+        return int(self._vcpus["exits"][np.flatnonzero(self._followed)].sum())
 
     def drop_pending(self) -> int:
         """Drops exits whose VM entry was not seen; how many. Call it when the probes are detached."""
-        pending = int(np.count_nonzero(self._vcpus["pending"]["ns"]))
-        for name in ("entry_ns", "exit_ns"):
-            self._vcpus[name] = 0
-        self._vcpus["cell"] = _ENDED
-        self._vcpus["pending"]["ns"] = 0
+        used = np.flatnonzero(self._followed)
+        pending = int(np.count_nonzero(self._vcpus["pending"]["ns"][used]))
+        for name in ("entry_ns", "last_ns"):
+            self._vcpus[name][used] = 0
+        self._vcpus["cell"][used] = _NO_CELL
+        self._vcpus["pending"]["ns"][used] = 0
         return pending
 
     def _records(self, who: Any, cells: Records, before: Records, now: int) -> Records:
@@ -116,15 +114,15 @@ class Counters:
             records[name] = cells[name] - before[name]
         for name in ("reason", "vector", "isa"):
             records[name] = cells[name]
-        records["tgid"], records["tid"], records["vcpu"] = who["tgid"], who["owner"], who["vcpu"]
+        records["tgid"], records["tid"], records["vcpu"] = who["tgid"], who["tid"], who["vcpu"]
         return records
 
     def _free(self, index: int) -> None:
         del self._before[index]
         self._vcpus[index] = np.zeros((), VCPU)
-        # Last: now another thread may take the entry.
-        with contextlib.suppress(OSError):
-            syscalls.map_delete(self._claims, index.to_bytes(4, "little"))
+        self._followed[index] = 0
+        # Last: now another thread may take the slot.
+        slots.release(self._free_slots, index)
 
 
 def _view(table: int, dtype: np.dtype[Any], count: int) -> Records:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from sldtrace import diagnostics
@@ -32,14 +32,15 @@ _BOTH = ("ret", "")
 _REQUIRED = frozenset({"handle_guest_split_lock", "msleep_interruptible"})
 _TRACEPOINTS = ("sched:sched_process_exit", "sched:sched_process_exec", "signal:signal_generate")
 
-# Called rarely, so a kprobe is enough; attaching one takes milliseconds, so it is done at the start.
+# Called rarely, so a kprobe is enough; attaching one takes milliseconds, so it is done at the start. Both
+# get the programs of the last one.
 _KPROBED = ("synchronize_srcu_expedited", "synchronize_srcu")
 
-# The late probes fire on every VM exit, MSR write, migration: they are attached at the first trap.
-_LATE = (
-    *("kvm:kvm_entry", "kvm:kvm_exit", "kvm:kvm_userspace_exit", "msr:write_msr"),
-    *("sched:sched_migrate_task", "lock:contention_end", "lock:contention_begin"),
-)
+# The late probes fire on every VM exit, MSR write, migration. For counts the first are enough; the last are
+# about traps only.
+LATE_COUNTS = ("kvm:kvm_entry", "kvm:kvm_exit")
+LATE_TRAPS = ("msr:write_msr", "sched:sched_migrate_task", "lock:contention_end", "lock:contention_begin")
+LATE = (*LATE_COUNTS, "kvm:kvm_userspace_exit", *LATE_TRAPS)
 _ATTACH_PAUSE_S = 0.002
 # A raw tracepoint costs a third, and is not skipped inside another program, but has no fields. Two more are
 # raw where BTF has the layout of a task (see sources.layout).
@@ -162,7 +163,7 @@ class Probes:
         self._links: list[int] = []
         self._late_links: list[int] = []
         # Looked up before the capabilities are dropped, which may be needed to read tracefs.
-        names = [name for name in (*_TRACEPOINTS, *_LATE) if name not in _RAW]
+        names = [name for name in (*_TRACEPOINTS, *LATE) if name not in _RAW]
         self._identifiers = {name: tracepoints.identifier(name) for name in names}
 
     @property
@@ -187,18 +188,23 @@ class Probes:
             if not probe.backend and name in _REQUIRED:
                 raise SldtraceError(f"{name} cannot be probed: {probe.detail}", _advice())
 
-    def arm(self) -> list[Probe]:
-        """Attaches the late probes and returns their state.
+    def arm(self, names: Sequence[str] = LATE) -> list[Probe]:
+        """Attaches those of these late probes that are not, and returns their state.
 
         It sleeps in between: a penalized vCPU that has to wait for the CPU after its signal completes its
         penalty, which would hide an early-return loop.
         """
-        self._late = []
-        for name in _LATE:
-            self._late.append(self._tracepoint(name, self._late_links))
+        if not self._late_links:
+            self._late = []
+        added = []
+        for name in names:
+            if name in (probe.name for probe in self._late):
+                continue
+            added.append(self._tracepoint(name, self._late_links))
             time.sleep(_ATTACH_PAUSE_S)
-        _log_probes(self._late)
-        return self._late
+        self._late += added
+        _log_probes(added)
+        return added
 
     def disarm(self) -> None:
         """Detaches the late probes."""
@@ -224,10 +230,11 @@ class Probes:
     # Both ends of a function by one backend, the return first, so that the end of each trap is seen.
     def _function(self, name: str, links: list[int], ends: tuple[str, ...]) -> Probe:
         if name in self._why or name in _KPROBED:
+            program = _KPROBED[-1] if name in _KPROBED else name
             reason = self._try(
                 name,
                 links,
-                tuple(f"k{end}probe__{name}" for end in ends),
+                tuple(f"k{end}probe__{program}" for end in ends),
                 lambda one, function: syscalls.attach_kprobe(one, name, function.startswith("kret")),
             )
             why = self._why.get(name, "")

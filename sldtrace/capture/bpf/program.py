@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from sldtrace.capture.bpf import syscalls
+from sldtrace.capture.bpf import slots, syscalls
 from sldtrace.capture.bpf.counters import Counters
 from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.bpf.ring import Ring
@@ -26,6 +26,7 @@ RINGS = {
     "signal": "signals",
     "migrate": "migrations",
     "stall": "stalls",
+    "lost": "losses",
 }
 """Record kinds that come through a ring, and the name of its map."""
 
@@ -50,7 +51,8 @@ class Program:
             if table in loaded.maps
         }
         """By kind of record; a kind whose probes were left out has none."""
-        self.counters = Counters(loaded.maps) if "claims" in loaded.maps else None
+        slots.fill(loaded.maps["free_slots"])
+        self.counters = Counters(loaded.maps) if "exits" in loaded.maps else None
 
     @property
     def functions(self) -> dict[str, int]:
@@ -60,10 +62,6 @@ class Program:
     def set_control(self, name: str, value: int) -> None:
         """Sets an entry of enum sld_control."""
         self._control[schema.enumeration("control").values[name]] = value
-
-    def scope_changed(self) -> None:
-        """Has the probes check threads again whose exits they do not follow."""
-        self._control[schema.enumeration("control").values["SCOPE"]] += np.uint64(1)
 
     def event_counts(self) -> npt.NDArray[np.uint64]:
         """The probes' counters, shape (kinds, causes, CPUs): cause 0: events seen, others: lost."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sldtrace import resources
+from sldtrace.capture.bpf import slots
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.host import btf, kallsyms, kernel, msr, tracepoints
 from sldtrace.recording import schema
@@ -22,6 +23,7 @@ class Sizes:
     signal: int = 64
     migrate: int = 16
     stall: int = 16
+    lost: int = 64
 
     def pages(self, kind: str) -> int:
         """Pages of the ring of that kind."""
@@ -90,10 +92,13 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
     """
     folder = resources.bpf()
     made = Text("", [f"-DSLD_{kind.upper()}_PAGES={sizes.pages(kind)}" for kind in vars(sizes)])
-    made.flags += [f"-DSLD_CPUS={kernel.possible_cpus()}", *filters.flags()]
+    made.flags += [f"-DSLD_CPUS={kernel.possible_cpus()}", f"-DSLD_SLOTS={slots.count()}", *filters.flags()]
     made.flags += [f"-DSLD_MSR_TEST_CTRL={msr.TEST_CTRL:#x}", f"-DSLD_MSR_DETECT={msr.DETECT:#x}ULL"]
     made.flags += [f"-DSLD_KPROBE_{function}" for function in kprobes]
-    made.flags += {ALL: ["-DSLD_ALL_VCPUS", "-DSLD_ALL_EXITS"], COUNTS: ["-DSLD_ALL_VCPUS"]}.get(exits, [])
+    made.flags += {
+        ALL: ["-DSLD_ALL_VCPUS", "-DSLD_ALL_EXITS"],
+        COUNTS: ["-DSLD_ALL_VCPUS", "-DSLD_NO_EXITS"],
+    }.get(exits, [])
     made.flags += [f"-DSLD_TASK_{name.upper()}={offset}" for name, offset in layout().items()]
     files = ["events.h"]
     for source in SOURCES:

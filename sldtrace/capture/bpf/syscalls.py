@@ -15,7 +15,6 @@ _PERF_EVENT_OPEN = 298
 
 # include/uapi/linux/bpf.h, enum bpf_cmd
 _MAP_UPDATE_ELEM = 2
-_MAP_DELETE_ELEM = 3
 _OBJ_GET_INFO_BY_FD = 15
 _RAW_TRACEPOINT_OPEN = 17
 _ENABLE_STATS = 32
@@ -121,7 +120,7 @@ def map_update(table: int, key: bytes, value: bytes) -> None:
     _bpf(_MAP_UPDATE_ELEM, struct.pack("<IIQQQ", table, 0, *map(ctypes.addressof, held), 0))
 
 
-def map_delete(table: int, key: bytes) -> None:
-    """Deletes an entry of a map; raises OSError, also where there is none."""
-    held = ctypes.create_string_buffer(key, len(key))
-    _bpf(_MAP_DELETE_ELEM, struct.pack("<IIQQ", table, 0, ctypes.addressof(held), 0))
+def map_push(table: int, value: bytes) -> None:
+    """Adds a value to a stack; raises OSError, also where it is full."""
+    held = ctypes.create_string_buffer(value, len(value))
+    _bpf(_MAP_UPDATE_ELEM, struct.pack("<IIQQQ", table, 0, 0, ctypes.addressof(held), 0))

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from sldtrace import resources
-from sldtrace.capture.bpf import counters, syscalls
+from sldtrace.capture.bpf import counters, slots, syscalls
 from sldtrace.capture.bpf.counters import CELL, VCPU, Counters
 from sldtrace.recording import schema
 from tests.capture.memory import table
 
 LIMITS = schema.enumeration("counters").values
-VCPUS, CELLS = LIMITS["VCPUS"], LIMITS["CELLS"]
-ENDED = 0xFFFFFFFF
+CELLS = LIMITS["CELLS"]
+SLOTS = slots.count()
 SUMS = ("count", "guest_ns", "host_ns")
 
 
@@ -53,18 +53,19 @@ def test_layouts_are_those_of_the_probes(name: str, dtype: "np.dtype[np.void]", 
 
 
 class Probes:
-    """The probes' side of the maps, and what is deleted from `claims`."""
+    """The probes' side of the maps, and the slots that are made free."""
 
     def __init__(self) -> None:
-        vcpus, self.vcpus = table(VCPU, VCPUS)
+        vcpus, self.vcpus = table(VCPU, SLOTS + 1)
+        followed, self.followed = table("<u8", SLOTS + 1)
         self.cells = self.vcpus["cells"]
-        self.maps = {"vcpus": vcpus, "claims": -7}
-        self.deleted: list[int] = []
+        self.maps = {"vcpus": vcpus, "followed": followed, "free_slots": -7}
+        self.freed: list[int] = []
 
-    def create(self, slot: int, tid: int, tgid: int = 200, vcpu: int = 0, since_ns: int = 0) -> None:
-        for name, value in (("owner", tid), ("tgid", tgid), ("vcpu", vcpu), ("since_ns", since_ns)):
+    def create(self, slot: int, tid: int, tgid: int = 200, vcpu: int = 0, since_ns: int = 1) -> None:
+        self.followed[slot] = 1
+        for name, value in (("tid", tid), ("tgid", tgid), ("vcpu", vcpu), ("since_ns", since_ns)):
             self.vcpus[name][slot] = value
-        self.vcpus["tid"][slot] = tid
 
     def exits(
         self, slot: int, cell: int, count: int, reason: int = 12, guest: int = 0, host: int = 0
@@ -84,14 +85,15 @@ class Probes:
 def probes(monkeypatch: pytest.MonkeyPatch) -> Probes:
     made = Probes()
 
-    def delete(descriptor: int, key: bytes) -> None:
+    def push(descriptor: int, value: bytes) -> None:
         assert descriptor == -7
         # Nothing of the thread is left: the next one in the entry starts at zero.
-        index = int.from_bytes(key, "little")
+        index = int.from_bytes(value, "little")
         assert not made.vcpus[index].tobytes().strip(b"\0")
-        made.deleted.append(index)
+        assert not made.followed[index]
+        made.freed.append(index)
 
-    monkeypatch.setattr(syscalls, "map_delete", delete)
+    monkeypatch.setattr(syscalls, "map_push", push)
     return made
 
 
@@ -149,7 +151,7 @@ def test_the_entry_after_an_exit_that_was_read_before(probes: Probes) -> None:
 
 def test_threads_and_slots_are_kept_apart(probes: Probes) -> None:
     counting = Counters(probes.maps)
-    for slot, tid in ((0, 301), (VCPUS - 1, 302), (77, 303)):
+    for slot, tid in ((1, 301), (SLOTS, 302), (77, 303)):
         probes.create(slot, tid)
         probes.exits(slot, CELLS - 1, tid)
     assert {(int(each["tid"]), int(each["count"])) for each in counting.read()} == {
@@ -164,30 +166,30 @@ def test_a_thread_that_has_ended_is_read_for_the_last_time_and_makes_room(probes
     probes.create(9, 201)
     probes.exits(9, 0, 4)
     assert row(counting.read()[0], "tid", "count") == [201, 4]
-    assert (counting.freed, probes.deleted) == (False, [])
+    assert probes.freed == []
     probes.exits(9, 0, 2)
-    probes.vcpus["tid"][9] = ENDED
+    probes.vcpus["ended_ns"][9] = 5
     (last,) = counting.read()
     assert row(last, "tid", "count") == [201, 2]
-    assert (counting.freed, probes.deleted) == (True, [9])
+    assert probes.freed == [9]
     # Another thread begins at nothing.
     probes.create(9, 401)
     probes.exits(9, 0, 1)
     (other,) = counting.read()
     assert row(other, "tid", "count") == [401, 1]
-    assert (counting.freed, probes.deleted) == (False, [9])
+    assert probes.freed == [9]
 
 
 def test_an_entry_that_cannot_be_freed_is_no_failure(probes: Probes, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(descriptor: int, key: bytes) -> None:
-        raise FileNotFoundError(2, "No such file or directory")
+    def full(descriptor: int, value: bytes) -> None:
+        raise OSError(7, "Argument list too long")
 
-    monkeypatch.setattr(syscalls, "map_delete", gone)
+    monkeypatch.setattr(syscalls, "map_push", full)
     counting = Counters(probes.maps)
     probes.create(9, 201)
-    probes.vcpus["tid"][9] = ENDED
+    probes.vcpus["ended_ns"][9] = 5
     assert len(counting.read()) == 0
-    assert counting.freed
+    assert not probes.followed.any()
 
 
 def test_what_waits_for_its_other_end_is_put_to_rest(probes: Probes) -> None:
@@ -195,14 +197,14 @@ def test_what_waits_for_its_other_end_is_put_to_rest(probes: Probes) -> None:
     for slot in (1, 2, 3):
         probes.create(slot, 200 + slot)
         probes.exits(slot, 0, 1)
-        probes.vcpus["entry_ns"][slot] = probes.vcpus["exit_ns"][slot] = 55
+        probes.vcpus["entry_ns"][slot] = probes.vcpus["last_ns"][slot] = 55
         probes.vcpus["cell"][slot] = slot * CELLS
     probes.vcpus["pending"]["ns"][[1, 3]] = 55
     assert counting.drop_pending() == 2
-    for name in ("entry_ns", "exit_ns"):
+    for name in ("entry_ns", "last_ns"):
         assert not probes.vcpus[name].any()
     assert not probes.vcpus["pending"]["ns"].any()
-    assert (probes.vcpus["cell"] == 0xFFFFFFFF).all()
+    assert (probes.vcpus["cell"][[1, 2, 3]] == 0xFFFFFFFF).all()
     assert counting.drop_pending() == 0
     # What was counted is still to be read.
     assert counting.read()["count"].tolist() == [1, 1, 1]
@@ -214,10 +216,10 @@ def test_maps_that_are_too_small_are_an_error() -> None:
     small = os.memfd_create("map")
     os.ftruncate(small, 4096)
     with pytest.raises(ValueError, match="greater than file size"):
-        Counters({"vcpus": small, "claims": small})
+        Counters({"vcpus": small, "followed": small, "free_slots": small})
 
 
-def test_slots_and_cells_are_powers_of_two() -> None:
-    for name in ("VCPUS", "CELLS", "LOG2S"):
+def test_cells_are_powers_of_two() -> None:
+    for name in ("CELLS", "LOG2S"):
         assert LIMITS[name] & (LIMITS[name] - 1) == 0
     assert counters.CELL["host_log2"].shape == schema.current().records["counts"].dtype["host_log2"].shape

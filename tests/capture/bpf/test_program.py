@@ -16,7 +16,7 @@ from sldtrace.recording import schema
 from tests.capture.memory import RingFile
 
 CPUS = 3
-SIZES = Sizes(*[1] * 8)
+SIZES = Sizes(*[1] * 9)
 
 
 def table(pages: int = 1) -> int:
@@ -28,9 +28,19 @@ def table(pages: int = 1) -> int:
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Loaded:
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
-    return Loaded(
-        {"controls": table(), "event_counts": table()}, {"kprobe__f": table()}, {"g": "no"}, {"a.c": "why"}
-    )
+    monkeypatch.setattr(syscalls, "map_push", lambda descriptor, value: None)
+    maps = {"controls": table(), "event_counts": table(), "free_slots": table()}
+    return Loaded(maps, {"kprobe__f": table()}, {"g": "no"}, {"a.c": "why"})
+
+
+def test_all_slots_are_free_at_the_start_and_the_lowest_are_used_first(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(syscalls, "map_push", lambda *given: pushed.append(given))
+    Program(loaded, SIZES)
+    assert {descriptor for descriptor, _ in pushed} == {loaded.maps["free_slots"]}
+    assert [struct.unpack("<I", value)[0] for _, value in pushed] == list(range(2048, 0, -1))
 
 
 def test_counters_have_a_place_for_each_kind_cause_and_cpu(loaded: Loaded) -> None:
@@ -63,9 +73,7 @@ def test_tells_the_probes_by_the_numbers_of_events_h(loaded: Loaded) -> None:
     made.set_control("OPEN", 1)
     assert (read("EXITS"), read("OPEN"), read("MSR"), read("SCOPE")) == ((1 << 63) + 5, 1, 0, 0)
     made.set_control("OPEN", 0)
-    made.scope_changed()
-    made.scope_changed()
-    assert (read("OPEN"), read("SCOPE")) == (0, 2)
+    assert read("OPEN") == 0
 
 
 def test_a_ring_for_each_map_that_there_is(loaded: Loaded) -> None:

@@ -30,7 +30,6 @@ SAME = {
     "_BPF": "SYS_bpf",
     "_PERF_EVENT_OPEN": "SYS_perf_event_open",
     "_MAP_UPDATE_ELEM": "BPF_MAP_UPDATE_ELEM",
-    "_MAP_DELETE_ELEM": "BPF_MAP_DELETE_ELEM",
     "_OBJ_GET_INFO_BY_FD": "BPF_OBJ_GET_INFO_BY_FD",
     "_RAW_TRACEPOINT_OPEN": "BPF_RAW_TRACEPOINT_OPEN",
     "_ENABLE_STATS": "BPF_ENABLE_STATS",
@@ -110,9 +109,10 @@ def test_a_map_is_updated_with_copies_of_key_and_value(libc: FakeLibc) -> None:
     syscalls.map_update(7, b"key", b"value")
     assert struct.unpack("<I", libc.calls[0][1][:4]) == (7,)
     assert libc.pointed[1:3] == [b"key", b"value"]
-    syscalls.map_delete(9, b"gone")
-    assert libc.pointed[5] == b"gone"
-    assert [arguments[0] for arguments in libc.arguments] == [2, 3]
+    syscalls.map_push(9, b"pushed")
+    assert struct.unpack("<IIQ", libc.calls[1][1][:16]) == (9, 0, 0)  # a stack has no keys
+    assert libc.pointed[6] == b"pushed"
+    assert [arguments[0] for arguments in libc.arguments] == [2, 2]
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "attach_kprobe": lambda: syscalls.attach_kprobe(NONE, "f", False),
     "enable_stats": syscalls.enable_stats,
     "map_update": lambda: syscalls.map_update(NONE, b"a", b"b"),
-    "map_delete": lambda: syscalls.map_delete(NONE, b"a"),
+    "map_push": lambda: syscalls.map_push(NONE, b"a"),
 }
 
 
@@ -183,7 +183,7 @@ def test_an_error_is_an_oserror(name: str, libc: FakeLibc, events: list[tuple[in
 
 def test_the_real_kernel_refuses_what_is_no_map() -> None:
     with pytest.raises(OSError, match=r"Bad file descriptor|not permitted|not implemented"):
-        syscalls.map_delete(NONE, b"abcd")
+        syscalls.map_push(NONE, b"abcd")
 
 
 def test_runs_that_the_kernel_does_not_tell_are_none(libc: FakeLibc) -> None:

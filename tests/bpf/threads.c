@@ -1,0 +1,67 @@
+/* usage: threads < EVENTS. Runs the probes (see test_threads.py) and prints the records that they write.
+ *
+ * An event is a letter and its numbers: `F n` makes n slots free; `R n` leaves room for n more records; `T tgid tid` is a
+ * trap of that thread; `B tgid tid` only its beginning; `X tgid tid` a VM exit and entry; `E tgid tid` the end of the thread.
+ */
+
+#include "probes.c"
+
+static void submitted(struct reserved *made)
+{
+	if (!strcmp(made->ring, "traps")) {
+		struct sld_trap *trap = (void *)made->record;
+		printf("trap %u %u\n", trap->tgid, trap->tid);
+	} else if (!strcmp(made->ring, "tasks")) {
+		struct sld_task *task = (void *)made->record;
+		printf("task %u %u\n", task->tgid, task->tid);
+	} else if (!strcmp(made->ring, "losses")) {
+		struct sld_lost *lost = (void *)made->record;
+		printf("lost %u %u %u %u %llu\n", lost->kind, lost->cause, lost->tgid, lost->tid, lost->count);
+	}
+}
+
+static void run(char event, u32 tgid, u32 tid)
+{
+	struct kvm_kvm_exit left = {.exit_reason = 12, .isa = SLD_ISA_VMX};
+	struct pt_regs regs = {.di = 0x1000, .ax = 1};
+	struct raw_tracepoint none = {};
+
+	current_id = (u64)tgid << 32 | tid;
+	if (event == 'T' || event == 'B')
+		kprobe__split_lock_warn(&regs);
+	if (event == 'T')
+		kretprobe__handle_guest_split_lock(&regs);
+	if (event == 'X') {
+		tracepoint__kvm_exit(&left);
+		raw_tracepoint__kvm_entry(&none);
+	}
+	if (event == 'E')
+		raw_tracepoint__sched_process_exit(&none);
+}
+
+int main(void)
+{
+	u32 first, second = 0;
+	char event;
+
+	controls_entries[SLD_CONTROL_OPEN] = 1;
+	controls_entries[SLD_CONTROL_LEVEL] = SLD_LEVEL_COUNTS;
+	while (scanf(" %c %u", &event, &first) == 2) {
+		if (event == 'F')
+			for (u32 slot = first; slot; slot--)
+				free_slots.push(&slot, 0);
+		else if (event == 'R')
+			room = first;
+		else if (scanf("%u", &second) == 1)
+			run(event, first, second);
+	}
+	for (u32 i = 0; i < SLD_KINDS * SLD_CAUSES; i++)
+		if (event_counts_entries[i])
+			printf("counted %u %u %llu\n", i / SLD_CAUSES, i % SLD_CAUSES, event_counts_entries[i]);
+	for (u32 slot = 0; slot <= SLD_SLOTS; slot++)
+		if (followed_entries[slot])
+			printf("counts %u %u %llu %d\n", vcpus_entries[slot].tgid, vcpus_entries[slot].tid,
+			       vcpus_entries[slot].exits, vcpus_entries[slot].ended_ns != 0);
+	printf("free %u\n", free_slots_count);
+	return 0;
+}
