@@ -25,7 +25,7 @@ SLOTS = 10_000
 PID_MAX = 4 << 20  # PID_MAX_LIMIT, include/linux/threads.h
 FUNCTIONS = ("handle_guest_split_lock", "split_lock_warn", "handle_user_split_lock")
 SLEEPS = ("msleep_interruptible", "down_interruptible")
-SOURCES = ("events.h", "thread.bpf.c", "trap.bpf.c", "vcpu.bpf.c", "end.bpf.c")
+SOURCES = ("events.h", "thread.bpf.c", "pending.bpf.c", "trap.bpf.c", "vcpu.bpf.c", "end.bpf.c")
 LOST = schema.current().enums["lost_cause"].values
 KINDS = schema.current().enums["kind"].values
 
