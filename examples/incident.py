@@ -21,8 +21,8 @@ given = [Path(name) for name in sys.argv[1:] if Path(name).is_dir()]
 temporary = tempfile.TemporaryDirectory(prefix="sldtrace-")  # removed at the end
 folder = given[0] if given else Path(temporary.name) / "incident"
 if not given:
-    export = [sys.executable, "-m", "sldtrace", "export", "--format", "parquet", "-o", folder, RECORDING]
-    subprocess.run(export, check=True)
+    command = [sys.executable, "-m", "sldtrace", "export", "--format", "parquet"]
+    subprocess.run([*command, "-o", str(folder), str(RECORDING)], check=True)
 
 traps = pd.read_parquet(folder / "trap.parquet").sort_values("start_ns", ignore_index=True)
 facts = json.loads((folder / "recording.json").read_text())["facts"]
@@ -41,9 +41,10 @@ threads = traps.groupby(["tgid", "tid"]).agg(
     first=("time", "first"),
     last=("time", "last"),
 )
-print(threads.to_string())
-worst = threads["early_returns"].idxmax()
-mine = traps[(traps["tgid"] == worst[0]) & (traps["tid"] == worst[1])]
+threads = threads.reset_index().sort_values("early_returns", ascending=False)
+print(threads.to_string(index=False))
+worst = threads.iloc[0]
+mine = traps[(traps["tgid"] == worst["tgid"]) & (traps["tid"] == worst["tid"])]
 
 # %% [markdown]
 # ## Since when, and is there any progress?
@@ -51,9 +52,10 @@ mine = traps[(traps["tgid"] == worst[0]) & (traps["tid"] == worst[1])]
 # `progress` counts the traps after which detection was off, so that the instruction could execute.
 
 # %%
-row = threads.loc[worst]
-print(f"vCPU {row['vcpu']}, TID {worst[1]}, from {row['first']:%H:%M:%S} to {row['last']:%H:%M:%S} UTC")
-print(f"{row['early_returns']:,} of {row['traps']:,} traps returned early, {row['progress']:,} made progress")
+first, last = worst["first"], worst["last"]
+print(f"vCPU {worst['vcpu']}, TID {worst['tid']}, from {first:%H:%M:%S} to {last:%H:%M:%S} UTC")
+early, progress = worst["early_returns"], worst["progress"]
+print(f"{early:,} of {worst['traps']:,} traps returned early, {progress:,} made progress")
 
 # %% [markdown]
 # ## Why?

@@ -13,7 +13,7 @@ from sldtrace.errors import SldtraceError
 from sldtrace.recording import schema as schemas
 
 BATCH = 1 << 16
-"""Rows of a part of a table."""
+"""Rows of a part of a table, if nothing else is said."""
 
 TIME = "time"
 
@@ -31,13 +31,17 @@ def columns(kind: str) -> dict[str, Column]:
     } | frames.described(kind)
 
 
-def parts(trace: Trace, kind: str) -> Iterator[pd.DataFrame]:
-    """The table in parts, in the order of the file, which is nearly that of time. Names are texts."""
+def parts(trace: Trace, kind: str, most: int | None = None) -> Iterator[pd.DataFrame]:
+    """The table in parts of at most so many rows, in the order of the file, which is nearly that of time.
+
+    Names are texts.
+    """
+    most = BATCH if most is None else most
     named = [name for name, column in frames.described(kind).items() if column.dtype == "category"]
     time = schemas.current().records[kind].time_field
-    for records in trace.recording.batches(kind, BATCH):
-        for start in range(0, len(records), BATCH):
-            frame = trace.rows_of(kind, [records[start : start + BATCH]]).frame()
+    for records in trace.recording.batches(kind, most):
+        for start in range(0, len(records), most):
+            frame = trace.rows_of(kind, [records[start : start + most]]).frame()
             frame = frame.astype(dict.fromkeys(named, str))
             frame.insert(0, TIME, _wall(trace, frame[time]))
             yield frame
