@@ -55,6 +55,11 @@ class Facts:
         return "hypervisor" in self.flags and not self.lock.detects_split_locks
 
     @property
+    def penalizes(self) -> bool:
+        """Does the mode put a thread to sleep that takes a split lock (#AC)?"""
+        return not self.is_a_guest and self.lock.why_no_traps() is None and self.lock.mode != "fatal"
+
+    @property
     def bus_locks(self) -> str | None:
         """The effect of a bus lock (#DB) of a program; None if none traps."""
         if not self.lock.detects_bus_locks or self.lock.mode in ("off", "unsupported"):
@@ -139,7 +144,7 @@ def checks(facts: Facts, distribution: Distribution) -> list[Check]:
     """All checks of exposure."""
     found = [cpu(facts), mode(facts, distribution)]
     if facts.mitigate_option:
-        found.append(mitigate_option(distribution))
+        found.append(mitigate_option(facts, distribution))
     found += [behaviour(facts), sysctl(facts), bus_locks(facts, distribution), kvm_module(facts)]
     return found if facts.log.readable else [*found, unreadable_log()]
 
@@ -163,7 +168,7 @@ def cpu(facts: Facts) -> Check:
         if facts.lock.detects_bus_locks:
             text += "; it has bus_lock_detect (#DB for bus locks of programs)"
     elif facts.lock.detects_bus_locks:
-        text = f"{name}: no #AC for split locks; #DB for bus locks of programs, which the kernel logs"
+        text = f"{name}: no #AC for split locks; #DB for bus locks of programs"
     else:
         text = f"{name}: no split-lock detection (the flag split_lock_detect is missing in /proc/cpuinfo)"
     return Check("cpu", State.OK, text, (), data)
@@ -222,8 +227,10 @@ def behaviour(facts: Facts) -> Check:
         return Check("kernel", State.OK, text + "has no handler for split locks of guests", (), data)
     if not facts.generation.sleeps:
         return Check("kernel", State.OK, text + "has no penalty for split locks", (), data)
-    if facts.is_a_guest or facts.lock.why_no_traps():
-        return Check("kernel", State.OK, text + "has a penalty, but no split lock traps here", (), data)
+    if not facts.penalizes:
+        fatal = facts.lock.mode == "fatal" and facts.lock.detects_split_locks
+        why = "sends SIGBUS instead (fatal)" if fatal else "no split lock traps here"
+        return Check("kernel", State.OK, f"{text}has a penalty, but {why}", (), data)
     text += (
         f"sleeps {ms(penalty.shortest_sleep_ns)} to {ms(penalty.longest_sleep_ns)} ms for a split lock; "
         f"a vCPU completes the sleep if its signals are more than {ms(penalty.always_completes_above_ns)} ms "
@@ -248,8 +255,10 @@ def sysctl(facts: Facts) -> Check:
         if facts.generation and facts.generation.sleeps:
             return Check("sysctl", State.NOTE, f"{missing}: the penalty cannot be switched off", (), data)
         return Check("sysctl", State.OK, missing, (), data)
-    if facts.is_a_guest or facts.lock.why_no_traps():
-        text = f"{name}={value} has no effect here: no split lock traps (#AC)"
+    if not facts.penalizes:
+        fatal = facts.lock.mode == "fatal" and facts.lock.detects_split_locks
+        why = "split_lock_detect=fatal sends SIGBUS" if fatal else "no split lock traps (#AC)"
+        text = f"{name}={value} has no effect here: {why}"
         also = ", and it does not apply to bus locks (#DB)" if facts.bus_locks else ""
         return Check("sysctl", State.OK, text + also, (), data)
     if value == 0:
@@ -266,13 +275,15 @@ def sysctl(facts: Facts) -> Check:
     )
 
 
-def mitigate_option(distribution: Distribution) -> Check:
+def mitigate_option(facts: Facts, distribution: Distribution) -> Check:
     """split_lock_mitigate on the kernel's command line, where it does nothing."""
     text = "split_lock_mitigate on the kernel's command line has no effect: it is a sysctl, not an option"
     fix = Fix(
         distribution.boot_option("sysctl.kernel.split_lock_mitigate=0"),
         "a reboot (since Linux 5.8); without one: sysctl kernel.split_lock_mitigate=0",
     )
+    if not facts.penalizes:
+        return Check("command line", State.NOTE, f"{text}; nor has the sysctl an effect here")
     return Check("command line", State.NOTE, text, (fix,))
 
 

@@ -116,6 +116,8 @@ def test_the_cpu(changed: dict[str, Any], said: str) -> None:
     "changed",
     [
         {"mode": "off"},
+        {"mode": "fatal"},
+        {"mode": "fatal", "bus": True},
         {"mode": "ratelimit:10", "bus": True},
         {"detects": False, "mode": "unsupported"},
         {"detects": False, "bus": True},
@@ -124,7 +126,10 @@ def test_the_cpu(changed: dict[str, Any], said: str) -> None:
 )
 def test_what_the_kernel_would_do_is_not_what_it_does(changed: dict[str, Any]) -> None:
     found = facts(**changed)
-    assert "no split lock traps here" in exposure.behaviour(found).text
+    said = "SIGBUS instead" if changed.get("mode") == "fatal" else "no split lock traps here"
+    assert said in exposure.behaviour(found).text
+    assert "sleeps" not in exposure.behaviour(found).text
+    assert not exposure.mitigate_option(found, DEBIAN).fixes
     sysctl = exposure.sysctl(found)
     assert (sysctl.state, "has no effect here" in sysctl.text) == (State.OK, True)
     assert ("does not apply to bus locks" in sysctl.text) is bool(changed.get("bus"))
