@@ -58,7 +58,7 @@ def test_nothing_else_is_kept() -> None:
     [
         ("livelock", "LIVELOCK: vCPU 0 of VM web01 (qemu, PID 200, TID 201) ", ["livelock", "slowed"]),
         ("bystanders", "SLOWED: ", ["slowed"]),
-        ("phases", "LIVELOCK: ", ["livelock"]),
+        ("phases", "LIVELOCK: ", ["livelock", "slowed"]),
         ("locks", "LOCK HELD: ", ["lock held", "bus locks", "lock held", "guest's own #AC"]),
         ("storm", "TOGGLE STORM: ", ["toggle storm", "slowed"]),
         ("amd", "NOTHING FOUND: ", []),
