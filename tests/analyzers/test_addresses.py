@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 
 import sldtrace
+from sldtrace.analyzers.finding import Finding
 from tests.analyzers.shorthands import loops_of, one
 from tests.analyzers.synthetic import FACTS, GUEST, RIP, counted, loop, trace, write
 
 KERNEL = 0xFFFFFFFF81000052
 
 
-def address_of(finding: Any) -> str:
-    return {fact.label: fact.text for fact in finding.facts}.get("address", "")
+def address_of(finding: Finding[Any]) -> str:
+    return "".join(fact.text for fact in finding.facts if fact.label == "address")
 
 
 def test_below_64_kib_it_may_be_an_offset_in_a_segment(tmp_path: Path) -> None:
