@@ -252,18 +252,7 @@ def test_exit_statuses_are_one_table() -> None:
     rows = "".join(f"| {status} | {meaning} |\n" for status, meaning in EXIT_STATUSES.items())
     assert f"| exit status | meaning |\n|---|---|\n{rows}" in (ROOT / "README.md").read_text()
     shown = command("--help").stdout.partition("Exit status:")[2]
-<<<<<<< ours
     assert [line.split()[0] for line in shown.splitlines() if line[4:5].isdigit()] == list("012345")
-=======
-    assert [line.split()[0] for line in shown.splitlines() if line[4:5].isdigit()] == [
-        "0",
-        "1",
-        "2",
-        "3",
-        "4",
-        "5",
-    ]
->>>>>>> theirs
     for meaning in EXIT_STATUSES.values():
         assert " ".join(meaning.replace("`", "").replace(";", "").split()) in " ".join(
             shown.replace(";", "").split()
