@@ -23,6 +23,7 @@ enum sld_kind {
 	SLD_KIND_MIGRATE = 9,		/* struct sld_migrate */
 	SLD_KIND_STALL = 10,		/* struct sld_stall */
 	SLD_KIND_DETAIL = 11,		/* struct sld_detail */
+	SLD_KIND_SCHEDSTAT = 12,	/* struct sld_schedstat */
 };
 
 /* Flags of a trap: what happened in it, and which probes were attached. */
@@ -193,6 +194,18 @@ struct sld_stall {
 	__s32 result;			/* errno: 0, or -EINTR when a signal ended the wait */
 	__u32 penalized_tid;		/* id: thread of the process that was penalized when the wait began or ended, the newest of several; 0: none */
 	__u32 cpu;			/* index: CPU at the end */
+};
+
+/* How long a thread that trapped ran and waited for a CPU (/proc/PID/task/TID/schedstat), read about once a second. The
+ * first record of a thread begins within 200 ms of its first trap. */
+struct sld_schedstat {
+	__u64 ns;			/* ns: end of the interval */
+	__u64 since_ns;			/* ns: its start */
+	__u64 run_ns;			/* ns: time on a CPU, in guest mode too */
+	__u64 run_delay_ns;		/* ns: time in which it was runnable and waited for a CPU */
+	__u64 throttled_ns;		/* ns: time in which a quota throttled its cgroup or one above (cpu.stat of cgroup v2); 0: none, or not known */
+	__u32 tgid;			/* id: process */
+	__u32 tid;			/* id: thread */
 };
 
 /* Levels of detail; each includes those below. */

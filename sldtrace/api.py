@@ -73,6 +73,7 @@ RECORDS: Mapping[str, str] = {
     "stalls": "stall",
     "detail": "detail",
     "names": "task",
+    "run_delays": "schedstat",
     "lost": "lost",
 }
 """The DataFrames of `Analysis` that have one row for each record, and the kind of record."""
@@ -197,6 +198,11 @@ class Analysis:
     def names(self) -> pd.DataFrame:
         """One row a thread's name when it was met."""
         return frames.frame(self.trace.recording, "task")
+
+    @cached_property
+    def run_delays(self) -> pd.DataFrame:
+        """One row a second of a thread that trapped: how long it ran and waited for a CPU."""
+        return frames.frame(self.trace.recording, "schedstat")
 
     @cached_property
     def lost(self) -> pd.DataFrame:

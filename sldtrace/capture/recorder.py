@@ -22,6 +22,7 @@ from sldtrace.capture.detail import Detail
 from sldtrace.capture.governor import Governor, Limits
 from sldtrace.capture.live.finding_watch import FindingOptions, FindingWatch
 from sldtrace.capture.losses import Losses, starts_trap
+from sldtrace.capture.run_delays import RunDelays
 from sldtrace.capture.scheduling import lower_priority
 from sldtrace.errors import SldtraceError
 from sldtrace.host import facts, kallsyms, kernel, split_lock
@@ -101,6 +102,7 @@ class Recorder:
         self._on_status = on_status
         self._status = Status(path=options.path)
         self._losses = Losses()
+        self._run_delays = RunDelays()
         self._clock_steps = ClockSteps()
         self._described: dict[int, Mapping[str, Any]] = {}
         self._filtered_tgids: set[int] = set()
@@ -323,6 +325,7 @@ class Recorder:
             sink.append(kind, records)
             self._status.records += len(records)
         if kind == "trap":
+            self._run_delays.trapped(records)
             self._status.traps += len(records)
             self._status.early_returns += int(early_returns.returned_early(records).sum())
         return records
@@ -344,6 +347,7 @@ class Recorder:
                 self._filtered_tgids.add(tgid)
                 program.filter_out(tgid)
         tasks = self._append(sink, "task", tasks)
+        self._run_delays.started(tasks)
         known = {
             str(tgid): self._described[tgid] for tgid in set(tasks["tgid"].tolist()) & self._described.keys()
         }
@@ -357,6 +361,7 @@ class Recorder:
             self._status.lost += int(lost["count"].sum())
         if program.counters:
             self._append(sink, "counts", program.counters.read())
+        self._append(sink, "schedstat", self._run_delays.update())
         if steps := self._clock_steps.check():
             sink.facts_update(steps)
         sink.flush()

@@ -34,12 +34,12 @@ def read(
     """
     task = proc / str(tgid) / "task" / str(tid)
     try:
-        run, delay, _ = (task / "schedstat").read_text().split()
+        run_ns, delay_ns, _ = map(int, (task / "schedstat").read_text().split())
         path = _CGROUP.search((task / "cgroup").read_text(errors="surrogateescape"))
     except (OSError, ValueError):
         return None
     found = _throttled_ns(path[1], throttled, cgroups) if path else 0
-    return RunTimes(int(run), int(delay), found)
+    return RunTimes(run_ns, delay_ns, found)
 
 
 # Each level has its own quota, and counts what that one throttled.

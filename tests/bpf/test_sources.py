@@ -131,8 +131,8 @@ def test_rings_have_the_names_and_sizes_that_python_gives_them() -> None:
 
 
 def test_kinds_that_come_through_a_ring_are_kinds_of_record() -> None:
-    """The recorder makes the others: counts and changes of level."""
-    assert set(program.RINGS) == set(schema.current().records) - {"counts", "detail"}
+    """The recorder makes the others: counts, samples and changes of level."""
+    assert set(program.RINGS) == set(schema.current().records) - {"counts", "detail", "schedstat"}
 
 
 @pytest.mark.parametrize("table", ["event_counts", "controls", "vcpus", "followed"])
