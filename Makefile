@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
 PACKAGES := binutils curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap patch python3 python3-venv xz-utils
 
-.PHONY: help setup demo figure test test-kernels test-fast test-service lint format bench lab docs goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast fuzz test-service lint format bench lab docs goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,12 @@ test-fast: setup ## Run the tests that need no emulated host (minutes)
 
 test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
 	@$(BIN)/python -m pytest -m service tests/integration
+
+INPUTS ?= 2000
+SEED ?= 0
+
+fuzz: setup ## Damage recordings, and make every output of them (INPUTS=, SEED=); what fails is kept in fuzz-output
+	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED)
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import platform
+import signal
 import sys
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ import click
 
 from sldtrace import diagnostics, interrupt
 from sldtrace._version import __version__
-from sldtrace.errors import EXIT_ERROR, EXIT_STATUSES, SldtraceError
+from sldtrace.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_STATUSES, SldtraceError
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ class LazyGroup(click.Group):
         _log.info(
             "sldtrace %s, Python %s, Linux %s", __version__, platform.python_version(), os.uname().release
         )
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("interrupted", EXIT_INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -73,15 +77,21 @@ def main(verbose: bool, debug: bool) -> None:
 
 
 def _open_missing_streams() -> None:
-    # Where a descriptor is closed at the start, Python has None, and the next open file gets its number.
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    # Where a descriptor is closed at the start, Python has None, and the next open file gets its number. As
+    # standard output it is opened for reading, so that writing fails: nothing can be printed there.
+    for name, mode, flags in (
+        ("stdin", "r", os.O_RDONLY),
+        ("stdout", "w", os.O_RDONLY),
+        ("stderr", "w", os.O_WRONLY),
+    ):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
 
 
 def run(argv: list[str] | None = None) -> Any:
     """Runs the command line and exits; expected failures are one line on stderr."""
     _open_missing_streams()
+    stdout = sys.stdout
     try:
         main.main(args=argv, prog_name="sldtrace")
     except SldtraceError as error:
@@ -91,10 +101,18 @@ def run(argv: list[str] | None = None) -> Any:
         _log.debug("traceback of this error", exc_info=True)
         click.echo(f"sldtrace: {error.strerror or error}", err=True)
         # The rest of the buffer must not fail again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(OSError):  # there may be no descriptor left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(EXIT_ERROR)
     except MemoryError:
         _fail("out of memory", EXIT_ERROR)
+    except SystemExit:
+        # If nothing reads the output any more, click replaces sys.stdout, and ends with status 1 and no word.
+        # Other programs end by SIGPIPE then.
+        if sys.stdout is not stdout:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)
+        raise
     finally:
         _log_versions()
 

@@ -14,20 +14,18 @@ class ClockSteps:
     def __init__(self, clock: Callable[[], dict[str, int]] = facts.clock) -> None:
         self._clock = clock
         self._last = clock()
-        self._steps: dict[str, int] = {}
 
     def check(self) -> dict[str, Any] | None:
         """The fact `clock_steps` if the clock was set since the last call, else None.
 
-        It has the last time before each step and the first after it: {monotonic ns as text: realtime ns}.
+        It has the last time before the step and the first after it, {monotonic ns as text: realtime ns};
+        readers add it to those before.
         """
         before, now = self._last, self._clock()
         self._last = now
         if abs(_offset(now) - _offset(before)) < _STEP_NS:
             return None
-        for pair in (before, now):
-            self._steps[str(pair["monotonic_ns"])] = pair["realtime_ns"]
-        return {"clock_steps": dict(self._steps)}
+        return {"clock_steps": {str(pair["monotonic_ns"]): pair["realtime_ns"] for pair in (before, now)}}
 
 
 def _offset(pair: dict[str, int]) -> int:

@@ -22,6 +22,7 @@ from sldtrace.capture.detail import Detail
 from sldtrace.capture.governor import Governor, Limits
 from sldtrace.capture.live.finding_watch import FindingOptions, FindingWatch
 from sldtrace.capture.losses import Losses, starts_trap
+from sldtrace.capture.newest import Newest
 from sldtrace.capture.run_delays import RunDelays
 from sldtrace.capture.scheduling import lower_priority
 from sldtrace.errors import SldtraceError
@@ -35,6 +36,7 @@ from sldtrace.recording.layout import Records
 from sldtrace.recording.retention import RetentionOptions
 from sldtrace.recording.rotation import Rotation, RotationOptions
 from sldtrace.recording.sink import Sink
+from sldtrace.recording.tasks import MAX_THREADS
 from sldtrace.recording.writer import Writer
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -104,8 +106,8 @@ class Recorder:
         self._losses = Losses()
         self._run_delays = RunDelays()
         self._clock_steps = ClockSteps()
-        self._described: dict[int, Mapping[str, Any]] = {}
-        self._filtered_tgids: set[int] = set()
+        self._described = Newest[Mapping[str, Any]](MAX_THREADS)
+        self._filtered_tgids = Newest[None](MAX_THREADS)
         self._filtered = dict.fromkeys(schema.current().records, 0)
         self._callers = Callers([])
         self._last_warning: str | None = None
@@ -342,9 +344,9 @@ class Recorder:
             if vm is None:
                 continue
             if matches_vm(self._described.get(tgid, {}), vm):
-                self._filtered_tgids.discard(tgid)  # a PID may be used again
+                self._filtered_tgids.pop(tgid, None)  # a PID may be used again
             else:
-                self._filtered_tgids.add(tgid)
+                self._filtered_tgids[tgid] = None
                 program.filter_out(tgid)
         tasks = self._append(sink, "task", tasks)
         self._run_delays.started(tasks)

@@ -22,7 +22,7 @@ from sldtrace.model import early_returns
 from sldtrace.recording import reader
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
-from sldtrace.recording.merging import merge
+from sldtrace.recording.merging import merged
 from sldtrace.recording.timeline import Timeline
 from sldtrace.text import escape
 
@@ -42,10 +42,7 @@ class Trace:
     @cached_property
     def facts(self) -> Mapping[str, Any]:
         """The opening facts with what was added since, groups merged; see host.facts.read for the names."""
-        facts: dict[str, Any] = dict(self.recording.facts)
-        for update in self.recording.updates:
-            facts = merge(facts, update)
-        return facts
+        return merged(self.recording.facts, self.recording.updates)
 
     @property
     def simulated(self) -> bool:

@@ -7,6 +7,9 @@ from sldtrace.recording.layout import Record
 from sldtrace.recording.scan import Damage, Scan
 from sldtrace.text.escape import escape
 
+MOST = 100
+"""Places of damage, and chunks, that have a warning each; of one place, chunks that are listed: a tenth."""
+
 _JSON_CHUNKS = {
     ChunkType.OPENING: "the opening facts",
     ChunkType.UPDATE: "an update of the facts",
@@ -42,7 +45,9 @@ def lacking(headers: Sequence[ChunkHeader], records: Mapping[int, Record], codec
 
 
 def _lost(damage: Damage, records: Mapping[int, Record]) -> str:
-    known = [chunk(header, records) for header in damage.headers]
+    known = [chunk(header, records) for header in damage.headers[: MOST // 10]]
+    if len(damage.headers) > len(known):
+        return ", ".join(known) + f", and {count(len(damage.headers) - len(known), 'more chunk')}"
     if damage.chunks is not None and damage.chunks > len(known) and known:
         known.append(f"{count(damage.chunks - len(known), 'chunk')} with unknown content")
     return ", ".join(known)
@@ -70,8 +75,10 @@ def scan_warnings(scan: Scan, records: Mapping[int, Record]) -> Iterator[str]:
         yield "the file header (bytes 0 to 15) is damaged or missing; it is not needed to read the recording"
     elif scan.version < FORMAT_VERSION:
         yield f"the file header names format {scan.version}, the chunks are of format {FORMAT_VERSION}"
-    for damage in scan.damages:
+    for damage in scan.damages[:MOST]:
         yield _damage(damage, scan.size, records)
+    if len(scan.damages) > MOST:
+        yield f"{len(scan.damages) - MOST} more places are damaged"
     if scan.repeated:
         yield f"{count(len(scan.repeated), 'chunk')} repeated from byte {scan.repeated[0]} on; read once"
     if scan.foreign_start is not None:

@@ -13,6 +13,12 @@ FORMAT_VERSION = 1
 MAX_PAYLOAD = 16 << 20
 """Largest payload in bytes, as stored and as decoded; bounds the effect of a damaged length."""
 
+MAX_VALUES = 1 << 18
+"""Most JSON values in one chunk, and in all updates of one file: those of 14,000 processes.
+
+A value takes up to 125 bytes of memory, and as much again in an output, whatever it takes in the file.
+"""
+
 _FILE_MAGIC = b"\x93SLDTRC\n"
 _FILE = struct.Struct("<8sI")
 _CRC = struct.Struct("<I")
@@ -132,10 +138,18 @@ def pack_json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
+def count_values(payload: bytes) -> int:
+    """At least as many values as are in this JSON, without parsing it."""
+    return 1 + sum(payload.count(each) for each in (b",", b"[", b"{"))
+
+
 def unpack_json(payload: Buffer) -> dict[str, Any]:
-    """The JSON object in a payload; raises PayloadError for anything else."""
+    """The JSON object in a payload; raises PayloadError for anything else, and for more than MAX_VALUES."""
+    payload = bytes(payload)
+    if count_values(payload) > MAX_VALUES:
+        raise PayloadError(f"has more than {MAX_VALUES} values")
     try:
-        value = json.loads(bytes(payload))
+        value = json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise PayloadError("holds no JSON") from error
     if not isinstance(value, dict):

@@ -19,8 +19,10 @@ from sldtrace.recording.discarded import Discarded, parse
 from sldtrace.recording.encoding import ZSTD_HINT, Decoder, decode_text, is_readable
 from sldtrace.recording.format import (
     FORMAT_VERSION,
+    MAX_VALUES,
     ChunkType,
     PayloadError,
+    count_values,
     unpack_json,
 )
 from sldtrace.recording.identity import Identity, identify, monotonic_ns
@@ -53,6 +55,7 @@ class Recording:
         self._warnings: list[str] = []
         self._unreadable: set[int] = set()
         self._contents: dict[int, dict[str, Any] | None] = {}
+        self._values = 0  # in the JSON that is kept
         self.discarded: Discarded | None = self._read_discarded(found)
         if self.discarded is not None:
             found = found.without(self.discarded.below)
@@ -86,7 +89,9 @@ class Recording:
     @property
     def warnings(self) -> list[str]:
         """One line for each thing that is damaged, missing or unknown."""
-        found = self._scan_warnings + self._warnings
+        found = self._scan_warnings + self._warnings[: describe.MOST]
+        if len(self._warnings) > describe.MOST:
+            found.append(f"and {len(self._warnings) - describe.MOST} more chunks are skipped")
         found += describe.record_warnings(self.counts, self._end)
         unknown = [
             name for name, number in self.counts.items() if number and name not in schemas.current().records
@@ -246,19 +251,27 @@ class Recording:
         newest: Discarded | None = None
         for chunk in found.chunks:
             if chunk.header.type in (ChunkType.OPENING, ChunkType.END):
-                content = self._contents[chunk.offset] = self._json(chunk)
+                content = self._json(chunk)
+                # The facts are repeated in long recordings: what is not needed again is not kept.
+                if not any(self._contents.values()) or chunk is found.chunks[-1]:
+                    self._contents[chunk.offset] = content
                 account = parse((content or {}).get("discarded"))
                 # Only chunks before this one can be discarded.
                 if account is not None and account.below <= chunk.header.sequence:
                     newest = account
         return newest
 
-    def _json(self, chunk: Chunk) -> dict[str, Any] | None:
+    def _json(self, chunk: Chunk, keep: bool = False) -> dict[str, Any] | None:
         stored = self._source.payload(chunk)
         if stored is None:
             raise self._changed()
         try:
-            return unpack_json(decode_text(chunk.header, stored))
+            text = bytes(decode_text(chunk.header, stored))
+            if keep:
+                self._values += count_values(text)
+                if self._values > MAX_VALUES:
+                    raise PayloadError(f"and those before it have more than {MAX_VALUES} values")
+            return unpack_json(text)
         except PayloadError as error:
             self._warn(chunk, str(error))
             return None
@@ -269,12 +282,12 @@ class Recording:
         for chunk in found.chunks:
             header = chunk.header
             if header.type == ChunkType.UPDATE:
-                self.updates.append(_object((self._json(chunk) or {}).get("facts")))
+                self.updates.append(_object((self._json(chunk, keep=True) or {}).get("facts")))
             if header.type not in (ChunkType.OPENING, ChunkType.END):
                 continue
             if header.type == ChunkType.OPENING and schema is not None:
                 continue
-            content = self._contents[chunk.offset]
+            content = self._contents[chunk.offset] if chunk.offset in self._contents else self._json(chunk)
             if content is None:
                 continue
             if header.type == ChunkType.END:

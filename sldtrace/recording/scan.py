@@ -11,6 +11,7 @@ from sldtrace.recording.format import (
     CHUNK_HEADER_SIZE,
     CHUNK_MAGIC,
     FILE_HEADER_SIZE,
+    MAX_PAYLOAD,
     Buffer,
     ChunkHeader,
     ChunkType,
@@ -193,6 +194,8 @@ class _Scanner:
         self.bad_headers: list[ChunkHeader] = []
         self.next_sequence = 0
         self.cut = False
+        # Bytes of payloads that did not match may be read so often: headers may claim that chunks overlap.
+        self.patience = 2 * source.size + MAX_PAYLOAD
 
     def close_damage(self, end: int, following: int | None) -> None:
         # Ends the damaged part, if there is one, before the valid chunk with the sequence number `following`.
@@ -247,6 +250,9 @@ class _Scanner:
         if self.bad_start is None:
             self.bad_start = at
         self.bad_headers.append(header)
+        self.patience -= min(header.stored, source.size - at)
+        if self.patience < 0:
+            return source.size
         # Not from its end on: where bytes were lost, valid chunks may lie before that.
         following = source.find_magic(chunk.payload)
         self.cut = following == source.size and chunk.end > source.size
@@ -257,7 +263,8 @@ def scan(source: Source) -> Scan:
     """Reads the file once, verifying every checksum.
 
     After damage it continues at the next chunk header with a valid checksum; a length
-    is believed only from such a header, and only up to MAX_PAYLOAD.
+    is believed only from such a header, and only up to MAX_PAYLOAD. If chunks overlap so much that this would
+    not be linear in the size of the file (no recorder writes that), it is damaged from there to its end.
     """
     scanner = _Scanner(source)
     version = source.version(0)

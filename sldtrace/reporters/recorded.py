@@ -65,6 +65,8 @@ def _sum(trace: Trace, one: Account, noun: str) -> str:
         text += f" + {one.filtered:,} filtered (other VMs than --vm names)"
     if one.discarded:
         text += f" + {one.discarded:,} discarded"
+    if one.missing < 0:
+        return f"{text}, which is {-one.missing:,} more than counted: the file repeats records, or is damaged"
     return text if not one.missing else f"{text} + {one.missing:,} missing from {_these_files(trace)}"
 
 

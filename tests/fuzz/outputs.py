@@ -48,6 +48,13 @@ def _refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 
 
+def rendered(path: Path) -> list[str]:
+    """The report in all formats."""
+    with _opened(path) as trace:
+        content = rendering.built(trace)
+        return [form.render(content, Style()) for form in FORMATS.values()]
+
+
 def report(path: Path) -> None:
     """`sldtrace report`."""
     with _opened(path) as trace:

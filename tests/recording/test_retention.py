@@ -324,6 +324,24 @@ def test_no_room_for_the_rewriting_leaves_the_sparse_file(
         check_kept(recording, every)
 
 
+def test_a_kill_during_the_rewriting_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is in the folder while the copy is written is what a killed recorder leaves there."""
+    there: list[list[str]] = []
+    real = os.fsync
+
+    def watched(file: int) -> None:
+        there.append([each.name for each in tmp_path.iterdir()])
+        real(file)
+
+    out = Writer(tmp_path / "a.sld", samples.FACTS, compress=False, retention=RetentionOptions(bytes=LIMIT))
+    fill(out, 100)
+    monkeypatch.setattr(os, "fsync", watched)
+    out.close(samples.CLOSING)
+    assert out.warning is None
+    assert there == [["a.sld"]] * 3  # of the recording, the copy, and the folder
+    assert (tmp_path / "a.sld").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_rewriting_does_not_replace_what_is_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "a.sld"
     out = Writer(path, {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
