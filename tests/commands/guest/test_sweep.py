@@ -64,7 +64,7 @@ def test_table_and_plot_show_where_progress_begins() -> None:
 
 
 def test_what_is_asked_for_is_run() -> None:
-    assert invoke("sweep", "--mitigate", "both", "--kick", "itimer", "--duration", "1s").exit_code == 0
+    assert invoke("sweep", "--mitigate", "both", "--kick", "itimer", "--duration", "1s").exit_code == 130
     ((plan, timeouts, mitigates),) = ORDERS
     assert (plan.kick, plan.signo, plan.duration_ns) == (Kind.ITIMER, 14, 1000 * MS)
     assert mitigates == [1, 0]
@@ -103,7 +103,7 @@ def test_an_interrupted_sweep_says_so_and_shows_what_it_has() -> None:
     assert "interrupted after 1 of 2 runs" in result.stderr
     assert json.loads(invoke("sweep", "--timeouts", "20ms,40ms", "--format=json").stdout)["whole"] is False
     nothing = invoke("sweep", "--timeouts", "40ms")
-    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert (nothing.exit_code, nothing.stdout) == (130, "")
     assert "interrupted after 0 of 1 runs" in nothing.stderr
 
 
