@@ -13,9 +13,12 @@ from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import folding
+from sldtrace.dataset.cached import per_trace
+from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
 from sldtrace.engine.threads import Threads
+from sldtrace.recording import schema
 from sldtrace.text.phrases import plural
 
 KIND = "fatal"
@@ -43,6 +46,14 @@ def find(trace: Trace) -> list[Finding[FatalNumbers]]:
     return [_finding(trace, folded.numbers, threads, parts[each]) for each in np.argsort(first)]
 
 
+@per_trace
+def _fatal_traps(trace: Trace) -> dict[int, Rows]:
+    """Those of each process, by TGID; the file is read once for all of them."""
+    handled = np.uint32(schema.current().enums["trap_flags"].values["HANDLED"])
+    traps = trace.select("trap", lambda records: records["flags"] & handled == 0)
+    return {key[0]: rows for key, rows in traps.groupby("tgid")}
+
+
 # who: the numbers of the threads of one process with fatal traps, by the time of their first ones.
 def _finding(trace: Trace, numbered: Threads, threads: Array, who: Array) -> Finding[FatalNumbers]:
     rows = threads[who]
@@ -52,8 +63,6 @@ def _finding(trace: Trace, numbered: Threads, threads: Array, who: Array) -> Fin
     mode = trace.text("split_lock", "mode")
     numbers = FatalNumbers(traps=int(rows["traps"].sum()), threads=len(who))
     sure = mode == _FATAL
-    traps = trace.rows("trap")
-    evidence = traps[traps["fatal"] & (traps["tgid"] == tgid)]
     return Finding(
         kind=KIND,
         severity=Severity.CRITICAL,
@@ -86,7 +95,7 @@ def _finding(trace: Trace, numbered: Threads, threads: Array, who: Array) -> Fin
             remedies.align(guest=True),
             remedies.no_detection(),
         ],
-        evidence=evidence,
+        evidence=_fatal_traps(trace)[tgid],
     )
 
 
