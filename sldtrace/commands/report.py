@@ -158,7 +158,8 @@ def _analyze(trace: "Trace", with_pictures: bool = False) -> Built:
         trace, findings, table, catalogue.not_evaluated(trace), with_pictures=with_pictures
     )
     severities = [finding.severity for finding in findings]
-    return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
+    damaged = trace.recording.damaged or trace.recording.unread > 0
+    return Built(content, severities, damaged, accounts.incomplete(trace))
 
 
 def _naming(file: Path, make: "Callable[[Trace], Built]") -> "Callable[[Trace], Built]":

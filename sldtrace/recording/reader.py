@@ -41,7 +41,8 @@ class Recording:
     facts: the host facts as the recorder wrote them, {} if they are lost; updates: facts that were added
     during the recording, in order; closing: the closing facts, None if the recording has no end; schema: that
     of the file; warnings: one line for each thing that is damaged or missing; damages: the same for programs,
-    with byte offsets; closed: whether the recording has an end; discarded: the account of --keep, None for
+    with byte offsets; closed: whether the recording has an end; unread: sound records that this host cannot
+    read, because it lacks zstd; discarded: the account of --keep, None for
     none.
     """
 
@@ -54,6 +55,7 @@ class Recording:
         _check_readable(path, found)
         self._warnings: list[str] = []
         self._unreadable: set[int] = set()
+        self._counts: tuple[int, dict[str, int]] | None = None  # with this many unreadable chunks
         self._contents: dict[int, dict[str, Any] | None] = {}
         self._values = 0  # in the JSON that is kept
         self.discarded: Discarded | None = self._read_discarded(found)
@@ -72,6 +74,7 @@ class Recording:
         usable = [chunk for chunk in found.chunks if self._usable(chunk)]
         self._chunks: list[Chunk] = [chunk for chunk in usable if is_readable(chunk.header)]
         lacking = [chunk.header for chunk in usable if not is_readable(chunk.header)]
+        self.unread = sum(header.count for header in lacking)
         if lacking:
             self._warnings.append(describe.lacking(lacking, self.schema.by_number, "zstd", ZSTD_HINT))
         self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number))
@@ -106,10 +109,12 @@ class Recording:
     @property
     def counts(self) -> dict[str, int]:
         """How many records of each kind can be read."""
-        counts = dict.fromkeys(self.schema.records, 0)
-        for chunk in self._readable():
-            counts[self._name(chunk)] += chunk.header.count
-        return counts
+        if self._counts is None or self._counts[0] != len(self._unreadable):
+            counts = dict.fromkeys(self.schema.records, 0)
+            for chunk in self._readable():
+                counts[self._name(chunk)] += chunk.header.count
+            self._counts = len(self._unreadable), counts
+        return dict(self._counts[1])
 
     @property
     def span_ns(self) -> tuple[int, int] | None:

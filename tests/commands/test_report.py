@@ -17,8 +17,12 @@ from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.commands import report as module
 from sldtrace.dataset.trace import Trace
-from sldtrace.errors import SldtraceError
+from sldtrace.errors import EXIT_UNREADABLE, SldtraceError
+from sldtrace.recording import encoding
+from sldtrace.recording.encoding import Codec, Encoder
+from sldtrace.recording.writer import Writer
 from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, facts, lasting, loop, trace, write
+from tests.recording import samples
 from tests.recording.rotated import rotate
 from tools import json_schemas
 
@@ -312,3 +316,19 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     result = run(tmp_path)
     assert (result.exit_code, result.stderr) == (4, "sldtrace: not read: a.sld changed while it was read\n")
     assert result.stdout.startswith("LIVELOCK: ")
+
+
+def test_records_that_need_zstd_are_missing_and_the_status_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file or a directory: an empty report with status 0 would say that nothing was found."""
+    path = tmp_path / "a.sld"
+    with Writer(path, samples.FACTS, encoder=Encoder(Codec.ZSTD)) as out:
+        out.append("trap", samples.plain("trap", 300, 0))
+        out.close(samples.CLOSING)
+    assert run(path).exit_code == run(tmp_path).exit_code == 0
+    monkeypatch.setattr(encoding, "_zstandard", lambda: None)
+    for where in (path, tmp_path):
+        found = run(where)
+        assert found.exit_code == EXIT_UNREADABLE
+        assert "300 trap records not read: they are compressed by zstd" in " ".join(found.output.split())
