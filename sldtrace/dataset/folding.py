@@ -2,9 +2,8 @@
 
 from typing import TypeVar
 
-from sldtrace.dataset import exit_counts, levels
+from sldtrace.dataset import levels
 from sldtrace.dataset.cached import per_trace
-from sldtrace.dataset.rows import Labels
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.ac_exits import AcExitSummary
 from sldtrace.engine.count_sums import CountSums
@@ -99,7 +98,6 @@ def loop_details(trace: Trace) -> LoopDetails:
         loops,
         [folded.spans(loop) for loop in loops],
         [loop.kind == early_returns.SEMAPHORE for loop in loops],
-        lambda records: exit_counts.derived({"name": Labels()}, records)["split_lock"],
         trace.core,
         stops(trace),
     )

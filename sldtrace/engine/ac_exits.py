@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from sldtrace.engine.bisection import upto
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.selected import Selected
@@ -18,7 +19,6 @@ from sldtrace.engine.tables import Array, Table
 from sldtrace.host.exits import AC_VECTOR, SVM_AC, VMX_EXCEPTION
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording import schema
-from sldtrace.recording.layout import Records
 
 MOST_THREADS = 1 << 17
 """Threads with guest traps or with such exits; further ones are left out."""
@@ -101,7 +101,8 @@ class AcExitSummary:
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         traps = Selected(batch.traps, batch.traps.flag("GUEST"))
-        exits, counts = _by_ac(batch.records("exit")), _by_ac(batch.records("counts"))
+        exits, counts = batch.records("exit"), batch.records("counts")
+        exits, counts = exits[by_ac(exits)], counts[by_ac(counts)]
         who = self._who.numbers(joined(batch.threads.tgid[traps.who], batch.threads.tid[traps.who]))
         here = _Here(traps, who)
         if len(exits):
@@ -131,7 +132,7 @@ class AcExitSummary:
             mine[name] = np.zeros((), _ROW[name])
         rows[here.who] = mine
 
-    def _add_exits(self, here: "_Here", who: Array, exits: Records) -> None:
+    def _add_exits(self, here: "_Here", who: Array, exits: Columns) -> None:
         rows = self._rows.upto(len(self._who))
         begin, end = here.stretch(who)
         ns, host_ns = (exits[name].astype(np.int64) for name in ("ns", "host_ns"))
@@ -174,7 +175,7 @@ class AcExitSummary:
         _merge(mine, new)
         rows[name][who[heads]] = mine
 
-    def _add_counts(self, here: "_Here", who: Array, counts: Records) -> None:
+    def _add_counts(self, here: "_Here", who: Array, counts: Columns) -> None:
         if not len(who):
             return
         rows = self._rows.upto(len(self._who))
@@ -258,14 +259,11 @@ def _address(seen: np.void) -> int | None:
     return int(seen["rip"]) if seen["count"] and not seen["mixed"] else None
 
 
-# The records (of exits, or of counters) by #AC: see host.exits.is_split_lock.
-def _by_ac(records: Records) -> Records:
-    if not len(records):
-        return records
+def by_ac(records: Columns) -> Bools:
+    """For each record of exits, or of counters: is it by #AC? See host.exits.is_split_lock."""
     isas = schema.current().enums["isa"].values
     names = records.dtype.names or ()
     vector = records["vector"] if "vector" in names else records["intr_info"] & np.uint32(0xFF)
     intel = (records["isa"] == isas["VMX"]) & (records["reason"] == VMX_EXCEPTION) & (vector == AC_VECTOR)
-    amd = (records["isa"] == isas["SVM"]) & (records["reason"] == SVM_AC)
-    found: Records = records[intel | amd]
+    found: Bools = intel | ((records["isa"] == isas["SVM"]) & (records["reason"] == SVM_AC))
     return found

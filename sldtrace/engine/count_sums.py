@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.tables import Array, Table
@@ -59,7 +60,7 @@ class CountSums:
         """Adds the next batch."""
         self.add(batch.records("counts"))
 
-    def add(self, records: Records) -> None:
+    def add(self, records: Records | Columns) -> None:
         """Adds records, of one thread and reason in order of time."""
         known = len(self._both)
         numbers = self._numbers(records)
@@ -84,7 +85,7 @@ class CountSums:
             mine[name] += np.add.reduceat(records[name], heads, axis=0, dtype=np.int64)
         rows[numbers[heads]] = mine
 
-    def _numbers(self, records: Records) -> Array:
+    def _numbers(self, records: Records | Columns) -> Array:
         thread = self._threads.numbers(joined(records["tgid"], records["tid"]))
         reason = self._reasons.numbers(joined(records["reason"], records["vector"].view(np.uint32)))
         kind = self._kinds.numbers(joined(records["isa"], reason))

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.cores import Cores
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.places import Places
@@ -155,7 +156,7 @@ class DefeatSums:
         places["vcpu"][place[vcpu >= 0]] = vcpu[vcpu >= 0]
 
     # Each trap that wastes the one before it.
-    def _add_defeated(self, batch: Batch, writes: Array) -> None:
+    def _add_defeated(self, batch: Batch, writes: Columns) -> None:
         traps, last = batch.traps, batch.traps.last
         completed = traps.detection_off & traps.flag("SLEPT")
         before = traps.before(completed, last.detection_off & last.flag("SLEPT"))
@@ -202,7 +203,7 @@ class DefeatSums:
             places[name][at] = every[:, :FIRST] if name == "first" else every[:, -LAST:]
 
     # The core whose detection each of these traps switched off.
-    def _homes(self, writes: Array, tid: Array, start: Times, end: Times, end_cpu: Array) -> Times:
+    def _homes(self, writes: Columns, tid: Array, start: Times, end: Times, end_cpu: Array) -> Times:
         writes = writes[np.isin(writes["tid"], tid) & (writes["tid"] > 0)]
         earlier = [(each, *self._writes[each]) for each in np.unique(tid).tolist() if each in self._writes]
         known = np.array([each for each in earlier if each[0]], np.int64).reshape(-1, 3)

@@ -5,12 +5,11 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from sldtrace.engine.columns import Columns, none
 from sldtrace.engine.slices import Slice
 from sldtrace.engine.tables import Array
 from sldtrace.engine.threads import Threads
 from sldtrace.engine.traps import Tracker, Traps
-from sldtrace.recording import schema
-from sldtrace.recording.layout import Records
 
 
 class Batch:
@@ -24,10 +23,9 @@ class Batch:
         self.traps = traps
         self.threads = threads
 
-    def records(self, kind: str) -> Records:
+    def records(self, kind: str) -> Columns:
         """The records of that kind in order of time (traps: as they came)."""
-        found = self._records.get(kind)
-        return np.zeros(0, schema.current().records[kind].dtype) if found is None else found
+        return self._records.get(kind) or none(kind)
 
 
 class Summary(Protocol):
@@ -66,10 +64,8 @@ class Fold:
     def update(self, records: Slice) -> None:
         """Adds the next slice."""
         tracker = self.tracker
-        found = records.get("trap")
-        if found is None:
-            found = np.zeros(0, schema.current().records["trap"].dtype)
-        batch = Batch(records, tracker.traps(found), tracker.threads)
+        traps = tracker.traps(records.get("trap") or none("trap"))
+        batch = Batch(records, traps, tracker.threads)
         for each in self.summaries:
             each.update(batch)
 

@@ -11,12 +11,12 @@ from typing import ClassVar
 import numpy as np
 
 from sldtrace.engine.bisection import upto
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.traps import Traps
 from sldtrace.model.early_returns import Bools, Times
-from sldtrace.recording.layout import Records
 
 WAIT_JIFFIES = 1
 """A wait for a penalized vCPU that counts, at least."""
@@ -143,7 +143,7 @@ class LockWaits:
         if here is not None:
             self._remember(here)
 
-    def _begin(self, here: "_Here | None", stalls: Records) -> None:
+    def _begin(self, here: "_Here | None", stalls: Columns) -> None:
         begin, end = (stalls[name].astype(np.int64) for name in ("ns", "end_ns"))
         stalls = stalls[(stalls["penalized_tid"] != 0) & (end - begin >= self._least_ns)]
         who = self._who.numbers(joined(stalls["tgid"], stalls["penalized_tid"]))
@@ -173,7 +173,7 @@ class LockWaits:
         np.add.at(self._calls.upto(len(self._callers)), callers[callers >= 0], 1)
         self._pending = np.concatenate([self._pending, _pending(group, who, begin, end)])
 
-    def _begin_usual(self, stalls: Records) -> None:
+    def _begin_usual(self, stalls: Columns) -> None:
         stalls = stalls[stalls["penalized_tid"] == 0]
         process = self._processes.numbers(stalls["tgid"].astype(np.uint64))
         stalls, process = stalls[process >= 0], process[process >= 0]

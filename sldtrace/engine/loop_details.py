@@ -9,10 +9,16 @@ from typing import ClassVar
 
 import numpy as np
 
+from sldtrace.engine.ac_exits import by_ac
+from sldtrace.engine.bisection import upto
+from sldtrace.engine.chains import SPAN
+from sldtrace.engine.columns import Columns
+from sldtrace.engine.cores import Cores
 from sldtrace.engine.fold import Batch
+from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.loops import Loop
-from sldtrace.engine.quantiles import Quantiles
-from sldtrace.engine.tables import Array
+from sldtrace.engine.signals import SIGNAL, Key, Signalled, Signals, ranges
+from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.threads import Threads
 from sldtrace.engine.traps import Traps
 from sldtrace.engine.windows import WindowTracker
@@ -30,28 +36,6 @@ PER_THREAD = 16
 
 MOST_ADDRESSES = 1 << 17
 """Pairs of a loop and another address that are kept."""
-
-MOST_SIGNALS = 1 << 16
-"""Pairs of a loop and a signal (number, code, sender) that are counted by themselves."""
-
-_SIGNAL = ("signal", "signal_code", "sender_tgid", "sender_tid")
-
-Key = tuple[int, int, int, int, bool]
-"""Number, si_code, TGID and TID of the sender; sent to the process? Without signal: an Ending, zeros."""
-
-
-@dataclass
-class Signalled:
-    """How often one signal came to one thread, in the traps and in the records of signals.
-
-    ended: traps that it ended; first_ns: start of the first of them; records: of it; last_ns: of the last.
-    """
-
-    series: int  # of the gaps between traps in a row; the next one is of the gaps between records
-    ended: int = 0
-    first_ns: int = np.iinfo(np.int64).max
-    records: int = 0
-    last_ns: int = -1
 
 
 @dataclass
@@ -78,7 +62,7 @@ class LoopDetails:
     """Finds the details of some loops.
 
     spans: those of each loop, as LoopSummary.spans; semaphore: for which loops to count other threads;
-    split_lock: of exit records, which are by #AC; core: of a CPU; stops: see WindowTracker.
+    core: of a CPU; stops: see WindowTracker.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap", "detection", "signal", "exit", "migrate"})
@@ -88,14 +72,12 @@ class LoopDetails:
         loops: Sequence[Loop],
         spans: Sequence[Array],
         semaphore: Sequence[bool],
-        split_lock: Callable[[Records], Bools],
         core: Callable[[int], int],
         stops: Sequence[int],
     ) -> None:
         self.loops = loops
         self.found = [Details() for _ in loops]
-        self._split_lock = split_lock
-        self._core = core
+        self._cores = Cores(core)
         self._windows = WindowTracker(core, stops)
         self._stays: dict[int, tuple[int, int, int]] = {}  # by loop: since, core, end of the trap then or -1
         self._start = np.array([each.start_ns for each in loops], np.int64)
@@ -104,36 +86,32 @@ class LoopDetails:
         self._rounds = _rounds(loops)
         self._semaphore = np.flatnonzero(np.array(semaphore, bool))
         self._penalized = [np.zeros(0, bool) for _ in self._semaphore]
-        whose = np.repeat(np.arange(len(loops)), [len(each) for each in spans])
-        self._span_loop: Array = whose
-        self._span_start, self._span_end = (
-            np.concatenate([np.zeros(0, np.int64), *(each[name] for each in spans)])
-            for name in ("start", "end")
-        )
-        self._gaps = Quantiles()  # two series for each signal of each loop: in traps, and in records
-        self._series = 0
-        self._addresses: list[Array] = []
-        self._sample = max(min(SAMPLE, SAMPLES // max(len(loops), 1)), 64)
+        every = np.concatenate([np.zeros(0, SPAN), *(_by_start(each) for each in spans)])
+        self._span_start, self._span_end = every["start"], every["end"]
+        self._spans_upto = np.cumsum([len(each) for each in spans], dtype=np.int64)
+        self._spans_from = self._spans_upto - [len(each) for each in spans]
+        self._signals = Signals()
+        self._exits = Table([("all", "i8"), ("others", "i8")])
+        self._rips, self._addresses = Keys(MOST_ADDRESSES), Keys(MOST_ADDRESSES)
+        most = max(min(SAMPLE, SAMPLES // max(len(loops), 1)), 64)
+        self._room = {name: np.full(len(loops), most) for name in ("traps", "sent")}
 
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         traps, threads = batch.traps, batch.threads
         self._windows.update(batch)
         signals, exits, moves = (batch.records(kind) for kind in ("signal", "exit", "migrate"))
-        for loops in self._rounds:
-            of_thread: Array = np.full(len(threads), -1, np.int64)
-            for loop in loops:
-                found = threads.look_up(self.loops[loop].tgid, self.loops[loop].tid)
-                if found is not None:
-                    of_thread[found] = loop
+        of_exit = threads.find(exits["tgid"], exits["tid"])
+        for turn in self._rounds:
+            of_thread = turn.of_thread(threads)
             if len(traps):
-                self._add_traps(traps, of_thread)
+                self._add_traps(traps, of_thread[traps.who])
             if len(exits):
-                self._add_exits(exits, _owners(threads, exits, of_thread))
+                self._add_exits(exits, np.where(of_exit >= 0, of_thread[of_exit], -1))
             if len(moves):
-                self._add_moves(moves, traps, threads, loops)
+                self._add_moves(moves, traps, threads, turn)
             if len(signals):
-                self._add_signals(signals, loops)
+                self._add_signals(signals, turn)
         if len(traps):
             self._add_others(traps, threads)
             now = int(traps["start_ns"].max())
@@ -145,10 +123,7 @@ class LoopDetails:
 
         Of the signal records, which have those that ended no sleep as well; else of the traps.
         """
-        for series in (signal.series + 1, signal.series):
-            if self._gaps.count(series):
-                return self._gaps.of(series, [0.25, 0.5, 0.75])
-        return None
+        return self._signals.quartiles(signal.number)
 
     def finish(self) -> None:
         """Sets what is known only at the end."""
@@ -156,141 +131,108 @@ class LoopDetails:
             self._end_stay(loop)
         for loop, penalized in zip(self._semaphore.tolist(), self._penalized, strict=True):
             self.found[loop].others = int(np.count_nonzero(penalized))
-        if self._addresses:
-            pairs = np.unique(np.concatenate(self._addresses))
-            counts = np.bincount(pairs["loop"], minlength=len(self.loops))
-            for each, count in zip(self.found, counts.tolist(), strict=True):
-                each.addresses = count
+        whose = (self._addresses.keys >> np.uint64(32)).astype(np.int64)
+        addresses = np.bincount(whose, minlength=len(self.loops)).tolist()
+        exits = self._exits.upto(len(self.loops)).tolist()
+        for each, (count, others), known in zip(self.found, exits, addresses, strict=True):
+            each.exits, each.other_exits, each.addresses = count, others, known
+        for loop, key, signal in self._signals.found():
+            self.found[loop].signals[key] = signal
         detailed = {(self.loops[loop].tgid, self.loops[loop].tid): self.found[loop] for loop in self._first}
-        for loop in set(range(len(self.loops))) - {each for loops in self._rounds for each in loops.tolist()}:
+        for loop in set(range(len(self.loops))) - {each for turn in self._rounds for each in turn.loops}:
             other = detailed[self.loops[loop].tgid, self.loops[loop].tid]
             self.found[loop] = Details(other.signals, traps=other.traps, sent=other.sent)
 
     @property
     def _first(self) -> list[int]:
-        found: list[int] = self._rounds[0].tolist() if self._rounds else []
-        return found
+        return self._rounds[0].loops if self._rounds else []
 
-    def _add_traps(self, traps: Traps, of_thread: Array) -> None:
-        segment = of_thread[traps.who]
-        if (segment < 0).all():
+    # loop: of each thread of these traps; -1: it has none.
+    def _add_traps(self, traps: Traps, loop: Array) -> None:
+        if (loop < 0).all():
             return
-        loop = np.repeat(segment, traps.lengths)
-        enter = traps["start_ns"]
-        mine = (loop >= 0) & (enter >= self._start[loop]) & (enter <= self._end[loop])
-        for at in np.flatnonzero(np.logical_or.reduceat(mine, traps.heads)).tolist():
-            head = int(traps.heads[at])
-            rows = head + np.flatnonzero(mine[head : head + int(traps.lengths[at])])
-            self._keep_sample(self.found[int(segment[at])].traps, traps.records, rows)
-        # Runs of traps of one thread that follow each other and have the same signal.
+        enter, heads, ends = traps["start_ns"], traps.heads, traps.tails + 1
+        # Those from the first loop to the last: of each thread they follow each other.
+        has = loop >= 0
+        low = np.where(has, upto(enter, heads, ends, self._start[loop], inclusive=False), heads)
+        high = np.where(has, upto(enter, low, ends, self._end[loop]), heads)
+        self._keep_samples("traps", loop, low, high, traps.records)
+        # Runs of traps of one thread that the same signal ended, or the same other cause.
         last = traps.last
         fields, earlier = (
-            [each.ended_by, *(each[name] for name in _SIGNAL[1:]), each.flag("SIGNAL_GROUP")]
+            [each.ended_by, *(each[name] for name in SIGNAL[1:]), each.flag("SIGNAL_GROUP")]
             for each in (traps, last)
         )
-        same: Bools = np.ones(len(traps), bool)
-        for column, first in zip(fields, earlier, strict=True):
-            same &= column == traps.before(column, first)
-        known = (segment >= 0) & (last["start_ns"] >= self._start[segment])
-        mine_before = traps.before(mine, known & (last["start_ns"] <= self._end[segment]))
-        ended = mine & (traps.ended_by != 0)
-        begins = ~same | (mine != mine_before)
-        begins[traps.heads] = True
+        begins = np.zeros(len(traps), bool)
+        for column in fields:
+            begins[1:] |= column[1:] != column[:-1]
+        begins[heads] = True
+        begins[np.concatenate([low, high])[np.concatenate([low < high, high < ends])]] = True
         runs = np.flatnonzero(begins)
         lengths = np.diff(runs, append=len(traps))
-        runs, lengths = runs[ended[runs]], lengths[ended[runs]]
+        whose = np.searchsorted(heads, runs, "right") - 1
+        mine = (runs >= low[whose]) & (runs < high[whose]) & (traps.ended_by[runs] != 0)
+        runs, lengths, whose = runs[mine], lengths[mine], whose[mine]
         if not len(runs):
             return
-        keys = np.stack([loop[runs], *(column[runs].astype(np.int64) for column in fields)])
-        distinct, position, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        counts = np.bincount(inverse, weights=lengths).astype(np.int64)
-        series = np.full(len(position), -1, np.int64)
-        for each in range(len(position)):
-            where, *key = distinct[:, each].tolist()
-            signal = self._signal(where, (key[0], key[1], key[2], key[3], bool(key[4])))
-            if signal is not None:
-                signal.first_ns = min(signal.first_ns, int(enter[runs[position[each]]]))
-                signal.ended += int(counts[each])
-                series[each] = signal.series
-        of_row = np.full(len(traps), -1, np.int64)
-        of_row[_ranges(runs, lengths)] = np.repeat(series[inverse], lengths)
-        follows = same & mine_before & (of_row >= 0) & (traps.ended_by > 0)
+        # Does the first one follow the thread's last trap before this slice, with the same signal?
+        goes_on = has & (last["start_ns"] >= self._start[loop]) & (last["start_ns"] <= self._end[loop])
+        for column, before in zip(fields, earlier, strict=True):
+            goes_on &= column[heads] == before
+        follows = (runs == heads[whose]) & goes_on[whose]
+        number = self._signals.numbers(loop[whose], [column[runs] for column in fields])
+        self._signals.add_ended(number, lengths, enter[runs])
         gaps = traps["signal_ns"] - traps.previous("signal_ns")
-        self._gaps.add(of_row[follows], gaps[follows])
+        between = np.where(traps.ended_by[runs] > 0, lengths - ~follows, 0)
+        self._signals.add_gaps(number, between, gaps[ranges(runs + ~follows, between)], sent=False)
 
-    def _signal(self, loop: int, key: Key) -> Signalled | None:
-        signals = self.found[loop].signals
-        found = signals.get(key)
-        if found is None and self._series < 2 * MOST_SIGNALS:
-            found = signals[key] = Signalled(self._series)
-            self._series += 2
-        return found
+    # Keeps the first of these records, from low to high, for each of these loops that has room.
+    def _keep_samples(
+        self, name: str, loop: Array, low: Array, high: Array, records: Callable[[Array], Records]
+    ) -> None:
+        room = self._room[name]
+        take = np.where(loop >= 0, np.minimum(high - low, room[loop]), 0)
+        for each in np.flatnonzero(take).tolist():
+            kept: list[Records] = getattr(self.found[int(loop[each])], name)
+            kept.append(records(np.arange(low[each], low[each] + take[each])))
+            room[loop[each]] -= take[each]
 
-    def _keep_sample(self, kept: list[Records], records: Callable[[Array], Records], rows: Array) -> None:
-        room = self._sample - sum(map(len, kept))
-        if room > 0 and len(rows):
-            kept.append(records(rows[:room]).copy())
-
-    def _add_exits(self, exits: Records, loop: Array) -> None:
+    def _add_exits(self, exits: Columns, loop: Array) -> None:
         mine = np.flatnonzero(loop >= 0)
         mine = mine[self._in_loop(loop[mine], exits["ns"][mine].astype(np.int64))]
         if not len(mine):
             return
         exits, loop = exits[mine], loop[mine]
-        count = np.bincount(loop, minlength=len(self.loops))
-        others = np.bincount(loop[~self._split_lock(exits)], minlength=len(self.loops))
-        for each in np.flatnonzero(count).tolist():
-            self.found[each].exits += int(count[each])
-            self.found[each].other_exits += int(others[each])
+        sums = self._exits.upto(len(self.loops))
+        sums["all"] += np.bincount(loop, minlength=len(sums))
+        sums["others"] += np.bincount(loop[~by_ac(exits)], minlength=len(sums))
         away = exits["rip"] != self._rip[loop]
-        # As plain numbers, and then the few that are distinct as pairs: numpy sorts pairs slowly.
-        distinct, number = np.unique(exits["rip"][away], return_inverse=True)
-        keys = np.unique(loop[away] * np.int64(max(len(distinct), 1)) + number.reshape(-1))
-        pairs = np.zeros(len(keys), [("loop", "i8"), ("rip", "u8")])
-        pairs["loop"], place = np.divmod(keys, max(len(distinct), 1))
-        pairs["rip"] = distinct[place]
-        known = np.unique(np.concatenate([*self._addresses, pairs]))
-        self._addresses = [known[:MOST_ADDRESSES]]
+        rip = self._rips.numbers(exits["rip"][away])
+        self._addresses.numbers(joined(loop[away][rip >= 0], rip[rip >= 0]))
 
     # For each moment in a loop's thread: is it in one of its spans?
     def _in_loop(self, loop: Array, ns: Array) -> Bools:
-        if not len(ns):
-            return np.zeros(0, bool)
-        near = np.flatnonzero((self._span_start <= ns.max()) & (self._span_end >= ns.min()))
-        if not len(near):
-            return np.zeros(len(ns), bool)
-        # By loop, then by time; of equal times the span comes first.
-        both = np.concatenate([self._span_loop[near], loop])
-        times = np.concatenate([self._span_start[near], ns])
-        order = np.lexsort((np.arange(len(both)) >= len(near), times, both))
-        newest = np.maximum.accumulate(np.where(order < len(near), np.arange(len(order)), -1))
-        place = np.empty(len(order), np.int64)
-        place[order] = np.where(newest >= 0, order[newest], -1)
-        span = place[len(near) :]
-        found: Bools = (
-            (span >= 0) & (self._span_loop[near[span]] == loop) & (ns <= self._span_end[near[span]])
-        )
+        begin = self._spans_from[loop]
+        span = upto(self._span_start, begin, self._spans_upto[loop], ns) - 1
+        found: Bools = (span >= begin) & (ns <= self._span_end[np.maximum(span, 0)])
         return found
 
-    def _add_moves(self, moves: Records, traps: Traps, threads: Threads, loops: Array) -> None:
-        by_tid: dict[int, list[int]] = {}
-        for loop in loops.tolist():
-            by_tid.setdefault(self.loops[loop].tid, []).append(loop)
-        order = np.argsort(moves["tid"], kind="stable")
-        moves = moves[order]
-        heads = np.flatnonzero(np.append(True, moves["tid"][1:] != moves["tid"][:-1]))
-        for mine in np.split(moves, heads[1:]):
-            for loop in by_tid.get(int(mine["tid"][0]), []):
-                ns = mine["ns"].astype(np.int64)
-                inside = (ns >= self._start[loop]) & (ns <= self._end[loop])
-                if inside.any():
-                    ends = self._trap_ends(traps, threads, loop, ns[inside])
-                    self._add_stays(loop, ns[inside], mine["to_cpu"][inside], ends)
+    def _add_moves(self, moves: Columns, traps: Traps, threads: Threads, turn: "_Round") -> None:
+        row, loop = turn.concerned(moves["tid"])
+        ns = moves["ns"][row].astype(np.int64)
+        inside = (ns >= self._start[loop]) & (ns <= self._end[loop])
+        row, loop, ns = row[inside], loop[inside], ns[inside]
+        if not len(loop):
+            return
+        heads = np.flatnonzero(loop[1:] != loop[:-1]) + 1
+        for at in np.split(np.arange(len(loop)), heads):
+            each = int(loop[at[0]])
+            ends = self._trap_ends(traps, threads, each, ns[at])
+            self._add_stays(each, ns[at], moves["to_cpu"][row[at]], ends)
 
     # Each move ends the stay before it.
     def _add_stays(self, loop: int, ns: Array, cpus: Array, trap_ends: Array) -> None:
-        cores = np.array([self._core(cpu) for cpu in cpus.tolist()], np.int64)
+        cores = self._cores.of(cpus)
         stays = np.stack([ns, cores, trap_ends])
         if loop in self._stays:
             stays = np.concatenate([np.array(self._stays[loop])[:, None], stays], axis=1)
@@ -323,35 +265,19 @@ class LoopDetails:
         place = np.searchsorted(enter, ns, "right") - 1
         return np.where((place >= 0) & chosen[np.maximum(place, 0)], leave[np.maximum(place, 0)], -1)
 
-    def _add_signals(self, signals: Records, loops: Array) -> None:
-        tids, tgids = np.unique(signals["tid"]), np.unique(signals["tgid"][signals["tid"] == 0])
-        for loop in loops.tolist():
-            who = self.loops[loop]
-            to_thread, to_process = np.isin(who.tid, tids), np.isin(who.tgid, tgids)
-            if not to_thread and not to_process:
-                continue
-            group = (signals["tid"] == 0) & (signals["tgid"] == who.tgid)
-            ns = signals["ns"].astype(np.int64)
-            mine = (group | (signals["tid"] == who.tid)) & (ns >= who.start_ns) & (ns <= who.end_ns)
-            rows = np.flatnonzero(mine)
-            if not len(rows):
-                continue
-            self._keep_sample(self.found[loop].sent, lambda chosen: signals[chosen], rows)
-            ids = np.stack([signals[name][rows].astype(np.int64) for name in _SIGNAL] + [group[rows]])
-            distinct, inverse = np.unique(ids, axis=1, return_inverse=True)
-            inverse = inverse.reshape(-1)
-            for each in range(distinct.shape[1]):
-                key = distinct[:, each].tolist()
-                signal = self._signal(loop, (key[0], key[1], key[2], key[3], bool(key[4])))
-                if signal is None:
-                    continue
-                times = ns[rows[inverse == each]]
-                signal.records += len(times)
-                if signal.last_ns >= 0:
-                    times = np.append(signal.last_ns, times)
-                signal.last_ns = int(times[-1])
-                gaps = np.diff(times)
-                self._gaps.add(np.full(len(gaps), signal.series + 1), gaps)
+    def _add_signals(self, signals: Columns, turn: "_Round") -> None:
+        row, loop = turn.signalled(signals)
+        ns = signals["ns"][row].astype(np.int64)
+        inside = (ns >= self._start[loop]) & (ns <= self._end[loop])
+        row, loop, ns = row[inside], loop[inside], ns[inside]
+        if not len(row):
+            return
+        heads = np.flatnonzero(np.append(True, loop[1:] != loop[:-1]))
+        ends = np.append(heads[1:], len(loop))
+        self._keep_samples("sent", loop[heads], heads, ends, lambda at: signals[row[at]].records())
+        fields = [signals[name][row] for name in SIGNAL] + [signals["tid"][row] == 0]
+        number = self._signals.numbers(loop, fields)
+        self._signals.add_sent(number, ns)
 
     def _add_others(self, traps: Traps, threads: Threads) -> None:
         penalized = traps.flag("SLEPT") | traps.flag("SEMAPHORE")
@@ -365,8 +291,57 @@ class LoopDetails:
             self._penalized[place] = marked
 
 
-# Loops by number, in groups with no more than one of each thread.
-def _rounds(loops: Sequence[Loop]) -> list[Array]:
+class _Round:
+    """Loops by number, no more than one of each thread."""
+
+    def __init__(self, every: Sequence[Loop], loops: list[int]) -> None:
+        self.loops = loops
+        self._known = {every[loop].tgid << 32 | every[loop].tid: loop for loop in loops}
+        self._of_thread: Array = np.zeros(0, np.int64)
+        self._tids = _Lookup([every[loop].tid for loop in loops], loops)
+        self._tgids = _Lookup([every[loop].tgid for loop in loops], loops)
+
+    def of_thread(self, threads: Threads) -> Array:
+        """The loop of each thread, by number; -1: it has none."""
+        known = len(self._of_thread)
+        if len(threads) > known:
+            keys = joined(threads.tgid[known:], threads.tid[known:]).tolist()
+            new = np.array([self._known.get(key, -1) for key in keys], np.int64)
+            self._of_thread = np.concatenate([self._of_thread, new])
+        return self._of_thread
+
+    def concerned(self, tids: Array) -> tuple[Array, Array]:
+        """Pairs of a record's position and a loop whose thread has that TID, by loop and then position."""
+        return _by_loop(*self._tids.pairs(tids))
+
+    def signalled(self, signals: Columns) -> tuple[Array, Array]:
+        """The same of signals: also to the loop's process."""
+        group = np.flatnonzero(signals["tid"] == 0)
+        row, loop = self._tids.pairs(signals["tid"])
+        at, also = self._tgids.pairs(signals["tgid"][group])
+        return _by_loop(np.concatenate([row, group[at]]), np.concatenate([loop, also]))
+
+
+class _Lookup:
+    """Finds values by keys that may be there several times."""
+
+    def __init__(self, keys: list[int], values: list[int]) -> None:
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._values = np.array(keys, np.int64)[order], np.array(values, np.int64)[order]
+
+    def pairs(self, keys: Array) -> tuple[Array, Array]:
+        """For each value with one of these keys: the key's position, and the value."""
+        low = np.searchsorted(self._keys, keys.astype(np.int64), "left")
+        count = np.searchsorted(self._keys, keys.astype(np.int64), "right") - low
+        return np.repeat(np.arange(len(keys)), count), self._values[ranges(low, count)]
+
+
+def _by_loop(row: Array, loop: Array) -> tuple[Array, Array]:
+    order = np.lexsort((row, loop))
+    return row[order], loop[order]
+
+
+def _rounds(loops: Sequence[Loop]) -> list[_Round]:
     rounds: list[list[int]] = []
     seen: dict[tuple[int, int], int] = {}
     for loop in sorted(range(len(loops)), key=lambda each: -loops[each].longest_ns):
@@ -377,18 +352,9 @@ def _rounds(loops: Sequence[Loop]) -> list[Array]:
             rounds.append([])
         if turn < PER_THREAD:
             rounds[turn].append(loop)
-    return [np.array(each) for each in rounds]
+    return [_Round(loops, each) for each in rounds]
 
 
-# For each record the loop of its thread; -1: it has none.
-def _owners(threads: Threads, records: Records, of_thread: Array) -> Array:
-    keys = records["tgid"].astype(np.uint64) << np.uint64(32) | records["tid"]
-    distinct, inverse = np.unique(keys, return_inverse=True)
-    numbers = [threads.look_up(key >> 32, key & 0xFFFF_FFFF) for key in distinct.tolist()]
-    loops = np.array([-1 if each is None else of_thread[each] for each in numbers], np.int64)
-    return loops[inverse.reshape(-1)]
-
-
-def _ranges(starts: Array, lengths: Array) -> Array:
-    offsets = np.cumsum(lengths) - lengths
-    return np.repeat(starts - offsets, lengths) + np.arange(int(lengths.sum()))
+def _by_start(spans: Array) -> Array:
+    found: Array = spans[np.argsort(spans["start"], kind="stable")]
+    return found

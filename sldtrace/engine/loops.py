@@ -25,6 +25,7 @@ from sldtrace.engine.chains import (
     of_traps,
     spans_of,
 )
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.cores import Cores
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.places import Places
@@ -136,12 +137,14 @@ class LoopSummary:
         self._slept, self._pending = Quantiles(), Quantiles()  # of loops; of chains that may go on
         self._spans: list[Array] = []
         self._spans_size = 0
+        self._sorted_spans: tuple[Array, Array] | None = None  # see _spans_by_place
 
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         if self._sleeps is not None:
             self.penalty = self._sleeps.corrected(self.penalty)
         broken = self.broken(batch)
+        self._sorted_spans = None
         self.changed = np.zeros(0, np.int64)
         if len(batch.traps):
             self._add(batch, broken)
@@ -173,6 +176,7 @@ class LoopSummary:
         )
         numbers[threads] = np.arange(len(threads))
         places["thread"] = numbers[places["thread"]]
+        self._sorted_spans = None
         self._counters.upto(int(threads.max()) + 1)
         self._counters.keep(threads)
         self._close(self._open[places["thread"][self._open] < 0])
@@ -197,13 +201,20 @@ class LoopSummary:
 
     def spans(self, loop: Loop) -> Array:
         """Start and end of each of these loops, with the thread's counters before and after: see SPAN."""
-        found = np.concatenate(
-            [np.zeros(0, SPAN), *(each[each["place"] == loop.place] for each in self._spans)]
-        )
+        places, spans = self._spans_by_place()
+        found = spans[np.searchsorted(places, loop.place) : np.searchsorted(places, loop.place, "right")]
         chain = self._places.upto(self._numbers.size)["open"][[loop.place]]
         if self._is_loop(chain)[0]:
             found = np.concatenate([found, spans_of(chain, np.array([loop.place]))])
         return found
+
+    # Their places, and the spans by place and then in order of time.
+    def _spans_by_place(self) -> tuple[Array, Array]:
+        if self._sorted_spans is None:
+            every = np.concatenate([np.zeros(0, SPAN), *self._spans])
+            every = every[np.argsort(every["place"], kind="stable")]
+            self._sorted_spans = every["place"].copy(), every
+        return self._sorted_spans
 
     def phases(self, loop: Loop) -> Array:
         """The spans of these loops, those with no more than a short pause between them as one."""
@@ -258,7 +269,7 @@ class LoopSummary:
         )
 
     # For each trap: was detection off on its core since the thread's last one?
-    def _opened(self, traps: Traps, since: Times, writes: Array) -> Bools:
+    def _opened(self, traps: Traps, since: Times, writes: Columns) -> Bools:
         off = (writes["value"] & np.uint64(DETECT)) == 0
         return self._windows.opened(
             self._cores.of(traps["start_cpu"]),

@@ -1,9 +1,11 @@
 """Puts records that come nearly in order of time into slices that follow each other in time."""
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
+from sldtrace.engine.columns import Columns
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
 from sldtrace.recording.timeline import Timeline
@@ -14,57 +16,73 @@ SLICE = 1 << 15
 MOST_WAITING = 1 << 19
 """Records that wait for others to come first; with more of them the order is given up: see Slicer.take."""
 
-Slice = Mapping[str, Records]
+Slice = Mapping[str, Columns]
 
 
 class Slicer:
     """Keeps records until all earlier ones have come."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[Records]] = {}
+        self._waiting: dict[str, list[_Part]] = {}
         self.count = 0
         """Records that wait."""
 
     def add(self, kind: str, records: Records) -> None:
         """Takes records of that kind, in any order. Keeps a reference to them."""
         if len(records):
-            self._waiting.setdefault(kind, []).append(records)
+            self._waiting.setdefault(kind, []).append(_part(kind, records))
             self.count += len(records)
 
-    def take(self, until_ns: int | None) -> dict[str, Records]:
+    def take(self, until_ns: int | None) -> dict[str, Columns]:
         """The records of a time before `until_ns`, by kind; None: all.
 
         In order of time, but traps (whose time is their start) in the order in which they came: those of one
         thread are then nearly always in order.
         """
-        found: dict[str, Records] = {}
+        found: dict[str, Columns] = {}
         for kind, parts in self._waiting.items():
-            whole = _joined(parts)
-            times = whole[schema.current().records[kind].time_field]
-            due = whole
-            parts.clear()
-            if until_ns is not None and len(whole) and int(times.max()) >= until_ns:
-                mine = times < np.uint64(max(until_ns, 0))
-                due = whole[mine]
-                parts.append(whole[~mine])
-                times = times[mine]
-            if not len(due):
+            due, later = parts, list[_Part]()
+            if until_ns is not None:
+                due = []
+                for each in parts:
+                    _split(kind, each, until_ns, due, later)
+            self._waiting[kind] = later
+            if not due:
                 continue
+            columns = Columns([each.records for each in due])
+            times = columns[_time_field(kind)]
             if kind != "trap" and (times[1:] < times[:-1]).any():
-                due = due[np.argsort(times, kind="stable")]
-            found[kind] = due
-            self.count -= len(due)
-        self._waiting = {kind: parts for kind, parts in self._waiting.items() if parts}
+                columns = columns[np.argsort(times, kind="stable")]
+            found[kind] = columns
+            self.count -= len(columns)
         return found
 
 
-# numpy.concatenate copies field by field, which takes five times as long.
-def _joined(parts: list[Records]) -> Records:
-    if len(parts) == 1 or any(each.dtype != parts[0].dtype for each in parts):
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-    whole = np.empty(sum(map(len, parts)), parts[0].dtype)
-    np.concatenate([np.ascontiguousarray(each).view(np.uint8) for each in parts], out=whole.view(np.uint8))
-    return whole
+class _Part(NamedTuple):
+    records: Records
+    first_ns: int
+    last_ns: int
+
+
+def _time_field(kind: str) -> str:
+    return schema.current().records[kind].time_field
+
+
+def _part(kind: str, records: Records) -> _Part:
+    times = records[_time_field(kind)]
+    return _Part(records, int(times.min()), int(times.max()))
+
+
+# Records of a time before that go to `due`.
+def _split(kind: str, part: _Part, until_ns: int, due: list[_Part], later: list[_Part]) -> None:
+    if part.last_ns < until_ns:
+        due.append(part)
+    elif part.first_ns >= until_ns:
+        later.append(part)
+    else:
+        mine = part.records[_time_field(kind)] < np.uint64(until_ns)
+        due.append(_part(kind, part.records[mine]))
+        later.append(_part(kind, part.records[~mine]))
 
 
 def slices(recording: Timeline, kinds: frozenset[str]) -> Iterator[Slice]:
@@ -83,7 +101,7 @@ def slices(recording: Timeline, kinds: frozenset[str]) -> Iterator[Slice]:
             yield found
         if slicer.count > MOST_WAITING:
             yield slicer.take(None)
-        # Each look copies what still waits: no sooner than as many more have come.
+        # Each look takes time for what still waits: no sooner than as many more have come.
         enough = min(max(SLICE, 2 * slicer.count), MOST_WAITING + 1)
     found = slicer.take(None)
     if found:

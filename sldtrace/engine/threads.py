@@ -37,22 +37,24 @@ class Threads:
 
     def numbers(self, tgid: Array, tid: Array) -> Numbers:
         """The number of each of these threads; those that are new get one."""
-        if not len(tid):
-            return np.zeros(0, np.int32)
-        slot = tid & np.uint32(_SLOTS - 1)
-        self._room(int(slot.max()) + 1)
-        found: Numbers = self._slots[slot] - np.int32(1)
-        known = found >= 0
-        if len(self):
-            known &= (self.tid[found] == tid) & (self.tgid[found] == tgid)
-        rest = np.flatnonzero(~known)
+        found = self._of_slots(tgid, tid)
+        rest = np.flatnonzero(found < 0)
         if len(rest):
-            keys = tgid[rest].astype(np.uint64) << np.uint64(32) | tid[rest]
-            distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+            distinct, first, inverse = _distinct(tgid[rest], tid[rest])
             each = np.zeros(len(distinct), np.int32)
             for at in np.argsort(first, kind="stable").tolist():
                 each[at] = self._number(int(distinct[at]))
-            found[rest] = each[inverse.reshape(-1)]
+            found[rest] = each[inverse]
+        return found
+
+    def find(self, tgid: Array, tid: Array) -> Numbers:
+        """The number of each of these threads; -1: it has none."""
+        found = self._of_slots(tgid, tid)
+        rest = np.flatnonzero(found < 0)
+        if len(rest):
+            distinct, _, inverse = _distinct(tgid[rest], tid[rest])
+            each = np.array([self._known.get(key, -1) for key in distinct.tolist()], np.int32)
+            found[rest] = each[inverse]
         return found
 
     def look_up(self, tgid: int, tid: int) -> int | None:
@@ -66,6 +68,17 @@ class Threads:
         self._known.clear()
         for tgid, tid in kept:
             self._number(tgid << 32 | tid)
+
+    # -1: not there.
+    def _of_slots(self, tgid: Array, tid: Array) -> Numbers:
+        if not len(tid):
+            return np.zeros(0, np.int32)
+        slot = tid & np.uint32(_SLOTS - 1)
+        self._room(int(slot.max()) + 1)
+        found: Numbers = self._slots[slot] - np.int32(1)
+        if len(self):
+            found[(self.tid[found] != tid) | (self.tgid[found] != tgid)] = -1
+        return found
 
     def _number(self, key: int) -> int:
         number = self._known.get(key)
@@ -83,3 +96,9 @@ class Threads:
             grown = np.zeros(1 << (count - 1).bit_length(), np.int32)
             grown[: len(self._slots)] = self._slots
             self._slots = grown
+
+
+def _distinct(tgid: Array, tid: Array) -> tuple[Array, Array, Array]:
+    keys = tgid.astype(np.uint64) << np.uint64(32) | tid
+    distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return distinct, first, inverse.reshape(-1)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sldtrace.engine.by_thread import ByThread
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.threads import Numbers, Threads
 from sldtrace.model import early_returns as rule
@@ -58,8 +59,12 @@ class Last(Outcome):
         self._records = records
 
     def __getitem__(self, name: str) -> Array:
-        values = self._records[name]
-        return values.view(np.int64) if values.dtype == np.uint64 and name != "rip" else values
+        return _signed(name, self._records[name])
+
+
+# Times and durations are less than 2^63.
+def _signed(name: str, values: Array) -> Array:
+    return values.view(np.int64) if values.dtype == np.uint64 and name != "rip" else values
 
 
 class Traps(Outcome, ByThread):
@@ -70,35 +75,34 @@ class Traps(Outcome, ByThread):
     `who`: the number of each of these threads; `thread`: the number of each trap's thread.
     """
 
-    def __init__(self, records: Records, threads: Numbers, last: Records) -> None:
+    def __init__(self, columns: Columns, threads: Numbers, last: Records) -> None:
         """last: the last trap of each thread, by number; zero where there was none before."""
-        self._records = records
-        self._columns: dict[str, Array] = {}
-        order = _order(threads, records["start_ns"])
-        self._order = order
+        order = _order(threads, columns["start_ns"])
+        self._columns = columns if order is None else columns[order]
+        self._flags: dict[str, Bools] = {}
         self.thread: Numbers = threads if order is None else threads[order]
-        begins = np.ones(len(records), bool)
+        begins = np.ones(len(columns), bool)
         begins[1:] = self.thread[1:] != self.thread[:-1]
         self.heads = np.flatnonzero(begins)
         self.who: Numbers = self.thread[self.heads]
         self.last = Last(last[self.who])
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._columns)
 
     def __getitem__(self, name: str) -> Array:
-        found = self._columns.get(name)
+        return _signed(name, self._columns[name])
+
+    def flag(self, name: str) -> Bools:
+        """See Outcome.flag."""
+        found = self._flags.get(name)
         if found is None:
-            values = self._records[name]
-            found = np.ascontiguousarray(values) if self._order is None else values[self._order]
-            if found.dtype == np.uint64 and name != "rip":
-                found = found.view(np.int64)
-            self._columns[name] = found
+            found = self._flags[name] = super().flag(name)
         return found
 
     def records(self, positions: Array) -> Records:
         """The records of some traps."""
-        return self._records[positions if self._order is None else self._order[positions]]
+        return self._columns[positions].records()
 
     def before(self, column: Array, first: Array) -> Array:
         """For each trap the value of its thread's trap before; `first`: of the heads, in earlier slices."""
@@ -126,16 +130,14 @@ class Tracker:
         self.threads = Threads()
         self._last = Table(schema.current().records["trap"].dtype)
 
-    def traps(self, records: Records) -> Traps:
+    def traps(self, columns: Columns) -> Traps:
         """The next traps. Those of one thread come in order of time from slice to slice."""
-        if records.dtype != self._last.dtype:
+        if columns.dtype != self._last.dtype:
             # A recording of another version.
-            self._last = self._last.of(records.dtype)
-        # Copies that lie together: they are used several times.
-        tgid, tid = (np.ascontiguousarray(records[name]) for name in ("tgid", "tid"))
-        numbers = self.threads.numbers(tgid, tid)
+            self._last = self._last.of(columns.dtype)
+        numbers = self.threads.numbers(columns["tgid"], columns["tid"])
         last = self._last.upto(len(self.threads))
-        found = Traps(records, numbers, last)
+        found = Traps(columns, numbers, last)
         last[found.who] = found.records(found.tails)
         return found
 
@@ -157,8 +159,10 @@ def _order(threads: Numbers, starts: Array) -> npt.NDArray[np.intp] | None:
         return None
     order = None
     if (threads[1:] < threads[:-1]).any():
-        order = np.argsort(threads.astype(np.uint16), kind="stable")
-        if int(threads.max()) >> 16:
+        # numpy sorts numbers of up to 16 bits by radix.
+        most = int(threads.max())
+        order = np.argsort(threads.astype(np.uint16 if most >> 8 else np.uint8), kind="stable")
+        if most >> 16:
             high = (threads >> 16).astype(np.uint16)[order]
             order = order[np.argsort(high, kind="stable")]
         threads, starts = threads[order], starts[order]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Fold, Summary
 from sldtrace.recording import schema
 from tests.analyzers.synthetic import START_NS, Row, array
@@ -17,7 +18,7 @@ def fold(summary: Summary, rows: Mapping[str, Sequence[Row]], cuts: Sequence[int
     return found
 
 
-def _parts(rows: Mapping[str, Sequence[Row]], cuts: Sequence[int]) -> Iterator[dict[str, np.ndarray]]:
+def _parts(rows: Mapping[str, Sequence[Row]], cuts: Sequence[int]) -> Iterator[dict[str, Columns]]:
     begin = 0
     whole = {kind: _in_order(kind, given) for kind, given in rows.items()}
     for cut in (*sorted(set(cuts)), None):
@@ -27,7 +28,7 @@ def _parts(rows: Mapping[str, Sequence[Row]], cuts: Sequence[int]) -> Iterator[d
             times = records[schema.current().records[kind].time_field].astype(np.int64)
             mine = records[(times >= begin) & (times < end)]
             if len(mine):
-                found[kind] = mine
+                found[kind] = Columns([mine])
         if found:
             yield found
         begin = end

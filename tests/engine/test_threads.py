@@ -15,6 +15,8 @@ def test_numbers_are_those_of_appearance(batches: list[list[tuple[int, int]]]) -
     threads, expected = Threads(), dict[tuple[int, int], int]()
     for batch in batches:
         tgid, tid = (np.array([each[n] for each in batch], np.uint32) for n in (0, 1))
+        known = [expected.get(who, -1) for who in batch]
+        assert threads.find(tgid, tid).tolist() == known
         found = threads.numbers(tgid, tid)
         for who in batch:
             expected.setdefault(who, len(expected))

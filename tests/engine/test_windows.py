@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sldtrace.engine import windows
+from sldtrace.engine.columns import none
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.slices import Slicer
 from sldtrace.engine.traps import Tracker
@@ -61,10 +62,9 @@ def run(
             [{"start_ns": n, "end_ns": n, "start_cpu": c, "tid": i + 1} for i, (n, c) in enumerate(traps)],
         ),
     )
-    none = array("trap", [])
     for cut in [*sorted(cuts), None]:
         found = slicer.take(cut)
-        add(Batch(found, tracker.traps(found.get("trap", none)), tracker.threads))
+        add(Batch(found, tracker.traps(found.get("trap") or none("trap")), tracker.threads))
 
 
 @settings(deadline=None, max_examples=150)
