@@ -15,7 +15,7 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.block_sums import METRICS, BlockSums
 from sldtrace.engine.fold import Fold
 from sldtrace.engine.slices import slices
-from sldtrace.engine.time_columns import Columns
+from sldtrace.engine.time_columns import TimeGrid
 
 LEAST_BLOCKS = 8
 """Fewer have no confidence interval."""
@@ -57,7 +57,7 @@ def measure(trace: Trace) -> Measured:
     start, end = trace.span_ns
     block_ns = max(min(BLOCK_NS, (end - start) // LEAST_BLOCKS), -(-(end - start) // MOST_BLOCKS), 1)
     count = (end - start) // block_ns
-    found = BlockSums(Columns(start, start + block_ns * max(count, 1), max(count, 1)))
+    found = BlockSums(TimeGrid(start, start + block_ns * max(count, 1), max(count, 1)))
     fold = Fold([found])
     fold.run(slices(trace.recording, fold.kinds))
     threads = fold.tracker.threads

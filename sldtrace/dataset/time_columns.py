@@ -6,7 +6,7 @@ from sldtrace.dataset.folding import fold, stops
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.fold import Fold
 from sldtrace.engine.slices import slices
-from sldtrace.engine.time_columns import Columns, TimeColumns
+from sldtrace.engine.time_columns import TimeColumns, TimeGrid
 
 MOST_THREADS = 32
 """Threads that have a picture of their own."""
@@ -25,7 +25,7 @@ def read(trace: Trace, threads: Sequence[tuple[int, int, int]]) -> TimeColumns:
     found = TimeColumns(
         [(tgid, tid) for tgid, tid, _ in chosen],
         [since for _, _, since in chosen],
-        Columns(*trace.span_ns, count),
+        TimeGrid(*trace.span_ns, count),
         penalty.tick_ns,
         trace.core,
         stops(trace),

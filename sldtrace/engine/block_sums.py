@@ -7,7 +7,7 @@ import numpy as np
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.tables import Array
-from sldtrace.engine.time_columns import Columns
+from sldtrace.engine.time_columns import TimeGrid
 from sldtrace.model.early_returns import Times
 
 MOST_PLACES = 1024
@@ -26,7 +26,7 @@ class BlockSums:
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap"})
 
-    def __init__(self, blocks: Columns, most: int = MOST_PLACES) -> None:
+    def __init__(self, blocks: TimeGrid, most: int = MOST_PLACES) -> None:
         self.blocks = blocks
         self._addresses, self._places = Keys(most), Keys(most)
         self._sums: Times = np.zeros((0, len(METRICS), blocks.count), np.int64)

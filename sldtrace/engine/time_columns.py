@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.traps import Traps
@@ -28,10 +29,10 @@ MOST_CORES = 32
 """Cores whose windows are kept: those with the first windows."""
 
 SLEEP_PARTS = 8
-"""Columns of the histogram of sleeps in a jiffy."""
+"""TimeGrid of the histogram of sleeps in a jiffy."""
 
 
-class Columns:
+class TimeGrid:
     """A span of time in columns.
 
     start_ns: of the first one (CLOCK_MONOTONIC); width_ns: of each; count: how many. They cover the span.
@@ -109,7 +110,7 @@ class TimeColumns:
         self,
         threads: Sequence[tuple[int, int]],
         since: Sequence[int],
-        columns: Columns,
+        columns: TimeGrid,
         tick_ns: int,
         core: Callable[[int], int],
         stops: Sequence[int],
@@ -217,7 +218,7 @@ class TimeColumns:
         self.columns.spread(self.states[GUEST], row, since, start, share)
         self.columns.spread(self.states[OUTSIDE], row, since, start, known - share)
 
-    def _add_signals(self, signals: Records) -> None:
+    def _add_signals(self, signals: Columns) -> None:
         if not len(signals) or not self._threads:
             return
         times = signals["ns"].astype(np.int64)

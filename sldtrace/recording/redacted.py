@@ -158,6 +158,16 @@ class Redacted:
         return self._recording.closed
 
     @property
+    def damaged(self) -> bool:
+        """See Timeline."""
+        return self._recording.damaged
+
+    @property
+    def unread(self) -> int:
+        """See Timeline."""
+        return self._recording.unread
+
+    @property
     def size(self) -> int:
         """See Timeline."""
         return self._recording.size

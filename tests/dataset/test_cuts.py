@@ -42,7 +42,8 @@ def moments(source: Timeline) -> list[int]:
     """When records of the most frequent kind were written, without the last one: a file may end there."""
     kind = max(("trap", "exit"), key=lambda each: source.counts.get(each, 0))
     records = source.records(kind)
-    return np.unique(records["end_ns" if kind == "trap" else "ns"]).astype(np.int64)[:-1].tolist()
+    found: list[int] = np.unique(records["end_ns" if kind == "trap" else "ns"]).astype(np.int64)[:-1].tolist()
+    return found
 
 
 def content(recorded: Trace) -> dict[str, Any]:

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from sldtrace.engine.block_sums import METRICS, BlockSums
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Fold
-from sldtrace.engine.time_columns import Columns
+from sldtrace.engine.time_columns import TimeGrid
 from tests.analyzers.synthetic import MS, START_NS, VCPU, array, completed, loop
 
 ROWS = [*loop(100), *(completed(index * 10 * MS, tid=VCPU + 1) | {"rip": 0x9000} for index in range(20))]
 
 
 def summed(size: int, most: int = 1024) -> BlockSums:
-    found = BlockSums(Columns(START_NS, START_NS + 200 * MS, 4), most)
+    found = BlockSums(TimeGrid(START_NS, START_NS + 200 * MS, 4), most)
     fold = Fold([found])
     for start in range(0, len(ROWS), size):
-        fold.update({"trap": array("trap", ROWS[start : start + size])})
+        fold.update({"trap": Columns([array("trap", ROWS[start : start + size])])})
     return found
 
 

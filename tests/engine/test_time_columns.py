@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sldtrace.engine.time_columns import Columns
+from sldtrace.engine.time_columns import TimeGrid
 
 spans = st.lists(st.tuples(st.integers(0, 2), st.integers(-50, 1100), st.integers(0, 700)), max_size=30)
 
 
-def slow(found: list[tuple[int, int, int]], columns: Columns) -> np.ndarray:
+def slow(found: list[tuple[int, int, int]], columns: TimeGrid) -> np.ndarray:
     """Nanosecond by nanosecond."""
     into = np.zeros((3, columns.count))
     for row, start, length in found:
@@ -23,7 +23,7 @@ def slow(found: list[tuple[int, int, int]], columns: Columns) -> np.ndarray:
 
 @given(spans, st.integers(1, 40))
 def test_spans_are_in_the_columns_that_they_lie_in(found: list[tuple[int, int, int]], count: int) -> None:
-    columns = Columns(0, 1000, count)
+    columns = TimeGrid(0, 1000, count)
     into = np.zeros((3, count))
     row, start, length = (np.array([each[at] for each in found], np.int64) for at in range(3))
     columns.spread(into, row, start, start + length)
@@ -31,7 +31,7 @@ def test_spans_are_in_the_columns_that_they_lie_in(found: list[tuple[int, int, i
 
 
 def test_weights_are_shares_of_a_span() -> None:
-    columns = Columns(0, 100, 10)
+    columns = TimeGrid(0, 100, 10)
     into = np.zeros((1, 10))
     columns.spread(into, np.array([0]), np.array([5]), np.array([35]), np.array([0.5]))
     assert into[0].tolist() == [2.5, 5, 5, 2.5, 0, 0, 0, 0, 0, 0]
@@ -39,7 +39,7 @@ def test_weights_are_shares_of_a_span() -> None:
 
 @pytest.mark.parametrize(("time", "column"), [(-5, 0), (0, 0), (99, 9), (100, 9), (55, 5)])
 def test_times_outside_are_in_the_first_or_the_last_column(time: int, column: int) -> None:
-    columns = Columns(0, 100, 10)
+    columns = TimeGrid(0, 100, 10)
     assert columns.of(np.array([time])).tolist() == [column]
     counts = np.zeros((1, 10), np.int64)
     columns.count_at(counts, np.array([0]), np.array([time]))
