@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.finding import Fact, Remedy
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details
@@ -10,9 +11,6 @@ from sldtrace.host import signals
 from sldtrace.model.ending import Ending
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import ms, percent
-
-REMEDY_SHARE = 0.1
-"""A cause of less than this share of the early returns has no remedy and no explanation of its own."""
 
 _SHOWN = 4
 _PROBE = "signal:signal_generate"
@@ -95,7 +93,7 @@ def sentences(trace: Trace, found: tuple[EndedBy, ...], what: str, how: str, end
         return first
     count = sum(each.ended for each in unknown)
     part = "" if not known else f" in {percent(count, total)}"
-    why = f": {_why_unknown(trace, unknown)}" if count >= REMEDY_SHARE * total else "."
+    why = f": {_why_unknown(trace, unknown)}" if count >= thresholds.ENDING_SHARE.value * total else "."
     return f"{first} It is not known what {ends} it{part}{why}"
 
 
@@ -131,7 +129,7 @@ def remedies(found: tuple[EndedBy, ...], penalty: Penalty, guest: bool, tgid: in
     chosen = dict.fromkeys(
         Ending.NOT_READ if each.ending == Ending.NOTHING_PENDING else Ending(each.ending)
         for each in found
-        if each.ending < 0 and each.ended >= REMEDY_SHARE * total
+        if each.ending < 0 and each.ended >= thresholds.ENDING_SHARE.value * total
     )
     return [_remedy(each, penalty, "VMM" if guest else "program", tgid, tid) for each in chosen]
 

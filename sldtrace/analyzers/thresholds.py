@@ -143,6 +143,13 @@ LOCK_WAIT_JIFFIES = Threshold(
     "a wait that counts, at least",
     "a penalty's sleep is whole jiffies",
 )
+ENDING_SHARE = Threshold(
+    _LOOPS,
+    0.1,
+    "of the early returns",
+    "what ended the sleeps has a remedy of its own, at least",
+    "rarer causes do not keep a thread in a loop",
+)
 LOCK_WARNING_PENALTIES = Threshold(
     "lock-hold", 1, "shortest sleep", "the longest wait, at least: a warning", "a whole penalty"
 )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(module.record, arguments)
 
 
-SMALL = Sizes(*[4] * 8)
+SMALL = Sizes(*[4] * len(fields(Sizes)))
 
 
 @pytest.mark.parametrize(

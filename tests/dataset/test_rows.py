@@ -125,7 +125,7 @@ from pathlib import Path
 from sldtrace.commands.report import build
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.reporters.style import Style
-FORMATS["json"].render(build(Path(sys.argv[1]))[0], Style())
+FORMATS["json"].render(build(Path(sys.argv[1])).content, Style())
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from sldtrace.dataset.trace import Trace
+from sldtrace.recording import schema
+from sldtrace.recording.layout import Records
 from sldtrace.recording.merging import merge
 from sldtrace.recording.rotation import Rotation, RotationOptions, segments
 from sldtrace.recording.timeline import Timeline
@@ -43,7 +45,7 @@ def rotate(source: Timeline, target: Path, cuts: Sequence[int]) -> list[Path]:
             times = records[_WRITTEN.get(kind, names[0])].astype(np.int64)
             chosen = records[(times > done) & (times <= cut)]
             if len(chosen):
-                out.append(kind, chosen)
+                out.append(kind, _current(kind, chosen))
         done = cut
         if place < len(cuts) - 1:
             out.flush()
@@ -51,3 +53,11 @@ def rotate(source: Timeline, target: Path, cuts: Sequence[int]) -> list[Path]:
     files = list(segments(target).values())
     assert len(files) == len(cuts), "records between all cuts"
     return files
+
+
+def _current(kind: str, records: Records) -> Records:
+    """In the layout that a writer of this version has; the values of kept recordings fit into it."""
+    found = np.zeros(len(records), schema.current().records[kind].dtype)
+    for name in found.dtype.names or ():
+        found[name] = records[name]
+    return found

@@ -52,6 +52,7 @@ def comparable(recorded: Trace) -> dict[str, Any]:
     about = content["recording"]
     for name in ("files", "facts", "closing"):
         del about[name]
+    about["counts"] = {kind: count for kind, count in about["counts"].items() if count}
     about["accounts"] = about["accounts"][:1]  # those of other kinds are not known of several files
     return content
 

@@ -69,7 +69,7 @@ def test_what_was_not_watched_is_a_dash(tmp_path: Path) -> None:
     assert columns["VM exits"] == [1234, None, 1]
     assert columns["in guest"] == [5760, None, 6000]
     assert columns["detection"] == ["stays on", None, "off"]
-    assert columns["ended by"] == ["SIGUSR1", None, "SIGRTMIN+6"]
+    assert columns["ended by"] == ["SIGUSR1", "unknown", "SIGRTMIN+6"]
     assert columns["slept"] == [7 * MS] * 3
     assert columns["left"] == [3, 9, 9]
     assert columns["CPU"] == [7, 0, 0]

@@ -16,7 +16,7 @@ SLOW = ("penalty-slowdown", "slowed")
     [
         (["--timer", "1ms", "-d", "1s"], [("early-return-loop", "livelock")]),
         (["--timer", "1ms", "-d", "1s", "--exits"], [("early-return-loop", "livelock")]),
-        (["--timer", "10ms", "-d", "5s"], [("early-return-loop", "delayed")]),
+        (["--timer", "10ms", "-d", "5s"], [("early-return-loop", "delayed"), SLOW]),
         (["--timer", "12ms", "-d", "1s", "--kernel", "6.1"], [("early-return-loop", "livelock")]),
         (["--timer", "1ms", "-d", "1s", "--program"], [("user-space-split-lock", "livelock")]),
         (["--timer", "20ms", "-d", "2s"], [SLOW]),
