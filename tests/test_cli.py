@@ -91,6 +91,19 @@ def test_help_names_every_command(flag: str) -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.parametrize("group", [[], ["guest"], ["service"]])
+def test_what_a_command_does_is_said_in_one_line(group: list[str]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "sldtrace", *group, "--help"],
+        env=os.environ | {"COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+    )
+    listed = run.stdout.partition("Commands:")[2].partition("\n\n")[0].strip().splitlines()
+    assert len(listed) > 1
+    assert not [line for line in listed if line.endswith("...")]
+
+
 @pytest.mark.parametrize("name", [*cli.COMMANDS, "guest list", "guest run"])
 def test_help_of_every_command(name: str) -> None:
     run = command(*name.split(), "--help")

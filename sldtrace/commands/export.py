@@ -23,7 +23,7 @@ _FOLDERS = ("parquet", "csv")
 _STDOUT = Path("-")
 
 
-@click.command()
+@click.command(short_help="Write a recording for pandas, DuckDB, Polars or Perfetto.")
 @click.argument(
     "paths",
     metavar="FILE|DIRECTORY...",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_JOBS = 64
 
 
-@click.command()
+@click.command(short_help="Compare the recordings of many hosts.")
 @click.argument("places", metavar="PATH|URL...", nargs=-1, required=True)
 @outputs.options(*FORMATS)
 @click.option(

@@ -59,7 +59,7 @@ def _limit(
     return pair
 
 
-@click.command()
+@click.command(short_help="Record the split-lock traps of this host into a file.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option(
     "-d",

@@ -41,7 +41,7 @@ class Built:
     incomplete: bool = False
 
 
-@click.command()
+@click.command(short_help="What a recording shows: verdict, evidence, what to change.")
 @click.argument(
     "paths",
     metavar="FILE|DIRECTORY...",

@@ -16,7 +16,7 @@ NAME = "sldtrace.service"
 FOLDER = Path("/etc/systemd/system")
 
 
-@click.group()
+@click.group(short_help="Record all the time, as a systemd service.")
 def service() -> None:
     """Record permanently, as a systemd service with a limit on disk space.
 
@@ -35,7 +35,7 @@ def print_() -> None:
     click.echo(unit(), nl=False)
 
 
-@service.command()
+@service.command(short_help="Write the unit to /etc/systemd/system, as root.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite a unit that was changed.")
 def install(force: bool) -> None:
     """Write the unit to /etc/systemd/system, as root, without starting it."""
@@ -55,7 +55,7 @@ def install(force: bool) -> None:
     click.echo(f"{path} is installed; next: systemctl enable --now sldtrace", err=True)
 
 
-@service.command()
+@service.command(short_help="Stop the service and delete its unit, as root.")
 def remove() -> None:
     """Stop and disable the service and delete its unit, as root; recordings are kept."""
     path = FOLDER / NAME

@@ -15,7 +15,7 @@ _MODE = re.compile(r"off|warn|fatal|ratelimit:(?:[1-9][0-9]{0,2}|1000)")
 _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
 
 
-@click.command()
+@click.command(short_help="Write a recording of simulated threads.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--kernel", "release", default="6.12", show_default=True, help="Version of the host's kernel.")

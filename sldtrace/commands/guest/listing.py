@@ -14,7 +14,7 @@ from sldtrace.vmm import guests
 from sldtrace.vmm.guests import Guest
 
 
-@click.command("list")
+@click.command("list", short_help="What each bundled guest does.")
 @outputs.options("text", "json")
 def list_guests(form: str, output: Path | None) -> None:
     """Describe the bundled guests: what each does, what it provokes, what to expect."""

@@ -7,7 +7,7 @@ import click
 from sldtrace.commands.guest import figure
 
 
-@click.command("plot")
+@click.command("plot", short_help="Plot the output of `guest sweep --format json`.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @figure.option
 def plot_sweeps(files: tuple[Path, ...], pictures: tuple[Path, ...]) -> None:

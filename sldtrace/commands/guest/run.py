@@ -31,7 +31,7 @@ _MOST_VMS = 8
 _MOST_LOAD = 64
 
 
-@click.command("run")
+@click.command("run", short_help="Run a guest for some time, and print its progress.")
 @options.name
 @click.option(
     "--timeout",

@@ -33,7 +33,7 @@ def _parse_timeouts(ctx: click.Context, param: click.Parameter, value: str) -> t
     return tuple(_EACH.convert(text, param, ctx) for text in value.split(","))
 
 
-@click.command("sweep")
+@click.command("sweep", short_help="Which timer is long enough on this kernel.")
 @options.name
 @click.option(
     "--timeouts",
