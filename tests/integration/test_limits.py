@@ -38,7 +38,9 @@ def test_attached_late_and_to_one_process(limits: Scenario) -> None:
     assert trace.recording.closing is None
     assert set(trace.traps["tgid"]) == {late["pid"]}
     assert limits.protocol["guests"]["other"]["kvm_runs"] > 100
-    (finding,) = catalogue.run(trace)
+    # While the other recorder compiles, the vCPU may be late for its signals, and completes some penalties.
+    finding, *others = catalogue.run(trace)
+    assert {each.kind for each in others} <= {"penalty-slowdown"}
     assert finding.verdict == "livelock"
     assert finding.subject
     assert finding.subject.tid == late["tid"]
