@@ -55,7 +55,8 @@ class RunDelays:
         if len(self._before) >= _MOST_KNOWN:
             del self._before[next(iter(self._before))]
         self._before[thread] = now, found
-        if before is None:
+        # A thread that ran for less than before is another one, with the TID of one that has ended.
+        if before is None or found.run_ns < before[1].run_ns:
             return None
         since, old = before
         return {

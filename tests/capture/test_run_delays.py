@@ -73,6 +73,19 @@ def test_times_that_go_back_are_nothing() -> None:
     assert (record["run_delay_ns"], record["throttled_ns"]) == (0, 0)
 
 
+def test_a_tid_that_is_used_again_begins_anew() -> None:
+    """The new thread has run for less than the one before it had."""
+    kernel = Kernel()
+    sampled = RunDelays(kernel.read)
+    sampled.started(of((7, 8), kind="task"))
+    kernel.times[7, 8] = RunTimes(20, 0, 0)
+    sampled.trapped(of((7, 8)))
+    assert len(sampled.update()) == 0
+    sampled.trapped(of((7, 8)))
+    (record,) = sampled.update()
+    assert record["run_ns"] == 10
+
+
 def test_many_threads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_delays, "_MOST", 4)
     monkeypatch.setattr(run_delays, "_MOST_KNOWN", 6)
