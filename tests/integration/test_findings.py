@@ -110,9 +110,14 @@ def test_what_is_healthy_was_really_tried(findings: Scenario) -> None:
 
 @pytest.mark.parametrize("name", ["loop", "program"])
 def test_a_frozen_thread_livelocks(findings: Scenario, name: str) -> None:
+    """The traps of the first guest attach the probe of MSR writes; until then others may write, too."""
     (finding,) = found(findings, name)
     assert run(findings, name)["loops"] == 0
-    assert (finding.verdict, finding.confidence) == ("livelock", Confidence.CERTAIN)
+    assert finding.verdict == "livelock"
+    if name == "loop" and finding.numbers.progress.unwatched_traps:
+        assert finding.confidence in (Confidence.LIKELY, Confidence.CERTAIN)
+    else:
+        assert finding.confidence is Confidence.CERTAIN
 
 
 @pytest.mark.parametrize(
