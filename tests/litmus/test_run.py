@@ -6,7 +6,6 @@ import signal
 import struct
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -43,17 +42,22 @@ class Counted:
         return struct.unpack_from("<2I", self.memory)
 
 
-def children() -> set[str]:
-    """The PIDs of this process's children."""
-    found = Path("/proc/self/task").glob("*/children")
-    return {pid for path in found for pid in path.read_text().split()}
-
-
 @pytest.fixture(autouse=True)
-def no_child_is_left() -> Iterator[None]:
-    before = children()
+def no_child_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    forked, fork = [], os.fork
+
+    def remembered() -> int:
+        pid = fork()
+        if pid:
+            forked.append(pid)
+        return pid
+
+    monkeypatch.setattr(os, "fork", remembered)
     yield
-    assert children() <= before
+    assert forked
+    for pid in forked:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def use(monkeypatch: pytest.MonkeyPatch, lock: Counted) -> Counted:
