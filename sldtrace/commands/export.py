@@ -24,13 +24,7 @@ _STDOUT = Path("-")
 
 
 @click.command(short_help="Write a recording for pandas, DuckDB, Polars or Perfetto.")
-@click.argument(
-    "paths",
-    metavar="FILE|DIRECTORY...",
-    nargs=-1,
-    required=True,
-    type=click.Path(path_type=Path, readable=False),
-)
+@recordings.paths
 @click.option(
     "--format",
     "form",

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from sldtrace.recording.redacted import Redactor
 
 
+def paths(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the arguments: files and directories (`paths`: at least one path)."""
+    argument = click.argument(
+        "paths",
+        metavar="FILE|DIRECTORY...",
+        nargs=-1,
+        required=True,
+        type=click.Path(path_type=Path, readable=False),
+    )
+    return argument(command)
+
+
 def redact(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the option `--redact` (`redact`: a bool)."""
     option = click.option(

@@ -42,13 +42,7 @@ class Built:
 
 
 @click.command(short_help="What a recording shows: verdict, evidence, what to change.")
-@click.argument(
-    "paths",
-    metavar="FILE|DIRECTORY...",
-    nargs=-1,
-    required=True,
-    type=click.Path(path_type=Path, readable=False),
-)
+@recordings.paths
 @outputs.options(*FORMATS)
 @click.option(
     "--what-if",
@@ -158,8 +152,7 @@ def _analyze(trace: "Trace", with_pictures: bool = False) -> Built:
         trace, findings, table, catalogue.not_evaluated(trace), with_pictures=with_pictures
     )
     severities = [finding.severity for finding in findings]
-    damaged = trace.recording.damaged or trace.recording.unread > 0
-    return Built(content, severities, damaged, accounts.incomplete(trace))
+    return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
 
 
 def _naming(file: Path, make: "Callable[[Trace], Built]") -> "Callable[[Trace], Built]":

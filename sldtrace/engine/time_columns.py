@@ -99,9 +99,9 @@ class TimeColumns:
 
     states: by name the ns in each column, a row a thread; early_returns, signals, cpu: the same as counts,
     and as the CPU of the last trap (-1: none). traps: of all threads, by how they ended, in each column.
-    sleeps: of all threads, how many sleeps lasted so many parts of a jiffy: a row for those that a signal
-    ended, one for those that completed; longer ones are in the last column. windows: by core the ns in each
-    column in which detection was off.
+    sleeps: of all threads, the number of sleeps by their length in parts of a jiffy: a row for those that a
+    signal ended, one for those that completed; longer ones are in the last column. windows: by core the ns in
+    each column in which detection was off.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap", "signal", "detection"})

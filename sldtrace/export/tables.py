@@ -32,7 +32,7 @@ def columns(kind: str) -> dict[str, Column]:
 
 
 def parts(trace: Trace, kind: str, most: int | None = None) -> Iterator[pd.DataFrame]:
-    """The table in parts of at most so many rows, in the order of the file, which is nearly that of time.
+    """The table in parts of at most `most` rows, in the order of the file, which is nearly that of time.
 
     Names are texts.
     """

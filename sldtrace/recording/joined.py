@@ -167,11 +167,6 @@ class JoinedRecording:
         return found
 
     @property
-    def unread(self) -> int:
-        """As Recording.unread, of all files."""
-        return sum(each.unread for each in self.recordings)
-
-    @property
     def counts(self) -> Mapping[str, int]:
         """How many records of each kind can be read; repeated ones count once."""
         counts = _sums(each.counts for each in self.recordings)

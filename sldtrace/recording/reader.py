@@ -41,8 +41,7 @@ class Recording:
     facts: the host facts as the recorder wrote them, {} if they are lost; updates: facts that were added
     during the recording, in order; closing: the closing facts, None if the recording has no end; schema: that
     of the file; warnings: one line for each thing that is damaged or missing; damages: the same for programs,
-    with byte offsets; closed: whether the recording has an end; unread: sound records that this host cannot
-    read, because it lacks zstd; discarded: the account of --keep, None for
+    with byte offsets; closed: whether the recording has an end; discarded: the account of --keep, None for
     none.
     """
 
@@ -74,7 +73,6 @@ class Recording:
         usable = [chunk for chunk in found.chunks if self._usable(chunk)]
         self._chunks: list[Chunk] = [chunk for chunk in usable if is_readable(chunk.header)]
         lacking = [chunk.header for chunk in usable if not is_readable(chunk.header)]
-        self.unread = sum(header.count for header in lacking)
         if lacking:
             self._warnings.append(describe.lacking(lacking, self.schema.by_number, "zstd", ZSTD_HINT))
         self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number))

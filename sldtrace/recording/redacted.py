@@ -163,11 +163,6 @@ class Redacted:
         return self._recording.damaged
 
     @property
-    def unread(self) -> int:
-        """See Timeline."""
-        return self._recording.unread
-
-    @property
     def size(self) -> int:
         """See Timeline."""
         return self._recording.size

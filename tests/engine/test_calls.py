@@ -11,7 +11,7 @@ from tests.analyzers.synthetic import MS, completed, exited, loop, moved, signal
 
 
 def recording(path: Path, count: int) -> Path:
-    """So many records of each kind, of two threads: one loops, one completes its penalties."""
+    """`count` records of each kind, of two threads: one loops, one completes its penalties."""
     moments = [each * MS for each in range(count)]
     traps = loop(count) + [completed(each, tid=4002, start_cpu=1, end_cpu=1) for each in moments]
     more = {
