@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap patch python3 python3-venv xz-utils
 
-.PHONY: help setup demo figure test test-kernels test-fast fuzz test-service lint format bench lab docs goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast fuzz test-service style lint format bench lab docs goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,10 +38,10 @@ demo: setup ## Freeze a guest on an emulated Intel host, record it, print the re
 figure: setup ## Measure the picture of the README again, on emulated hosts (minutes)
 	@$(BIN)/python -m examples.figure
 
-test: setup lint ## Run the tests; in the emulated host all on one kernel, on the others what depends on it
+test: setup style ## Run the tests; in the emulated host all on one kernel, on the others what depends on it
 	@$(BIN)/python -m pytest
 
-test-kernels: setup lint ## Run all tests on every kernel (an hour or more)
+test-kernels: setup style ## Run all tests on every kernel (an hour or more)
 	@$(BIN)/python -m pytest --all-kernels
 
 test-fast: setup ## Run the tests that need no emulated host (minutes)
@@ -56,8 +56,11 @@ SEED ?= 0
 fuzz: setup ## Damage recordings, and make every output of them (INPUTS=, SEED=); what fails is kept in fuzz-output
 	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED)
 
-lint: setup ## Check style and types
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy
+style: setup
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+
+lint: style ## Check style and types
+	@$(BIN)/mypy
 
 format: setup ## Put the code into the project's style
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

@@ -4,7 +4,8 @@
  * msleep_interruptible and down_interruptible return early if signal_pending() is true: a signal that the thread does
  * not block, or a request of ptrace, of the cgroup freezer, of a group stop, or task work, which make it true without a
  * signal. The layout of the structures comes from the kernel's BTF (sldtrace/capture/bpf/sources.py); without it nothing
- * is read. The bits of task->jobctl are those of include/linux/sched/jobctl.h since 76f969e8948d (5.2).
+ * is read. Each read is a call into the kernel, and costs the guest time in each early return: signal, blocked and pending
+ * are near each other and are read together. The bits of task->jobctl are those of include/linux/sched/jobctl.h since 76f969e8948d (5.2).
  */
 
 #ifdef SLD_TASK_BLOCKED
@@ -13,6 +14,7 @@
 #define SLD_JOBCTL_TRAP_STOP (1UL << 19)
 #define SLD_JOBCTL_TRAP_NOTIFY (1UL << 20)
 #define SLD_JOBCTL_TRAP_FREEZE (1UL << 23)
+#define SLD_WORD(member) (((member) - SLD_TASK_SIGNAL) / sizeof(u64))	/* of the words from task->signal on */
 #define SLD_KLP_IDLE (-1)	/* KLP_TRANSITION_IDLE, KLP_UNDEFINED before 6.14: include/linux/livepatch.h */
 
 static __always_inline u64 read_word(u64 base, u32 place)
@@ -37,12 +39,13 @@ static __always_inline bool is_blocked(u64 task, s32 signal)
 /* Of the current thread. Sets flags of its trap, and the signals of which one may have ended the sleep. */
 static __always_inline void read_pending(struct sld_thread *t)
 {
-	u64 task = bpf_get_current_task(), group = read_word(task, SLD_TASK_SIGNAL), jobctl;
+	u64 task = bpf_get_current_task(), words[SLD_WORD(SLD_TASK_PENDING) + 1] = {}, jobctl;
 	u32 flags = SLD_TRAP_PENDING_READ;
 	s32 patch = SLD_KLP_IDLE;
 
-	t->pending = read_word(task, SLD_TASK_PENDING) | read_word(group, SLD_TASK_SHARED_PENDING);
-	t->pending &= ~read_word(task, SLD_TASK_BLOCKED);
+	bpf_probe_read_kernel(words, sizeof(words), (void *)(task + SLD_TASK_SIGNAL));
+	t->pending = words[SLD_WORD(SLD_TASK_PENDING)] | read_word(words[0], SLD_TASK_SHARED_PENDING);
+	t->pending &= ~words[SLD_WORD(SLD_TASK_BLOCKED)];
 	if (t->pending)
 		flags |= SLD_TRAP_SIGNAL_PENDING;
 	jobctl = read_word(task, SLD_TASK_JOBCTL);

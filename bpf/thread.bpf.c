@@ -227,11 +227,10 @@ static __always_inline bool is_selected(u64 id)
 /* TGID << 32 | TID of a task_struct, whose layout comes from the kernel's BTF (sldtrace/capture/bpf/sources.py). */
 static __always_inline u64 id_of(u64 task)
 {
-	u32 tid = 0, tgid = 0;
+	u64 id = 0;
 
-	bpf_probe_read_kernel(&tid, sizeof(tid), (void *)(task + SLD_TASK_PID));
-	bpf_probe_read_kernel(&tgid, sizeof(tgid), (void *)(task + SLD_TASK_TGID));
-	return (u64)tgid << 32 | tid;
+	bpf_probe_read_kernel(&id, sizeof(id), (void *)(task + SLD_TASK_PID));	/* pid, then tgid */
+	return id;
 }
 #endif
 

@@ -18,7 +18,7 @@ from sldtrace.recording import schema
 
 FILES = {path.name: path for path in sorted(resources.bpf().glob("*.bpf.c"))}
 TRACEPOINTS = {*probes._TRACEPOINTS, *probes.LATE}
-LAYOUT = ("pid", "tgid", "cpu", *sorted(sources._PENDING), "shared_pending", "patch_state")
+LAYOUT = ("pid", "cpu", *sorted(sources._PENDING), "shared_pending", "patch_state")
 TASKS = {"signal:signal_generate", "sched:sched_migrate_task"}
 """Of these there is one program of each kind: a raw one that reads the task, where BTF tells its layout."""
 
@@ -179,8 +179,9 @@ def test_every_macro_that_python_defines_is_used_and_the_other_way_round(
 def test_of_the_kernels_own_structures_only_that_is_read_whose_place_is_known() -> None:
     """From BTF, or because user space has the same (siginfo): so no kernel headers are needed."""
     text = everything()
-    places = ["SLD_TASK_PID", "SLD_TASK_TGID", "SLD_TASK_CPU", "SLD_SIGINFO_CODE", "SLD_TASK_PATCH_STATE"]
-    words = set(re.findall(r"\bread_word\(\w+, (\w+)\)", text))
+    places = ["SLD_TASK_PID", "SLD_TASK_CPU", "SLD_SIGINFO_CODE", "SLD_TASK_PATCH_STATE", "SLD_TASK_SIGNAL"]
+    words = set(re.findall(r"\bread_word\([\w\[\]]+, (\w+)\)|\bSLD_WORD\((SLD_\w+)\)", text))
+    words = {name for pair in words for name in pair if name}
     assert {*places, *words} == {"SLD_SIGINFO_CODE", *(f"SLD_TASK_{name.upper()}" for name in LAYOUT)}
     places.append("place")  # of read_word
     assert sorted(re.findall(r"\bbpf_probe_read\w*\([^;]* \+ (\w+)\)\);", text)) == sorted(places)

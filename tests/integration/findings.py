@@ -17,7 +17,7 @@ from sldtrace.host import kernel, msr, split_lock
 from sldtrace.model import penalty
 from sldtrace.recording.rotation import segments
 from tests.integration import enders
-from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, probe, start_guest
+from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
 
@@ -148,8 +148,7 @@ def run(folder: Path) -> Protocol:
             runs[each.name] = found | {"mitigate": each.mitigate} | (more or {})
         time.sleep(1.2)  # written
     MITIGATE.write_text("1")
-    measured = {} if host.mode == "warn" else {"probe": probe()}
-    return recorder.protocol | {"runs": runs} | measured
+    return recorder.protocol | {"runs": runs}
 
 
 def newest(path: Path) -> Path:

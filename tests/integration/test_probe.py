@@ -69,8 +69,8 @@ def test_without_the_penalty_there_is_none(scenario: Scenario) -> None:
     assert said["predicted"]["verdict"] == "no penalty"
 
 
-def test_fatal_mode_ends_the_child_only(findings_fatal: Scenario) -> None:
-    probe = findings_fatal.protocol["probe"]
+def test_fatal_mode_ends_the_child_only(guests_fatal: Scenario) -> None:
+    probe = guests_fatal.protocol["probe"]
     said = probe["said"]
     assert (probe["status"], said["verdict"], said["mode"]) == (
         0,
@@ -81,7 +81,7 @@ def test_fatal_mode_ends_the_child_only(findings_fatal: Scenario) -> None:
     assert said["predicted"]["verdict"] == "fatal"
 
 
-def test_nothing_is_penalized_where_detection_is_off(findings_off: Scenario) -> None:
-    said = findings_off.protocol["probe"]["said"]
+def test_nothing_is_penalized_where_detection_is_off(guests_off: Scenario) -> None:
+    said = guests_off.protocol["probe"]["said"]
     assert (said["verdict"], said["mode"], said["split"]["count"]) == ("no penalty", "off", 50)
     assert said["livelock"]["completed"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sldtrace import cli
 from sldtrace.host import split_lock
-from tests.integration.observing import Protocol
+from tests.integration.observing import Protocol, probe
 
 LOOP = "/tmp/loop"
 
@@ -111,7 +111,8 @@ def swept(_folder: Path) -> Protocol:
 
 def off(_folder: Path) -> Protocol:
     """Where split locks do not trap, although the CPU could."""
-    return {"runs": {name: run(options) for name, options in OFF.items()}, "sweep": sweep(timers=(1, 7, 25))}
+    runs = {name: run(options) for name, options in OFF.items()}
+    return {"runs": runs, "sweep": sweep(timers=(1, 7, 25)), "probe": probe()}
 
 
 def fatal(_folder: Path) -> Protocol:
@@ -119,4 +120,5 @@ def fatal(_folder: Path) -> Protocol:
     runs = {name: run(options) for name, options in FATAL.items()}
     found = {"runs": runs, "sweep": sweep(timers=(1, 25))}
     log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
-    return found | {"log": [line for line in log.splitlines() if "split_lock trap" in line]}
+    lines = [line for line in log.splitlines() if "split_lock trap" in line]
+    return found | {"log": lines, "probe": probe()}

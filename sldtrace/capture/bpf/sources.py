@@ -68,6 +68,7 @@ SOURCES = (
 
 _MODULES = Path("/sys/module")
 _PENDING = {"signal", "blocked", "pending", "jobctl", "task_works"}
+_NEAR_BYTES = 128
 _ISAS = {"kvm_intel": "SLD_ISA_VMX", "kvm_amd": "SLD_ISA_SVM"}
 
 
@@ -116,29 +117,34 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
 
 
 def layout() -> dict[str, int]:
-    """Offsets in a task_struct, in bytes, from the kernel's BTF: `pid`, `tgid`, `cpu`, those of `_pending`.
+    """Offsets in a task_struct, in bytes, from the kernel's BTF: `pid`, `cpu`, those of `_pending`.
 
-    Empty if one of the first two is missing; without `cpu` if it is in neither of its places:
+    Empty if `tgid` does not come after `pid`, as the probes read them; without `cpu` if it is in neither of its places:
     task_struct before bcf9033e5449 (5.16), then the thread_info at its beginning (CONFIG_THREAD_INFO_IN_TASK,
     which x86 always has).
     """
     found = btf.offsets("task_struct", ("pid", "tgid", "cpu", "thread_info", *_PENDING, "patch_state"))
-    if not {"pid", "tgid"} <= found.keys():
+    if "pid" not in found or found.get("tgid") != found["pid"] + 4:
         return {}
     inside = btf.offsets("thread_info", ("cpu",)) if "thread_info" in found else {}
     if "cpu" not in found and "cpu" in inside:
         found["cpu"] = found["thread_info"] + inside["cpu"]
-    return {name: found[name] for name in ("pid", "tgid", "cpu") if name in found} | _pending(found)
+    return {name: found[name] for name in ("pid", "cpu") if name in found} | _pending(found)
 
 
 # What bpf/pending.bpf.c reads; all of it or nothing. pending: the signals of the task's sigpending;
 # shared_pending: those of its process, from the signal_struct on; patch_state: only with CONFIG_LIVEPATCH.
+# It reads from signal to pending at once, which needs their order in the source; a kernel with
+# CONFIG_RANDSTRUCT has another.
 def _pending(task: Mapping[str, int]) -> dict[str, int]:
     mask, group = btf.offsets("sigpending", ("signal",)), btf.offsets("signal_struct", ("shared_pending",))
     if not task.keys() >= _PENDING or not mask or not group:
         return {}
+    pending = task["pending"] + mask["signal"]
+    if not task["signal"] < task["blocked"] < pending <= task["signal"] + _NEAR_BYTES:
+        return {}
     return {name: task[name] for name in (*_PENDING, "patch_state") if name in task} | {
-        "pending": task["pending"] + mask["signal"],
+        "pending": pending,
         "shared_pending": group["shared_pending"] + mask["signal"],
     }
 
