@@ -58,8 +58,8 @@ class Observer:
 GUESTS = (
     GuestRun("cpuid", "cpuid-loop", 0, "loops"),
     GuestRun("io", "io-loop", 0, "loops"),
-    # Longer: its first traps make a recorder do things that it does once, and a few milliseconds in which the one
-    # CPU is busy are many of its periods.
+    # Longer: its first traps make a recorder do things that it does once, and a few milliseconds in which the
+    # one CPU is busy are many of its periods.
     GuestRun("livelock", "split-bts", 1, "eintr", 6.0),
     GuestRun("survivor", "split-bts", 20, "progress"),
     # Probes that a trap attaches must be detached again: the first guest once more, after those that trap.

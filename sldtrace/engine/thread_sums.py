@@ -70,3 +70,8 @@ class ThreadSums:
         last = traps.last_where(traps["vcpu"] >= 0)
         mine["vcpu"] = np.where(last >= 0, traps["vcpu"][last], mine["vcpu"])
         sums[traps.who] = mine
+
+    def keep(self, threads: Array) -> None:
+        """See fold.LiveSummary."""
+        self._sums.keep(threads)
+        self._count = len(threads)

@@ -136,15 +136,20 @@ class Tracker:
             # A recording of another version.
             self._last = self._last.of(columns.dtype)
         numbers = self.threads.numbers(columns["tgid"], columns["tid"])
-        last = self._last.upto(len(self.threads))
+        last = self.last
         found = Traps(columns, numbers, last)
         last[found.who] = found.records(found.tails)
         return found
 
     @property
+    def last(self) -> Records:
+        """The last trap of each thread, by number."""
+        return self._last.upto(len(self.threads))
+
+    @property
     def last_ends(self) -> Times:
         """When the last trap of each thread ended."""
-        found: Times = self._last.upto(len(self.threads))["end_ns"].astype(np.int64)
+        found: Times = self.last["end_ns"].astype(np.int64)
         return found
 
     def keep(self, numbers: Array) -> None:

@@ -119,9 +119,9 @@ def assemble(filters: Filters, exits: str, sizes: Sizes, kprobes: Collection[str
 def layout() -> dict[str, int]:
     """Offsets in a task_struct, in bytes, from the kernel's BTF: `pid`, `cpu`, those of `_pending`.
 
-    Empty if `tgid` does not come after `pid`, as the probes read them; without `cpu` if it is in neither of its places:
-    task_struct before bcf9033e5449 (5.16), then the thread_info at its beginning (CONFIG_THREAD_INFO_IN_TASK,
-    which x86 always has).
+    Empty if `tgid` does not come after `pid`, as the probes read them; without `cpu` if it is in neither of
+    its places: task_struct before bcf9033e5449 (5.16), then the thread_info at its beginning
+    (CONFIG_THREAD_INFO_IN_TASK, which x86 always has).
     """
     found = btf.offsets("task_struct", ("pid", "tgid", "cpu", "thread_info", *_PENDING, "patch_state"))
     if "pid" not in found or found.get("tgid") != found["pid"] + 4:

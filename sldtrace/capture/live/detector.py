@@ -1,14 +1,16 @@
-"""Finds early-return loops in a running recording: the engine's loops, of records that have just come."""
+"""Folds the records of a running recording as they come: early-return loops, and the sums of each thread."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from sldtrace.engine.fold import LiveFold
 from sldtrace.engine.loops import Loop, LoopSummary
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import Slicer
+from sldtrace.engine.thread_sums import ThreadSums
 from sldtrace.model.penalty import Penalty
 
 LAG_NS = 1_000_000_000
@@ -20,7 +22,10 @@ A trap that lasts longer is not taken into account for traps of other threads du
 MAX_THREADS = 16_384
 MAX_LOOPS = 4096
 _MAX_WAITING = 1 << 16  # records; above it they are evaluated at once
-_LONGEST_PAUSE_NS = 4_000_000_000  # between two evaluations while they find nothing new
+LONGEST_PAUSE_NS = 4_000_000_000
+"""Between two evaluations while they find nothing new, where only findings are wanted."""
+
+_LAST = ("tgid", "tid", "rip", "signal", "signal_code", "sender_tgid", "sender_tid")
 
 Array = npt.NDArray[Any]
 
@@ -32,19 +37,29 @@ class Detector:
     findings; beyond that, those that trapped longest ago are dropped.
 
     penalty: of this kernel; the length of its sleep is corrected from the sleeps seen (model.sleeps). cores:
-    for each CPU the first CPU of its core (host.kernel.cores).
+    for each CPU the first CPU of its core (host.kernel.cores). longest_pause_ns: between two evaluations.
     """
 
-    def __init__(self, penalty: Penalty, cores: Mapping[int, int], lag_ns: int = LAG_NS) -> None:
+    def __init__(
+        self,
+        penalty: Penalty,
+        cores: Mapping[int, int],
+        lag_ns: int = LAG_NS,
+        longest_pause_ns: int = LONGEST_PAUSE_NS,
+    ) -> None:
         self._sleeps = SleepSummary(penalty.tick_ns)
         self._summary = LoopSummary(
             penalty, lambda cpu: cores.get(cpu, cpu), sleeps=self._sleeps, most=MAX_LOOPS
         )
-        self._fold = LiveFold([self._sleeps, self._summary])
+        self._sums = ThreadSums()
+        self._fold = LiveFold([self._sleeps, self._summary, self._sums])
         self._slicer = Slicer()
         self._lag = lag_ns
         self._pause = lag_ns
+        self._longest_pause = longest_pause_ns
         self._next_ns = 0
+        self.going: list[Loop] = []
+        """The loops that the records evaluated last have continued; their threads were in them at the end."""
         self._reported: dict[tuple[int, int, int], bool] = {}
 
     @property
@@ -67,7 +82,7 @@ class Detector:
 
         now_ns: CLOCK_MONOTONIC. An evaluation costs about the same for any number of records, so there is at
         most one in the time of the lag. While all findings are livelocks and there is nothing new, the pause
-        grows to _LONGEST_PAUSE_NS.
+        grows to `longest_pause_ns`.
         """
         if self._slicer.count > _MAX_WAITING:
             return self.finish()
@@ -75,7 +90,7 @@ class Detector:
             return []
         new = self._evaluate(now_ns - self._lag)
         settled = bool(self._reported) and not new and all(self._reported.values())
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_NS) if settled else self._lag
+        self._pause = min(2 * self._pause, self._longest_pause) if settled else self._lag
         self._next_ns = now_ns + self._pause
         return new
 
@@ -83,12 +98,27 @@ class Detector:
         """Evaluates all records. Returns findings that are new or have become a livelock."""
         return self._evaluate(None)
 
+    def threads(self) -> Array:
+        """A row for each thread that trapped, of the records evaluated so far.
+
+        Fields: those of engine.ThreadSums.sums, and of the thread's last trap tgid, tid, rip, signal (0:
+        none), signal_code, sender_tgid, sender_tid.
+        """
+        sums, last = self._sums.sums, self._fold.tracker.last
+        rows = np.zeros(len(sums), [*sums.dtype.descr, *((name, last.dtype[name]) for name in _LAST)])
+        for part, names in ((sums, sums.dtype.names), (last, _LAST)):
+            for name in names or ():
+                rows[name] = part[name]
+        return rows
+
     # Evaluates the records of a time before that; None: all.
     def _evaluate(self, until: int | None) -> list[Loop]:
         self._fold.update(self._slicer.take(until))
         self._fold.forget(MAX_THREADS)
         found = []
-        for loop in self._summary.loops(self._summary.changed):
+        changed = self._summary.loops(self._summary.changed)
+        self.going = [loop for loop in changed if not loop.traps_since]
+        for loop in changed:
             key = loop.tgid, loop.tid, loop.rip
             if self._reported.get(key) != loop.livelock:
                 found.append(loop)

@@ -348,3 +348,64 @@ def test_the_recorder_gets_it_without_pandas() -> None:
         "import sys, sldtrace.capture.live.detector; print('pandas' in sys.modules, 'numpy' in sys.modules)"
     )
     assert samples.python(code).stdout == "False True\n"
+
+
+def rows_of_three_threads() -> list[Row]:
+    """One in a livelock, one that completes its penalties, one that is not penalized."""
+    other = [completed(at * 20 * MS, tid=VCPU + 1, vcpu=1, start_cpu=2, end_cpu=2) for at in range(5)]
+    last = [not_penalized(at * 20 * MS, tid=VCPU + 2, tgid=VMM + 7, start_cpu=3) for at in range(4)]
+    return sorted([*loop(100), *other, *last], key=lambda row: row["end_ns"])
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_the_sums_of_each_thread_are_those_of_all_its_records(step: int) -> None:
+    rows = rows_of_three_threads()
+    traps = array("trap", rows)
+    found = fed(traps, array("detection", detections(rows)), range(0, 2 * len(rows), step)).threads()
+    assert {int(row["tid"]): int(row["traps"]) for row in found} == {VCPU: 100, VCPU + 1: 5, VCPU + 2: 4}
+    for row in found:
+        mine = traps[traps["tid"] == row["tid"]]
+        assert row["slept_ns"] == mine["sleep_ns"].sum()
+        assert row["waited_ns"] == mine["semaphore_ns"].sum()
+        assert (row["start_ns"], row["end_ns"]) == (mine["start_ns"].min(), mine["end_ns"].max())
+        newest = mine[mine["start_ns"].argmax()]
+        for name in ("tgid", "rip", "vcpu", "signal", "signal_code", "sender_tid"):
+            assert row[name] == newest[name], name
+    assert [tuple(row) for row in found[["early_returns", "completed", "not_penalized", "fatal"]]] == [
+        tuple(want[int(tid)])
+        for want in ({VCPU: (100, 0, 0, 0), VCPU + 1: (0, 5, 0, 0), VCPU + 2: (0, 0, 4, 0)},)
+        for tid in found["tid"]
+    ]
+
+
+def test_a_thread_is_in_a_loop_until_it_traps_without_one() -> None:
+    watching = Detector(KERNEL, CORES, SHORT_LAG)
+    watching.add("trap", array("trap", loop(200)))
+    watching.finish()
+    assert [(each.tid, each.livelock) for each in watching.going] == [(VCPU, True)]
+    after = [completed(220 * MS), completed(240 * MS)]
+    watching.add("trap", array("trap", after))
+    watching.add("detection", array("detection", detections(after)))
+    watching.finish()
+    assert watching.going == []
+
+
+def test_of_threads_that_are_forgotten_the_newest_keep_their_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector, "MAX_THREADS", 2)
+    watching = Detector(KERNEL, CORES, SHORT_LAG)
+    for number in range(5):
+        watching.add("trap", array("trap", loop(10 + number, number * 100 * MS, tid=VCPU + number)))
+        watching.finish()
+    found = watching.threads()
+    assert {int(row["tid"]): int(row["traps"]) for row in found} == {VCPU + 3: 13, VCPU + 4: 14}
+
+
+def test_with_a_shorter_pause_a_livelock_is_evaluated_again_within_it() -> None:
+    watching = Detector(KERNEL, CORES, SHORT_LAG, longest_pause_ns=SHORT_LAG)
+    traps, counted = array("trap", loop(2000)), []
+    for batch in np.array_split(traps, 100):
+        watching.add("trap", batch)
+        watching.advance(int(batch["end_ns"][-1]))
+        counted.append(int(watching.threads()["traps"].sum()) if len(watching.threads()) else 0)
+    behind = [20 * (at + 1) - count for at, count in enumerate(counted)]
+    assert max(behind) <= 2 * SHORT_LAG // MS + 40
