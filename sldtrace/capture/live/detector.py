@@ -22,6 +22,9 @@ A trap that lasts longer is not taken into account for traps of other threads du
 MAX_THREADS = 16_384
 MAX_LOOPS = 4096
 _MAX_WAITING = 1 << 16  # records; above it they are evaluated at once
+GOING_NS = 2_000_000_000
+"""See Detector.going."""
+
 LONGEST_PAUSE_NS = 4_000_000_000
 """Between two evaluations while they find nothing new, where only findings are wanted."""
 
@@ -58,8 +61,9 @@ class Detector:
         self._pause = lag_ns
         self._longest_pause = longest_pause_ns
         self._next_ns = 0
-        self.going: list[Loop] = []
-        """The loops that the records evaluated last have continued; their threads were in them at the end."""
+        self._going: dict[tuple[int, int, int], Loop] = {}
+        self.until_ns = 0
+        """All records of an earlier time have been evaluated (CLOCK_MONOTONIC); 0: none yet."""
         self._reported: dict[tuple[int, int, int], bool] = {}
 
     @property
@@ -71,6 +75,11 @@ class Detector:
     def loops(self) -> list[Loop]:
         """All findings so far, the one that ended first is first."""
         return self._summary.loops()
+
+    @property
+    def going(self) -> list[Loop]:
+        """The loops in progress at `until_ns`: the thread's last trap is in it, and ended within GOING_NS."""
+        return list(self._going.values())
 
     def add(self, kind: str, records: Array) -> None:
         """Takes records of that kind; only `trap` and `detection` are used. Keeps a reference to them."""
@@ -86,7 +95,10 @@ class Detector:
         """
         if self._slicer.count > _MAX_WAITING:
             return self.finish()
-        if now_ns < self._next_ns or not self._slicer.count:
+        if not self._slicer.count:
+            self._evaluated([], now_ns - self._lag)
+            return []
+        if now_ns < self._next_ns:
             return []
         new = self._evaluate(now_ns - self._lag)
         settled = bool(self._reported) and not new and all(self._reported.values())
@@ -114,10 +126,10 @@ class Detector:
     # Evaluates the records of a time before that; None: all.
     def _evaluate(self, until: int | None) -> list[Loop]:
         self._fold.update(self._slicer.take(until))
+        changed = self._summary.loops(self._summary.changed)
+        self._evaluated(changed, until or int(self._fold.tracker.last_ends.max(initial=0)))
         self._fold.forget(MAX_THREADS)
         found = []
-        changed = self._summary.loops(self._summary.changed)
-        self.going = [loop for loop in changed if not loop.traps_since]
         for loop in changed:
             key = loop.tgid, loop.tid, loop.rip
             if self._reported.get(key) != loop.livelock:
@@ -128,3 +140,13 @@ class Detector:
         while len(self._reported) > MAX_LOOPS:
             del self._reported[next(iter(self._reported))]
         return found
+
+    # All records of an earlier time than that have been evaluated; they changed these loops.
+    def _evaluated(self, changed: list[Loop], until: int) -> None:
+        self.until_ns = max(self.until_ns, until)
+        self._going |= {(loop.tgid, loop.tid, loop.rip): loop for loop in changed}
+        self._going = {
+            key: loop
+            for key, loop in self._going.items()
+            if not loop.traps_since and loop.end_ns >= self.until_ns - GOING_NS
+        }
