@@ -21,6 +21,7 @@ COMMANDS = {
     "probe": "sldtrace.commands.probe:probe",
     "check": "sldtrace.commands.check:check",
     "record": "sldtrace.commands.record:record",
+    "top": "sldtrace.commands.top:top",
     "report": "sldtrace.commands.report:report",
     "compare": "sldtrace.commands.compare:compare",
     "export": "sldtrace.commands.export:export",

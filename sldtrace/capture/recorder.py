@@ -20,6 +20,7 @@ from sldtrace.capture.clock_steps import ClockSteps
 from sldtrace.capture.cost import Cost
 from sldtrace.capture.detail import Detail
 from sldtrace.capture.governor import Governor, Limits
+from sldtrace.capture.live.detector import LAG_NS, LONGEST_PAUSE_NS, Detector
 from sldtrace.capture.live.finding_watch import FindingOptions, FindingWatch
 from sldtrace.capture.losses import Losses, starts_trap
 from sldtrace.capture.newest import Newest
@@ -35,7 +36,7 @@ from sldtrace.recording import rotation, schema, sparse, target
 from sldtrace.recording.layout import Records
 from sldtrace.recording.retention import RetentionOptions
 from sldtrace.recording.rotation import Rotation, RotationOptions
-from sldtrace.recording.sink import Sink
+from sldtrace.recording.sink import NoSink, Sink
 from sldtrace.recording.tasks import MAX_THREADS
 from sldtrace.recording.writer import Writer
 
@@ -54,7 +55,7 @@ _SETTLE_NS = 250_000_000
 class RecordOptions:
     """What to record and where to write it; at most one of `retention` and `rotation`."""
 
-    path: Path
+    path: Path | None  # None: nothing is written
     duration_ns: int | None = None  # None: until a signal
     filters: Filters = field(default_factory=Filters)
     exits: str = RECENT  # one of sources.EXITS
@@ -87,10 +88,22 @@ class Status:
     path: Path = Path()
 
 
+@dataclass
+class Live:
+    """What is known while the recorder runs. detector: loops and sums of the threads; describe: see
+    host.vms.process.describe, of a TGID, as far as known; status: it changes."""
+
+    detector: Detector
+    describe: Callable[[int], Mapping[str, Any]]
+    status: Status
+
+
 class Recorder:
     """Makes one recording.
 
-    on_message: called with a line of text for the user; on_status: called once a second.
+    on_message: called with a line of text for the user; on_status: called once a second; on_live: called each
+    time the rings have been read, with the time (CLOCK_MONOTONIC, ns); the detector then evaluates each
+    second.
     """
 
     def __init__(
@@ -98,11 +111,13 @@ class Recorder:
         options: RecordOptions,
         on_message: Callable[[str], None],
         on_status: Callable[[Status], None],
+        on_live: Callable[[Live, int], None] | None = None,
     ) -> None:
         self._options = options
+        self._on_live = on_live
         self._on_message = on_message
         self._on_status = on_status
-        self._status = Status(path=options.path)
+        self._status = Status(path=options.path or Path())
         self._losses = Losses()
         self._run_delays = RunDelays()
         self._clock_steps = ClockSteps()
@@ -123,12 +138,13 @@ class Recorder:
         """
         options = self._options
         # The writer checks again; this one comes before the compiler, which takes seconds.
-        if options.rotation is None:
-            target.check(options.path, options.force)
-        else:
-            rotation.check(options.path)
-        if options.retention is not None:
-            sparse.require(options.path.parent)
+        if options.path is not None:
+            if options.rotation is None:
+                target.check(options.path, options.force)
+            else:
+                rotation.check(options.path)
+            if options.retention is not None:
+                sparse.require(options.path.parent)
         self._on_message("compiling and attaching the probes")
         # Stop signals stay pending until sigtimedwait, also while the probes are attached or detached.
         with _blocked(STOP_SIGNALS):
@@ -169,11 +185,9 @@ class Recorder:
             start = time.monotonic_ns()
             detail.start()
             program.set_control("OPEN", start)
-            where = target.shown(sink.path)
-            self._on_message(
-                f"recording to {where}" + (" until Ctrl-C" if options.duration_ns is None else "")
-            )
-            notifier.ready(f"recording to {where}")
+            doing = f"recording to {target.shown(sink.path)}" if options.path is not None else "watching"
+            self._on_message(doing + (" until Ctrl-C" if options.duration_ns is None else ""))
+            notifier.ready(doing)
             memory.trim()
             status.ended_by = self._loop(program, sink, detail, watch, cost, notifier, start)
             notifier.stopping()
@@ -189,6 +203,8 @@ class Recorder:
 
     def _sink(self, probes: Probes) -> Sink:
         options = self._options
+        if options.path is None:
+            return NoSink()
         opening = facts.read()
         opening["probes"] = [probe.fact() for probe in probes.attached]
         opening["filters"] = options.filters.fact()
@@ -209,13 +225,17 @@ class Recorder:
             rule,
             kernel.cores(),
             self._on_message,
-            lambda tgid: self._described.get(tgid, {}),
+            self._describe,
+            LONGEST_PAUSE_NS if self._on_live is None else LAG_NS,
         )
+
+    def _describe(self, tgid: int) -> Mapping[str, Any]:
+        return self._described.get(tgid, {})
 
     def _drop_privileges(self) -> None:
         options = self._options
         creates_files = options.rotation is not None or options.retention is not None
-        privileges.drop(options.path.parent if creates_files else None)
+        privileges.drop(options.path.parent if options.path is not None and creates_files else None)
 
     def _closing(self, program: Program, detail: Detail) -> dict[str, Any]:
         status = self._status
@@ -239,7 +259,7 @@ class Recorder:
         notifier: Notifier,
         start: int,
     ) -> str:
-        status = self._status
+        status, live = self._status, Live(watch.detector, self._describe, self._status)
         then, before, flushed = start, 0, start
         while True:
             stop_signal = self._wait_for_signal()
@@ -252,6 +272,8 @@ class Recorder:
             watch.check(now, target.shown(sink.path))
             notifier.alive()
             status.elapsed_ns = now - start
+            if self._on_live is not None:
+                self._on_live(live, now)
             if now - flushed >= _FLUSH_NS:
                 sink.flush()
                 flushed = now

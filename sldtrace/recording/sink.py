@@ -1,4 +1,4 @@
-"""The protocol of what a recording is written to: one file (writer.Writer) or several (rotation.Rotation)."""
+"""What a recording is written to: one file (writer.Writer), several (rotation.Rotation), or none."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,3 +32,24 @@ class Sink(Protocol):
 
     def close(self, closing: Mapping[str, Any]) -> None:
         """Writes the closing facts and closes the file."""
+
+
+class NoSink:
+    """Nothing is written."""
+
+    warning: str | None = None
+    compress = False
+    path = Path()
+    size = 0
+
+    def append(self, kind: str, records: Records) -> None:
+        """Drops them."""
+
+    def facts_update(self, facts: Mapping[str, Any]) -> None:
+        """Drops them."""
+
+    def flush(self) -> None:
+        """There is nothing to write."""
+
+    def close(self, closing: Mapping[str, Any]) -> None:
+        """There is nothing to close."""

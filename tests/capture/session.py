@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sldtrace.capture.recorder import Recorder, RecordOptions, Status
+from sldtrace.capture.recorder import Live, Recorder, RecordOptions, Status
 from sldtrace.recording.reader import Recording, open_recording
 from tests.analyzers.synthetic import MS, array, early
 from tests.capture.fakes import Host
@@ -25,13 +25,14 @@ class Session:
         self.messages: list[str] = []
         self.statuses: list[Status] = []
 
-    def run(self, **options: Any) -> Status:
+    def run(self, on_live: Callable[[Live, int], None] | None = None, **options: Any) -> Status:
         """Records until the rings have sent a signal; no test waits for more than the time it needs."""
         given = {"path": self.path, "duration_ns": 600_000 * MS, "poll_ns": MS, **options}
         return Recorder(
             RecordOptions(**given),
             self.messages.append,
             lambda status: self.statuses.append(Status(**vars(status))),
+            on_live,
         ).run()
 
     def rings(self, **batches: list[Any]) -> None:

@@ -366,3 +366,24 @@ def test_the_end_of_a_second_costs_something_too(session: Session) -> None:
     session.host.runs["kfunc__vmlinux__split_lock_warn"] = Runs(5_000_000, 0)
     status = session.run()
     assert status.cost["probes_ns"] == 5_000_000
+
+
+# What is shown while it runs
+
+
+def test_who_looks_on_sees_the_sums_of_what_was_read(session: Session) -> None:
+    session.rings(trap=[traps(5), traps(3, 100 * MS), then(stop, traps(2, 200 * MS))])
+    session.host.count(trap_NONE=10)
+    seen = []
+    status = session.run(lambda live, now: seen.append((live.status.traps, live.detector)))
+    assert [count for count, _ in seen][:3] == [5, 8, 10]
+    assert status.traps == int(seen[-1][1].threads()["traps"].sum()) == 10
+
+
+def test_without_a_path_nothing_is_written(session: Session) -> None:
+    session.rings(trap=[then(stop, traps(5))])
+    session.host.count(trap_NONE=5)
+    status = session.run(path=None)
+    assert (status.traps, status.early_returns, status.ended_by) == (5, 5, "SIGINT")
+    assert list(session.path.parent.iterdir()) == []
+    assert session.messages[1] == "watching"

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sldtrace.capture.live.detector import Detector
+from sldtrace.capture.live.detector import LONGEST_PAUSE_NS, Detector
 from sldtrace.capture.live.finding_json import finding_json
 from sldtrace.capture.live.on_finding import OnFinding
 from sldtrace.engine.loops import Loop
-from sldtrace.host.vms.names import display_name
+from sldtrace.host.vms.names import process_label
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.recording.layout import Records
@@ -42,9 +42,10 @@ class FindingWatch:
         cores: Mapping[int, int],
         on_message: Callable[[str], None],
         describe: Callable[[int], Mapping[str, Any]],
+        longest_pause_ns: int = LONGEST_PAUSE_NS,
     ) -> None:
         self._findings = findings
-        self._detector = Detector(penalty, cores)
+        self.detector = Detector(penalty, cores, longest_pause_ns=longest_pause_ns)
         self._on_message = on_message
         self._describe = describe
         self._command = OnFinding(findings.command, on_message) if findings.command is not None else None
@@ -53,18 +54,18 @@ class FindingWatch:
 
     def add(self, kind: str, records: Records) -> None:
         """Takes records of that kind; traps before the detection records that were read with them."""
-        self._detector.add(kind, records)
+        self.detector.add(kind, records)
 
     def check(self, now_ns: int, path: str) -> None:
         """Reports new findings. Call it each time the rings have been read; path: the file being written."""
-        for loop in self._detector.advance(now_ns):
+        for loop in self.detector.advance(now_ns):
             self._report(loop, now_ns, path)
         if self._command is not None:
             self._command.poll()
 
     def close(self, now_ns: int, path: str) -> None:
         """Reports the last findings, and waits for the command."""
-        for loop in self._detector.finish():
+        for loop in self.detector.finish():
             self._report(loop, now_ns, path)
         if self._command is not None:
             self._command.close()
@@ -74,7 +75,7 @@ class FindingWatch:
         self._on_message(_message(loop, process))
         if self._command is not None:
             _, severity = rule.verdict(loop.livelock)
-            finding = finding_json(loop, process, self._detector.penalty, path)
+            finding = finding_json(loop, process, self.detector.penalty, path)
             self._command.offer(loop.tgid, loop.tid, severity, finding)
         until = self._findings.until
         if self.end_ns is None and (until == LOOP or (until == LIVELOCK and loop.livelock)):
@@ -84,7 +85,6 @@ class FindingWatch:
 def _message(loop: Loop, process: Mapping[str, Any]) -> str:
     verdict, _ = rule.verdict(loop.livelock)
     vcpu = f"vCPU {loop.vcpu}" if loop.vcpu >= 0 else f"thread {loop.tid}"
-    vm = process.get("vm")
-    name = (display_name(vm) if vm else "") or str(process.get("comm", ""))
+    name = process_label(process)
     who = f"{vcpu} of {escape(name, 64)} (PID {loop.tgid})" if name else f"{vcpu} of PID {loop.tgid}"
     return f"found: {verdict}: {who} at address {address(loop.rip)}"

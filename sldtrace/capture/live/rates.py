@@ -1,4 +1,4 @@
-"""What each thread that traps did between two looks at a running recording: rates, and the loop that it is in."""
+"""What each thread that traps did between two looks at a running recording: rates, and its loop."""
 
 import numpy as np
 

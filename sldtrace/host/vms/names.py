@@ -50,6 +50,12 @@ def display_name(names: Mapping[str, str]) -> str:
     return f"{names['namespace']}/{word}" if names["namespace"] and names["name"] else word
 
 
+def process_label(process: Mapping[str, Any]) -> str:
+    """The name of a process's VM, else its program; not escaped. process: see host.vms.process.describe."""
+    vm = process.get("vm")
+    return (display_name(vm) if vm else "") or str(process.get("comm") or "")
+
+
 def cut(text: str) -> str:
     """The first 1024 characters; three dots at the end show that there are more."""
     return text if len(text) <= _LIMIT else text[: _LIMIT - 3] + "..."

@@ -1,0 +1,105 @@
+"""Top in a real terminal (tmux): sizes, a change of size in the middle, keys, a thousand threads."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sldtrace.recording.writer import Writer
+from tests.analyzers.synthetic import FACTS, MS, VMM, array, loop
+from tests.waiting import until
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+
+THREADS = 1000
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten VMs of 100 vCPUs, all in a livelock for a second."""
+    one = array("trap", loop(1000))
+    path = tmp_path_factory.mktemp("top") / "many.sld"
+    writer = Writer(path, {**FACTS, "clock": {"monotonic_ns": 1_000 * MS, "realtime_ns": 10**18}})
+    for first in range(0, 1000, 100):
+        traps = np.tile(one[first : first + 100], THREADS)
+        number = np.repeat(np.arange(THREADS), 100)
+        traps["tgid"], traps["tid"] = VMM + number // 100, 5000 + number
+        traps["vcpu"], traps["start_cpu"] = number % 100, number
+        traps["end_cpu"] = number
+        writer.append("trap", traps[np.argsort(traps["end_ns"], kind="stable")])
+    writer.close({"ended_by": "duration", "clock": {"monotonic_ns": 2_100 * MS, "realtime_ns": 10**18}})
+    return path
+
+
+class Terminal:
+    """A tmux server of its own, with top in its one window."""
+
+    def __init__(self, folder: Path, recording: Path) -> None:
+        self._socket = str(folder / "tmux")
+        top = f"'{sys.executable}' -m sldtrace top --utc --speed 1 '{recording}'"
+        # The shell has to outlive Ctrl-C.
+        command = f"trap : INT; {top}; echo ended $?; cat"
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", command)
+
+    def tmux(self, *arguments: str) -> str:
+        environment = {key: value for key, value in os.environ.items() if key != "TMUX"} | {"TERM": "xterm"}
+        return subprocess.run(
+            ["tmux", "-S", self._socket, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def lines(self) -> list[str]:
+        return self.tmux("capture-pane", "-p").splitlines()
+
+    def shows(self, text: str) -> list[str]:
+        until(lambda: any(text in line for line in self.lines()), text)
+        return self.lines()
+
+    def press(self, *keys: str) -> None:
+        self.tmux("send-keys", *keys)
+
+
+@pytest.fixture
+def terminal(recording: Path, tmp_path: Path) -> Iterator[Terminal]:
+    found = Terminal(tmp_path, recording)
+    yield found
+    found.tmux("kill-server")
+
+
+def test_a_thousand_threads_in_a_terminal_that_changes_its_size(terminal: Terminal) -> None:
+    found = terminal.shows("10 VMs, 1,000 threads")
+    assert len(found) == 24
+    assert max(map(len, found)) < 80
+    assert sum("livelock" in line for line in found) == 10
+    assert found[1].startswith("LIVELOCK: ")
+    terminal.press("Down", "Enter")
+    terminal.shows("vCPU 3")
+    terminal.tmux("resize-window", "-x", "200", "-y", "50")
+    found = terminal.shows("address")
+    assert len(found) == 50
+    assert sum("vCPU" in line for line in found) > 30
+    terminal.tmux("resize-window", "-x", "60", "-y", "12")
+    until(lambda: len(terminal.lines()) == 12 and max(map(len, terminal.lines())) < 60, "12 rows")
+    assert any("livelock" in line for line in terminal.lines())
+    terminal.press("h")
+    terminal.shows("pause; the recording goes on")
+    terminal.press("x", "s")
+    terminal.shows("s sort: traps")
+    terminal.press("q")
+    terminal.shows("ended 0")
+
+
+def test_ctrl_c_gives_the_terminal_back(terminal: Terminal) -> None:
+    terminal.shows("1,000 threads")
+    terminal.press("C-c")
+    found = terminal.shows("ended ")
+    assert [line for line in found if line.startswith("ended ")] == ["ended 130"]
+    assert not any("Traceback" in line for line in found)
