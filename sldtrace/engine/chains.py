@@ -113,23 +113,31 @@ def of_traps(traps: Traps, rows: Array, offsets: Array, counters: Mapping[str, t
     ends = np.append(offsets[1:], len(rows))
     first, last = rows[offsets], rows[ends - 1]
     enter, leave = traps["start_ns"], traps["end_ns"]
+    every = len(rows) == len(traps) and bool((rows[1:] > rows[:-1]).all())
+
+    def of(column: Array) -> Array:
+        return column if every else column[rows]
+
     found["count"] = ends - offsets
-    watched, msr = traps.flag("EXITS_WATCHED")[rows], traps.flag("MSR_WATCHED")[rows]
+    watched, msr = of(traps.flag("EXITS_WATCHED")), of(traps.flag("MSR_WATCHED"))
     for name, values in (
-        ("at_semaphore", traps.at_semaphore[rows]),
-        ("watched", watched),
-        ("exits", np.where(watched, traps["exits"][rows], 0)),
-        ("guest_ns", np.where(watched, traps["guest_ns"][rows], 0)),
+        ("at_semaphore", of(traps.at_semaphore)),
         ("unwatched", ~msr),
-        ("missed", traps.flag("RETURN_MISSED")[rows]),
+        ("missed", of(traps.flag("RETURN_MISSED"))),
     ):
         found[name] = np.add.reduceat(values, offsets, dtype=np.int64)
-        if name in ("watched", "exits", "guest_ns"):
+    if watched.any():
+        for name, values in (
+            ("watched", watched),
+            ("exits", np.where(watched, of(traps["exits"]), 0)),
+            ("guest_ns", np.where(watched, of(traps["guest_ns"]), 0)),
+        ):
+            found[name] = np.add.reduceat(values, offsets, dtype=np.int64)
             found["of_first"][name] = values[offsets]
-    found["start"], found["end"] = enter[first], np.maximum.reduceat(leave[rows], offsets)
-    found["msr_start"] = np.minimum.reduceat(np.where(msr, enter[rows], NEVER), offsets)
-    found["msr_end"] = np.maximum.reduceat(np.where(msr, leave[rows], -1), offsets)
-    found["vcpu"] = np.maximum.reduceat(traps["vcpu"][rows], offsets)
+    found["start"], found["end"] = enter[first], np.maximum.reduceat(of(leave), offsets)
+    found["msr_start"] = np.minimum.reduceat(np.where(msr, of(enter), NEVER), offsets)
+    found["msr_end"] = np.maximum.reduceat(np.where(msr, of(leave), -1), offsets)
+    found["vcpu"] = np.maximum.reduceat(of(traps["vcpu"]), offsets)
     found["guest"] = traps.flag("GUEST")[first]
     for name, (after, values) in counters.items():
         found["before"][name] = after[first] - values[first]

@@ -274,7 +274,7 @@ class LoopDetails:
             return
         heads = np.flatnonzero(np.append(True, loop[1:] != loop[:-1]))
         ends = np.append(heads[1:], len(loop))
-        self._keep_samples("sent", loop[heads], heads, ends, lambda at: signals[row[at]].records())
+        self._keep_samples("sent", loop[heads], heads, ends, lambda at: signals[row[at]].records)
         fields = [signals[name][row] for name in SIGNAL] + [signals["tid"][row] == 0]
         number = self._signals.numbers(loop, fields)
         self._signals.add_sent(number, ns)

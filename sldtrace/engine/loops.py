@@ -270,6 +270,8 @@ class LoopSummary:
 
     # For each trap: was detection off on its core since the thread's last one?
     def _opened(self, traps: Traps, since: Times, writes: Columns) -> Bools:
+        if not len(writes) and not self._windows.of_core:
+            return np.zeros(len(traps), bool)
         off = (writes["value"] & np.uint64(DETECT)) == 0
         return self._windows.opened(
             self._cores.of(traps["start_cpu"]),
@@ -304,6 +306,8 @@ class LoopSummary:
         slept = traps["sleep_ns"][rows]
 
         def of(mine: Bools) -> tuple[Array, Array]:
+            if mine.all():
+                return series, slept
             values = np.repeat(mine, found["count"])
             return series[values], slept[values]
 

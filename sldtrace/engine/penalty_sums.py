@@ -99,15 +99,20 @@ class PenaltySums:
         mine["last_start_ns"] = starts[traps.tails]
         mine["end_ns"] = np.maximum(mine["end_ns"], traps.most(traps["end_ns"]))
         mine["guest"] |= np.logical_or.reduceat(traps.flag("GUEST"), traps.heads)
+        self._add_guest_time(mine, traps)
+        last = traps.last_where(traps["vcpu"] >= 0)
+        mine["vcpu"] = np.where(last >= 0, traps["vcpu"][last], np.where(new, -1, mine["vcpu"]))
+
+    def _add_guest_time(self, mine: Array, traps: Selected) -> None:
         watched = traps.flag("EXITS_WATCHED")
+        if not watched.any():
+            return
         first = np.minimum.reduceat(np.where(watched, np.arange(len(traps)), len(traps)), traps.heads)
         none = (mine["watched"] > 0) | (first == len(traps))
         guest_ns = np.where(watched, traps["guest_ns"], 0)
         skipped = np.where(none, 0, guest_ns[np.minimum(first, len(traps) - 1)])
         mine["guest_ns"] += traps.sum(guest_ns) - skipped
         mine["watched"] += traps.sum(watched)
-        last = traps.last_where(traps["vcpu"] >= 0)
-        mine["vcpu"] = np.where(last >= 0, traps["vcpu"][last], np.where(new, -1, mine["vcpu"]))
 
     def _add_addresses(self, traps: Selected) -> None:
         if not len(traps):

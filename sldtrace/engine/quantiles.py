@@ -141,14 +141,15 @@ class Quantiles:
     def _count(self, series: Array, values: Array) -> None:
         if not len(series):
             return
-        codes = (series.astype(np.int64) << _BITS) + buckets(values)
-        low = int(codes.min())
-        if int(codes.max()) - low < 4 * len(codes):
-            counts = np.bincount(codes - low)
+        numbers = buckets(values)
+        first, low = int(series.min()), int(numbers.min())
+        width = int(numbers.max()) - low + 1
+        if (int(series.max()) - first + 1) * width < 4 * len(numbers):
+            counts = np.bincount((series - first) * width + (numbers - low))
             found = np.flatnonzero(counts)
-            self._store(found + low, counts[found])
+            self._store((found // width + first << _BITS) + found % width + low, counts[found])
         else:
-            self._store(*_sum(codes, None))
+            self._store(*_sum((series.astype(np.int64) << _BITS) + numbers, None))
 
     def _store(self, codes: Codes, counts: Codes) -> None:
         self._counted.append((codes, counts))

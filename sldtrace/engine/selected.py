@@ -19,6 +19,10 @@ class Selected(ByThread):
     def __init__(self, traps: Traps, mask: Bools) -> None:
         self._traps = traps
         self.at: npt.NDArray[np.intp] = np.flatnonzero(mask)
+        self._all = len(self.at) == len(traps)
+        if self._all:
+            self.heads, self.who = traps.heads, traps.who
+            return
         thread = traps.thread[self.at] if len(traps) else np.zeros(0, np.int32)
         begins = np.ones(len(self.at), bool)
         begins[1:] = thread[1:] != thread[:-1]
@@ -37,5 +41,4 @@ class Selected(ByThread):
 
     def of(self, column: Array) -> Array:
         """The values of a column of all traps."""
-        found: Array = column[self.at]
-        return found
+        return column if self._all else column[self.at]

@@ -7,7 +7,7 @@ import numpy as np
 
 from sldtrace.engine.columns import Columns
 from sldtrace.recording import schema
-from sldtrace.recording.layout import Records
+from sldtrace.recording.layout import Records, concatenate
 from sldtrace.recording.timeline import Timeline
 
 SLICE = 1 << 15
@@ -49,7 +49,7 @@ class Slicer:
             self._waiting[kind] = later
             if not due:
                 continue
-            columns = Columns([each.records for each in due])
+            columns = Columns(concatenate([each.records for each in due]))
             times = columns[_time_field(kind)]
             if kind != "trap" and (times[1:] < times[:-1]).any():
                 columns = columns[np.argsort(times, kind="stable")]
@@ -69,7 +69,7 @@ def _time_field(kind: str) -> str:
 
 
 def _part(kind: str, records: Records) -> _Part:
-    times = records[_time_field(kind)]
+    times = np.ascontiguousarray(records[_time_field(kind)])
     return _Part(records, int(times.min()), int(times.max()))
 
 
@@ -81,8 +81,8 @@ def _split(kind: str, part: _Part, until_ns: int, due: list[_Part], later: list[
         later.append(part)
     else:
         mine = part.records[_time_field(kind)] < np.uint64(until_ns)
-        due.append(_part(kind, part.records[mine]))
-        later.append(_part(kind, part.records[~mine]))
+        due.append(_part(kind, part.records.compress(mine)))
+        later.append(_part(kind, part.records.compress(~mine)))
 
 
 def slices(recording: Timeline, kinds: frozenset[str]) -> Iterator[Slice]:

@@ -102,7 +102,8 @@ class Traps(Outcome, ByThread):
 
     def records(self, positions: Array) -> Records:
         """The records of some traps."""
-        return self._columns[positions].records()
+        found: Records = self._columns.records.take(positions)
+        return found
 
     def before(self, column: Array, first: Array) -> Array:
         """For each trap the value of its thread's trap before; `first`: of the heads, in earlier slices."""

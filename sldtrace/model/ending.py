@@ -43,8 +43,10 @@ def endings(early: Any, signal: Any, flag: Callable[[str], Any]) -> npt.NDArray[
 
     early: is it an early return; signal: of its record; flag: a flag of each trap by name. Also of one trap.
     """
-    found = np.asarray(int(Ending.NOT_READ))
-    for name, value in reversed(_FLAGS):
-        found = np.where(flag(name), int(value), found)
-    found = np.where(np.asarray(signal) > 0, signal, found)
-    return np.where(early, found, 0).astype(np.int64)
+    by_signal = np.asarray(signal) > 0
+    found = np.where(early, np.where(by_signal, signal, int(Ending.NOT_READ)), 0).astype(np.int64)
+    others = early & ~by_signal
+    if others.any():
+        for name, value in reversed(_FLAGS):
+            found = np.where(others & flag(name), int(value), found)
+    return found

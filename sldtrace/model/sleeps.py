@@ -32,9 +32,8 @@ class Sleeps:
     ) -> None:
         """Adds traps: whether they slept, argument and result of msleep_interruptible, duration."""
         usual = slept & (requested_ms == penalties.SLEEP_MS) & (left_ms > 0)
-        if usual.any():
-            self._short += int(np.count_nonzero(ns[usual] < self._tick_ns // 2))
-            self._most_left_ms = max(self._most_left_ms, int(left_ms[usual].max()))
+        self._short += int(np.count_nonzero(usual & (ns < self._tick_ns // 2)))
+        self._most_left_ms = max(self._most_left_ms, int((left_ms * usual).max(initial=0)))
 
     @property
     def jiffies(self) -> int | None:

@@ -2,7 +2,7 @@
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -29,6 +29,17 @@ _CHARS = re.compile(r"char\[([1-9][0-9]{0,3})\]")
 _ARRAY = re.compile(r"([us][0-9]{1,2})\[([1-9][0-9]{0,3})\]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _NOT_KNOWN = re.compile(r"(-?[0-9]+): not known\b")
+
+
+def concatenate(parts: Sequence[Records]) -> Records:
+    """The records of all parts, at least one, which have one dtype, as a new array.
+
+    Whole: numpy's own concatenation, `copy` and indexing by an array copy records field by field, which takes
+    ten times as long; `take` and `compress` do not.
+    """
+    whole = np.dtype((np.void, parts[0].dtype.itemsize))
+    found: Records = np.concatenate([each.view(whole) for each in parts]).view(parts[0].dtype)
+    return found
 
 
 class LayoutError(ValueError):

@@ -166,11 +166,9 @@ class Recording:
         times: in ascending order; chunks that can have a record of none of these times are left out.
         Within a kind the records are nearly, not strictly, in order of time.
         """
-        for chunk in self._readable():
+        for chunk in self._holding(times):
             name = self._name(chunk)
             if kind is not None and name != kind:
-                continue
-            if times is not None and not _between(times, chunk):
                 continue
             records = np.empty(chunk.header.count, self.schema.records[name].dtype)
             if self._load(chunk, records):
@@ -248,6 +246,18 @@ class Recording:
 
     def _readable(self) -> Iterator[Chunk]:
         return (chunk for chunk in self._chunks if chunk.offset not in self._unreadable)
+
+    # Those that can have a record of one of these times, which are in order; None: all.
+    def _holding(self, times: npt.NDArray[np.uint64] | None) -> Iterator[Chunk]:
+        chunks = list(self._readable())
+        if times is None:
+            return iter(chunks)
+        first, last = (
+            np.fromiter((getattr(chunk.header, name) for chunk in chunks), np.uint64, len(chunks))
+            for name in ("first_ns", "last_ns")
+        )
+        some = np.searchsorted(times, last, "right") > np.searchsorted(times, first)
+        return (chunks[at] for at in np.flatnonzero(some).tolist())
 
     def _read_discarded(self, found: Scan) -> Discarded | None:
         # The newest account: each one includes those before it.
@@ -361,11 +371,6 @@ class Recording:
 
     def _changed(self) -> SldtraceError:
         return SldtraceError(f"{shown(self.path)} changed while it was read", "read it again")
-
-
-def _between(times: npt.NDArray[np.uint64], chunk: Chunk) -> bool:
-    first, last = np.array([chunk.header.first_ns, chunk.header.last_ns], np.uint64)
-    return bool(np.searchsorted(times, last, "right") > np.searchsorted(times, first, "left"))
 
 
 def _object(value: Any) -> dict[str, Any]:

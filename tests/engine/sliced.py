@@ -28,7 +28,7 @@ def _parts(rows: Mapping[str, Sequence[Row]], cuts: Sequence[int]) -> Iterator[d
             times = records[schema.current().records[kind].time_field].astype(np.int64)
             mine = records[(times >= begin) & (times < end)]
             if len(mine):
-                found[kind] = Columns([mine])
+                found[kind] = Columns(mine)
         if found:
             yield found
         begin = end

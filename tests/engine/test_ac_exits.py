@@ -97,7 +97,7 @@ def test_exits_after_the_last_trap_are_pending() -> None:
     last = exited(30 * MS, vector=17, host_ns=MS, rip=2)
     going = fold(summary, {"trap": [completed(0)], "exit": [*own, last]}, [20 * MS, 21 * MS])
     assert summary.of(200, 201) == AcExits(traps=1, exits=4)
-    going.update({"trap": Columns([array("trap", [completed(30 * MS + 500_000)])])})
+    going.update({"trap": Columns(array("trap", [completed(30 * MS + 500_000)]))})
     assert summary.of(200, 201) == AcExits(2, 0, 4, None, 4, 3, 1)
 
 

@@ -16,7 +16,7 @@ def summed(size: int, most: int = 1024) -> BlockSums:
     found = BlockSums(TimeGrid(START_NS, START_NS + 200 * MS, 4), most)
     fold = Fold([found])
     for start in range(0, len(ROWS), size):
-        fold.update({"trap": Columns([array("trap", ROWS[start : start + size])])})
+        fold.update({"trap": Columns(array("trap", ROWS[start : start + size]))})
     return found
 
 

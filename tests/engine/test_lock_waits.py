@@ -92,7 +92,7 @@ def test_results_are_those_so_far() -> None:
     going = fold(summary, {"stall": [waited(0, 20 * MS), waited(0, 30 * MS, penalized_tid=0)]})
     assert summary.groups["trapped_ns"].tolist() == [0]
     assert summary.usual(200, 1).waits == 1
-    going.update({"trap": Columns([array("trap", [completed(5 * MS)])])})
+    going.update({"trap": Columns(array("trap", [completed(5 * MS)]))})
     assert summary.groups["trapped_ns"].tolist() == [13 * MS + 20_000]
     assert summary.usual(200, 1).waits == 0
 

@@ -50,7 +50,7 @@ def sizes(folder: Path, rows: list[Row], **rest: Any) -> list[int]:
     """How many traps each chain has, in order of their beginning."""
     made = trace(folder, rows, **rest)
     tracker, summary = Tracker(), LoopSummary(KERNEL, made.core)
-    found = {kind: Columns([made.recording.records(kind)]) for kind in ("trap", "detection")}
+    found = {kind: Columns(made.recording.records(kind)) for kind in ("trap", "detection")}
     batch = Batch(found, tracker.traps(found["trap"]), tracker.threads)
     pieces = Pieces(batch.traps, summary.stretches(summary.broken(batch), batch.traps))
     order = np.argsort(batch.traps["start_ns"][pieces.first], kind="stable")
