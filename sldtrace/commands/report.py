@@ -49,8 +49,8 @@ class Built:
     "changes",
     multiple=True,
     metavar="CHANGE",
-    help="Predict instead: timer=20ms, timer=none, mitigate=0, mitigate=1, fixed-kernel, or several "
-    "with commas; may be given more than once.",
+    help="Predict instead: timer=20ms, timer=none, mitigate=0, mitigate=1, fix=uninterruptible, "
+    "fix=remaining, fix=early-returns:3, or several with commas; may be given more than once.",
 )
 @click.option(
     "--symbols",
@@ -90,8 +90,10 @@ def report(
     With --redact, what is sent to others has no names of hosts, VMs, processes and files, and no addresses.
 
     With --what-if it predicts for each thread that trapped whether it would make progress under another
-    timer, without the penalty, or on a kernel whose penalty ignores signals (fixed-kernel), how often it
-    would trap, and how much of its time it would be penalized.
+    timer, without the penalty, or with a fix of the kernel that was proposed, how often it would trap, and
+    how much of its time it would be penalized. Fixes: signals do not end the penalty (fix=uninterruptible), a
+    penalty that was partly completed counts (fix=remaining), or detection is switched off after some early
+    returns in a row (fix=early-returns:3).
 
     \b
     Examples:

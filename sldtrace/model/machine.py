@@ -31,6 +31,14 @@ class Event(Enum):
     BACK = "the VMM calls KVM_RUN again"
 
 
+class Fix(Enum):
+    """A change of the kernel's penalty that no kernel has yet: what `report --what-if fix=...` assumes."""
+
+    UNINTERRUPTIBLE = "uninterruptible"  # signals do not end the sleep and the wait for the semaphore
+    REMAINING = "remaining"  # jiffies that were slept count: the next sleep is as long as what is left
+    EARLY_RETURNS = "early-returns"  # after so many in a row, the next trap switches detection off at once
+
+
 class Action(Flag):
     """What the kernel does in a transition."""
 
@@ -53,6 +61,9 @@ Table = Mapping[tuple[State, Event], Step]
 
 _RELEASE = Action.RETURN | Action.DETECTION_OFF
 
+WITHOUT_PENALTY = Step(State.GUEST, _RELEASE)
+"""A trap that only switches detection off."""
+
 _ANYWHERE: Table = {
     (State.GUEST, Event.SIGNAL): Step(State.OUT),
     (State.OUT, Event.BACK): Step(State.GUEST),
@@ -68,7 +79,7 @@ _PENALTY: Table = {
     (State.QUEUE, Event.SEMAPHORE): Step(State.GUEST, _RELEASE | Action.HOLD_SEMAPHORE),
 }
 
-# What `report --what-if fixed-kernel` assumes: the same penalty, but signals do not end it.
+# Fix.UNINTERRUPTIBLE: the same penalty, but signals do not end it.
 _IGNORES_SIGNALS: Table = {
     (State.GUEST, Event.SPLIT_LOCK): Step(State.SLEEP),
     (State.SLEEP, Event.SLEPT): Step(State.QUEUE),
@@ -76,7 +87,7 @@ _IGNORES_SIGNALS: Table = {
 }
 
 # 727209376f49: with kernel.split_lock_mitigate=0 neither sleep nor semaphore.
-_NO_PENALTY: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, _RELEASE)}
+_NO_PENALTY: Table = {(State.GUEST, Event.SPLIT_LOCK): WITHOUT_PENALTY}
 
 # 6650cdd9a8cc, for guests d7e94dbdac1a.
 _TASK_FLAG: Table = {(State.GUEST, Event.SPLIT_LOCK): Step(State.GUEST, Action.RETURN | Action.TASK_FLAG)}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sldtrace.host.msr import DETECT
 from sldtrace.model import jiffies, machine
 from sldtrace.model import stretch as stretches
-from sldtrace.model.machine import Action, Event, State
+from sldtrace.model.machine import Action, Event, Fix, State, Step
 from sldtrace.model.penalty import WINDOW_JIFFIES, Penalty
 from sldtrace.model.sources import Kind, Source
 from sldtrace.model.stretch import Stretch
@@ -41,15 +41,16 @@ class Vcpu:
 class Scene:
     """What is simulated.
 
-    cores: for each CPU the first CPU of its core, whose MSR it shares; ignores_signals: signals do not end
-    the penalty (`machine.table`); start_ns: CLOCK_MONOTONIC at the begin, when all threads begin within
-    microseconds.
+    cores: for each CPU the first CPU of its core, whose MSR it shares; fix: of a kernel that does not exist,
+    None: the penalty is the kernel's own; early_returns: in a row, of Fix.EARLY_RETURNS, at least 1;
+    start_ns: CLOCK_MONOTONIC at the begin, when all threads begin within microseconds.
     """
 
     penalty: Penalty
     vcpus: Sequence[Vcpu] = (Vcpu(),)
     cores: Sequence[int] = (0,)
-    ignores_signals: bool = False
+    fix: Fix | None = None
+    early_returns: int = 0
     seed: int = 0
     start_ns: int = 0
 
@@ -81,8 +82,9 @@ class Simulator:
         """at_once: compute stretches of early returns at once; slower without, with the same result."""
         self.scene = scene
         self.events = 0
-        self._at_once = at_once
-        self._table = machine.table(scene.penalty, scene.ignores_signals)
+        # Stretches are of the kernel's own penalty.
+        self._at_once = at_once and scene.fix is None
+        self._table = machine.table(scene.penalty, scene.fix is Fix.UNINTERRUPTIBLE)
         # A signal that the sleep does not hear cannot end it.
         self._can_trap = (State.GUEST, Event.SPLIT_LOCK) in self._table
         self._off: set[int] = set()
@@ -98,7 +100,15 @@ class Simulator:
         self._runs: list[tuple[int, int, int, int, int]] = []
         self.threads = [
             # Some microseconds apart: threads that do everything at the same time are the exception.
-            Thread(i, each.cpu, each.source, each.costs, 7919 * scene.seed + i, scene.start_ns + 37_000 * i)
+            Thread(
+                i,
+                each.cpu,
+                each.source,
+                each.costs,
+                7919 * scene.seed + i,
+                scene.start_ns + 37_000 * i,
+                scene.penalty.sleep_jiffies,
+            )
             for i, each in enumerate(scene.vcpus)
         ]
         for thread, vcpu in zip(self.threads, scene.vcpus, strict=True):
@@ -163,11 +173,10 @@ class Simulator:
                 yield signal, Event.SIGNAL
         elif thread.state is State.SLEEP:
             begin = thread.get(Column.SLEEP_BEGIN)
-            jiffies_asked = self.scene.penalty.sleep_jiffies
-            yield jiffies.expiry_ns(begin, jiffies_asked, tick) + wake, Event.SLEPT
+            yield jiffies.expiry_ns(begin, thread.jiffies, tick) + wake, Event.SLEPT
             if signal is not None and (State.SLEEP, Event.SIGNAL) in self._table:
                 at = max(signal, begin) + wake
-                late = not jiffies.left(begin, jiffies_asked, at, tick)
+                late = not jiffies.left(begin, thread.jiffies, at, tick)
                 yield at, Event.LATE_SIGNAL if late else Event.SIGNAL
         elif thread.state is State.QUEUE:
             if thread.granted_ns is not None:
@@ -178,14 +187,16 @@ class Simulator:
     def _step(self, thread: Thread, event: Event, now: int) -> None:
         if thread.index in self._stretches:
             self._settle(thread, now)
-        before, step = thread.state, self._table[thread.state, event]
+        before, step = thread.state, self._next(thread, event)
         if before is State.GUEST:
             self._leave_guest(thread, now, event)
         elif before is State.SLEEP:
             thread.set(Column.SLEEP_END, now)
-            if event is Event.SIGNAL:
-                begin, asked = thread.get(Column.SLEEP_BEGIN), self.scene.penalty.sleep_jiffies
-                thread.set(Column.LEFT, jiffies.left(begin, asked, now, self.scene.penalty.tick_ns))
+            begin, tick = thread.get(Column.SLEEP_BEGIN), self.scene.penalty.tick_ns
+            left = jiffies.left(begin, thread.jiffies, now, tick) if event is Event.SIGNAL else 0
+            thread.set(Column.LEFT, left)
+            if self.scene.fix is Fix.REMAINING:
+                thread.jiffies = left
         elif before is State.QUEUE:
             thread.set(Column.WAIT_END, now)
             thread.granted_ns = None
@@ -202,6 +213,15 @@ class Simulator:
         self._plan(thread, now)
         if thread.state is State.SLEEP and self._at_once:
             self._look_ahead(thread, now)
+
+    def _next(self, thread: Thread, event: Event) -> Step:
+        step = self._table[thread.state, event]
+        if thread.state is State.GUEST and step.state is State.SLEEP:
+            if self.scene.fix is Fix.EARLY_RETURNS and thread.early_returns >= self.scene.early_returns:
+                return machine.WITHOUT_PENALTY
+            if not thread.jiffies:  # it was slept before
+                return Step(State.QUEUE)
+        return step
 
     def _leave_guest(self, thread: Thread, now: int, event: Event) -> None:
         self._progress(thread, now)
@@ -232,6 +252,9 @@ class Simulator:
             thread.exempt = True
         detection_off = bool(action & (Action.DETECTION_OFF | Action.TASK_FLAG))
         thread.set(Column.DETECTION_OFF, int(detection_off))
+        thread.early_returns = 0 if detection_off else thread.early_returns + 1
+        if detection_off:
+            thread.jiffies = self.scene.penalty.sleep_jiffies
         thread.set(Column.KILLED, int(killed))
         thread.end(now + (thread.costs.trap_ns if thread.state is State.GUEST else 0))
 

@@ -58,7 +58,9 @@ class Costs:
 class Thread:
     """The state of one thread; `simulator` changes it."""
 
-    def __init__(self, index: int, cpu: int, source: Source, costs: Costs, seed: int, start_ns: int) -> None:
+    def __init__(
+        self, index: int, cpu: int, source: Source, costs: Costs, seed: int, start_ns: int, jiffies: int
+    ) -> None:
         self.index = index
         self.cpu = cpu
         self.source = source
@@ -70,6 +72,8 @@ class Thread:
         self.signal_ns: int | None = None  # when the next signal comes, or came if it is pending
         self.granted_ns: int | None = None  # QUEUE: when it continues with the semaphore
         self.exempt = False  # TIF_SLD
+        self.jiffies = jiffies  # that its next sleep takes
+        self.early_returns = 0  # in a row
         self.executed = 0  # split locks that the guest has executed
         self.guest_ns = 0
         self.exits = 0

@@ -9,6 +9,7 @@ import numpy as np
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.model import threshold
+from sldtrace.model.machine import Fix
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.simulator import Scene, Simulator, Vcpu
 from sldtrace.model.sources import SHORTEST_NS, Kind, Source
@@ -22,17 +23,25 @@ from sldtrace.text.phrases import ms
 MOST_THREADS = 256
 """Threads that are simulated together; those with the most traps."""
 
-FIXED_KERNEL_ASSUMPTION = (
-    "fixed-kernel: signals do not end the penalty. A thread completes its sleep and its wait for the "
-    "semaphore, then handles its signals; sleep, semaphore and the two jiffies are as in the recorded "
-    "kernel. No such kernel exists yet."
-)
+_ASSUMPTIONS = {
+    Fix.UNINTERRUPTIBLE: "signals do not end the penalty. A thread completes its sleep and its wait for the "
+    "semaphore, then handles its signals",
+    Fix.REMAINING: "jiffies of the penalty that a thread slept count. After an early return its next sleep "
+    "is as long as what was left, and when none are left it takes the semaphore",
+    Fix.EARLY_RETURNS: "after that many early returns of a thread in a row, its next split lock switches "
+    "detection off at once, without a sleep and without the semaphore",
+}
 
 _SIMULATED_NS = 10_000_000_000
 _LEAST_NS = 250_000_000
 _SIGNALS = 2_000_000
-_FORMS = "timer=20ms, timer=none, mitigate=0, mitigate=1 and fixed-kernel; with commas between, all at once"
+_SIGNALS_OF_FIX = 200_000  # each by itself, which takes longer
+_FORMS = (
+    "timer=20ms, timer=none, mitigate=0, mitigate=1, fix=uninterruptible, fix=remaining and "
+    "fix=early-returns:3; with commas between, all at once"
+)
 _MITIGATE = re.compile(r"mitigate=([01])")
+_FIX = re.compile(r"fix=(uninterruptible|remaining)|fix=early-returns:([1-9]\d{0,5})")
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,18 @@ class WhatIf:
     text: str = "as recorded"
     timer_ns: int | None = None
     mitigate: int | None = None
-    fixed_kernel: bool = False
+    fix: Fix | None = None
+    early_returns: int = 0  # of Fix.EARLY_RETURNS
+
+    @property
+    def assumed(self) -> str | None:
+        """What the prediction assumes of the kernel, in a sentence; None: nothing but what was recorded."""
+        if self.fix is None:
+            return None
+        return (
+            f"fix={self.fix.value}: {_ASSUMPTIONS[self.fix]}; all else is as in the recorded kernel. No such "
+            "kernel exists yet."
+        )
 
 
 @dataclass(frozen=True)
@@ -66,8 +86,11 @@ def parse(text: str) -> WhatIf:
             found = dataclasses.replace(found, timer_ns=_timer(value))
         elif mitigate := _MITIGATE.fullmatch(part.strip()):
             found = dataclasses.replace(found, mitigate=int(mitigate[1]))
-        elif part.strip() == "fixed-kernel":
-            found = dataclasses.replace(found, fixed_kernel=True)
+        elif fix := _FIX.fullmatch(part.strip()):
+            kind, count = fix.groups()
+            found = dataclasses.replace(
+                found, fix=Fix(kind) if kind else Fix.EARLY_RETURNS, early_returns=int(count or 0)
+            )
         else:
             raise UsageError(f"'{text}' is no change that can be predicted", f"there are {_FORMS}")
     return found
@@ -98,7 +121,8 @@ def run(trace: Trace, change: WhatIf) -> list[Prediction]:
         penalty,
         [dataclasses.replace(vcpu, cpu=number[vcpu.cpu]) for vcpu in vcpus],
         [cores.index(core) for core in cores],
-        ignores_signals=change.fixed_kernel,
+        fix=change.fix,
+        early_returns=change.early_returns,
     )
     return _play(scene, threads)
 
@@ -128,7 +152,11 @@ def _play(scene: Scene, threads: list[Profile]) -> list[Prediction]:
     simulator = Simulator(scene)
     periods = [vcpu.source.period_ns for vcpu in scene.vcpus if vcpu.source.period_ns]
     # Many threads with short timers take no longer than a few with long ones.
-    room = _SIGNALS * min(periods, default=_SIMULATED_NS) // len(threads)
+    room = (
+        (_SIGNALS if scene.fix is None else _SIGNALS_OF_FIX)
+        * min(periods, default=_SIMULATED_NS)
+        // len(threads)
+    )
     duration = min(max(room, _LEAST_NS), _SIMULATED_NS)
     traps, detection_off, asleep = (np.zeros(len(threads), np.int64) for _ in range(3))
     for batch in simulator.run(duration, duration // 25):
@@ -155,14 +183,18 @@ def _verdict(scene: Scene, vcpu: Vcpu, executed: int) -> tuple[str, str]:
         return "no", "the first split lock ends the VMM by SIGBUS"
     if not penalty.penalizes:
         return "yes", "split locks have no penalty"
-    if scene.ignores_signals:
-        return "yes", "no signal ends the penalty"
-    if source.kind in (Kind.NONE, Kind.ONCE):
+    if scene.fix is Fix.UNINTERRUPTIBLE or source.kind in (Kind.NONE, Kind.ONCE):
         return "yes", "no signal ends the penalty"
     reach, slack = threshold.reach_ns(source, vcpu.costs), threshold.slack_ns(source)
     when = f"a signal {ms(reach)} ms into the sleep"
     if reach - slack >= penalty.always_completes_above_ns:
         return "yes", f"{when} is too late to end it early ({ms(penalty.always_completes_above_ns)} ms)"
+    if scene.fix is Fix.EARLY_RETURNS:
+        return "yes", f"{when} may end it early, but not more than {scene.early_returns:,} times in a row"
+    if scene.fix is Fix.REMAINING:
+        if executed:
+            return "yes", f"{when} may end it early, but the sleeps add up until it is completed"
+        return "no", f"{when} ends it early, and the sleeps do not add up to it"
     if reach + slack > penalty.always_early_below_ns:
         low, high = ms(penalty.always_early_below_ns), ms(penalty.always_completes_above_ns)
         return "chance", f"{when} ends it early or not: chance from {low} to {high} ms"

@@ -69,8 +69,8 @@ def _damage(damage: Damage, size: int, records: Mapping[int, Record]) -> str:
     )
 
 
-def scan_warnings(scan: Scan, records: Mapping[int, Record]) -> Iterator[str]:
-    """What the scan found; `records` gives the kinds their names."""
+def scan_warnings(scan: Scan, records: Mapping[int, Record], running: bool = False) -> Iterator[str]:
+    """What the scan found; `records` gives the kinds their names; running: its recorder had not ended."""
     if scan.version is None:
         yield "the file header (bytes 0 to 15) is damaged or missing; it is not needed to read the recording"
     elif scan.version < FORMAT_VERSION:
@@ -84,7 +84,9 @@ def scan_warnings(scan: Scan, records: Mapping[int, Record]) -> Iterator[str]:
     if scan.foreign_start is not None:
         what = f"{count(scan.foreign, 'chunk')} of another recording"
         yield f"{what} from byte {scan.foreign_start} on, not read; tail -c +{scan.foreign_start + 1} gets it"
-    if not scan.closed:
+    if not scan.closed and running:
+        yield "the recorder still runs: this is what it has recorded so far"
+    elif not scan.closed:
         yield (
             "the recording has no end: the recorder was killed or could not write any more,"
             " or the end of the file is missing"

@@ -29,7 +29,7 @@ from sldtrace.recording.identity import Identity, identify, monotonic_ns
 from sldtrace.recording.layout import LayoutError, Record, Records, Schema, from_json
 from sldtrace.recording.losses import lost_sums
 from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
-from sldtrace.recording.target import shown
+from sldtrace.recording.target import is_being_written, shown
 from sldtrace.recording.timeline import Gap, Loss, Part
 from sldtrace.recording.upgrade import Upgrade, check_form
 from sldtrace.text.escape import escape
@@ -50,6 +50,7 @@ class Recording:
         self._file = file
         self._source = Source(file)
         self._decoder = Decoder()
+        running = is_being_written(path)
         found = scan(self._source)
         _check_readable(path, found)
         self._warnings: list[str] = []
@@ -75,7 +76,7 @@ class Recording:
         lacking = [chunk.header for chunk in usable if not is_readable(chunk.header)]
         if lacking:
             self._warnings.append(describe.lacking(lacking, self.schema.by_number, "zstd", ZSTD_HINT))
-        self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number))
+        self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number, running))
 
     def __enter__(self) -> "Recording":
         return self

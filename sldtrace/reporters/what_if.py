@@ -8,7 +8,7 @@ from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
 from sldtrace.model.sources import Kind
-from sldtrace.prediction import predict, recorded_penalty
+from sldtrace.prediction import recorded_penalty
 from sldtrace.prediction.predict import Prediction, WhatIf
 from sldtrace.prediction.thread_profile import Profile
 from sldtrace.reporters import wording
@@ -108,8 +108,8 @@ def _sections(trace: Trace, answers: Answers) -> Iterator[Section]:
             yield Section(title, [Text("This recording has no split-lock trap.")])
             continue
         parts = [Section(blocks=list(_reasons(predictions)))]
-        if change.fixed_kernel:
-            parts.append(Section(blocks=[Text(predict.FIXED_KERNEL_ASSUMPTION)]))
+        if change.assumed:
+            parts.append(Section(blocks=[Text(change.assumed)]))
         yield Section(title, [_table(trace, predictions)], parts)
     notes = [*wording.host(trace), _ASSUMED]
     if not recorded_penalty.penalty(trace).known:
@@ -171,7 +171,7 @@ def _content(trace: Trace, answers: Answers) -> WhatIfContent:
         what_if=[
             ChangeContent(
                 change=change.text,
-                assumed=predict.FIXED_KERNEL_ASSUMPTION if change.fixed_kernel else None,
+                assumed=change.assumed,
                 threads=[_prediction(trace, each) for each in predictions],
             )
             for change, predictions in answers

@@ -23,7 +23,7 @@ from sldtrace.reporters.formats import FORMATS
 from sldtrace.reporters.style import Style
 from tests.reporters import rendering
 
-CHANGES = ("timer=20ms", "timer=none", "mitigate=0", "fixed-kernel")
+CHANGES = ("timer=20ms", "timer=none", "mitigate=0", "fix=remaining")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sldtrace.host.msr import DETECT
+from sldtrace.model.machine import Fix
 from sldtrace.model.penalty import WINDOW_JIFFIES
 from sldtrace.model.simulator import Scene, Vcpu
 from sldtrace.model.sources import Kind, Source
@@ -24,8 +25,8 @@ def early(played: Played, thread: int = 0) -> float:
 def one(source: Source, duration_ns: int = S, **more: Any) -> Played:
     """A single thread on the kernel of `more`."""
     costs = more.pop("costs", Costs())
-    ignores_signals = more.pop("ignores_signals", False)
-    return play(Scene(kernel(**more), (Vcpu(source, costs),), ignores_signals=ignores_signals), duration_ns)
+    changed = {name: more.pop(name) for name in ("fix", "early_returns") if name in more}
+    return play(Scene(kernel(**more), (Vcpu(source, costs),), **changed), duration_ns)
 
 
 VCPUS = st.builds(
@@ -134,11 +135,44 @@ def test_one_signal_ends_one_sleep() -> None:
 
 
 def test_a_penalty_that_ignores_signals_completes() -> None:
-    ignores_signals, undisturbed = one(timer(MS), ignores_signals=True), one(Source())
+    ignores_signals, undisturbed = one(timer(MS), fix=Fix.UNINTERRUPTIBLE), one(Source())
     assert (ignores_signals.traps[0][:, Column.LEFT] == 0).all()
     assert len(ignores_signals.traps[0]) == pytest.approx(len(undisturbed.traps[0]), abs=1)
     # It is interrupted by its timer only where it runs.
     assert 0.8 < ignores_signals.executed[0] / undisturbed.executed[0] <= 1
+
+
+@pytest.mark.parametrize("kind", [Kind.REARMED, Kind.PERIODIC])
+@pytest.mark.parametrize("period_ns", [MS, 3 * MS, 7 * MS])
+def test_partly_completed_penalties_add_up(period_ns: int, kind: Kind) -> None:
+    """Each tick in a sleep takes one jiffy of what is left."""
+    played = one(timer(period_ns, kind), 10 * S, fix=Fix.REMAINING)
+    traps = played.traps[0]
+    off = np.flatnonzero(traps[:, Column.DETECTION_OFF])
+    assert len(off) > 10 * S // (20 * TICK)
+    for begin, end in itertools.pairwise(off):
+        chain = traps[begin + 1 : end + 1]
+        slept = chain[:, Column.SLEEP_END] - chain[:, Column.SLEEP_BEGIN]
+        left = chain[:, Column.LEFT]
+        assert (np.diff(np.append(3, left)) <= 0).all()
+        assert left[-1] == 0
+        # Three ticks come in sleeps; one that comes between two sleeps does not count.
+        assert 2 * TICK < slept.sum() < 6 * TICK
+
+
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_detection_is_off_after_so_many_early_returns(count: int) -> None:
+    traps = one(timer(MS), fix=Fix.EARLY_RETURNS, early_returns=count).traps[0]
+    off = np.flatnonzero(traps[:, Column.DETECTION_OFF])
+    assert set(np.diff(off)) == {count + 1}
+    assert (traps[off, Column.SLEEP_BEGIN] == 0).all()
+    assert (traps[off, Column.WAIT_BEGIN] == 0).all()
+
+
+def test_completed_penalties_are_no_early_returns() -> None:
+    """Without signals it is the kernel's own penalty, trap by trap."""
+    changed = one(Source(), fix=Fix.EARLY_RETURNS, early_returns=1).traps[0]
+    assert changed.tolist() == one(Source()).traps[0].tolist()
 
 
 def test_only_one_core_at_a_time_has_its_detection_off() -> None:

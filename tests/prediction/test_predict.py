@@ -9,6 +9,7 @@ from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.model import simulation
+from sldtrace.model.machine import Fix
 from sldtrace.model.records import ThreadIdentity
 from sldtrace.model.simulation import SimulationOptions
 from sldtrace.model.simulator import Scene, Vcpu
@@ -36,7 +37,9 @@ def simulated(folder: Path, *vcpus: Vcpu, release: str = "6.12", cores: tuple[in
         ("timer=20ms", WhatIf("timer=20ms", 20 * MS)),
         ("timer=none", WhatIf("timer=none", 0)),
         ("mitigate=0", WhatIf("mitigate=0", None, 0)),
-        ("fixed-kernel", WhatIf("fixed-kernel", None, None, True)),
+        ("fix=uninterruptible", WhatIf("fix=uninterruptible", fix=Fix.UNINTERRUPTIBLE)),
+        ("fix=remaining", WhatIf("fix=remaining", fix=Fix.REMAINING)),
+        ("fix=early-returns:3", WhatIf("fix=early-returns:3", fix=Fix.EARLY_RETURNS, early_returns=3)),
         ("timer=1ms,mitigate=1", WhatIf("timer=1ms,mitigate=1", MS, 1)),
     ],
 )
@@ -46,7 +49,18 @@ def test_what_can_be_asked(text: str, expected: WhatIf) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "timer", "timer=", "timer=0", "timer=1us", "timer=soon", "mitigate=2", "fixed", "timer=1s,,"],
+    [
+        "",
+        "timer",
+        "timer=",
+        "timer=0",
+        "timer=1us",
+        "timer=soon",
+        "mitigate=2",
+        "fix=",
+        "fix=early-returns:0",
+        "timer=1s,,",
+    ],
 )
 def test_what_cannot(text: str) -> None:
     with pytest.raises(UsageError) as raised:
@@ -64,7 +78,9 @@ def test_a_livelock_gets_on_with_any_of_the_remedies(tmp_path: Path) -> None:
     assert answer(recorded, "timer=20ms") == ["yes"]
     assert answer(recorded, "timer=none") == ["yes"]
     assert answer(recorded, "mitigate=0") == ["yes"]
-    assert answer(recorded, "fixed-kernel") == ["yes"]
+    assert answer(recorded, "fix=uninterruptible") == ["yes"]
+    assert answer(recorded, "fix=remaining") == ["yes"]
+    assert answer(recorded, "fix=early-returns:3") == ["yes"]
     assert answer(recorded, "timer=5ms") == ["no"]
     assert answer(recorded, "timer=10ms") == ["chance"]
 

@@ -151,6 +151,20 @@ def test_a_disk_that_stays_full_leaves_a_readable_file(tmp_path: Path) -> None:
         assert [warning[:24] for warning in recording.warnings] == ["the recording has no end"]
 
 
+def test_a_recording_whose_recorder_runs_is_not_called_killed(tmp_path: Path) -> None:
+    path = tmp_path / "running.sld"
+    out = Writer(path, {}, recording_id=1)
+    out.append("trap", samples.noise("trap", 3, 1))
+    out.flush()
+    with open_recording(path) as recording:
+        assert recording.counts["trap"] == 3
+        assert recording.warnings == ["the recorder still runs: this is what it has recorded so far"]
+        assert not recording.damaged
+    out.close({})
+    with open_recording(path) as recording:
+        assert recording.warnings == []
+
+
 def test_a_large_append_on_a_full_disk_counts_every_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
