@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import ending_signal, endings, progress
+from sldtrace.analyzers import cpu_waits, ending_signal, endings, progress
+from sldtrace.analyzers.cpu_waits import CpuWaits
 from sldtrace.analyzers.ending_signal import SignalNumbers
 from sldtrace.analyzers.endings import EndedBy
 from sldtrace.analyzers.finding import Numbers
@@ -43,6 +44,7 @@ class LoopNumbers(Numbers):
     least_period_ns: int | None  # of the signal, so that every penalty completes; None: not known
     other_threads: int | None  # that are penalized at the same time; None: not a loop at the semaphore
     progress: ProgressNumbers
+    cpu: CpuWaits | None  # None: not sampled in this time
     ended_by: tuple[EndedBy, ...]  # causes of the early returns, those of the most first
     signal: SignalNumbers | None  # the first of ended_by; None: that is no signal
 
@@ -101,6 +103,7 @@ def _numbers(trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, det
         least_period_ns=least,
         other_threads=others,
         progress=progress.measure(loop, details),
+        cpu=cpu_waits.measure([details.run_delay]),
         ended_by=ended_by,
         signal=signal,
     )

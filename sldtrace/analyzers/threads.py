@@ -27,7 +27,7 @@ COLUMNS: Mapping[str, Column] = {
     "fatal": Column(
         "int64", "count", "ended by SIGBUS. A trap in none of these four was not seen to its end"
     ),
-    "slept_ns": Column("int64", "ns", "time in the penalties' sleep"),
+    "slept_ns": Column("int64", "ns", "time in the penalties' sleep; not what it waited for a CPU after it"),
     "penalty_share": Column("float64", "share", "time slept or waited, of its time from first to last trap"),
     "vm": Column("text", "name", "name of the VM, or its id; empty: not known"),
     "vm_uuid": Column("text", "name", "its UUID; empty: not known"),

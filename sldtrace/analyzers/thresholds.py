@@ -136,6 +136,13 @@ SLOWDOWN_WARNING_SHARE = Threshold(
     "time in penalties, at least: a warning",
     "a quarter more time for the same work",
 )
+CPU_WAIT_SHARE = Threshold(
+    f"penalty-slowdown, semaphore-queue, {_LOOPS}",
+    0.05,
+    "of the time sampled",
+    "waiting for a CPU, or throttled by a quota, at least: the finding says so",
+    "users of the guest notice it",
+)
 LOCK_WAIT_JIFFIES = Threshold(
     "lock-hold",
     lock_waits.WAIT_JIFFIES,

@@ -14,6 +14,7 @@ from sldtrace.engine.lock_waits import LockWaits
 from sldtrace.engine.loop_details import LoopDetails
 from sldtrace.engine.loops import LoopSummary
 from sldtrace.engine.penalty_sums import PenaltySums
+from sldtrace.engine.run_delays import RunDelaySums
 from sldtrace.engine.semaphore_waits import SemaphoreWaits
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import slices
@@ -38,16 +39,17 @@ class Folded:
         self._facts = trace.facts
         self._summaries: list[Summary] = []
         self.sleeps = self._add(SleepSummary(assumed.tick_ns))
-        self.threads = self._add(ThreadSums())
+        self.threads = self._add(ThreadSums(assumed.longest_sleep_ns))
         self.loops = self._add(LoopSummary(assumed, trace.core))
         self.windows = self._add(WindowSums(assumed.tick_ns, trace.core, stops(trace)))
         self.fatal = self._add(FatalTraps())
         self.counts = self._add(CountSums())
-        self.penalties = self._add(PenaltySums())
+        self.penalties = self._add(PenaltySums(assumed.longest_sleep_ns))
         self.waits = self._add(SemaphoreWaits(assumed.tick_ns))
         self.defeats = self._add(DefeatSums(assumed.tick_ns, trace.core))
         self.locks = self._add(LockWaits(assumed.tick_ns))
         self.ac_exits = self._add(AcExitSummary())
+        self.run_delays = self._add(RunDelaySums())
         self._fold = Fold(self._summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -64,7 +66,7 @@ class Folded:
     @property
     def left_out(self) -> int:
         """How often a thread, address or loop had no room in a summary, which is bounded."""
-        bounded = (self.loops, self.counts, self.locks, self.ac_exits, self.penalties)
+        bounded = (self.loops, self.counts, self.locks, self.ac_exits, self.penalties, self.run_delays)
         return sum(each.left_out for each in bounded)
 
     @property

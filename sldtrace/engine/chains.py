@@ -17,7 +17,8 @@ NEVER = np.iinfo(np.int64).max
 
 COUNTERS = [(name, "i8") for name in ("traps", "early", "semaphore", "off", "slept_ns", "waited_ns")]
 """Of one thread: traps, early returns, those at the semaphore, traps after which detection was off, and the
-time in the sleep and in the wait for the semaphore of all its penalties."""
+time in the sleep (no longer than the longest one of this kernel) and in the wait for the semaphore of all its
+penalties."""
 
 _SEEN = [
     ("count", "i8"),  # traps

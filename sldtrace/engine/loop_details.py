@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from sldtrace.engine import run_delays
 from sldtrace.engine.ac_exits import by_ac
 from sldtrace.engine.bisection import upto
 from sldtrace.engine.chains import SPAN
@@ -17,6 +18,7 @@ from sldtrace.engine.cores import Cores
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.loops import Loop
+from sldtrace.engine.run_delays import RunDelay, RunDelaySums
 from sldtrace.engine.signals import SIGNAL, Key, Signalled, Signals, ranges
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.threads import Threads
@@ -45,7 +47,8 @@ class Details:
     signals: of the thread and its process, and what else ended its sleeps; exits, other_exits: records
     of VM exits in loops, and those not by #AC; addresses: other guest addresses in them; elsewhere: stays on
     cores, after a move, while detection was off there and the thread was not in a trap of the loop all the
-    time; others: other threads with penalties; traps, sent: the first traps and signal records, see SAMPLE.
+    time; others: other threads with penalties; run_delay: of its thread, in samples of which more than
+    half is of this time, None: there are none; traps, sent: the first traps and signal records, see SAMPLE.
     """
 
     signals: dict[Key, Signalled] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Details:
     addresses: int = 0
     elsewhere: int = 0
     others: int = 0
+    run_delay: RunDelay | None = None
     traps: list[Records] = field(default_factory=list)
     sent: list[Records] = field(default_factory=list)
 
@@ -65,7 +69,9 @@ class LoopDetails:
     core: of a CPU; stops: see WindowTracker.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"trap", "detection", "signal", "exit", "migrate"})
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {"trap", "detection", "signal", "exit", "migrate", "schedstat"}
+    )
 
     def __init__(
         self,
@@ -92,6 +98,7 @@ class LoopDetails:
         self._spans_from = self._spans_upto - [len(each) for each in spans]
         self._signals = Signals()
         self._exits = Table([("all", "i8"), ("others", "i8")])
+        self._run_delays = RunDelaySums()
         self._rips, self._addresses = Keys(MOST_ADDRESSES), Keys(MOST_ADDRESSES)
         most = max(min(SAMPLE, SAMPLES // max(len(loops), 1)), 64)
         self._room = {name: np.full(len(loops), most) for name in ("traps", "sent")}
@@ -102,6 +109,8 @@ class LoopDetails:
         self._windows.update(batch)
         signals, exits, moves = (batch.records(kind) for kind in ("signal", "exit", "migrate"))
         of_exit = threads.find(exits["tgid"], exits["tid"])
+        samples = batch.records("schedstat")
+        of_sample = threads.find(samples["tgid"], samples["tid"])
         for turn in self._rounds:
             of_thread = turn.of_thread(threads)
             if len(traps):
@@ -112,6 +121,8 @@ class LoopDetails:
                 self._add_moves(moves, traps, threads, turn)
             if len(signals):
                 self._add_signals(signals, turn)
+            if len(samples):
+                self._add_samples(samples, np.where(of_sample >= 0, of_thread[of_sample], -1))
         if len(traps):
             self._add_others(traps, threads)
             now = int(traps["start_ns"].max())
@@ -136,6 +147,8 @@ class LoopDetails:
         exits = self._exits.upto(len(self.loops)).tolist()
         for each, (count, others), known in zip(self.found, exits, addresses, strict=True):
             each.exits, each.other_exits, each.addresses = count, others, known
+        for loop, each in enumerate(self.found):
+            each.run_delay = self._run_delays.of_number(loop)
         for loop, key, signal in self._signals.found():
             self.found[loop].signals[key] = signal
         detailed = {(self.loops[loop].tgid, self.loops[loop].tid): self.found[loop] for loop in self._first}
@@ -209,6 +222,11 @@ class LoopDetails:
         away = exits["rip"] != self._rip[loop]
         rip = self._rips.numbers(exits["rip"][away])
         self._addresses.numbers(joined(loop[away][rip >= 0], rip[rip >= 0]))
+
+    # loop: of each sample; -1: it has none.
+    def _add_samples(self, samples: Columns, loop: Array) -> None:
+        inside = run_delays.within(samples, self._start[loop], self._end[loop])
+        self._run_delays.add(np.where(inside, loop, -1), samples)
 
     # For each moment in a loop's thread: is it in one of its spans?
     def _in_loop(self, loop: Array, ns: Array) -> Bools:

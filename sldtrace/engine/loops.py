@@ -344,7 +344,7 @@ class LoopSummary:
             ("early", traps.early),
             ("semaphore", traps.at_semaphore),
             ("off", traps.detection_off),
-            ("slept_ns", traps["sleep_ns"]),
+            ("slept_ns", np.minimum(traps["sleep_ns"], self.penalty.longest_sleep_ns)),
             ("waited_ns", traps["semaphore_ns"]),
         ):
             after = np.cumsum(values, dtype=np.int64)

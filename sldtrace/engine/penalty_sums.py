@@ -20,6 +20,7 @@ _SUMS = np.dtype(
         ("completed", "i8"),
         ("early_returns", "i8"),
         ("slept_ns", "i8"),
+        ("late_ns", "i8"),
         ("waited_ns", "i8"),
         ("last_lost_ns", "i8"),
         ("longest_ns", "i8"),
@@ -40,6 +41,7 @@ class PenaltySums:
     """Of each thread the traps with a penalty: a sleep, a wait for the semaphore, or both.
 
     traps, completed, early_returns: counts; slept_ns, waited_ns: in the sleep and at the semaphore;
+    late_ns: by which sleeps were longer than the longest one of this kernel (slept_ns is without it);
     last_lost_ns: both, in the last trap; longest_ns: both, in one trap; start_ns, last_start_ns: starts of
     the first and of the last trap; end_ns: the last end; watched: traps for which VM exits were watched;
     guest_ns: of these but the first; addresses: how many, rip: the first one; vcpu: the last that is known,
@@ -48,7 +50,8 @@ class PenaltySums:
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap"})
 
-    def __init__(self, most: int = MOST_ADDRESSES) -> None:
+    def __init__(self, longest_sleep_ns: int, most: int = MOST_ADDRESSES) -> None:
+        self._longest_ns = longest_sleep_ns
         self._sums = Table(_SUMS)
         self._count = 0
         self._addresses, self._places = Keys(most), Keys(most)
@@ -82,12 +85,13 @@ class PenaltySums:
 
     def _add(self, mine: Array, traps: Selected, early: Bools) -> None:
         new = mine["traps"] == 0
-        sleep, wait = traps["sleep_ns"], traps["semaphore_ns"]
+        sleep, wait = np.minimum(traps["sleep_ns"], self._longest_ns), traps["semaphore_ns"]
         starts = traps["start_ns"]
         for name, values in (
             ("completed", ~early),
             ("early_returns", early),
             ("slept_ns", sleep),
+            ("late_ns", traps["sleep_ns"] - sleep),
             ("waited_ns", wait),
         ):
             mine[name] += traps.sum(values)

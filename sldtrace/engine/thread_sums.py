@@ -27,13 +27,15 @@ _SUMS = np.dtype(
 class ThreadSums:
     """Of each thread: numbers of traps by how they ended, time in penalties, first start and last end.
 
-    traps, early_returns, completed, not_penalized, fatal: counts; slept_ns, waited_ns: in the sleep and at
-    the semaphore; vcpu: the last that is known, -1 for none; guest: was any trap a guest's?
+    traps, early_returns, completed, not_penalized, fatal: counts; slept_ns, waited_ns: in the sleep (no
+    longer than the longest one of this kernel) and at the semaphore; vcpu: the last that is known, -1 for
+    none; guest: was any trap a guest's?
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap"})
 
-    def __init__(self) -> None:
+    def __init__(self, longest_sleep_ns: int) -> None:
+        self._longest_ns = longest_sleep_ns
         self._sums = Table(_SUMS)
         self._count = 0
 
@@ -60,7 +62,7 @@ class ThreadSums:
             ("completed", whole & slept),
             ("not_penalized", whole & ~slept),
             ("fatal", ~traps.flag("HANDLED")),
-            ("slept_ns", traps["sleep_ns"]),
+            ("slept_ns", np.minimum(traps["sleep_ns"], self._longest_ns)),
             ("waited_ns", traps["semaphore_ns"]),
         ):
             mine[name] += traps.sum(values)

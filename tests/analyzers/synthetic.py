@@ -207,6 +207,14 @@ def signalled(at_ns: int, **fields: Any) -> Row:
     return row | {"signal_code": int(Code.SI_TIMER)} | fields
 
 
+def sampled(
+    at_ns: int, run_delay_ns: int, throttled_ns: int = 0, length_ns: int = 1_000 * MS, **fields: Any
+) -> Row:
+    """How long the vCPU thread waited for a CPU in the time before that."""
+    row = {"ns": START_NS + at_ns, "since_ns": START_NS + at_ns - length_ns, "tgid": VMM, "tid": VCPU}
+    return row | {"run_ns": MS, "run_delay_ns": run_delay_ns, "throttled_ns": throttled_ns} | fields
+
+
 def array(kind: str, rows: Iterable[Mapping[str, Any]]) -> np.ndarray:
     """The rows as records; fields that are not named are 0."""
     given = list(rows)

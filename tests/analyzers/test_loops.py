@@ -78,6 +78,7 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
             other_addresses=None,
             elsewhere=0,
         ),
+        cpu=None,
         ended_by=(EndedBy("signal", SIGUSR1, 200),),
         signal=SignalNumbers(
             number=SIGUSR1,

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from sldtrace.analyzers import addresses, ending_signal, endings, loops, penalties, progress, remedies
+from sldtrace.analyzers import (
+    addresses,
+    cpu_waits,
+    ending_signal,
+    endings,
+    loops,
+    penalties,
+    progress,
+    remedies,
+)
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
 from sldtrace.analyzers.loops import LoopNumbers, Loops
@@ -222,6 +231,7 @@ def _facts(trace: Trace, loop: Loop, n: LoopNumbers, ongoing: bool) -> list[Fact
         *ending_signal.fact(trace, n.signal, n.early_returns),
         *_needs(n),
         progress.fact(n.progress, n.in_loops_ns, n.guest),
+        *cpu_waits.fact(n.cpu),
     ]
 
 

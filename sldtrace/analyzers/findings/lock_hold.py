@@ -27,7 +27,28 @@ from sldtrace.text.phrases import address, length, percent, plural
 KIND = "lock-hold"
 
 _CALLERS = 16
-_LOCKS = {"srcu": "kvm->srcu", "mutex": "a mutex"}
+_SRCU, _UNKNOWN = "kvm->srcu", "a mutex"
+_VCPU, _VM, _SLOTS = "vcpu->mutex", "kvm->lock", "kvm->slots_lock"
+_MUTEXES = {
+    "kvm_vcpu_ioctl": (_VCPU,),
+    "kvm_vm_ioctl_create_vcpu": (_VM,),
+    "kvm_vm_ioctl_enable_cap": (_VM,),
+    "kvm_arch_vm_ioctl": (_VM,),
+    "kvm_set_memory_region": (_SLOTS,),
+    "kvm_vm_ioctl_set_memory_region": (_SLOTS,),
+    "kvm_vm_ioctl_get_dirty_log": (_SLOTS,),
+    "kvm_vm_ioctl_clear_dirty_log": (_SLOTS,),
+    "kvm_ioeventfd": (_SLOTS,),
+    "kvm_vm_ioctl_register_coalesced_mmio": (_SLOTS,),
+    "kvm_vm_ioctl_unregister_coalesced_mmio": (_SLOTS,),
+    "kvm_set_irq_routing": ("kvm->irq_lock",),
+    # The compiler inlines functions that create a vCPU and that change memory slots.
+    "kvm_vm_ioctl": (_VM, _SLOTS),
+}
+"""The mutexes that each function takes itself (virt/kvm/kvm_main.c, arch/x86/kvm/x86.c; 6.1 to 7.2).
+
+kvm->mmu_lock is a spinning lock: no thread sleeps its penalty with it held.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,7 @@ class LockHoldNumbers(Numbers):
     penalized_ns: int  # of waited_ns, how long the vCPU was in traps
     interrupted: int  # waits that a signal ended
     lock: str  # as `what` of the stall record: srcu or mutex
+    lock_name: str  # kvm->srcu, or the mutexes that the callers take: "a mutex" if that is not known
     callers: tuple[Caller, ...]  # the most waits first, at most 16
     usual_waits: int  # for this lock while no vCPU of the process was in a trap
     usual_longest_ns: int | None  # None: no such waits
@@ -78,10 +100,10 @@ def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Findin
     folded = folding.fold(trace)
     tgid, tid = int(row["tgid"]), int(row["tid"])
     what = frames.name_of(trace.recording, "stall_kind", int(row["what"]))
-    lock = _LOCKS.get(what, "a lock")
     waited, longest, penalized = (int(row[name]) for name in ("waited_ns", "longest_ns", "trapped_ns"))
     usual = folded.locks.usual(tgid, int(row["what"]))
     callers = _callers(trace, folded.locks.callers(group))
+    lock = _lock(what, callers)
     numbers = LockHoldNumbers(
         waits=int(row["waits"]),
         threads=int(row["threads"]),
@@ -90,6 +112,7 @@ def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Findin
         penalized_ns=penalized,
         interrupted=int(row["interrupted"]),
         lock=what,
+        lock_name=lock,
         callers=callers[:_CALLERS],
         usual_waits=usual.waits,
         usual_longest_ns=usual.longest_ns if usual.waits else None,
@@ -103,7 +126,7 @@ def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Findin
         severity=Severity.WARNING if longest >= long else Severity.NOTICE,
         verdict="lock held",
         subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
-        headline=f"holds {lock} while it is penalized: {plural(numbers.threads, 'thread')} waited for it",
+        headline=f"{_held(lock)}: {plural(numbers.threads, 'thread')} waited for it",
         rip=None,
         start_ns=int(row["start_ns"]),
         end_ns=int(row["end_ns"]),
@@ -126,6 +149,22 @@ def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Findin
         evidence=_evidence(trace, penalty, tgid, tid, what),
         evidence_kind="stall",
     )
+
+
+# By the functions that waited: which mutex it is, each of them where there are several.
+def _lock(what: str, callers: Sequence[Caller]) -> str:
+    if what == "srcu":
+        return _SRCU
+    known = [_MUTEXES.get(each.function) for each in callers]
+    names = dict.fromkeys(name for each in known if each for name in each)
+    return " or ".join(names) if names and None not in known else _UNKNOWN
+
+
+# A vCPU in KVM_RUN holds no other mutex (Documentation/virt/kvm/locking.rst).
+def _held(lock: str) -> str:
+    if lock in (_SRCU, _VCPU, _UNKNOWN):
+        return f"holds {lock} while it is penalized"
+    return f"is penalized while a thread that waits for it holds {lock}"
 
 
 def _facts(n: LockHoldNumbers, all_callers: int) -> list[Fact]:

@@ -3,15 +3,17 @@
 A penalty that no signal ends sleeps for 10 ms in jiffies, and detection is off for two jiffies after it
 (split_lock_warn, b041b525dab9): a guest that takes split locks all the time runs less than half of it.
 Threads that another finding explains (queue, migrations) are left to that finding. Of a thread with loops of
-early returns, the time outside of them counts.
+early returns, the time outside of them counts. A sleep that lasts longer than the kernel's longest one is
+late: its timer has expired, and the thread waits for a CPU. That time is not the penalty's.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import penalties, remedies, thresholds
+from sldtrace.analyzers import cpu_waits, penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
+from sldtrace.analyzers.cpu_waits import CpuWaits
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.findings import semaphore_queue
 from sldtrace.analyzers.needs import Needs
@@ -37,7 +39,8 @@ class SlowdownNumbers(Numbers):
     traps: int  # with a penalty
     completed: int  # of traps
     early_returns: int  # of traps
-    slept_ns: int
+    slept_ns: int  # without late_ns
+    late_ns: int  # after the ends of its sleeps, until it ran: it waited for a CPU
     waited_ns: int  # for the semaphore
     penalty_share: float  # slept or waited, of span_ns
     longest_ns: int  # the longest penalty
@@ -45,6 +48,7 @@ class SlowdownNumbers(Numbers):
     in_loops_ns: int  # from the begin to the end of its loops, with short pauses between them
     span_ns: int  # from the first trap to the end of the last, without in_loops_ns
     addresses: int  # of the instructions
+    cpu: CpuWaits | None  # of the whole recording; None: not sampled
 
     @property
     def lost_ns(self) -> int:
@@ -126,11 +130,13 @@ def _finding(
 ) -> Finding[SlowdownNumbers]:
     start, end, guest, vcpu = (sums[name].item() for name in ("start_ns", "end_ns", "guest", "vcpu"))
     slept, waited = int(sums["slept_ns"]), int(sums["waited_ns"])
+    cpu = cpu_waits.measure([folding.fold(trace).run_delays.of_thread(tgid, tid)])
     numbers = SlowdownNumbers(
         traps=int(sums["traps"]),
         completed=int(sums["completed"]),
         early_returns=int(sums["early_returns"]),
         slept_ns=slept,
+        late_ns=int(sums["late_ns"]),
         waited_ns=waited,
         penalty_share=round((slept + waited) / max(end - start - loops_ns, 1), 4),
         longest_ns=int(sums["longest_ns"]),
@@ -138,18 +144,20 @@ def _finding(
         in_loops_ns=loops_ns,
         span_ns=end - start - loops_ns,
         addresses=int(sums["addresses"]),
+        cpu=cpu,
     )
     share = percent(numbers.penalty_share, 1)
     ongoing = penalties.is_ongoing(trace, penalty, end)
     spends, makes = (penalties.tense(ongoing, *each) for each in (("spends", "spent"), ("makes", "made")))
     besides = " besides its loops" if loops_ns else ""
+    waiting = f" and {cpu.share} waiting for a CPU" if cpu and cpu.counts else ""
     severe = numbers.penalty_share >= thresholds.SLOWDOWN_WARNING_SHARE.value
     return Finding(
         kind=KIND,
         severity=Severity.WARNING if severe else Severity.NOTICE,
         verdict="slowed",
         subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
-        headline=f"{spends} {share} of its time{besides} in penalties, but {makes} progress",
+        headline=f"{spends} {share} of its time{besides} in penalties{waiting}, but {makes} progress",
         rip=int(sums["rip"]) if numbers.addresses == 1 else None,
         start_ns=start,
         end_ns=end,
@@ -159,17 +167,26 @@ def _finding(
         cause=(
             f"{penalties.explained(penalty)} Detection is then off on its core for "
             f"{penalties.window(penalty)}, and the thread makes progress until the next split lock after "
-            f"that.{penalties.assumption(penalty)}"
+            f"that.{penalties.assumption(penalty)}{cpu_waits.sentence(cpu)}"
         ),
         facts=_facts(numbers),
         numbers=numbers,
         remedies=[
             remedies.align(guest),
+            *cpu_waits.remedies(cpu, tgid),
             *remedies.no_penalty(trace, penalty),
             remedies.no_detection(),
         ],
         evidence=_evidence(trace, tgid, tid),
     )
+
+
+def _late(n: SlowdownNumbers) -> list[Fact]:
+    if not n.late_ns or n.late_ns < thresholds.CPU_WAIT_SHARE.value * n.span_ns:
+        return []
+    return [
+        Fact("late", f"{length(n.late_ns)} after the ends of its sleeps until it ran, which is no penalty")
+    ]
 
 
 def _facts(n: SlowdownNumbers) -> list[Fact]:
@@ -184,6 +201,8 @@ def _facts(n: SlowdownNumbers) -> list[Fact]:
     return [
         Fact("penalties", f"{n.traps:,} at {where}: {n.completed:,} completed{early}"),
         Fact("in them", text),
+        *_late(n),
+        *cpu_waits.fact(n.cpu),
         *([Fact("progress", ran)] if not n.in_loops_ns else []),
         *(
             [Fact("besides", f"{length(n.in_loops_ns)} in loops, which have a finding")]

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sldtrace.analyzers import penalties, remedies, thresholds
+from sldtrace.analyzers import cpu_waits, penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
+from sldtrace.analyzers.cpu_waits import CpuWaits
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Severity
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import folding
@@ -55,6 +56,7 @@ class QueueNumbers(Numbers):
     completed_per_s: float
     most_per_s: int  # no kernel with this HZ completes more
     victims: tuple[Victim, ...]  # the longest wait first
+    cpu: CpuWaits | None  # of the victims, in the whole recording; None: not sampled
 
     @property
     def affected(self) -> list[tuple[int, int]]:
@@ -129,7 +131,12 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
             Victim(row["tgid"], row["tid"], row["waits"], row["waited_ns"], row["share"])
             for row in table.to_dict("records")
         ),
+        cpu=cpu_waits.measure(
+            folded.run_delays.of_thread(*each)
+            for each in table[["tgid", "tid"]].itertuples(index=False, name=None)
+        ),
     )
+    confidence, reason = _confidence(numbers)
     whose = f" of {processes:,} VMs or programs" if processes > 1 else ""
     ongoing = penalties.is_ongoing(trace, penalty, end)
     wait = penalties.tense(ongoing, "wait", "waited")
@@ -143,8 +150,8 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
         start_ns=start,
         end_ns=end,
         ongoing=ongoing,
-        confidence=Confidence.CERTAIN,
-        confidence_reason="each wait was measured",
+        confidence=confidence,
+        confidence_reason=reason,
         cause=(
             "After the sleep of its penalty a thread takes a semaphore, one for the whole host, and holds it "
             "until detection is on again on its core, two to three jiffies later. Threads of any VM that "
@@ -163,6 +170,17 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
     )
 
 
+# The end of a wait is seen when the thread runs again.
+def _confidence(n: QueueNumbers) -> tuple[Confidence, str]:
+    if n.cpu is None or not n.cpu.counts:
+        return Confidence.CERTAIN, "each wait was measured"
+    return (
+        Confidence.LIKELY,
+        f"each wait was measured, but the threads waited for a CPU for {n.cpu.share} of the time, too: part "
+        "of the waits may be that",
+    )
+
+
 def _facts(trace: Trace, table: pd.DataFrame, n: QueueNumbers) -> list[Fact]:
     waited = f"{plural(n.waits, 'time')}, {length(n.waited_ns)} in all, at most {length(n.longest_ns)}"
     completed = f"{rate(n.completed_per_s)} a second of {plural(n.holders, 'thread')}"
@@ -176,6 +194,7 @@ def _facts(trace: Trace, table: pd.DataFrame, n: QueueNumbers) -> list[Fact]:
         Fact("waited", waited),
         Fact("penalties", f"{completed}; at most {n.most_per_s:,}"),
         Fact("victims", "; ".join(lines) + more),
+        *cpu_waits.fact(n.cpu),
     ]
 
 

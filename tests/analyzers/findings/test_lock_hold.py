@@ -55,6 +55,26 @@ def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
         ("mutex", 1, 1),
     ]
     assert found[0].numbers.callers == (lock_hold.Caller("kvm_swap_active_memslots", 2),)
+    assert [each.numbers.lock_name for each in found] == ["kvm->srcu", "a mutex"]
+
+
+@pytest.mark.parametrize(
+    ("functions", "name", "headline"),
+    [
+        (["kvm_vcpu_ioctl"], "vcpu->mutex", "holds vcpu->mutex while it is penalized"),
+        (["kvm_set_memory_region", "kvm_ioeventfd"], "kvm->slots_lock", "is penalized while a thread"),
+        (["kvm_vm_ioctl"], "kvm->lock or kvm->slots_lock", "is penalized while a thread"),
+        (["kvm_vcpu_ioctl", "kvm_new"], "a mutex", "holds a mutex while it is penalized"),
+    ],
+)
+def test_a_mutex_has_the_name_of_what_its_callers_take(
+    tmp_path: Path, functions: list[str], name: str, headline: str
+) -> None:
+    stalls = [waited(0, 12 * MS, "MUTEX", caller=number) for number in range(len(functions))]
+    opening = facts(kvm={"functions": {str(number): each for number, each in enumerate(functions)}})
+    (finding,) = lock_hold.find(trace(tmp_path, [completed(0)], opening=opening, more={"stall": stalls}))
+    assert finding.numbers.lock_name == name
+    assert finding.headline.startswith(headline)
 
 
 def test_waits_while_no_vcpu_is_penalized_are_the_usual_ones(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from sldtrace.analyzers.finding import Severity
 from sldtrace.analyzers.findings import penalty_slowdown
-from tests.analyzers.synthetic import MS, completed, loop, not_penalized, trace
+from tests.analyzers.synthetic import LONGEST, MS, completed, loop, not_penalized, sampled, trace
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,47 @@ def test_what_a_thread_lost_besides_a_loop_is_not_hidden_by_it(tmp_path: Path) -
 def test_a_loop_alone_is_no_slowdown(tmp_path: Path) -> None:
     rows = [*loop(3_000), *(completed(3_000 * MS + index * 500 * MS) for index in range(4))]
     assert penalty_slowdown.find(trace(tmp_path, rows)) == []
+
+
+def test_a_wait_for_a_cpu_is_not_slept(tmp_path: Path) -> None:
+    """Each sleep of 13 ms ends 37 ms late: of 100 ms, 16 ms at most are the penalty's."""
+    rows = [completed(n * 100 * MS, sleep_ns=50 * MS) for n in range(50)]
+    busy = {"schedstat": [sampled((n + 1) * 1_000 * MS, 400 * MS) for n in range(5)]}
+    (finding,) = penalty_slowdown.find(trace(tmp_path, rows, more=busy))
+    numbers = finding.numbers
+    assert (numbers.slept_ns, numbers.late_ns) == (50 * LONGEST, 50 * (50 * MS - LONGEST))
+    assert numbers.cpu is not None
+    assert (numbers.cpu.sampled_ns, numbers.cpu.run_delay_ns) == (5_000 * MS, 2_000 * MS)
+    assert "in penalties and 40 % waiting for a CPU" in finding.headline
+    assert "other threads had it" in finding.cause
+    assert [each.label for each in finding.facts] == ["penalties", "in them", "late", "CPU", "progress"]
+    assert "CPU time" in finding.remedies[1].what
+
+
+def test_late_sleeps_alone_are_no_slowdown(tmp_path: Path) -> None:
+    """16 ms of each second at most are the penalty's, and 900 ms are waits for a CPU."""
+    assert (
+        penalty_slowdown.find(
+            trace(tmp_path, [completed(n * 1_000 * MS, sleep_ns=916 * MS) for n in range(9)])
+        )
+        == []
+    )
+
+
+def test_a_quota_is_named(tmp_path: Path) -> None:
+    rows = [completed(n * 40 * MS) for n in range(50)]
+    more = {"schedstat": [sampled(1_000 * MS, 500 * MS, 700 * MS), sampled(2_000 * MS, 500 * MS, 100 * MS)]}
+    (finding,) = penalty_slowdown.find(trace(tmp_path, rows, more=more))
+    assert "most of it because a quota (cpu.max) throttled the cgroup" in finding.cause
+    assert "up to 600 ms of it by a quota" in finding.facts[2].text
+    assert "raise the CPU quota" in finding.remedies[1].what
+
+
+def test_a_short_wait_for_a_cpu_is_not_said(tmp_path: Path) -> None:
+    rows = [completed(n * 40 * MS) for n in range(50)]
+    (finding,) = penalty_slowdown.find(
+        trace(tmp_path, rows, more={"schedstat": [sampled(1_000 * MS, 49 * MS)]})
+    )
+    assert finding.numbers.cpu is not None
+    assert "CPU" not in finding.headline
+    assert "CPU" not in [each.label for each in finding.facts]
