@@ -12,11 +12,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 FIGURE = _ROOT / "docs" / "figure" / "report.svg"
 RECORDING = _ROOT / "tests" / "reporters" / "recordings" / "lab-early-return-loop.sld"
 
-_COMMAND = "sldtrace report incident.sld"
-# How the lines begin that the excerpt ends and begins with.
-_EVIDENCE = "  Evidence: "
-_REMEDIES = "  What to change"
-_SECOND_REMEDY = "    2. "
+_COMMAND = "sldtrace report --brief incident.sld"
 _COLUMNS = 100
 _CELL = (8, 17)  # px: width and height of a character
 _MARGIN = 16  # px
@@ -25,11 +21,11 @@ _SGR = re.compile(r"\x1b\[([\d;]*)m")
 
 
 def printed(recording: Path) -> str:
-    """What `sldtrace report` prints on a terminal of 100 columns, with colour."""
+    """What `sldtrace report --brief` prints on a terminal of 100 columns, with colour."""
     ours, theirs = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "sldtrace", "report", str(recording)],
+        [sys.executable, "-m", "sldtrace", "report", "--brief", str(recording)],
         stdout=theirs,
         cwd=_ROOT,
         env={**environment, "COLUMNS": str(_COLUMNS), "LINES": "24", "TERM": "xterm"},
@@ -48,15 +44,9 @@ def printed(recording: Path) -> str:
     return text.decode().replace("\r\n", "\n")
 
 
-def excerpt(text: str) -> list[str]:
-    """The command, the lines of a report up to its evidence, and the first remedy."""
-    lines = text.split("\n")
-    evidence, remedies, second = (
-        next(index for index, line in enumerate(lines) if line.startswith(start))
-        for start in (_EVIDENCE, _REMEDIES, _SECOND_REMEDY)
-    )
-    command = f"\x1b[1m$ {_COMMAND}\x1b[0m"
-    return [command, *lines[:evidence], "  ...", "", *lines[remedies:second], "    ..."]
+def lines(text: str) -> list[str]:
+    """The command, and the lines that it prints."""
+    return [f"\x1b[1m$ {_COMMAND}\x1b[0m", *text.splitlines()]
 
 
 def spans(line: str) -> list[tuple[int, str, list[str]]]:
@@ -101,4 +91,4 @@ def svg(lines: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    FIGURE.write_text(svg(excerpt(printed(RECORDING))))
+    FIGURE.write_text(svg(lines(printed(RECORDING))))

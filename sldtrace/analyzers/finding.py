@@ -54,6 +54,10 @@ class Remedy:
     what: str
     cost: str
     command: str | None = None
+    undo: str | None = None  # a command, or words; None: it changes nothing that has to be undone
+    persist: str | None = None  # what makes it last beyond the next boot; None: it lasts by itself
+    recovery: str | None = None  # when threads that are running recover; None: it ends no penalty
+    verify: tuple[str, ...] = ()  # commands that show whether it worked; BEFORE.sld is this recording
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,11 @@ from sldtrace.host.signals import Code
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import ms, plural
 
+VERIFY = ("sldtrace record -d 10s -o after.sld", "sldtrace compare BEFORE.sld after.sld")
+"""Whether a remedy against the penalty worked: BEFORE.sld is the recording with the finding."""
+
+_VMM = "when the VMM or program runs with the change: mostly after a restart of it"
+
 _TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
 
@@ -28,6 +33,9 @@ def longer_period(penalty: Penalty, found: SignalNumbers | None, where: str) -> 
         f"In the {where}: leave more than {above} ms between the {word}s that reach this thread. On this "
         f"kernel every penalty completes above {above} ms, {below}chance decides in between.",
         f"the work of the {word} is done later; nothing changes for other VMs",
+        undo=f"set the {word} as before",
+        recovery=_VMM,
+        verify=VERIFY,
     )
 
 
@@ -41,6 +49,9 @@ def period_for_all(numbers: LoopNumbers) -> list[Remedy]:
             f"In the VMM: leave more than {ms(numbers.least_period_ns)} ms between the signals that reach "
             f"this thread: its sleep, and a turn of each of the {others} that took split locks at that time.",
             "the work of the signal is done later; with more such threads the time is too short again",
+            undo="set the signal as before",
+            recovery=_VMM,
+            verify=VERIFY,
         )
     ]
 
@@ -56,6 +67,10 @@ def no_penalty(trace: Trace, penalty: Penalty) -> list[Remedy]:
             "any VM or program on the host may then take split locks for the cost of one trap in two "
             f"jiffies, and slow down memory for all others: the attack that the penalty prevents{late}",
             "sysctl kernel.split_lock_mitigate=0",
+            undo="sysctl kernel.split_lock_mitigate=1",
+            persist="write kernel.split_lock_mitigate=0 into a file in /etc/sysctl.d",
+            recovery="within a second: each thread at its next split lock, without a restart",
+            verify=VERIFY,
         )
     ]
 
@@ -66,6 +81,8 @@ def align(guest: bool) -> Remedy:
         f"In the {'guest' if guest else 'program'}: align the data of the instruction so that it does "
         "not cross a cache line (64 bytes).",
         "none at run time; the software has to be changed",
+        recovery="when the changed software runs",
+        verify=VERIFY,
     )
 
 
@@ -76,6 +93,9 @@ def no_detection() -> Remedy:
         "a reboot; split locks are not detected, and any guest or program can slow down the whole host with "
         "them",
         "split_lock_detect=off on the kernel's command line",
+        undo="take it off the kernel's command line, and boot again",
+        recovery="after the boot: all VMs of the host stop for it",
+        verify=("sldtrace check",),
     )
 
 
@@ -84,6 +104,9 @@ def fewer_at_once() -> Remedy:
     return Remedy(
         "Place the VMs that take split locks on different hosts: all VMs of a host share one semaphore.",
         "a migration; each thread still sleeps its own penalties",
+        undo="move them back",
+        recovery="when the migration is done",
+        verify=VERIFY,
     )
 
 
@@ -93,4 +116,8 @@ def pin() -> Remedy:
         "On the host: pin the vCPU threads, or leave them on one core while they are penalized.",
         "the scheduler can no longer balance them",
         "taskset -pc CPU TID, or the VMM's vCPU pinning",
+        undo="taskset -pc 0-LAST TID, with the number of the last CPU",
+        persist="the VMM's vCPU pinning: a thread that is created later is not pinned",
+        recovery="within a second: the thread at its next penalty, without a restart",
+        verify=VERIFY,
     )

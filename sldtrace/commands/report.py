@@ -60,6 +60,9 @@ class Built:
     "guest.",
 )
 @click.option(
+    "--brief", is_flag=True, help="Print the summary only: what is affected, why, what to do first."
+)
+@click.option(
     "--fail-on",
     type=click.Choice(["notice", "warning", "critical"]),
     help="Exit with status 3 if there is a finding of at least this severity.",
@@ -71,10 +74,14 @@ def report(
     output: Path | None,
     changes: tuple[str, ...],
     symbols: Path | None,
+    brief: bool,
     fail_on: str | None,
     redact: bool,
 ) -> None:
-    """Print what recordings show: the verdict first, then the evidence, then what to change.
+    """Print what recordings show: a summary first, then what to change, then each finding with its evidence.
+
+    The summary names the host, the time, and a verdict for each VM and cause, with the first thing to change,
+    how to undo it, and how to see whether it worked. --brief prints nothing else.
 
     Needs neither root nor bcc nor the host on which they were recorded. A damaged or unfinished file is read
     as far as it can be, and the report says what is missing.
@@ -98,6 +105,7 @@ def report(
     \b
     Examples:
       sldtrace report incident.sld
+      sldtrace report --brief incident.sld
       sldtrace report /var/lib/sldtrace
       sldtrace report --format html --output incident.html incident.sld
       sldtrace report --format json --output incident.json incident.sld
@@ -107,10 +115,17 @@ def report(
     outputs.check(output)
     if changes and fail_on:
         raise UsageError("--what-if and --fail-on exclude each other", "a prediction is not a finding")
+    if brief and (form == "json" or changes):
+        other = "--what-if" if changes else "--format json"
+        raise UsageError(f"--brief and {other} exclude each other", "the JSON has the key summary")
     if redact and symbols is not None:
         raise UsageError("--redact and --symbols exclude each other", "names of functions tell addresses")
     make: Callable[[Trace], Built]
-    make = _predictor(changes) if changes else partial(_analyze, with_pictures=FORMATS[form].pictures)
+    make = (
+        _predictor(changes)
+        if changes
+        else partial(_analyze, with_pictures=FORMATS[form].pictures, only_summary=brief)
+    )
     if symbols is not None:
         make = _naming(symbols, make)
     unreadable: Sequence[Unreadable] = ()
@@ -142,7 +157,7 @@ def _of_file(file: Path, make: "Callable[[Trace], Built]", redactor: "Redactor |
     return make(trace if redactor is None else traces.Trace(redactor.timeline(trace.recording)))
 
 
-def _analyze(trace: "Trace", with_pictures: bool = False) -> Built:
+def _analyze(trace: "Trace", with_pictures: bool = False, only_summary: bool = False) -> Built:
     from sldtrace.analyzers import threads
     from sldtrace.analyzers.findings import catalogue
     from sldtrace.dataset import accounts
@@ -151,8 +166,14 @@ def _analyze(trace: "Trace", with_pictures: bool = False) -> Built:
     findings = catalogue.run(trace)
     table = threads.summarize(trace, findings)
     content = reports.build(
-        trace, findings, table, catalogue.not_evaluated(trace), with_pictures=with_pictures
+        trace,
+        findings,
+        table,
+        catalogue.not_evaluated(trace),
+        with_pictures=with_pictures and not only_summary,
     )
+    if only_summary:
+        content = reports.brief(content)
     severities = [finding.severity for finding in findings]
     return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
 

@@ -64,6 +64,24 @@ class FindingContent:
 
 
 @dataclass(frozen=True)
+class VerdictContent:
+    """One VM or process and one cause."""
+
+    verdict: Annotated[str, "a few words, such as `livelock`"]
+    severity: Severity
+    kind: Annotated[str, "the analyzer that found it"]
+    vm: Annotated[str, "name of the VM, or its id; empty: not known, or of no single process"]
+    tgid: Annotated[int | None, "the process; null: of no single one"]
+    tids: Annotated[Sequence[int], "its threads that are affected, the worst first; empty: of no single one"]
+    headline: Annotated[str, "about the worst of them: a sentence that follows its name"]
+    start_ns: Annotated[int, "CLOCK_MONOTONIC"]
+    end_ns: Annotated[int, "CLOCK_MONOTONIC"]
+    ongoing: Annotated[bool, "it had not ended when the recording did"]
+    remedy: Annotated[Remedy | None, "what to change first; null: none is known"]
+    findings: Annotated[Sequence[int], "positions in `findings`, from 0"]
+
+
+@dataclass(frozen=True)
 class AccountContent:
     """One kind of record: counted = recorded + lost + unfinished + filtered + discarded + missing."""
 
@@ -150,6 +168,7 @@ class ReportContent:
     version: Annotated[int, "1; grows when a key changes its meaning or goes away"]
     simulated: Annotated[bool, "made by `sldtrace simulate`, not recorded"]
     recording: RecordingContent
+    summary: Annotated[Sequence[VerdictContent], "the findings by VM and cause, the most severe first"]
     findings: Annotated[Sequence[FindingContent], "the most severe first"]
     not_evaluated: Annotated[Sequence[NotEvaluated], "kinds of finding that this recording cannot show"]
     limitations: Annotated[Sequence[str], "what cannot be seen on such a host, whatever happens there"]

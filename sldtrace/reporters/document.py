@@ -104,11 +104,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Step:
-    """Something to change: what, its cost, and the command or setting where there is one."""
+    """Something to change: what, its cost, and the command or setting where there is one.
+
+    details: what else is to be known, such as how to undo it.
+    """
 
     what: str
     cost: str
     command: str | None = None
+    details: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,33 +126,48 @@ class Steps:
 class Verdict:
     """One cause and the threads of one VM that have it.
 
-    who: the VM or process; threads: which of its threads, in words; since, until: in words; step: what to
-    change first; section: the title of the section that has all about it.
+    sentence: who is affected, and how; affected: VMs and processes that the sentence does not name; when: in
+    words; cause: empty where it is that of a verdict before; step: what to change first.
     """
 
     tone: Tone
     verdict: str
-    who: str
-    threads: str
-    headline: str
-    since: str
-    until: str
+    sentence: str
+    affected: str
+    when: str
     cause: str
     step: Step | None
-    section: str
+
+    @property
+    def title(self) -> str:
+        """The verdict in one line; also the title of the section that has all about it."""
+        return f"{self.verdict.upper()}: {self.sentence}"
 
 
 @dataclass(frozen=True)
 class Overview:
     """What to read first: where and when, and a verdict for each VM and cause, the most severe first.
 
-    nothing: what is said where there is no verdict.
+    nothing: a title, and what is said below it, where there is no verdict.
     """
 
     title: str
     facts: tuple[Fact, ...]
     verdicts: tuple[Verdict, ...]
     nothing: Fact | None = None
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """When something held, as a line of characters for each thread; their meaning is in `legend`.
+
+    lanes: name and characters, equally many for each; start, end: of the time, in words.
+    """
+
+    lanes: tuple[tuple[str, str], ...]
+    start: str
+    end: str
+    legend: str
 
 
 @dataclass(frozen=True)
@@ -241,8 +260,8 @@ class Histogram:
 
 Picture = Timeline | Closeup | Rates | Histogram
 
-Block = Text | Command | Facts | Table | Steps | Overview | Picture
-"""Overview and pictures are in reports for reporters that have them (formats.Reporter.pictures)."""
+Block = Text | Command | Facts | Table | Steps | Overview | Lanes | Picture
+"""Pictures are in reports for reporters that have them (formats.Reporter.pictures)."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""A finding for people, of whatever analyzer it is: verdict, facts, cause, evidence, remedies."""
+"""A finding for people, of whatever analyzer it is: verdict, threads, facts, cause, evidence, remedies."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sldtrace.analyzers.finding import Finding, Severity
+from sldtrace.analyzers.finding import Finding, Remedy, Severity
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import excerpt, wording
-from sldtrace.reporters.document import Fact, Facts, Section, Step, Steps, Text, Tone
+from sldtrace.reporters import excerpt, lanes, remedies, wording
+from sldtrace.reporters.document import Cell, Column, Fact, Facts, Section, Table, Text, Tone, Unit
+from sldtrace.reporters.groups import Group
 
 TONES = {
     Severity.CRITICAL: Tone.CRITICAL,
@@ -27,34 +28,86 @@ _NOUNS = {
 }
 
 
-def section(trace: Trace, finding: Finding[Any]) -> Section:
-    """All about one finding."""
-    parts = [Section(blocks=[Facts(tuple(_facts(trace, finding)))]), Section(blocks=[Text(finding.cause)])]
-    if len(finding.evidence):
-        count = wording.plural(len(finding.evidence), *_NOUNS[finding.evidence_kind])
-        table = excerpt.table(trace, finding.evidence, finding.evidence_kind)
-        parts.append(Section(f"Evidence: {count}", [table]))
-    steps = tuple(Step(remedy.what, remedy.cost, remedy.command) for remedy in finding.remedies)
-    parts.append(Section("What to change, and what it costs", [Steps(steps)]))
-    return Section(title(finding), [Text(f"({finding.kind})")], parts, TONES[finding.severity])
+def section(trace: Trace, group: Group, listed: Sequence[Remedy]) -> Section:
+    """All about the findings of one VM and cause; listed: the remedies of the report."""
+    first = group.first
+    facts = [Fact("when", when(trace, group)), *_facts(trace, first)]
+    if numbers := remedies.references(group, listed):
+        facts.append(Fact("change", numbers))
+    parts = [Section(blocks=[Facts(tuple(facts))]), Section(blocks=[Text(first.cause)])]
+    if len(group.subjects) > 1:
+        name = group.worst.strip()
+        parts.insert(0, Section(f"The {len(group.subjects):,} threads", [_threads(trace, group)]))
+        parts[1] = Section(f"The one that lost most: {name}", parts[1].blocks)
+    parts.append(Section(blocks=[lanes.build(trace, group)]))
+    if len(first.evidence):
+        count = wording.plural(len(first.evidence), *_NOUNS[first.evidence_kind])
+        of = f" of {group.worst.strip()}" if group.worst else ""
+        table = excerpt.table(trace, first.evidence, first.evidence_kind)
+        parts.append(Section(f"Evidence: {count}{of}", [table]))
+    return Section(title(group), [Text(f"({first.kind})")], parts, TONES[first.severity])
 
 
-def title(finding: Finding[Any]) -> str:
-    """The title of its section."""
-    who = finding.subject
+def title(group: Group) -> str:
+    """The title of its section, as `document.Verdict.title` has it."""
+    return f"{group.first.verdict.upper()}: {sentence(group)}"
+
+
+def sentence(group: Group) -> str:
+    """Who is affected, and how."""
+    first, who = group.first, group.who
     if who is None:
         name = ""
+    elif group.worst:
+        name = f"{group.threads} of {wording.process(who)}: {group.worst}"
     elif who.vcpu is None:
         name = f"a thread of {wording.thread(who)} "
     else:
         name = f"vCPU {who.vcpu} of {wording.thread(who)} "
-    return f"{finding.verdict.upper()}: {name}{finding.headline}"
+    return f"{name}{first.headline}"
+
+
+def when(trace: Trace, group: Group) -> str:
+    """From when to when, and how long."""
+    end = "the end of the recording" if group.ongoing else wording.moment(trace, group.end_ns, date=False)
+    lasted = wording.length(group.end_ns - group.start_ns)
+    left = trace.span_ns[1] - group.end_ns
+    rest = "" if group.ongoing else f", {wording.length(left)} before the end of the recording"
+    return f"{wording.moment(trace, group.start_ns)} to {end}: {lasted}{rest}"
+
+
+def _threads(trace: Trace, group: Group) -> Table:
+    many = _NOUNS[group.first.evidence_kind][1]
+    columns = (
+        Column("vCPU", Unit.NUMBER),
+        Column("TID", Unit.NUMBER),
+        Column("from"),
+        Column("to"),
+        Column("lost", Unit.DURATION),
+        Column(many, Unit.COUNT),
+        Column("address", Unit.ADDRESS),
+    )
+    made = []
+    for each in group.found:
+        who = each.subject
+        if who is None:
+            continue
+        start, end = (wording.moment(trace, ns, date=False) for ns in (each.start_ns, each.end_ns))
+        row: tuple[Cell, ...] = (
+            who.vcpu,
+            who.tid,
+            start.removesuffix(" UTC"),
+            "end" if each.ongoing else end.removesuffix(" UTC"),
+            each.numbers.lost_ns or None,
+            len(each.evidence),
+            each.rip,
+        )
+        made.append(row)
+    made.sort(key=lambda row: (row[0] is None, row[:2]))
+    return Table(columns, tuple(made))
 
 
 def _facts(trace: Trace, finding: Finding[Any]) -> Iterator[Fact]:
-    end = "the end of the recording" if finding.ongoing else wording.moment(trace, finding.end_ns, date=False)
-    lasted = wording.length(finding.end_ns - finding.start_ns)
-    yield Fact("when", f"{wording.moment(trace, finding.start_ns)} to {end}: {lasted}")
     for fact in finding.facts:
         yield Fact(fact.label, fact.text)
     for interval in finding.intervals[:_INTERVALS]:

@@ -18,7 +18,7 @@ class Reporter(Protocol):
     extension: str
     """Of a file, without a dot."""
     pictures: bool
-    """Does it show the pictures and the overview? They are not made for the others."""
+    """Does it show the pictures? They are not made for the others."""
 
     def check(self) -> None:
         """Raises SldtraceError if something that it needs is not installed."""

@@ -1,73 +1,55 @@
 """What to read first in a report: the host, the time, and a verdict with a remedy for each VM and cause."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sldtrace.analyzers.finding import Finding
+from sldtrace.dataset.accounts import incomplete
 from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import findings, wording
-from sldtrace.reporters.document import Fact, Overview, Section, Step, Verdict
+from sldtrace.reporters import findings, remedies, wording
+from sldtrace.reporters.document import Fact, Overview, Section, Tone, Verdict
+from sldtrace.reporters.groups import Group
 from sldtrace.text.escape import escape
 
-_THREADS = 16  # that are named
+_PROCESSES = 4  # that are named
+_INCOMPLETE = "a part is missing, and there may be more findings: see the last section of the full report"
 
 
-def build(trace: Trace, found: Sequence[Finding[Any]], nothing: Section | None) -> Overview:
-    """nothing: what the report says if there is no finding."""
+def section(trace: Trace, groups: Sequence[Group], nothing: Fact | None) -> Section:
+    """The summary; nothing: what it says if there is no finding."""
     start, end = trace.span_ns
     host = trace.text("host", "name")
-    facts = (
-        Fact("host", escape(host) if host else "not known"),
+    facts = [
         Fact(
             "simulated" if trace.simulated else "recorded",
             f"{wording.moment(trace, start)} to {wording.moment(trace, end)}, {wording.length(end - start)}",
         ),
-        Fact("kernel", ", ".join(wording.host(trace))),
-    )
-    said = Fact("", nothing.title, tone=nothing.tone) if nothing else None
+        Fact("host", ", ".join([escape(host) if host else "name not known", *wording.host(trace)])),
+    ]
+    if incomplete(trace) and nothing is None:
+        facts.append(Fact("missing", _INCOMPLETE, tone=Tone.WARNING))
     title = f"Split locks on {escape(host) if host else 'a host without a name'}"
-    return Overview(title, facts, tuple(_verdict(trace, each) for each in grouped(found)), said)
+    return Section(blocks=[Overview(title, tuple(facts), tuple(_verdicts(trace, groups)), nothing)])
 
 
-def grouped(found: Sequence[Finding[Any]]) -> list[list[Finding[Any]]]:
-    """The findings of one kind and verdict about threads of one process together; the order stays."""
-    groups: dict[object, list[Finding[Any]]] = {}
-    for number, each in enumerate(found):
-        who = each.subject
-        key = (each.kind, each.verdict, who.tgid) if who else number
-        groups.setdefault(key, []).append(each)
-    return list(groups.values())
+def _verdicts(trace: Trace, groups: Sequence[Group]) -> Iterator[Verdict]:
+    explained = set()
+    for group in groups:
+        first = group.first
+        yield Verdict(
+            tone=findings.TONES[first.severity],
+            verdict=first.verdict,
+            sentence=findings.sentence(group),
+            affected="" if group.who else _affected(trace, first),
+            when=findings.when(trace, group),
+            cause="" if first.kind in explained else first.cause,
+            step=remedies.step(first.remedies[0]) if first.remedies else None,
+        )
+        explained.add(first.kind)
 
 
-def _verdict(trace: Trace, group: Sequence[Finding[Any]]) -> Verdict:
-    first = group[0]
-    who = first.subject
-    start = min(each.start_ns for each in group)
-    end = max(each.end_ns for each in group)
-    ongoing = any(each.ongoing for each in group)
-    step = None
-    if first.remedies:
-        remedy = first.remedies[0]
-        step = Step(remedy.what, remedy.cost, remedy.command)
-    return Verdict(
-        tone=findings.TONES[first.severity],
-        verdict=first.verdict,
-        who=wording.process(who) if who else "the host",
-        threads=_threads(group) if who else "",
-        headline=first.headline,
-        since=wording.moment(trace, start),
-        until="the end of the recording" if ongoing else wording.moment(trace, end, date=False),
-        cause=first.cause,
-        step=step,
-        section=findings.title(first),
-    )
-
-
-def _threads(group: Sequence[Finding[Any]]) -> str:
-    names = []
-    for who in (each.subject for each in group):
-        if who is not None:
-            names.append(f"TID {who.tid}" if who.vcpu is None else f"vCPU {who.vcpu}")
-    names = list(dict.fromkeys(names))
-    more = f" and {len(names) - _THREADS:,} more" if len(names) > _THREADS else ""
-    return ", ".join(names[:_THREADS]) + more
+def _affected(trace: Trace, finding: Finding[Any]) -> str:
+    threads = sorted(finding.numbers.affected)
+    names = list(dict.fromkeys(wording.process(trace.subject(tgid, tid, None)) for tgid, tid in threads))
+    more = f" and {len(names) - _PROCESSES:,} more" if len(names) > _PROCESSES else ""
+    return ", ".join(names[:_PROCESSES]) + more

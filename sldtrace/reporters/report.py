@@ -20,13 +20,15 @@ from sldtrace.reporters import (
     excerpt,
     exits,
     findings,
+    groups,
     overview,
     pictures,
     recorded,
+    remedies,
     wording,
 )
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
-from sldtrace.reporters.document import Cell, Column, Report, Section, Table, Text, Tone, Unit
+from sldtrace.reporters.document import Cell, Column, Fact, Overview, Report, Section, Table, Text, Tone, Unit
 from sldtrace.reporters.rows import rows
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address
@@ -47,7 +49,7 @@ def build(
 ) -> Report:
     """The report; `threads` as analyzers.threads.summarize gives it, the others as the catalogue does.
 
-    with_pictures: also an overview in front, and pictures, for which the recording is read once more.
+    with_pictures: also pictures, for which the recording is read once more.
     """
     return Report(
         _content(trace, found, threads, not_evaluated),
@@ -62,16 +64,16 @@ def _sections(
     not_evaluated: Sequence[NotEvaluated],
     with_pictures: bool,
 ) -> Iterator[Section]:
-    nothing = None if found else _nothing(trace, threads)
     if trace.simulated:
         yield Section(blocks=[Text(wording.SIMULATED)])
+    listed = groups.grouped(found)
+    changes = remedies.listed(listed)
+    yield overview.section(trace, listed, None if found else _nothing(trace, threads))
+    yield from remedies.section(changes)
     if with_pictures:
-        yield Section(blocks=[overview.build(trace, found, nothing)])
         yield from pictures.sections(trace, found, threads)
-    for finding in found:
-        yield findings.section(trace, finding)
-    if nothing:
-        yield nothing
+    for group in listed:
+        yield findings.section(trace, group, changes)
     if texts := limitations.sentences(trace):
         yield Section("Limitations", [Text(each) for each in texts])
     yield from findings.not_evaluated(not_evaluated)
@@ -82,13 +84,22 @@ def _sections(
     yield recorded.section(trace)
 
 
-def _nothing(trace: Trace, threads: pd.DataFrame) -> Section:
-    lacking = incomplete(trace)
-    title = "NOTHING FOUND: the split-lock penalty holds up no thread"
-    if lacking:
-        title = "NOTHING FOUND IN AN INCOMPLETE RECORDING: see below what is missing"
-    text = Text(" ".join(_outcomes(trace, threads)))
-    return Section(title, parts=[Section(blocks=[text])], tone=Tone.WARNING if lacking else Tone.GOOD)
+def brief(report: Report) -> Report:
+    """The summary of such a report alone."""
+    end = next(
+        number
+        for number, section in enumerate(report.sections, 1)
+        if any(isinstance(block, Overview) for block in section.blocks)
+    )
+    return Report(report.data, report.sections[:end])
+
+
+def _nothing(trace: Trace, threads: pd.DataFrame) -> Fact:
+    title, tone = "NOTHING FOUND: the split-lock penalty holds up no thread", Tone.GOOD
+    if incomplete(trace):
+        title = "NOTHING FOUND IN AN INCOMPLETE RECORDING: the last section says what is missing"
+        tone = Tone.WARNING
+    return Fact(title, " ".join(_outcomes(trace, threads)), tone=tone)
 
 
 def _outcomes(trace: Trace, threads: pd.DataFrame) -> Iterator[str]:
@@ -147,6 +158,7 @@ def _content(
         version=content.VERSION,
         simulated=trace.simulated,
         recording=_recording(trace),
+        summary=[_verdict(found, each) for each in groups.grouped(found)],
         findings=[_finding(trace, each) for each in found],
         not_evaluated=not_evaluated,
         limitations=limitations.sentences(trace),
@@ -189,6 +201,25 @@ def _discarded(discarded: Discarded | None) -> content.DiscardedContent | None:
         return None
     return content.DiscardedContent(
         discarded.records, discarded.first_ns, discarded.last_ns, discarded.limit_ns, discarded.limit_bytes
+    )
+
+
+def _verdict(found: Sequence[Finding[Any]], group: groups.Group) -> content.VerdictContent:
+    first, who = group.first, group.who
+    positions = {id(each): number for number, each in enumerate(found)}
+    return content.VerdictContent(
+        verdict=first.verdict,
+        severity=first.severity,
+        kind=first.kind,
+        vm=who.vm if who else "",
+        tgid=who.tgid if who else None,
+        tids=[each.tid for each in group.subjects],
+        headline=first.headline,
+        start_ns=group.start_ns,
+        end_ns=group.end_ns,
+        ongoing=group.ongoing,
+        remedy=first.remedies[0] if first.remedies else None,
+        findings=[positions[id(each)] for each in group.found],
     )
 
 

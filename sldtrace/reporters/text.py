@@ -11,8 +11,11 @@ from sldtrace.reporters.document import (
     Command,
     Fact,
     Facts,
+    Lanes,
+    Overview,
     Report,
     Section,
+    Step,
     Steps,
     Table,
     Text,
@@ -74,6 +77,10 @@ def _block(block: Block, style: Style, indent: int) -> Iterator[str]:
             yield from _table(block, style, indent)
         case Steps():
             yield from _steps(block, style, indent)
+        case Overview():
+            yield from _overview(block, style, indent)
+        case Lanes():
+            yield from _lanes(block, indent)
 
 
 def _wrap(text: str, style: Style, indent: int, lead: str = "", hanging: int | None = None) -> list[str]:
@@ -107,11 +114,51 @@ def _fact(fact: Fact, label_width: int, style: Style, indent: int) -> Iterator[s
 
 def _steps(steps: Steps, style: Style, indent: int) -> Iterator[str]:
     for number, step in enumerate(steps.steps, 1):
-        lead = f"{number}. "
-        yield from _wrap(step.what, style, indent, lead)
-        if step.command:
-            yield " " * (indent + len(lead) + 2) + step.command
-        yield from _wrap(f"cost: {step.cost}", style, indent + len(lead))
+        yield from _step(step, style, indent, f"{number}. ")
+
+
+def _step(step: Step, style: Style, indent: int, lead: str) -> Iterator[str]:
+    yield from _wrap(step.what, style, indent, lead)
+    if step.command:
+        yield " " * (indent + len(lead) + 2) + step.command
+    for fact in (Fact("cost", step.cost), *step.details):
+        yield from _wrap(f"{fact.label}: {fact.text}", style, indent + len(lead))
+        for command in fact.commands:
+            yield from _command(command, style, indent + len(lead) + 2)
+
+
+# A step that several verdicts share is printed once, after the last of them.
+def _overview(overview: Overview, style: Style, indent: int) -> Iterator[str]:
+    yield from _wrap(overview.title, style, indent)
+    for fact in overview.facts:
+        yield from _fact(fact, 10, style, indent + 2)
+    if overview.nothing is not None:
+        yield ""
+        first, *rest = _wrap(overview.nothing.label, style, indent)
+        yield style.loud(first, overview.nothing.tone)
+        yield from rest
+        yield from _wrap(overview.nothing.text, style, indent + 2)
+    for number, verdict in enumerate(overview.verdicts, 1):
+        yield ""
+        first, *rest = _wrap(verdict.title, style, indent, hanging=2)
+        yield style.loud(first, verdict.tone)
+        yield from rest
+        for label, text in (("who", verdict.affected), ("when", verdict.when), ("why", verdict.cause)):
+            if text:
+                yield from _fact(Fact(label, text), 8, style, indent + 2)
+        following = overview.verdicts[number : number + 1]
+        if verdict.step is not None and (not following or following[0].step != verdict.step):
+            yield from _step(verdict.step, style, indent + 2, "first   ")
+
+
+def _lanes(lanes: Lanes, indent: int) -> Iterator[str]:
+    margin = max(len(name) for name, _ in lanes.lanes)
+    width = len(lanes.lanes[0][1])
+    gap = " " * max(width + 2 - len(lanes.start) - len(lanes.end), 1)
+    yield " " * (indent + margin + bool(margin)) + lanes.start + gap + lanes.end
+    for name, lane in lanes.lanes:
+        yield " " * indent + (f"{name:<{margin}} " if margin else "") + f"|{lane}|"
+    yield " " * indent + lanes.legend
 
 
 def _table(table: Table, style: Style, indent: int) -> Iterator[str]:

@@ -54,8 +54,8 @@ def test_what_is_no_signal_is_distinguished(
     assert finding.numbers.ended_by == (EndedBy(cause, None, 200),)
     assert finding.numbers.signal is None
     assert words in finding.cause
-    first = finding.remedies[0]
-    assert remedy in f"{first.what} {first.command}"
+    second = finding.remedies[1]
+    assert remedy in f"{second.what} {second.command}"
     assert "io_uring" not in finding.cause or cause == "task_work"
     assert "signal" not in facts_of(finding)
 
@@ -77,8 +77,8 @@ def test_what_is_not_known_has_its_share(tmp_path: Path) -> None:
     assert facts_of(finding)["ended by"] == "SIGUSR1 120 (60 %), unknown 80 (40 %)"
     assert facts_of(finding)["signal"].endswith("it ended 120 of the sleeps")
     assert "It is not known what ended it in 40 %: nothing was pending" in finding.cause
-    assert [remedy.what.split(":")[0] for remedy in finding.remedies[:2]] == ["In the VMM", "On the host"]
-    assert "find what wakes this thread" in finding.remedies[1].what
+    assert [remedy.what.split(":")[0] for remedy in finding.remedies[1:3]] == ["In the VMM", "On the host"]
+    assert "find what wakes this thread" in finding.remedies[2].what
 
 
 def test_a_blocked_signal_is_not_the_cause_however_often_it_comes(tmp_path: Path) -> None:
@@ -113,4 +113,4 @@ def test_a_programs_handler_does_not_run_without_a_signal(tmp_path: Path) -> Non
     finding = found(tmp_path, rows)
     assert finding.kind == "user-space-split-lock"
     assert "handler" not in finding.cause
-    assert "the program's cgroup" in finding.remedies[1].what
+    assert "the program's cgroup" in finding.remedies[2].what

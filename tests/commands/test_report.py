@@ -172,9 +172,19 @@ def test_a_notice_is_the_least(
     assert run(write(tmp_path / "a.sld", LIVELOCK), "--fail-on", fail_on).exit_code == status
 
 
+def test_brief_is_the_summary_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.sld", LIVELOCK)
+    brief = run(path, "--brief").output
+    assert run(path).output.startswith(brief)
+    assert brief.count("LIVELOCK") == 1
+    assert "undo: sysctl kernel.split_lock_mitigate=1" in brief
+    assert "Evidence" not in brief
+    assert run(path, "--brief", "--format=json").exit_code != 0
+
+
 def test_both_forms_say_the_same(tmp_path: Path) -> None:
     path = write(tmp_path / "a.sld", LIVELOCK)
-    assert run(path).output.startswith("LIVELOCK: vCPU 0")
+    assert "\nLIVELOCK: vCPU 0" in run(path).output
     (finding,) = json.loads(run(path, "--format=json").output)["findings"]
     assert finding["verdict"] == "livelock"
 
@@ -200,7 +210,7 @@ def test_the_program_itself(tmp_path: Path) -> None:
     root = str(Path(sldtrace.__file__).parents[1])
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root})
     assert done.returncode == 3
-    assert done.stdout.startswith("LIVELOCK: ")
+    assert "\nLIVELOCK: " in done.stdout
     assert done.stderr == ""
 
 
@@ -220,7 +230,7 @@ def rotated(tmp_path: Path) -> Path:
 def test_the_files_of_a_directory_are_one_report(rotated: Path) -> None:
     result = run(rotated)
     assert result.exit_code == 0
-    assert result.output.count("LIVELOCK") == 1
+    assert result.output.count("\nLIVELOCK") == 2  # the summary, and the finding
     assert "Evidence: 200 traps" in result.output
     files = sorted(rotated.iterdir())
     assert run(*files).output == run(*reversed(files)).output == result.output
@@ -259,7 +269,7 @@ def test_hosts_are_reported_one_after_the_other(tmp_path: Path) -> None:
     output = run(tmp_path).stdout
     titles = [line for line in output.splitlines() if line.startswith("---")]
     assert titles == ["--- 1 of 2: web01\\x1b[2J, web01.sld ---", "--- 2 of 2: web02, web02.sld ---"]
-    assert output.count("LIVELOCK: ") == 2
+    assert output.count("\nLIVELOCK: ") == 4  # each in the summary, and as a finding
 
 
 def test_a_file_that_cannot_be_read_is_named_and_changes_the_status(rotated: Path) -> None:
@@ -315,7 +325,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     monkeypatch.setattr(catalogue, "run", changing)
     result = run(tmp_path)
     assert (result.exit_code, result.stderr) == (4, "sldtrace: not read: a.sld changed while it was read\n")
-    assert result.stdout.startswith("LIVELOCK: ")
+    assert "\nLIVELOCK: " in result.stdout
 
 
 def test_records_that_need_zstd_are_missing_and_the_status_says_so(

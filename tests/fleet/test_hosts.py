@@ -44,7 +44,7 @@ def test_a_livelock(tmp_path: Path) -> None:
     ((key, problem),) = found.problems.items()
     assert key == ("early-return-loop", "qemu", "SIGUSR1", "timer_create", "1 ms")
     assert (problem.example.host, problem.example.vm, problem.example.rip) == ("web01", "vm-0000", "0x7c40")
-    assert problem.example.remedies[0].what.startswith("In the VMM: leave more than ")
+    assert problem.example.remedies[1].what.startswith("In the VMM: leave more than ")
     ((vm,), (host,)) = found.top_vms.entries, found.top_hosts.entries
     assert (vm.host, vm.name, vm.verdict, vm.lost_ns) == ("web01", "vm-0000", "delayed", lost)
     assert (host.name, host.kernel, host.lost_ns, host.incomplete) == (

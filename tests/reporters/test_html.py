@@ -12,7 +12,18 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.reporters.document import Block, Facts, Report, Section, Steps, Table, Text
+from sldtrace.reporters.document import (
+    Block,
+    Facts,
+    Lanes,
+    Overview,
+    Report,
+    Section,
+    Step,
+    Steps,
+    Table,
+    Text,
+)
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.reporters.html import HtmlReporter
 from sldtrace.reporters.style import Style
@@ -47,6 +58,11 @@ def said(section: Section) -> list[str]:
     return found + [text for part in section.parts for text in said(part)]
 
 
+def _of_step(step: Step) -> list[str]:
+    details = [text for fact in step.details for text in (fact.text, *(each.text for each in fact.commands))]
+    return [step.what, step.cost, step.command or "", *details]
+
+
 def _of_block(block: Block) -> list[str]:
     match block:
         case Text():
@@ -54,7 +70,19 @@ def _of_block(block: Block) -> list[str]:
         case Facts():
             return [text for fact in block.facts for text in (fact.label, fact.text)]
         case Steps():
-            return [text for step in block.steps for text in (step.what, step.cost, step.command or "")]
+            return [text for step in block.steps for text in _of_step(step)]
+        case Overview():
+            facts = (*block.facts, *([block.nothing] if block.nothing else []))
+            verdicts = [text for each in block.verdicts for text in (each.sentence, each.when, each.cause)]
+            steps = [text for each in block.verdicts if each.step for text in _of_step(each.step)]
+            return [
+                block.title,
+                *(text for fact in facts for text in (fact.label, fact.text)),
+                *verdicts,
+                *steps,
+            ]
+        case Lanes():
+            return [block.start, block.end, block.legend, *(text for lane in block.lanes for text in lane)]
         case Table():
             values = [
                 cell(value, column.unit)
@@ -107,7 +135,7 @@ def test_threads_of_one_cause_are_one_verdict(tmp_path: Path) -> None:
     content = rendering.built(trace(tmp_path, rows), with_pictures=True)
     found = page(content)
     assert sum(tag == "article" for tag, _ in found.elements) == 1
-    assert "vCPU 0, vCPU 1" in found.text
+    assert "2 vCPUs (0-1)" in found.text
 
 
 def test_nothing_found_is_a_verdict_too() -> None:

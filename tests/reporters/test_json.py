@@ -43,7 +43,7 @@ def test_a_finding_has_its_numbers_and_its_evidence(tmp_path: Path) -> None:
     assert found["start_wall_ns"] == WALL_NS
     assert found["end_wall_ns"] == WALL_NS + finding.end_ns - START_NS
     assert found["cause"] == finding.cause
-    assert found["remedies"] == [vars(remedy) for remedy in finding.remedies]
+    assert found["remedies"] == plain(finding.remedies)
     rows = recorded.recording.records("trap")
     shown = [*rows[: excerpt.FIRST], *rows[-excerpt.LAST :]]
     assert len(found["evidence"]) == len(shown)

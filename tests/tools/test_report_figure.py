@@ -2,30 +2,6 @@
 
 from tools import report_figure
 
-REPORT = """\x1b[31;1mLIVELOCK\x1b[0m: vCPU 0
-  traps  434
-
-  Evidence: 434 traps
-    22:14
-
-  What to change, and what it costs
-    1. In the VMM: a longer timer.
-    2. On the host: no penalty.
-"""
-
-
-def test_the_excerpt_has_the_facts_and_the_first_remedy() -> None:
-    assert report_figure.excerpt(REPORT)[1:] == [
-        "\x1b[31;1mLIVELOCK\x1b[0m: vCPU 0",
-        "  traps  434",
-        "",
-        "  ...",
-        "",
-        "  What to change, and what it costs",
-        "    1. In the VMM: a longer timer.",
-        "    ...",
-    ]
-
 
 def test_spans_have_their_column_and_colour() -> None:
     assert report_figure.spans("\x1b[31;1mLIVELOCK\x1b[0m: vCPU") == [
@@ -44,5 +20,5 @@ def test_the_picture_has_every_text_at_its_place() -> None:
 
 def test_the_picture_in_the_documentation_is_that_of_today() -> None:
     """If not: make docs."""
-    today = report_figure.svg(report_figure.excerpt(report_figure.printed(report_figure.RECORDING)))
+    today = report_figure.svg(report_figure.lines(report_figure.printed(report_figure.RECORDING)))
     assert report_figure.FIGURE.read_text() == today

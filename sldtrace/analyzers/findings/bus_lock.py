@@ -86,6 +86,9 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
             Remedy(
                 "In the VMM: disable bus-lock exits, or allow more of them.",
                 "bus locks of this guest slow down memory for all others",
+                undo="enable them again",
+                recovery="when the VMM runs with the change: mostly after a restart of it",
+                verify=remedies.VERIFY,
             ),
             remedies.align(guest=True),
         ],

@@ -106,8 +106,8 @@ def _remedies_without_signal(each: Loops) -> list[Remedy]:
 
 def _remedies_in_sleep(trace: Trace, each: Loops) -> list[Remedy]:
     return [
-        *_remedies_by_cause(each, "VMM"),
         *remedies.no_penalty(trace, each.penalty),
+        *_remedies_by_cause(each, "VMM"),
         remedies.align(guest=True),
         remedies.no_detection(),
     ]
@@ -126,9 +126,9 @@ def _remedies_at_semaphore(trace: Trace, each: Loops) -> list[Remedy]:
 
 def _remedies_in_program(trace: Trace, each: Loops) -> list[Remedy]:
     return [
+        *remedies.no_penalty(trace, each.penalty),
         remedies.align(guest=False),
         *_remedies_by_cause(each, "program"),
-        *remedies.no_penalty(trace, each.penalty),
         remedies.no_detection(),
     ]
 

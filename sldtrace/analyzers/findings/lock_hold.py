@@ -142,8 +142,8 @@ def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Findin
         facts=_facts(numbers, len(callers)),
         numbers=numbers,
         remedies=[
-            remedies.align(guest=True),
             *remedies.no_penalty(trace, penalty),
+            remedies.align(guest=True),
             remedies.no_detection(),
         ],
         evidence=_evidence(trace, penalty, tgid, tid, what),

@@ -172,9 +172,9 @@ def _finding(
         facts=_facts(numbers),
         numbers=numbers,
         remedies=[
-            remedies.align(guest),
-            *cpu_waits.remedies(cpu, tgid),
             *remedies.no_penalty(trace, penalty),
+            *cpu_waits.remedies(cpu, tgid),
+            remedies.align(guest),
             remedies.no_detection(),
         ],
         evidence=_evidence(trace, tgid, tid),

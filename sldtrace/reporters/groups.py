@@ -1,0 +1,90 @@
+"""Findings of one kind and verdict about threads of one process together: one VM, one cause."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from sldtrace.analyzers.finding import Finding
+from sldtrace.dataset.subject import Subject
+
+_RANGES = 8  # of vCPUs or TIDs, that are named
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings of one kind and verdict about threads of one process, the worst first; or one of no thread."""
+
+    found: tuple[Finding[Any], ...]
+
+    @property
+    def first(self) -> Finding[Any]:
+        """The worst one."""
+        return self.found[0]
+
+    @property
+    def who(self) -> Subject | None:
+        """The thread of the first one."""
+        return self.first.subject
+
+    @property
+    def start_ns(self) -> int:
+        """When the first of them begins (CLOCK_MONOTONIC)."""
+        return min(each.start_ns for each in self.found)
+
+    @property
+    def end_ns(self) -> int:
+        """When the last of them ends (CLOCK_MONOTONIC)."""
+        return max(each.end_ns for each in self.found)
+
+    @property
+    def ongoing(self) -> bool:
+        """Does one of them have no end?"""
+        return any(each.ongoing for each in self.found)
+
+    @cached_property
+    def subjects(self) -> tuple[Subject, ...]:
+        """The threads, each once."""
+        return tuple(dict.fromkeys(each.subject for each in self.found if each.subject is not None))
+
+    @property
+    def threads(self) -> str:
+        """The threads in words: `vCPU 3`, `64 vCPUs (0-63)`, `TID 201`; empty of no thread."""
+        vcpus = [who.vcpu for who in self.subjects if who.vcpu is not None]
+        noun, numbers = "vCPU", vcpus
+        if len(vcpus) < len(self.subjects):
+            noun, numbers = "TID", [who.tid for who in self.subjects]
+        if len(numbers) < 2:
+            return f"{noun} {numbers[0]}" if numbers else ""
+        return f"{len(numbers):,} {noun if noun == 'vCPU' else 'thread'}s ({_ranges(numbers)})"
+
+    @property
+    def worst(self) -> str:
+        """Which thread a sentence about the first finding is about; empty where there is only one."""
+        who = self.who
+        if who is None or len(self.subjects) < 2:
+            return ""
+        return f"{f'TID {who.tid}' if who.vcpu is None else f'vCPU {who.vcpu}'} "
+
+
+def grouped(found: Sequence[Finding[Any]]) -> list[Group]:
+    """The findings in groups; the order stays."""
+    groups: dict[object, list[Finding[Any]]] = {}
+    for number, each in enumerate(found):
+        who = each.subject
+        key = (each.kind, each.verdict, who.tgid) if who else number
+        groups.setdefault(key, []).append(each)
+    return [Group(tuple(each)) for each in groups.values()]
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    made = list(_runs(sorted(numbers)))
+    return ", ".join(made[:_RANGES]) + (", ..." if len(made) > _RANGES else "")
+
+
+# 0, 1, 2, 5 as 0-2, 5.
+def _runs(numbers: Sequence[int]) -> Iterator[str]:
+    for _, pairs in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in pairs]
+        yield str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}"

@@ -1,0 +1,45 @@
+"""What to change, once for a whole report: each remedy with its cost, how it is undone, and how it lasts."""
+
+from collections.abc import Iterator, Sequence
+
+from sldtrace.analyzers.finding import Remedy
+from sldtrace.reporters.document import Command, Fact, Section, Step, Steps
+from sldtrace.reporters.groups import Group
+
+TITLE = "What to change, and what it costs"
+
+
+def listed(groups: Sequence[Group]) -> list[Remedy]:
+    """The remedies of all findings, each once, in their order."""
+    return list(dict.fromkeys(remedy for group in groups for remedy in _of(group)))
+
+
+def section(remedies: Sequence[Remedy]) -> Iterator[Section]:
+    """Nothing where there are none."""
+    if remedies:
+        yield Section(TITLE, [Steps(tuple(map(step, remedies)))])
+
+
+def step(remedy: Remedy) -> Step:
+    """One of them."""
+    return Step(remedy.what, remedy.cost, remedy.command, tuple(_details(remedy)))
+
+
+def references(group: Group, remedies: Sequence[Remedy]) -> str:
+    """Which remedies are those of these findings, by their numbers; empty where there are none."""
+    numbers = sorted({remedies.index(each) + 1 for each in _of(group)})
+    return f'{", ".join(map(str, numbers))} of "{TITLE}"' if numbers else ""
+
+
+def _of(group: Group) -> Iterator[Remedy]:
+    return (remedy for each in group.found for remedy in each.remedies)
+
+
+def _details(remedy: Remedy) -> Iterator[Fact]:
+    for label, text in (("undo", remedy.undo), ("lasting", remedy.persist), ("recovery", remedy.recovery)):
+        if text:
+            yield Fact(label, text)
+    if len(remedy.verify) == 1:
+        yield Fact("verify", remedy.verify[0])
+    elif remedy.verify:
+        yield Fact("verify", "with this recording as BEFORE.sld", commands=tuple(map(Command, remedy.verify)))
