@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,15 @@ from sldtrace.recording.writer import Writer
 
 MS = 1_000_000
 _SIMULATED_NS = 5_000 * MS
-_CHUNK = 50_000  # records that are written at a time
+_TURN_NS = 500 * MS  # the recorder writes everything to the file every 600 ms
+_TURNS = _SIMULATED_NS // _TURN_NS
 
 
-def recording(path: Path, kind: str, count: int, vcpus: int) -> None:
+def recording(path: Path, kind: str, count: int, vcpus: int, number: int = 1) -> None:
     """Writes at least `count` records, all of them livelocks of a 1 ms timer.
 
     kind: "trap": nearly all of them are traps; "exit": VM exits, with 50 exits to each trap; "mix": traps,
-    exits, returns to the VMM, signals and moves to other CPUs.
+    exits, returns to the VMM, signals and moves to other CPUs. number: of the recording.
     """
     source, costs = Source(Kind.REARMED, MS, 3_000), Costs()
     moves = 40 * MS if kind == "mix" else 0
@@ -66,28 +68,32 @@ def recording(path: Path, kind: str, count: int, vcpus: int) -> None:
         whole["exit"] = _more(whole["exit"], 50)
     if kind != "mix":
         whole.pop("signal")
-    with Writer(path, simulation.facts(order), recording_id=1, compress=False) as writer:
+    with Writer(path, simulation.facts(order), recording_id=number, compress=False) as writer:
         writer.append("task", records.tasks(vcpus, identity, START_NS))
         turn = 0
         while sum(writer.written.values()) < count:
-            for name, rows in _slices(whole, turn * _SIMULATED_NS):
-                writer.append(name, rows)
+            for parts in _turns(whole, turn * _SIMULATED_NS):
+                for name, rows in parts.items():
+                    writer.append(name, rows)
+                writer.flush()
             turn += 1
-        writer.flush()
         clock = {"monotonic_ns": START_NS + turn * _SIMULATED_NS, "realtime_ns": simulation.REALTIME_NS}
         writer.close({"ended_by": "duration", "clock": clock, "seen": dict(writer.written)})
 
 
-def _slices(whole: dict[str, Records], moved_ns: int) -> Iterator[tuple[str, Records]]:
+# As the recorder writes them: those of all kinds of a turn, then those of the next one.
+def _turns(whole: dict[str, Records], moved_ns: int) -> Iterator[dict[str, Records]]:
+    moved: dict[str, Records] = {}
+    ends: dict[str, Any] = {}
     for name, rows in whole.items():
-        times = [each.name for each in schema.current().records[name].fields if each.unit == "ns"]
-        times = [each for each in times if each.endswith("_ns") or each == "ns"]
-        later = rows.copy()
-        for each in times:
-            if each in ("ns", "start_ns", "end_ns", "signal_ns"):
-                later[each] += np.where(rows[each] > 0, np.uint64(moved_ns), np.uint64(0))
-        for start in range(0, len(later), _CHUNK):
-            yield name, later[start : start + _CHUNK]
+        later = moved[name] = rows.copy()
+        times = rows[schema.current().records[name].time_field].astype(np.int64) - START_NS
+        turn = np.maximum.accumulate(np.clip(times // _TURN_NS, 0, _TURNS - 1))
+        ends[name] = np.searchsorted(turn, range(_TURNS + 1))
+        for each in {"ns", "start_ns", "end_ns", "signal_ns"} & set(rows.dtype.names or ()):
+            later[each] += np.where(rows[each] > 0, np.uint64(moved_ns), np.uint64(0))
+    for number in range(_TURNS):
+        yield {name: rows[ends[name][number] : ends[name][number + 1]] for name, rows in moved.items()}
 
 
 def _more(exits: Records, times: int) -> Records:
@@ -177,7 +183,7 @@ def _fromfile(path: Path) -> int:
     return int(np.fromfile(path.with_suffix(".raw"), np.uint64).sum())
 
 
-_FLOOR, _IMPORTS = "numpy.fromfile, sum", "(imports alone)"
+_FLOOR = "numpy.fromfile, sum"
 _ACTIONS: dict[str, Callable[[Path], object]] = {
     "sldtrace, complete, text and JSON": _analysis,
     "the same, compressed": lambda path: _analysis(path.with_suffix(".packed")),
@@ -185,13 +191,25 @@ _ACTIONS: dict[str, Callable[[Path], object]] = {
     "Polars, central question": _polars,
     "DuckDB, central question": _duckdb,
     _FLOOR: _fromfile,
-    _IMPORTS: lambda path: None,
+}
+_SLDTRACE = tuple(
+    f"sldtrace.{each}"
+    for each in ("analyzers.threads", "analyzers.findings.catalogue", "reporters.report", "reporters.formats")
+)
+# What each loads first, which is not measured.
+_IMPORTS = {
+    "sldtrace": _SLDTRACE,
+    "the same": _SLDTRACE,
+    "pandas": ("pandas",),
+    "Polars": ("polars",),
+    "DuckDB": ("duckdb", "pandas"),
+    "numpy.fromfile": (),
 }
 _OPTIONAL = {"Polars, central question": "polars", "DuckDB, central question": "duckdb"}
 
 
 def measured(name: str, path: Path, runs: int) -> dict[str, float]:
-    """Seconds of CPU and peak resident MiB of a process that does this to the recording: medians."""
+    """Seconds of CPU, without imports, and peak resident MiB of a process that does this: medians."""
     command = [sys.executable, __file__, "--child", name, str(path)]
     found = []
     for _ in range(runs):
@@ -200,13 +218,20 @@ def measured(name: str, path: Path, runs: int) -> dict[str, float]:
     return {key: statistics.median(each[key] for each in found) for key in ("cpu_s", "mib")}
 
 
-def _child(name: str, path: Path) -> None:
+def measured_here(name: str, path: Path) -> dict[str, float]:
+    """The same of this process."""
+    for module in _IMPORTS[name.split(",")[0]]:
+        import_module(module)
+    begun = os.times()
     _ACTIONS[name](path)
     used = os.times()
     # Not ru_maxrss: what this process was before execve counts there as well.
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak
-    print(json.dumps({"cpu_s": used.user + used.system, "mib": int(peak[1]) / 1024}))
+    return {
+        "cpu_s": used.user + used.system - begun.user - begun.system,
+        "mib": int(peak[1]) / 1024,
+    }
 
 
 def main() -> None:
@@ -221,7 +246,7 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        _child(options.child[0], Path(options.child[1]))
+        print(json.dumps(measured_here(options.child[0], Path(options.child[1]))))
         return
     for kind in options.kind or ["trap", "exit", "mix"]:
         with tempfile.TemporaryDirectory() as folder:
@@ -240,16 +265,12 @@ def _print(kind: str, path: Path, runs: int) -> None:
     print(f"{path.stat().st_size >> 20:,} MiB, compressed {packed >> 20:,} MiB")
     chosen = [name for name in _ACTIONS if find_spec(_OPTIONAL.get(name, "numpy")) is not None]
     found = {name: measured(name, path, runs) for name in chosen}
-    start = found[_IMPORTS]["cpu_s"]
-    floor = found[_FLOOR]["cpu_s"] - start
+    floor = found[_FLOOR]["cpu_s"]
     print(f"{'':34}{'records/s':>12}{'CPU':>9}{'x fromfile':>12}{'peak':>12}")
     for name, each in found.items():
         cpu = each["cpu_s"]
-        if name == _IMPORTS:
-            print(f"{name:34}{'':12}{cpu:7.2f} s{'':12}{each['mib']:8,.0f} MiB")
-            continue
-        rate = (total if "central" not in name else counts["trap"]) / (cpu - start)
-        print(f"{name:34}{rate:12,.0f}{cpu:7.2f} s{(cpu - start) / floor:12.1f}{each['mib']:8,.0f} MiB")
+        rate = (total if "central" not in name else counts["trap"]) / cpu
+        print(f"{name:34}{rate:12,.0f}{cpu:7.2f} s{cpu / floor:12.1f}{each['mib']:8,.0f} MiB")
 
 
 # The same records without any format: all of them, and the traps; and the recording, compressed.
@@ -265,7 +286,7 @@ def _write_others(path: Path) -> None:
             if kind == "trap":
                 traps.write(rows.tobytes())
             packed.append(kind, rows)
-        packed.flush()
+            packed.flush()
         packed.close(opened.closing or {})
 
 
