@@ -9,6 +9,7 @@ import click
 
 from sldtrace import diagnostics
 from sldtrace.commands import output as outputs
+from sldtrace.commands import recordings
 from sldtrace.commands.progress import Progress
 from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError
 from sldtrace.reporters.formats import FORMATS
@@ -98,10 +99,9 @@ def log(
 
 # Opened before the log is read, so that its errors come first. Only this needs pandas.
 def _recording(path: Path) -> "Callable[[Survey], Join]":
-    from sldtrace.dataset import trace as traces
     from sldtrace.kernlog import join
 
-    trace = traces.load(path)
+    trace = recordings.load(path)
     if trace.simulated:
         raise SldtraceError(
             "the recording is simulated, so it has no kernel log", "use a recording of a real host"

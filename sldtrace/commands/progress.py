@@ -12,14 +12,15 @@ _AFTER_S = 2.0
 class Progress:
     """Counts steps, as a context manager; shows nothing for two seconds, or where stderr is no terminal.
 
-    length: None where it is not known, as of a pipe; then nothing is shown.
+    length: None where it is not known, as of a pipe; then nothing is shown. begun: when the two seconds
+    began (time.monotonic), if it is a part of something longer.
     """
 
-    def __init__(self, label: str, length: int | None) -> None:
+    def __init__(self, label: str, length: int | None, begun: float | None = None) -> None:
         self._label = label
         self._length = length
         self._done = 0
-        self._begun = time.monotonic()
+        self._begun = time.monotonic() if begun is None else begun
         self._bar: click._termui_impl.ProgressBar[int] | None = None
 
     def __enter__(self) -> "Progress":

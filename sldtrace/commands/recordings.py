@@ -1,5 +1,6 @@
 """Opens the recordings that a command line names, for commands that are about one host."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sldtrace.commands.progress import Progress
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.text.escape import escape
 
@@ -45,6 +47,18 @@ def redactor() -> "Redactor":
     return Redactor()
 
 
+def load(path: Path) -> "Trace":
+    """Opens one file; a bar shows how far it is read, now and later. Raises SldtraceError."""
+    from sldtrace.dataset import trace as traces
+    from sldtrace.recording.observed import observed
+
+    begun = time.monotonic()
+    size = path.stat().st_size if path.is_file() else None
+    with Progress("verifying", size, begun) as bar:
+        trace = traces.load(path, on_read=bar.update)
+    return traces.Trace(observed(trace.recording, lambda total: Progress("analyzing", total, begun)))
+
+
 @contextmanager
 def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iterator[Trace]":
     """The recordings of one boot of one host at these paths, read as one.
@@ -56,14 +70,15 @@ def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iter
     from sldtrace.recording import collect
 
     if len(paths) == 1 and not paths[0].is_dir():
-        trace = traces.load(paths[0])
+        trace = load(paths[0])
         try:
             yield trace if redactor is None else traces.Trace(redactor.timeline(trace.recording))
         finally:
             trace.recording.close()
         return
     found = collect.find(tuple(paths))
-    collection = collect.open_all(found.files, lambda _: None)
+    with Progress("reading", len(found.files)) as bar:
+        collection = collect.open_all(found.files, lambda _: bar.update())
     with collection:
         for each in [*found.unreadable, *collection.unreadable]:
             click.echo(f"sldtrace: not read: {each.reason}", err=True)

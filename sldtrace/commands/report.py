@@ -153,7 +153,7 @@ def build(file: Path) -> Built:
 def _of_file(file: Path, make: "Callable[[Trace], Built]", redactor: "Redactor | None") -> Built:
     from sldtrace.dataset import trace as traces
 
-    trace = traces.load(file)
+    trace = recordings.load(file)
     return make(trace if redactor is None else traces.Trace(redactor.timeline(trace.recording)))
 
 

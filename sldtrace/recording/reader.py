@@ -4,7 +4,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,13 @@ class Recording:
     none.
     """
 
-    def __init__(self, path: Path, file: io.FileIO) -> None:
+    def __init__(self, path: Path, file: io.FileIO, on_read: Callable[[int], object]) -> None:
         self.path = path
         self._file = file
         self._source = Source(file)
         self._decoder = Decoder()
         running = is_being_written(path)
-        found = scan(self._source)
+        found = scan(self._source, on_read)
         _check_readable(path, found)
         self._warnings: list[str] = []
         self._unreadable: set[int] = set()
@@ -402,17 +402,19 @@ def _check_readable(path: Path, found: Scan) -> None:
         raise SldtraceError(f"{shown(path)} is not an sldtrace recording", "name a file that `record` wrote")
 
 
-def open_recording(path: str | os.PathLike[str]) -> Recording:
+def open_recording(
+    path: str | os.PathLike[str], on_read: Callable[[int], object] = lambda _: None
+) -> Recording:
     """Opens a recording, verifies every checksum in it and reads its facts; see Recording for the rest.
 
     Damage is not an error: what is sound is read, and `warnings` names the rest. SldtraceError, one line,
     when nothing can be read: no such file, no permission, a directory, a device, an empty file, a file of
-    another kind, a newer format.
+    another kind, a newer format. on_read: called with numbers of bytes that were read.
     """
     path = Path(path)
     file = _open(path)
     try:
-        return Recording(path, file)
+        return Recording(path, file, on_read)
     except BaseException:
         file.close()
         raise

@@ -5,6 +5,7 @@ import io
 import os
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sldtrace.recording.format import (
@@ -259,8 +260,8 @@ class _Scanner:
         return following
 
 
-def scan(source: Source) -> Scan:
-    """Reads the file once, verifying every checksum.
+def scan(source: Source, on_read: Callable[[int], object] = lambda _: None) -> Scan:
+    """Reads the file once, verifying every checksum. on_read: called with numbers of bytes that were read.
 
     After damage it continues at the next chunk header with a valid checksum; a length
     is believed only from such a header, and only up to MAX_PAYLOAD. If chunks overlap so much that this would
@@ -275,7 +276,9 @@ def scan(source: Source) -> Scan:
         # Only the file header is damaged, which is not needed.
         at = FILE_HEADER_SIZE
     while at < source.size:
-        at = scanner.step(at)
+        following = scanner.step(at)
+        on_read(following - at)
+        at = following
     if scanner.bad_start is not None:
         scanner.close_damage(source.size, None)
     source.set_verified()
