@@ -1,7 +1,11 @@
 """Matches log lines with the threads of a recording, by TID and time."""
 
+from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
+from sldtrace.dataset.rows import BATCH
 from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
 from sldtrace.kernlog.survey import Survey, Thread
@@ -12,7 +16,7 @@ _TOLERANCE_NS = 2_000_000_000  # times of whole seconds, and the delay of the jo
 
 @dataclass(frozen=True)
 class Trapping:
-    """A thread of the recording that trapped; addresses: all of its traps."""
+    """A thread of the recording that trapped; addresses: those of its traps that the log has."""
 
     who: Subject
     traps: int
@@ -56,7 +60,7 @@ def join(survey: Survey, trace: Trace) -> Join:
     recording. Each thread of the log is in `pairs` or in `without_trap`, each of the recording in `pairs`
     (perhaps several times: kinds, boots) or in `without_line`.
     """
-    recorded = _trapping(trace)
+    recorded = _trapping(trace, {rip for logged in survey.traps() for rip in logged.addresses})
     pairs, without_trap, by_boot_clock = [], [], False
     for logged in survey.traps():
         when, boot_clock = _when(logged, trace)
@@ -75,15 +79,30 @@ def join(survey: Survey, trace: Trace) -> Join:
     )
 
 
-def _trapping(trace: Trace) -> dict[int, Trapping]:
-    found = {}
-    # Where a TID is reused in the recording, the name is that of the later thread.
-    for _, rows in trace.rows("trap").groupby("tid"):
-        known = rows["vcpu"].dropna()
-        vcpu = int(known.iloc[-1]) if len(known) else None
-        who = trace.subject(int(rows["tgid"].iloc[-1]), int(rows["tid"].iloc[-1]), vcpu)
-        found[who.tid] = Trapping(who, len(rows), frozenset(int(rip) for rip in rows["rip"].unique()))
-    return found
+# By TID. Where it is reused in the recording, the name is that of the later thread.
+def _trapping(trace: Trace, logged: set[int]) -> dict[int, Trapping]:
+    known = np.array(sorted(logged), np.uint64)
+    counts: Counter[int] = Counter()
+    addresses: dict[int, set[int]] = {}
+    newest: dict[int, tuple[int, int]] = {}  # the TGID, and the last vCPU that is known or -1
+    for traps in trace.recording.batches("trap", BATCH):
+        order = np.lexsort((traps["start_ns"], traps["tid"]))
+        tids = traps["tid"][order]
+        heads = np.flatnonzero(np.append(True, tids[1:] != tids[:-1]))
+        for tid, rows in zip(tids[heads].tolist(), np.split(order, heads[1:]), strict=True):
+            counts[tid] += len(rows)
+            rips = np.unique(traps["rip"][rows])
+            addresses.setdefault(tid, set()).update(rips[np.isin(rips, known)].tolist())
+            vcpus = traps["vcpu"][rows]
+            vcpus = vcpus[vcpus >= 0]
+            vcpu = int(vcpus[-1]) if len(vcpus) else newest.get(tid, (0, -1))[1]
+            newest[tid] = int(traps["tgid"][rows[-1]]), vcpu
+    return {
+        tid: Trapping(
+            trace.subject(tgid, tid, vcpu if vcpu >= 0 else None), counts[tid], frozenset(addresses[tid])
+        )
+        for tid, (tgid, vcpu) in newest.items()
+    }
 
 
 # And whether only the time since boot could be compared.

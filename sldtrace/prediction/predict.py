@@ -20,9 +20,6 @@ from sldtrace.prediction.thread_profile import Profile
 from sldtrace.text import durations
 from sldtrace.text.phrases import ms
 
-MOST_THREADS = 256
-"""Threads that are simulated together; those with the most traps."""
-
 _ASSUMPTIONS = {
     Fix.UNINTERRUPTIBLE: "signals do not end the penalty. A thread completes its sleep and its wait for the "
     "semaphore, then handles its signals",
@@ -110,7 +107,7 @@ def _timer(value: str) -> int:
 def run(trace: Trace, change: WhatIf) -> list[Prediction]:
     """What each recorded thread would do; raises SldtraceError where that kernel cannot be changed so."""
     penalty = _changed(recorded_penalty.penalty(trace), change)
-    threads = profiles.profile_threads(trace, MOST_THREADS)
+    threads = profiles.profile_threads(trace)
     if not threads:
         return []
     vcpus = [_vcpu(each.simulated, change) for each in threads]

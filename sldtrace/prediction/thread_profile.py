@@ -1,13 +1,18 @@
 """A recorded thread that trapped: its signals, how often they come, and how long its steps take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sldtrace.dataset import folding
+from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.fold import Fold
+from sldtrace.engine.slices import slices
+from sldtrace.engine.thread_samples import ThreadSamples
 from sldtrace.model.simulator import Vcpu
 from sldtrace.model.sources import Source
 from sldtrace.model.thread import Costs
@@ -42,16 +47,39 @@ class Profile:
         return Vcpu(self.source, self.costs, self.cpu, moves)
 
 
-def profile_threads(trace: Trace, most: int) -> list[Profile]:
-    """The threads that trapped, most traps first, and no more than `most` of them."""
-    threads = sorted(trace.rows("trap").threads.items(), key=lambda item: len(item[1]), reverse=True)
-    return [profile(rows, _to(trace, tgid, tid)) for (tgid, tid), rows in threads[:most]]
+MOST_THREADS = 256
+"""Threads that are profiled; those with the most traps."""
 
 
-# The signals to the thread and those to its process.
-def _to(trace: Trace, tgid: int, tid: int) -> Rows:
-    sent = trace.rows("signal")
-    return sent[sent.isin([sent.tid(tid), sent.thread(tgid, 0)])]
+@per_trace
+def profile_threads(trace: Trace) -> list[Profile]:
+    """The threads that trapped, most traps first, and no more than MOST_THREADS of them.
+
+    Signals and costs are those of their first traps (engine.thread_samples), all numbers those of all.
+    """
+    folded = folding.fold(trace)
+    sums = folded.threads.sums
+    order = np.lexsort((sums["start_ns"], -sums["traps"]))[:MOST_THREADS]
+    threads = list(zip(folded.numbers.tgid[order].tolist(), folded.numbers.tid[order].tolist(), strict=True))
+    samples = ThreadSamples(threads)
+    again = Fold([samples])
+    again.run(slices(trace.recording, again.kinds))
+    found = []
+    for row, each in enumerate(sums[order]):
+        traps, sent = trace.rows_of("trap", samples.traps[row]), trace.rows_of("signal", samples.sent[row])
+        span = int(each["end_ns"] - each["start_ns"])
+        found.append(
+            replace(
+                profile(traps, sent),
+                span_ns=span,
+                traps=int(each["traps"]),
+                early_returns=int(each["early_returns"]),
+                detection_off=samples.detection_off[row],
+                penalty_share=int(each["slept_ns"] + each["waited_ns"]) / span if span else 0.0,
+                moves=samples.moves[row],
+            )
+        )
+    return found
 
 
 def profile(rows: Rows, sent: Rows) -> Profile:
