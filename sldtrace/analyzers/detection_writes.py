@@ -24,14 +24,7 @@ def find(trace: Trace, cores: Iterable[int], span_ns: tuple[int, int] | None = N
         times = np.sort(np.concatenate([times, mine[:_SHOWN], mine[-_SHOWN:]]))
         times = np.concatenate([times[:_SHOWN], times[_SHOWN:][-_SHOWN:]])
 
-    def shown(records: Records) -> Bools:
-        return wanted(records) & np.isin(records["ns"].astype(np.int64), times)
-
-    return Rows.deferred(
-        count,
-        lambda: trace.select("detection", wanted),
-        lambda: trace.select("detection", shown, times.tolist()),
-    )
+    return trace.evidence("detection", count, times.tolist(), wanted)
 
 
 def writers(trace: Trace, core: int, span_ns: tuple[int, int]) -> Counter[int]:

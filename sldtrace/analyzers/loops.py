@@ -64,26 +64,34 @@ class Loops:
     numbers: LoopNumbers
 
 
+_SPAN = ("start_ns", "end_ns")
+
+
 @per_trace
 def find_loops(trace: Trace) -> list[Loops]:
     """The loops of each thread and address, those with the longest first."""
     folded, details = folding.fold(trace), folding.loop_details(trace)
+    starts, ends = (np.array([getattr(each, name) for each in details.loops], np.int64) for name in _SPAN)
+    # Without the thread itself.
+    others = (folded.penalties.threads_between(starts, ends) - 1).tolist()
     found = [
-        Loops(folded.penalty, loop.kind, loop, _numbers(trace, folded.penalty, loop, details, detail))
-        for loop, detail in zip(details.loops, details.found, strict=True)
+        Loops(folded.penalty, loop.kind, loop, _numbers(trace, folded.penalty, loop, details, detail, other))
+        for loop, detail, other in zip(details.loops, details.found, others, strict=True)
     ]
     # Of equally long ones, that of the first thread by number, and in it the earliest.
     found.sort(key=lambda each: (each.loop.tgid, each.loop.tid, each.loop.start_ns))
     return sorted(found, key=lambda each: each.loop.longest_ns, reverse=True)
 
 
-def _numbers(trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, details: Details) -> LoopNumbers:
+# others: threads with penalties in the time of this loop.
+def _numbers(
+    trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, details: Details, others: int
+) -> LoopNumbers:
     ended_by = endings.find(details)
     signal = ending_signal.find_signal(every, details, ended_by)
-    least, others = None, None
+    least = None
     if loop.kind == rule.SEMAPHORE:
         # A thread at the end of the queue waits for each of the others once: they take turns.
-        others = details.others
         least = penalty.longest_sleep_ns + others * (penalty.window_ns + penalty.tick_ns)
     elif signal is not None and signal.period_ns is not None:
         least = ending_signal.least_period_ns(trace, penalty, details)
@@ -101,7 +109,7 @@ def _numbers(trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, det
         sleep_shortest_ns=penalty.shortest_sleep_ns,
         sleep_longest_ns=penalty.longest_sleep_ns,
         least_period_ns=least,
-        other_threads=others,
+        other_threads=others if loop.kind == rule.SEMAPHORE else None,
         progress=progress.measure(loop, details),
         cpu=cpu_waits.measure([details.run_delay]),
         ended_by=ended_by,
@@ -113,7 +121,6 @@ def evidence(trace: Trace, loop: Loop) -> Rows:
     """The traps in these loops, in order of time, read from the file when they are asked for."""
     spans = folding.fold(trace).loops.spans(loop)
     starts, ends = spans["start"], spans["end"]
-    times = np.array([*loop.first, *loop.last], np.int64)
 
     def of_thread(traps: Records) -> Bools:
         mine = (traps["tgid"] == loop.tgid) & (traps["tid"] == loop.tid)
@@ -125,11 +132,4 @@ def evidence(trace: Trace, loop: Loop) -> Rows:
         at = np.searchsorted(starts, enter, "right") - 1
         return of_thread(traps) & (at >= 0) & (enter <= ends[np.maximum(at, 0)])
 
-    def shown(traps: Records) -> Bools:
-        return of_thread(traps) & np.isin(traps["start_ns"].astype(np.int64), times)
-
-    return Rows.deferred(
-        loop.in_loops,
-        lambda: trace.select("trap", in_loops),
-        lambda: trace.select("trap", shown, times.tolist()),
-    )
+    return trace.evidence("trap", loop.in_loops, [*loop.first, *loop.last], in_loops)

@@ -6,6 +6,7 @@ from sldtrace.dataset import levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.ac_exits import AcExitSummary
+from sldtrace.engine.bus_locks import BusLockExits
 from sldtrace.engine.count_sums import CountSums
 from sldtrace.engine.defeats import DefeatSums
 from sldtrace.engine.fatal_traps import FatalTraps
@@ -21,7 +22,6 @@ from sldtrace.engine.slices import slices
 from sldtrace.engine.thread_sums import ThreadSums
 from sldtrace.engine.threads import Threads
 from sldtrace.engine.windows import WindowSums
-from sldtrace.model import early_returns
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import Penalty
 
@@ -50,6 +50,7 @@ class Folded:
         self.locks = self._add(LockWaits(assumed.tick_ns))
         self.ac_exits = self._add(AcExitSummary())
         self.run_delays = self._add(RunDelaySums())
+        self.bus_locks = self._add(BusLockExits())
         self._fold = Fold(self._summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -66,7 +67,15 @@ class Folded:
     @property
     def left_out(self) -> int:
         """How often a thread, address or loop had no room in a summary, which is bounded."""
-        bounded = (self.loops, self.counts, self.locks, self.ac_exits, self.penalties, self.run_delays)
+        bounded = (
+            self.loops,
+            self.counts,
+            self.locks,
+            self.ac_exits,
+            self.bus_locks,
+            self.penalties,
+            self.run_delays,
+        )
         return sum(each.left_out for each in bounded)
 
     @property
@@ -99,7 +108,6 @@ def loop_details(trace: Trace) -> LoopDetails:
     found = LoopDetails(
         loops,
         [folded.spans(loop) for loop in loops],
-        [loop.kind == early_returns.SEMAPHORE for loop in loops],
         trace.core,
         stops(trace),
     )

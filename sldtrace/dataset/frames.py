@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sldtrace.errors import SldtraceError
+from sldtrace.model.early_returns import Times
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Field, Records, Schema
 from sldtrace.recording.timeline import Timeline
@@ -214,6 +215,15 @@ def _steps(recording: Timeline) -> Iterator[tuple[int, int]]:
 def wall_clock(recording: Timeline, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
     """CLOCK_MONOTONIC ns as UTC timestamps (datetime64[ns, UTC]), with the index of `times`.
 
+    See wall_ns.
+    """
+    adjusted = wall_ns(recording, times.to_numpy(np.int64))
+    return pd.Series(pd.to_datetime(adjusted, unit="ns", utc=True), index=times.index, name=times.name)
+
+
+def wall_ns(recording: Timeline, times: Times) -> Times:
+    """CLOCK_MONOTONIC ns as ns since 1970, UTC.
+
     The recorder notes both clocks when it begins, when it ends (facts and closing facts, `clock`), and before
     and after the clock is set (`clock_steps`); in between the offset is interpolated, so that a clock
     which is being slewed is followed. Outside the first and the last moment their offsets hold; with no
@@ -230,6 +240,5 @@ def wall_clock(recording: Timeline, times: "pd.Series[int]") -> "pd.Series[pd.Ti
     known = sorted(moments)
     offset = moments[known[0]] - known[0]
     drift = [moments[moment] - moment - offset for moment in known]
-    values = times.to_numpy(np.int64)
-    adjusted = values + offset + np.rint(np.interp(values, known, drift)).astype(np.int64)
-    return pd.Series(pd.to_datetime(adjusted, unit="ns", utc=True), index=times.index, name=times.name)
+    found: Times = times + offset + np.rint(np.interp(times, known, drift)).astype(np.int64)
+    return found

@@ -93,10 +93,9 @@ class Trace:
     def wall_ns(self, monotonic_ns: int) -> int | None:
         """Wall time (ns since 1970, UTC) of a CLOCK_MONOTONIC time; None where the facts are lost."""
         try:
-            moments = frames.wall_clock(self.recording, pd.Series([monotonic_ns]))
+            return int(frames.wall_ns(self.recording, np.array([monotonic_ns], np.int64))[0])
         except SldtraceError:
             return None
-        return int(moments.iloc[0].value)
 
     def rows(self, kind: str) -> Rows:
         """All records of one kind in few bytes each, for analyzers: there may be millions.
@@ -136,6 +135,21 @@ class Trace:
             )
         ]
         return self.rows_of(kind, [each for each in found if len(each)])
+
+    def evidence(
+        self, kind: str, size: int, times: Sequence[int], chosen: Callable[[Records], Array]
+    ) -> Rows:
+        """The same as `select`, read when they are asked for.
+
+        size: how many records there are; times: of the first and the last ones, which are read by themselves.
+        """
+        time = schemas.current().records[kind].time_field
+
+        def shown(records: Records) -> Array:
+            found: Array = chosen(records) & np.isin(records[time].astype(np.int64), times)
+            return found
+
+        return Rows.deferred(size, lambda: self.select(kind, chosen), lambda: self.select(kind, shown, times))
 
     @cached_property
     def _rows(self) -> dict[str, Rows]:
@@ -268,7 +282,9 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def load(path: Path, symbols: Symbols | None = None) -> Trace:
-    """Opens a recording; raises SldtraceError where there is nothing to read."""
+def load(
+    path: Path, symbols: Symbols | None = None, on_read: Callable[[int], object] = lambda _: None
+) -> Trace:
+    """Opens a recording, see reader.open_recording; raises SldtraceError where there is nothing to read."""
     with diagnostics.phase(_log, f"open {path}"):
-        return Trace(reader.open_recording(path), symbols)
+        return Trace(reader.open_recording(path, on_read), symbols)

@@ -12,13 +12,15 @@ import numpy as np
 
 from sldtrace.engine.bisection import upto
 from sldtrace.engine.columns import Columns
+from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.selected import Selected
 from sldtrace.engine.tables import Array, Table
 from sldtrace.host.exits import AC_VECTOR, SVM_AC, VMX_EXCEPTION
-from sldtrace.model.early_returns import Bools
+from sldtrace.model.early_returns import Bools, Times
 from sldtrace.recording import schema
+from sldtrace.recording.layout import Records
 
 MOST_THREADS = 1 << 17
 """Threads with guest traps or with such exits; further ones are left out."""
@@ -40,7 +42,8 @@ _ROW = np.dtype(
         ("matched", "i8"),  # exits of which it is known whether a trap followed
         ("own", _SEEN),  # of them, those that none followed
         ("sure", _SEEN),  # pending, but the last one
-        ("last", [("there", "?"), ("until", "i8"), ("rip", "u8")]),  # the last one that is pending
+        # The last one that is pending:
+        ("last", [("there", "?"), ("ns", "i8"), ("until", "i8"), ("rip", "u8")]),
         ("counted", "?"),  # was a counter read?
         ("before", "i8"),  # traps before it counted
         ("upto", "i8"),  # traps until it was read for the last time
@@ -54,7 +57,8 @@ class AcExits:
 
     traps: of guests; counted_traps: of them, those in the time for which exits were counted. exits: that were
     recorded one by one; matched: those from the first trap to the last; own: those of them that no trap
-    followed. rip, own_rip: the address of all, or of all own ones; None: there are none, or several.
+    followed. rip, own_rip: the address of all, or of all own ones; None: there are none, or several. times,
+    own_times: of the first and the last ones.
     """
 
     traps: int = 0
@@ -64,6 +68,8 @@ class AcExits:
     matched: int = 0
     own: int = 0
     own_rip: int | None = None
+    times: tuple[int, ...] = ()
+    own_times: tuple[int, ...] = ()
 
 
 class AcExitSummary:
@@ -74,6 +80,7 @@ class AcExitSummary:
     def __init__(self, most: int = MOST_THREADS) -> None:
         self._who = Keys(most)
         self._rows = Table(_ROW)
+        self._times = {name: FirstLast() for name in ("all", "own", "sure")}
         self._recent: list[tuple[Array, Array]] = []  # threads and starts
         self._recent_size = 0
 
@@ -91,6 +98,8 @@ class AcExitSummary:
             matched=int(row["matched"]),
             own=int(row["own"]["count"]),
             own_rip=_address(row["own"]),
+            times=tuple(self._times["all"].times([number])),
+            own_times=tuple(self._times["own"].times([number])),
         )
 
     @property
@@ -127,7 +136,10 @@ class AcExitSummary:
         first, last = here.starts[here.begin], mine["last"]
         mine["matched"] += mine["sure"]["count"] + last["there"]
         _merge(mine["own"], mine["sure"])
-        _merge(mine["own"], _one(last["there"] & (first > last["until"]), last["rip"]))
+        last_is_own = last["there"] & (first > last["until"])
+        _merge(mine["own"], _one(last_is_own, last["rip"]))
+        self._times["sure"].move(self._times["own"], here.who)
+        self._times["own"].add(here.who[last_is_own], last["ns"][last_is_own])
         for name in ("sure", "last"):
             mine[name] = np.zeros((), _ROW[name])
         rows[here.who] = mine
@@ -144,27 +156,32 @@ class AcExitSummary:
         known = counts & (following < end)
         trapped = known & (starts[np.minimum(following, len(starts) - 1)] <= ns + host_ns)
         rips = exits["rip"]
-        self._see("all", who, rips)
+        self._see("all", who, ns, rips)
         distinct, matched = np.unique(who[known], return_counts=True)
         rows["matched"][distinct] += matched
-        self._see("own", who[known & ~trapped], rips[known & ~trapped])
+        own = known & ~trapped
+        self._see("own", who[own], ns[own], rips[own])
         # What is pending: all but the last one of each thread are sure.
         late = np.flatnonzero(counts & ~known)
         if not len(late):
             return
         is_last = np.append(who[late][1:] != who[late][:-1], True)
-        self._see("sure", who[late[~is_last]], rips[late[~is_last]])
-        at = late[is_last]
+        sure, at = late[~is_last], late[is_last]
+        self._see("sure", who[sure], ns[sure], rips[sure])
         mine = rows[who[at]]
-        _merge(mine["sure"], _one(mine["last"]["there"], mine["last"]["rip"]))
+        there = mine["last"]["there"].copy()
+        _merge(mine["sure"], _one(there, mine["last"]["rip"]))
+        self._times["sure"].add(who[at][there], mine["last"]["ns"][there])
         mine["last"]["there"] = True
-        mine["last"]["until"], mine["last"]["rip"] = (ns + host_ns)[at], rips[at]
+        mine["last"]["ns"], mine["last"]["rip"] = ns[at], rips[at]
+        mine["last"]["until"] = (ns + host_ns)[at]
         rows[who[at]] = mine
 
     # Adds exits, by thread, to what was seen of that name.
-    def _see(self, name: str, who: Array, rips: Array) -> None:
+    def _see(self, name: str, who: Array, ns: Times, rips: Array) -> None:
         if not len(who):
             return
+        self._times[name].add(who, ns)
         heads = np.flatnonzero(np.append(True, who[1:] != who[:-1]))
         lengths = np.diff(heads, append=len(who))
         new = np.zeros(len(heads), _SEEN)
@@ -259,7 +276,7 @@ def _address(seen: np.void) -> int | None:
     return int(seen["rip"]) if seen["count"] and not seen["mixed"] else None
 
 
-def by_ac(records: Columns) -> Bools:
+def by_ac(records: Columns | Records) -> Bools:
     """For each record of exits, or of counters: is it by #AC? See host.exits.is_split_lock."""
     isas = schema.current().enums["isa"].values
     names = records.dtype.names or ()

@@ -8,6 +8,7 @@ import numpy as np
 
 from sldtrace.engine.columns import Columns
 from sldtrace.engine.cores import Cores
+from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.places import Places
 from sldtrace.engine.quantiles import Quantiles
@@ -24,10 +25,6 @@ SHARE = 0.5
 WINDOW = WINDOW_JIFFIES
 """The longest time from a penalty to the next trap on another core that counts, in jiffies; exclusive."""
 
-FIRST, LAST = 4, 3
-"""How many of the first and of the last wasted penalties are remembered, by their start."""
-
-_NEVER = np.iinfo(np.int64).max
 _PLACE = np.dtype(
     [
         ("tgid", "u4"),
@@ -42,8 +39,6 @@ _PLACE = np.dtype(
         ("end", "i8"),  # when the thread trapped again after the last of them
         ("watched", "i8"),  # gaps in which guest time was watched
         ("used_ns", "i8"),  # guest time in them
-        ("first", "i8", (FIRST,)),
-        ("last", "i8", (LAST,)),
     ]
 )
 
@@ -91,7 +86,7 @@ class DefeatSums:
         self._cores = Cores(core)
         self._numbers = Places()
         self._places = Table(_PLACE)
-        self._gaps = Quantiles()
+        self._gaps, self._shown = Quantiles(), FirstLast()
         self._writes: dict[int, tuple[int, int]] = {}  # by TID: time and CPU of the last write
         self._collect = collect
         self.collected: list[int] = []
@@ -117,7 +112,6 @@ class DefeatSums:
         return [self._one(int(place), places[place]) for place in chosen[order]]
 
     def _one(self, place: int, row: Array) -> Defeats:
-        shown = {*row["first"].tolist(), *row["last"].tolist()} - {_NEVER, -1}
         return Defeats(
             tgid=int(row["tgid"]),
             tid=int(row["tid"]),
@@ -131,7 +125,7 @@ class DefeatSums:
             gap_median_ns=int(self._gaps.of(place, [0.5])[0]),
             used_ns=int(row["used_ns"]) if row["watched"] else None,
             slept_ns=int(row["slept_ns"]),
-            shown=tuple(sorted(shown)),
+            shown=tuple(self._shown.times([place])),
         )
 
     def _add_completed(self, batch: Batch) -> None:
@@ -150,7 +144,7 @@ class DefeatSums:
         places["tgid"][at], places["tid"][at] = traps["tgid"][back], traps["tid"][back]
         places["rip"][at], places["start"][at] = traps["rip"][back], traps["start_ns"][back]
         places["guest"][at] = traps.flag("GUEST")[back]
-        places["vcpu"][new], places["first"][new], places["last"][new] = -1, _NEVER, -1
+        places["vcpu"][new] = -1
         places["completed"] += np.bincount(place, minlength=len(places))
         vcpu = traps["vcpu"][rows]
         places["vcpu"][place[vcpu >= 0]] = vcpu[vcpu >= 0]
@@ -180,27 +174,11 @@ class DefeatSums:
         np.add.at(places["used_ns"], place, np.where(watched, traps["guest_ns"][rows], 0))
         np.add.at(places["slept_ns"], place, traps.previous("sleep_ns")[rows])
         np.maximum.at(places["end"], place, traps["start_ns"][rows])
-        self._show(places, place, start)
+        self._shown.add(place, start)
         if self._collect is not None:
             tgid, tid, rip = self._collect
             mine = (traps["tgid"][rows] == tgid) & (traps["tid"][rows] == tid) & (traps["rip"][rows] == rip)
             self.collected += start[mine].tolist()
-
-    # The starts of the first and the last ones of each place.
-    def _show(self, places: Array, place: Array, start: Times) -> None:
-        order = np.lexsort((start, place))
-        place, start = place[order], start[order]
-        begins = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
-        ends = np.append(begins[1:], len(place))
-        at = place[begins]
-        for name, offsets in (
-            ("first", begins[:, None] + np.arange(FIRST)),
-            ("last", ends[:, None] - LAST + np.arange(LAST)),
-        ):
-            inside = (offsets >= begins[:, None]) & (offsets < ends[:, None])
-            found = np.where(inside, start[np.where(inside, offsets, 0)], _NEVER if name == "first" else -1)
-            every = np.sort(np.concatenate([places[name][at], found], axis=1), axis=1)
-            places[name][at] = every[:, :FIRST] if name == "first" else every[:, -LAST:]
 
     # The core whose detection each of these traps switched off.
     def _homes(self, writes: Columns, tid: Array, start: Times, end: Times, end_cpu: Array) -> Times:

@@ -12,6 +12,7 @@ import numpy as np
 
 from sldtrace.engine.bisection import upto
 from sldtrace.engine.columns import Columns
+from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.tables import Array, Table
@@ -63,6 +64,7 @@ class LockWaits:
     Fields of `groups`: tgid, tid: of the vCPU; what: as in the records; waits, threads: how many, and of how
     many threads; waited_ns, longest_ns: in all and the longest; trapped_ns: of waited_ns, how long the vCPU
     was in traps; interrupted: waits that a signal ended; start_ns, end_ns: the first begin and the last end.
+    shown: the first and the last waits of each group.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap", "stall"})
@@ -71,6 +73,7 @@ class LockWaits:
         self._least_ns = WAIT_JIFFIES * tick_ns
         self._who, self._keys = Keys(most), Keys(most)
         self._groups = Table(_GROUP)
+        self.shown = FirstLast()
         self._waiters, self._callers = Keys(most), Keys(most)
         self._calls = Table(np.int64)
         self._spent = Table([("trapped_ns", "i8"), ("end_ns", "i8")])  # by _who: in all traps; of the last
@@ -158,6 +161,7 @@ class LockWaits:
         rows["start_ns"][known:] = _NEVER
         for name, value in (("tgid", "tgid"), ("tid", "penalized_tid"), ("what", "what")):
             rows[name][group] = stalls[value]
+        self.shown.add(group, begin)
         np.add.at(rows["waits"], group, 1)
         np.add.at(rows["waited_ns"], group, end - begin)
         np.maximum.at(rows["longest_ns"], group, end - begin)

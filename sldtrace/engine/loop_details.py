@@ -1,6 +1,6 @@
 """What else happened to the threads of loops while they looped: a second fold, when the loops are known.
 
-Signals, VM exits, moves to other CPUs, and other penalties, between the first and the last loop of each.
+Signals, VM exits, and moves to other CPUs, between the first and the last loop of each.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ from sldtrace.engine.windows import WindowTracker
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording.layout import Records
 
-SAMPLE = 1 << 16
+SAMPLE = 1 << 14
 """Traps of one thread that are kept, and as many signals: the first ones."""
 
-SAMPLES = 1 << 18
+SAMPLES = 1 << 16
 """The same of all threads."""
 
 PER_THREAD = 16
@@ -47,7 +47,7 @@ class Details:
     signals: of the thread and its process, and what else ended its sleeps; exits, other_exits: records
     of VM exits in loops, and those not by #AC; addresses: other guest addresses in them; elsewhere: stays on
     cores, after a move, while detection was off there and the thread was not in a trap of the loop all the
-    time; others: other threads with penalties; run_delay: of its thread, in samples of which more than
+    time; run_delay: of its thread, in samples of which more than
     half is of this time, None: there are none; traps, sent: the first traps and signal records, see SAMPLE.
     """
 
@@ -56,7 +56,6 @@ class Details:
     other_exits: int = 0
     addresses: int = 0
     elsewhere: int = 0
-    others: int = 0
     run_delay: RunDelay | None = None
     traps: list[Records] = field(default_factory=list)
     sent: list[Records] = field(default_factory=list)
@@ -65,8 +64,7 @@ class Details:
 class LoopDetails:
     """Finds the details of some loops.
 
-    spans: those of each loop, as LoopSummary.spans; semaphore: for which loops to count other threads;
-    core: of a CPU; stops: see WindowTracker.
+    spans: those of each loop, as LoopSummary.spans; core: of a CPU; stops: see WindowTracker.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset(
@@ -77,7 +75,6 @@ class LoopDetails:
         self,
         loops: Sequence[Loop],
         spans: Sequence[Array],
-        semaphore: Sequence[bool],
         core: Callable[[int], int],
         stops: Sequence[int],
     ) -> None:
@@ -90,8 +87,6 @@ class LoopDetails:
         self._end = np.array([each.end_ns for each in loops], np.int64)
         self._rip = np.array([each.rip for each in loops], np.uint64)
         self._rounds = _rounds(loops)
-        self._semaphore = np.flatnonzero(np.array(semaphore, bool))
-        self._penalized = [np.zeros(0, bool) for _ in self._semaphore]
         every = np.concatenate([np.zeros(0, SPAN), *(_by_start(each) for each in spans)])
         self._span_start, self._span_end = every["start"], every["end"]
         self._spans_upto = np.cumsum([len(each) for each in spans], dtype=np.int64)
@@ -124,7 +119,6 @@ class LoopDetails:
             if len(samples):
                 self._add_samples(samples, np.where(of_sample >= 0, of_thread[of_sample], -1))
         if len(traps):
-            self._add_others(traps, threads)
             now = int(traps["start_ns"].max())
             for loop in [each for each in self._stays if self._end[each] <= now]:
                 self._end_stay(loop)
@@ -140,8 +134,6 @@ class LoopDetails:
         """Sets what is known only at the end."""
         for loop in list(self._stays):
             self._end_stay(loop)
-        for loop, penalized in zip(self._semaphore.tolist(), self._penalized, strict=True):
-            self.found[loop].others = int(np.count_nonzero(penalized))
         whose = (self._addresses.keys >> np.uint64(32)).astype(np.int64)
         addresses = np.bincount(whose, minlength=len(self.loops)).tolist()
         exits = self._exits.upto(len(self.loops)).tolist()
@@ -296,17 +288,6 @@ class LoopDetails:
         fields = [signals[name][row] for name in SIGNAL] + [signals["tid"][row] == 0]
         number = self._signals.numbers(loop, fields)
         self._signals.add_sent(number, ns)
-
-    def _add_others(self, traps: Traps, threads: Threads) -> None:
-        penalized = traps.flag("SLEPT") | traps.flag("SEMAPHORE")
-        for place, loop in enumerate(self._semaphore.tolist()):
-            who, enter = self.loops[loop], traps["start_ns"]
-            inside = penalized & (enter >= who.start_ns) & (enter <= who.end_ns)
-            marked = np.zeros(len(threads), bool)
-            marked[: len(self._penalized[place])] = self._penalized[place]
-            marked[traps.thread[inside]] = True
-            marked &= threads.tid != who.tid
-            self._penalized[place] = marked
 
 
 class _Round:

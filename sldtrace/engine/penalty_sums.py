@@ -4,12 +4,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.selected import Selected
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.traps import Outcome
-from sldtrace.model.early_returns import Bools
+from sldtrace.model.early_returns import Bools, Times
 
 MOST_ADDRESSES = 1 << 17
 """Different addresses, and addresses of all threads together; further ones are not counted."""
@@ -45,7 +46,7 @@ class PenaltySums:
     last_lost_ns: both, in the last trap; longest_ns: both, in one trap; start_ns, last_start_ns: starts of
     the first and of the last trap; end_ns: the last end; watched: traps for which VM exits were watched;
     guest_ns: of these but the first; addresses: how many, rip: the first one; vcpu: the last that is known,
-    -1 for none; guest: was any trap a guest's?
+    -1 for none; guest: was any trap a guest's? shown: the first and the last traps of each thread.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap"})
@@ -54,12 +55,23 @@ class PenaltySums:
         self._longest_ns = longest_sleep_ns
         self._sums = Table(_SUMS)
         self._count = 0
+        self.shown = FirstLast()
         self._addresses, self._places = Keys(most), Keys(most)
 
     @property
     def sums(self) -> Array:
         """One row a thread, by its number."""
         return self._sums.upto(self._count)
+
+    def threads_between(self, start_ns: Array, end_ns: Array) -> Times:
+        """For each span of time how many threads had penalties in it.
+
+        A thread is also counted if it had penalties before and after this time, but not in it.
+        """
+        some = self.sums[self.sums["traps"] > 0]
+        begun = np.searchsorted(np.sort(some["start_ns"]), end_ns, "right")
+        found: Times = begun - np.searchsorted(np.sort(some["last_start_ns"]), start_ns)
+        return found
 
     @property
     def left_out(self) -> int:
@@ -81,6 +93,7 @@ class PenaltySums:
         before = batch.traps.before(penalized, _penalized(batch.traps.last))
         same = before & batch.traps.has_previous & (batch.traps["rip"] == batch.traps.previous("rip"))
         self.sums[traps.who] = mine
+        self.shown.add_runs(traps.who, traps.heads, traps.lengths, traps["start_ns"])
         self._add_addresses(Selected(batch.traps, penalized & ~same))
 
     def _add(self, mine: Array, traps: Selected, early: Bools) -> None:

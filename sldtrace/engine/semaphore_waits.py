@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.selected import Selected
 from sldtrace.engine.tables import Array, Table
@@ -50,7 +51,7 @@ class SemaphoreWaits:
     """Of each thread: waits that got the semaphore and took WAIT_JIFFIES or more, and holds.
 
     waits, waited_ns, longest_ns: of these waits; holds: traps that took the semaphore and switched detection
-    off. A wait that a signal ended does not count.
+    off. A wait that a signal ended does not count. shown: the first and the last waits of each thread.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"trap"})
@@ -59,6 +60,7 @@ class SemaphoreWaits:
         self._least_ns = WAIT_JIFFIES * tick_ns
         self._table = Table(_THREAD)
         self._count = 0
+        self.shown = FirstLast()
         self._pending: Array = np.zeros(0, np.int32)  # threads whose `upto` is not known yet
         # Ends of holds: how many are before _horizon_ns, the last start of a trap, and the others in order.
         self._horizon_ns = 0
@@ -122,6 +124,7 @@ class SemaphoreWaits:
             mine["waited_ns"] += waits.sum(lengths)
             mine["longest_ns"] = np.maximum(mine["longest_ns"], waits.most(lengths))
             self.threads[waits.who] = mine
+            self.shown.add_runs(waits.who, waits.heads, waits.lengths, starts)
             self._pending = np.union1d(self._pending, waits.who)
         if len(self._pending):
             self._pending = self._resolve(self._horizon_ns)

@@ -12,7 +12,8 @@ AC_VECTOR = 17
 VMX_EXCEPTION = 0
 _SVM_EXCEPTIONS = range(0x40, 0x60)  # code 0x40 + vector
 SVM_AC = _SVM_EXCEPTIONS[AC_VECTOR]
-_BUS_LOCK = {VMX: 74, SVM: 0xA5}
+BUS_LOCK = {VMX: 74, SVM: 0xA5}
+"""The exit that bus lock detection of guests causes (KVM_CAP_X86_BUS_LOCK_EXIT)."""
 
 EXCEPTIONS = {
     0: "DE",
@@ -286,7 +287,7 @@ def is_split_lock(isa: str, reason: int, vector: int = -1) -> bool:
 
 def is_bus_lock(isa: str, reason: int) -> bool:
     """Is it the exit that bus lock detection of guests causes (KVM_CAP_X86_BUS_LOCK_EXIT)?"""
-    return _BUS_LOCK.get(isa) == reason
+    return BUS_LOCK.get(isa) == reason
 
 
 def user_name(reason: int, error: int = 0) -> str:

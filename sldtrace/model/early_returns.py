@@ -76,6 +76,16 @@ def detection_off(traps: Fields) -> Bools:
     return found
 
 
+def penalized(traps: Fields) -> Bools:
+    """For each trap record: did the thread sleep, or wait for the semaphore, and was not killed?"""
+    bits = schema.current().enums["trap_flags"].values
+    slept, waited, handled = (
+        traps["flags"] & np.uint32(bits[name]) != 0 for name in ("SLEPT", "SEMAPHORE", "HANDLED")
+    )
+    found: Bools = (slept | waited) & handled
+    return found
+
+
 @dataclass
 class Windows:
     """When detection was off on a core, carried from batch to batch.

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sldtrace.engine import ac_exits
 from sldtrace.engine.ac_exits import AcExits, AcExitSummary
 from sldtrace.engine.columns import Columns
+from sldtrace.engine.first_last import FIRST, LAST
 from tests.analyzers.synthetic import FLAGS, GUEST, MS, START_NS, Row, array, completed, counted, exited
 from tests.engine.histories import SPAN_MS, cuts, histories
 from tests.engine.sliced import fold
@@ -61,7 +62,13 @@ def expected(tid: int, rows: list[Row], exits: list[Row], counts: list[Row]) -> 
     if counted_:
         since, until = counted_[0]["since_ns"], counted_[-1]["ns"]
         during = int(((starts >= since) & (starts <= until)).sum())
-    return AcExits(len(starts), during, len(mine), address(mine), len(inside), len(own), address(own))
+    sums = len(starts), during, len(mine), address(mine), len(inside), len(own), address(own)
+    return AcExits(*sums, shown(mine), shown(own))
+
+
+def shown(rows: list[Row]) -> tuple[int, ...]:
+    times = [int(row["ns"]) for row in rows]
+    return tuple(sorted({*times[:FIRST], *times[-LAST:]}))
 
 
 @settings(deadline=None, max_examples=150)

@@ -14,6 +14,8 @@ from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import SVM, is_bus_lock
+from sldtrace.model.early_returns import Bools
+from sldtrace.recording.layout import Records
 from sldtrace.text.phrases import length, percent, plural, rate
 
 KIND = "bus-lock"
@@ -44,8 +46,12 @@ def find(trace: Trace) -> list[Finding[BusLockNumbers]]:
 
 def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
     tgid, tid = int(row["tgid"]), int(row["tid"])
-    exits = trace.rows("exit").thread(tgid, tid)
-    evidence = exits[exits["reason"] == row["reason"]]
+    count, times = folding.fold(trace).bus_locks.of(tgid, tid)
+
+    def chosen(exits: Records) -> Bools:
+        found: Bools = (exits["tgid"] == tgid) & (exits["tid"] == tid) & (exits["reason"] == row["reason"])
+        return found
+
     start, end = int(row["since_ns"]), int(row["ns"])
     numbers = BusLockNumbers(
         exits=int(row["count"]),
@@ -92,7 +98,7 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
             ),
             remedies.align(guest=True),
         ],
-        evidence=evidence,
+        evidence=trace.evidence("exit", count, times, chosen),
         evidence_kind="exit",
     )
 

@@ -18,8 +18,10 @@ from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine import ac_exits
 from sldtrace.engine.ac_exits import AcExits
 from sldtrace.model.early_returns import Bools
+from sldtrace.recording.layout import Records
 from sldtrace.text.phrases import plural, rate
 
 KIND = "guest-ac"
@@ -67,17 +69,32 @@ def _own(seen: AcExits, counted: int) -> _Own:
     return _Own(surplus if surplus >= thresholds.GUEST_AC_SURPLUS.value * seen.traps else 0, 0, None)
 
 
-# The single records that no trap followed.
+# The single records that no trap followed; of a thread without traps all.
 def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
-    traps, exits = (trace.rows(kind).thread(tgid, tid) for kind in ("trap", "exit"))
-    starts, single = traps["start_ns"].to_numpy()[traps["guest"].to_numpy()], exits[exits["split_lock"]]
-    if not len(starts):
-        return single
-    single = single[single["ns"].between(starts[0], starts[-1]) & (single["host_ns"] > 0)]
-    begin = single["ns"].to_numpy()
-    following = starts[np.searchsorted(starts, begin, "left")]
-    own: Bools = following > begin + single["host_ns"].to_numpy()
-    return single[own]
+    seen = folding.fold(trace).ac_exits.of(tgid, tid)
+
+    def of_thread(records: Records) -> Bools:
+        found: Bools = (records["tgid"] == tgid) & (records["tid"] == tid)
+        return found
+
+    def by_ac(exits: Records) -> Bools:
+        return of_thread(exits) & ac_exits.by_ac(exits)
+
+    if not seen.traps:
+        return trace.evidence("exit", seen.exits, seen.times, by_ac)
+
+    def own() -> Rows:
+        traps, single = trace.select("trap", of_thread), trace.select("exit", by_ac)
+        starts = traps["start_ns"].to_numpy()[traps["guest"].to_numpy()]
+        single = single[single["ns"].between(starts[0], starts[-1]) & (single["host_ns"] > 0)]
+        begin = single["ns"].to_numpy()
+        following = starts[np.searchsorted(starts, begin, "left")]
+        return single[following > begin + single["host_ns"].to_numpy()]
+
+    def shown(exits: Records) -> Bools:
+        return by_ac(exits) & np.isin(exits["ns"].astype(np.int64), seen.own_times)
+
+    return Rows.deferred(seen.own, own, lambda: trace.select("exit", shown, seen.own_times))
 
 
 def _finding(trace: Trace, row: dict[Any, Any], seen: _Own) -> Finding[GuestAcNumbers]:

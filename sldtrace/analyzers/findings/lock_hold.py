@@ -19,8 +19,10 @@ from sldtrace.dataset import folding, frames
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine import lock_waits
+from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
+from sldtrace.recording.layout import Records
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address, length, percent, plural
 
@@ -89,10 +91,16 @@ def find(trace: Trace) -> list[Finding[LockHoldNumbers]]:
     return [_finding(trace, penalty, group, groups[group]) for group in order]
 
 
-def _evidence(trace: Trace, penalty: Penalty, tgid: int, tid: int, what: str) -> Rows:
-    rows = trace.rows("stall")
-    rows = rows[(rows["tgid"] == tgid) & (rows["penalized_tid"] == tid)]
-    return rows[(rows["what"] == what) & (rows["waited_ns"] >= lock_waits.WAIT_JIFFIES * penalty.tick_ns)]
+# group: of LockWaits.groups; row: this one.
+def _evidence(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Rows:
+    least_ns = np.uint64(lock_waits.WAIT_JIFFIES * penalty.tick_ns)
+
+    def chosen(stalls: Records) -> Bools:
+        found: Bools = (stalls["tgid"] == row["tgid"]) & (stalls["penalized_tid"] == row["tid"])
+        return found & (stalls["what"] == row["what"]) & (stalls["end_ns"] - stalls["ns"] >= least_ns)
+
+    times = folding.fold(trace).locks.shown.times([group])
+    return trace.evidence("stall", int(row["waits"]), times, chosen)
 
 
 # row: of LockWaits.groups, with this number.
@@ -146,7 +154,7 @@ def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Findin
             remedies.align(guest=True),
             remedies.no_detection(),
         ],
-        evidence=_evidence(trace, penalty, tgid, tid, what),
+        evidence=_evidence(trace, penalty, group, row),
         evidence_kind="stall",
     )
 

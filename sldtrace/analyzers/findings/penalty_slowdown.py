@@ -24,9 +24,10 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.chains import COUNTERS
 from sldtrace.engine.loops import Loop
 from sldtrace.engine.tables import Array
-from sldtrace.model.early_returns import Bools
+from sldtrace.model.early_returns import Bools, penalized
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
+from sldtrace.recording.layout import Records
 from sldtrace.text.phrases import length, percent, plural
 
 KIND = "penalty-slowdown"
@@ -119,9 +120,17 @@ def _leave_out(sums: np.void, phases: Array) -> int:
     return int((phases["end"] - phases["start"]).sum())
 
 
+# All penalties of a thread, those in loops included.
 def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
-    rows = trace.rows("trap").thread(tgid, tid)
-    return rows[(rows["slept"] | rows["semaphore"]) & ~rows["fatal"]]
+    folded = folding.fold(trace)
+    number = folded.numbers.look_up(tgid, tid)
+    assert number is not None
+
+    def chosen(traps: Records) -> Bools:
+        return (traps["tgid"] == tgid) & (traps["tid"] == tid) & penalized(traps)
+
+    count = int(folded.penalties.sums["traps"][number])
+    return trace.evidence("trap", count, folded.penalties.shown.times([number]), chosen)
 
 
 # sums: a row of PenaltySums, without what is in loops, which last `loops_ns`.

@@ -21,9 +21,13 @@ from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.keys import joined
 from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
+from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
+from sldtrace.recording import schema
+from sldtrace.recording.layout import Records
 from sldtrace.text.phrases import length, percent, plural, rate
 
 KIND = "semaphore-queue"
@@ -102,11 +106,17 @@ def victims(trace: Trace) -> pd.DataFrame:
 
 # A wait that a signal ended does not count: see early_return_loops.
 def _evidence(trace: Trace, penalty: Penalty, table: pd.DataFrame) -> Rows:
-    traps = trace.rows("trap")
-    who = table[["tgid", "tid"]].itertuples(index=False, name=None)
-    mine = traps[traps.isin([traps.thread(int(tgid), int(tid)) for tgid, tid in who])]
-    acquired = mine["semaphore"] & (mine["semaphore_result"] == 0)
-    return mine[acquired & (mine["semaphore_ns"] >= WAIT_JIFFIES * penalty.tick_ns)]
+    least_ns = np.uint64(WAIT_JIFFIES * penalty.tick_ns)
+    took = np.uint32(schema.current().enums["trap_flags"].values["SEMAPHORE"])
+    who = joined(table["tgid"].to_numpy(), table["tid"].to_numpy())
+
+    def chosen(traps: Records) -> Bools:
+        acquired: Bools = (traps["flags"] & took != 0) & (traps["semaphore_result"] == 0)
+        acquired &= traps["semaphore_ns"] >= least_ns
+        return acquired & np.isin(joined(traps["tgid"], traps["tid"]), who)
+
+    times = folding.fold(trace).waits.shown.times(table["number"].tolist())
+    return trace.evidence("trap", int(table["waits"].sum()), times, chosen)
 
 
 def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
