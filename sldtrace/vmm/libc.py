@@ -72,7 +72,7 @@ timer_delete.argtypes = [ctypes.c_void_p]
 prctl = _libc.prctl
 prctl.argtypes = [ctypes.c_int, ctypes.c_ulong]
 
-PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29  # include/uapi/linux/prctl.h
 
 
 # Gives the CPU that the calling thread is on; takes it from the kernel, by the vDSO.
@@ -113,6 +113,13 @@ def holding_gil(name: str, *arguments: Any) -> Callable[[], None]:
     function = _libc_quick[name]
     function.restype = None
     return partial(function, *arguments)
+
+
+def moving(tid: int, cpu: int) -> Callable[[], int]:
+    """sched_setaffinity(2) of that thread to one CPU, as `releasing_gil` has it."""
+    size = 8 * (cpu // 64 + 1)
+    mask = (ctypes.c_ubyte * size).from_buffer_copy((1 << cpu).to_bytes(size, "little"))
+    return releasing_gil("sched_setaffinity", tid, ctypes.c_size_t(size), mask)
 
 
 def failure(call: str, hint: str | None = None, number: int | None = None) -> SldtraceError:

@@ -20,6 +20,7 @@ class Watch(Protocol):
 
     checks: int
     mismatches: int
+    retries: int
 
     def look(self) -> None:
         """Called by the vCPU's thread."""
@@ -81,4 +82,5 @@ def run(vcpu: Vcpu, locked: int, kick: Kick, stopping: threading.Event, watch: W
         reported_ns=None if reported is None else reported_ns,
         cpu_checks=watch.checks if watch else 0,
         cpu_mismatches=watch.mismatches if watch else 0,
+        cpu_retries=watch.retries if watch else 0,
     )

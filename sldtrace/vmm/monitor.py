@@ -35,7 +35,7 @@ class Monitor:
         self._begin = threading.Event()
         self._tids = [0] * plan.vcpus
         self._results: list[VcpuResult | None] = [None] * plan.vcpus
-        self._migration = stress.Migration(self._tids, plan.cpus) if plan.migrate_ns else None
+        self._migration = stress.Migration(self._tids, plan.cpus) if plan.migrate_ns is not None else None
 
     def run(self, started: Started) -> Result:
         """Runs the guest until the time is over, a signal of signals.ENDING comes, or something fails.
@@ -65,7 +65,7 @@ class Monitor:
             slots = stress.Slots(machine)
             idents = [thread.ident or 0 for thread in threads]
             sources = stress.kicks(plan, idents, [vcpu.state() for vcpu in machine.vcpus])
-            if self._migration:
+            if self._migration and plan.migrate_ns is not None:
                 sources.append(stress.Worker("migration", plan.migrate_ns, self._migration.step, self._fail))
             if plan.slots_ns:
                 sources.append(stress.Worker("memory slots", plan.slots_ns, slots.step, self._fail))

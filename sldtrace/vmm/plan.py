@@ -8,7 +8,7 @@ from sldtrace.vmm.kicks import Kind
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One VM or one ordinary program, and its disturbances. Times are nanoseconds; 0: never."""
+    """One VM or one ordinary program, and its disturbances. Times are nanoseconds; 0, or None: never."""
 
     guest: Guest
     duration_ns: int
@@ -18,7 +18,7 @@ class Plan:
     vcpus: int = 1
     shared: bool = False  # all vCPUs on one operand
     cpus: tuple[int, ...] = ()  # vCPU n is pinned to the n-th, from the beginning again; empty: not pinned
-    migrate_ns: int = 0  # move each vCPU thread to the next of `cpus` this often
+    migrate_ns: int | None = None  # pause after each move of the vCPU threads to the next of `cpus`; may be 0
     slots_ns: int = 0  # add or remove a memory slot this often
     program: bool = False  # no VM: the guest's code as an ordinary program
 
@@ -38,6 +38,7 @@ class VcpuResult:
     reported_ns: int | None = None  # when, after the beginning
     cpu_checks: int = 0  # reads of the CPU after a KVM_RUN in which the thread was not moved
     cpu_mismatches: int = 0  # how often it was not the one that the thread had been moved to
+    cpu_retries: int = 0  # reads that were repeated because the thread was moved during them
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def run(plan: Plan, started: Started) -> Result:
     started(tids)
     migration = stress.Migration(tids, plan.cpus)
     sources = stress.kicks(plan, [thread.ident or 0 for thread in threads], [])
-    if plan.migrate_ns:
+    if plan.migrate_ns is not None:
         sources.append(stress.Worker("migration", plan.migrate_ns, migration.step, fail))
     timers = []
     if plan.timeout_ns and plan.kick is Kind.TIMER:

@@ -1,7 +1,7 @@
 """Disturbances of a running VM: moves of its threads between CPUs, changes of its memory slots."""
 
-import os
 import threading
+import time
 from collections.abc import Callable
 
 from sldtrace.vmm import abi, libc
@@ -9,6 +9,9 @@ from sldtrace.vmm.kicks import IntervalTimer, Kind, Sender, Source
 from sldtrace.vmm.machine import Machine
 from sldtrace.vmm.plan import Plan
 from sldtrace.vmm.threads import start_thread
+
+_SHORT_S = 0.001  # a shorter pause is a sleep: Event.wait() takes longer
+_MOST_RETRIES = 100
 
 
 def kicks(plan: Plan, threads: list[int], states: list[abi.Run]) -> list[Source]:
@@ -22,18 +25,18 @@ def kicks(plan: Plan, threads: list[int], states: list[abi.Run]) -> list[Source]
 
 
 class Worker:
-    """A thread that calls `step` every `period_ns` until stop(), and `failed` with an exception of it."""
+    """A thread that calls `step`, with pauses, until stop(), and `failed` with an exception of it."""
 
     def __init__(
-        self, name: str, period_ns: int, step: Callable[[], None], failed: Callable[[BaseException], None]
+        self, name: str, pause_ns: int, step: Callable[[], None], failed: Callable[[BaseException], None]
     ) -> None:
-        self._period = period_ns / 1e9
+        self._pause = pause_ns / 1e9
         self._step, self._failed = step, failed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """The first step comes one period later."""
+        """The first step comes one pause later."""
         start_thread(self._thread)
 
     def stop(self) -> None:
@@ -44,10 +47,18 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            while not self._stop.wait(self._period):
+            libc.prctl(libc.PR_SET_TIMERSLACK, 1)  # ns, of this thread; else 50 us are added to each pause
+            while not self._paused():
                 self._step()
         except BaseException as error:
             self._failed(error)
+
+    # Also without a pause the GIL is released.
+    def _paused(self) -> bool:
+        if self._pause >= _SHORT_S:
+            return self._stop.wait(self._pause)
+        time.sleep(self._pause)
+        return self._stop.is_set()
 
 
 class Migration:
@@ -55,12 +66,13 @@ class Migration:
 
     After the KVM selftest rseq_test (tools/testing/selftests/kvm/rseq_test.c): `sequence` is odd while
     threads are moved, so that a reader that reads it twice knows whether threads were moved in between.
-    The selftest pauses between two moves so that the thread can reach KVM_RUN; the period of
+    The selftest pauses for 1 to 10 us between two moves so that the thread can reach KVM_RUN; the pause of
     the Worker that calls step() is that pause.
     """
 
     def __init__(self, tids: list[int], cpus: tuple[int, ...]) -> None:
         self._tids, self._cpus = tids, cpus
+        self._calls: dict[tuple[int, int], Callable[[], int]] = {}
         self.sequence = 0
         self.moves = 0
 
@@ -69,11 +81,15 @@ class Migration:
         return self._cpus[(thread + self.moves) % len(self._cpus)]
 
     def step(self) -> None:
-        """Moves each thread to its next CPU."""
+        """Moves each thread to its next CPU. Raises SldtraceError if the kernel refuses it."""
         self.sequence += 1
         self.moves += 1
         for thread, tid in enumerate(self._tids):
-            os.sched_setaffinity(tid, {self.cpu(thread)})
+            where = tid, self.cpu(thread)
+            if where not in self._calls:
+                self._calls[where] = libc.moving(*where)
+            if self._calls[where]():
+                raise libc.failure("sched_setaffinity", "see --cpus and taskset(1)")
         self.sequence += 1
 
 
@@ -89,17 +105,22 @@ class CpuWatch:
         self._rseq = libc.rseq_cpu()
         self.checks = 0
         self.mismatches = 0
+        self.retries = 0
 
     def look(self) -> None:
-        before = self._migration.sequence
-        expected = self._migration.cpu(self._thread)
-        cpu = libc.sched_getcpu()
-        rseq = cpu if self._rseq is None else self._rseq.value
-        if before % 2 or self._migration.sequence != before or not self._migration.moves:
-            return
-        self.checks += 1
-        if not cpu == rseq == expected:
-            self.mismatches += 1
+        """Repeats the reads until the thread was not moved during them; gives up after 100 retries."""
+        migration = self._migration
+        for _ in range(_MOST_RETRIES if migration.moves else 0):
+            before = migration.sequence
+            expected = migration.cpu(self._thread)
+            cpu = libc.sched_getcpu()
+            rseq = cpu if self._rseq is None else self._rseq.value
+            if before % 2 == 0 and migration.sequence == before:
+                self.checks += 1
+                self.mismatches += not cpu == rseq == expected
+                return
+            self.retries += 1
+            time.sleep(0)  # the thread that moves this one needs the GIL
 
 
 class Slots:

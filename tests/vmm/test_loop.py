@@ -64,7 +64,7 @@ class Kick:
 class Clobber:
     """A watch whose own calls set errno."""
 
-    checks, mismatches = 3, 1
+    checks, mismatches, retries = 3, 1, 7
 
     def look(self) -> None:
         ctypes.set_errno(errno.ENOENT)
@@ -95,7 +95,7 @@ def test_what_the_guest_wrote_last_is_its_report(monkeypatch: pytest.MonkeyPatch
 
 def test_a_watch_does_not_hide_why_the_run_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(Scripted(monkeypatch, [errno.EINTR]), watch=Clobber())
-    assert (result.eintr, result.cpu_checks, result.cpu_mismatches) == (1, 3, 1)
+    assert (result.eintr, result.cpu_checks, result.cpu_mismatches, result.cpu_retries) == (1, 3, 1, 7)
 
 
 def test_another_errno_of_kvm_run_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 import ctypes
 import os
 import threading
+import time
 
 import pytest
 
+from sldtrace.errors import SldtraceError
 from sldtrace.vmm import abi, guests, libc, stress
 from sldtrace.vmm.kicks import IntervalTimer, Kind, Sender
 from sldtrace.vmm.plan import Plan
@@ -69,7 +71,42 @@ def test_nothing_is_checked_while_threads_are_being_moved(monkeypatch: pytest.Mo
     where.sequence = 4
     monkeypatch.setattr(libc, "sched_getcpu", moved)
     watch.look()
-    assert (watch.checks, watch.mismatches) == (0, 0)
+    assert (watch.checks, watch.mismatches, watch.retries) == (0, 0, 200)
+
+
+def test_a_check_is_repeated_until_the_move_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = Where()
+    where.sequence, where.expected = 3, 7
+    monkeypatch.setattr(libc, "rseq_cpu", lambda: None)
+    monkeypatch.setattr(libc, "sched_getcpu", lambda: 7)
+    watch = stress.CpuWatch(where, 0)  # type: ignore[arg-type]
+
+    def move_on(_: float) -> None:
+        where.sequence += 1
+
+    monkeypatch.setattr(time, "sleep", move_on)
+    watch.look()
+    assert (watch.checks, watch.mismatches, watch.retries) == (1, 0, 1)
+
+
+def test_a_cpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SldtraceError, match="sched_setaffinity failed"):
+        stress.Migration([0], (4000, 4001)).step()
+
+
+@pytest.mark.parametrize("pause_ns", [0, 1_000])
+def test_a_worker_with_hardly_a_pause(pause_ns: int) -> None:
+    steps, enough = [], threading.Event()
+
+    def step() -> None:
+        steps.append(1)
+        if len(steps) == 100:
+            enough.set()
+
+    worker = stress.Worker("w", pause_ns, step, lambda _: None)
+    worker.start()
+    assert enough.wait(HANG_S)
+    worker.stop()
 
 
 def test_rseq_knows_the_cpu() -> None:

@@ -155,12 +155,15 @@ def _totals(plan: Plan, results: Sequence[Result]) -> list[tuple[str, str]]:
         rows.append(
             ("guest reported", f"{last.reported:,} loops, last after {length(last.reported_ns or 0)}")
         )
-    if plan.migrate_ns:
+    if plan.migrate_ns is not None:
         moves = sum(result.migrations for result in results)
         rows.append(("migrations", f"{moves:,}"))
-        checks, bad = (sum(getattr(one, name) for one in vcpus) for name in ("cpu_checks", "cpu_mismatches"))
+        checks, bad, again = (
+            sum(getattr(one, f"cpu_{name}") for one in vcpus) for name in ("checks", "mismatches", "retries")
+        )
         if not plan.program:
-            rows.append(("CPU checks", f"{checks:,}, of which {bad:,} found another CPU than the thread's"))
+            found = f"{checks:,}, of which {bad:,} found another CPU than the thread's"
+            rows.append(("CPU checks", f"{found}; {again:,} retries"))
     if plan.slots_ns:
         updates = sum(result.slot_updates for result in results)
         longest = max(result.longest_slot_update_ns for result in results)

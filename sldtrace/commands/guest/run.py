@@ -19,7 +19,7 @@ from sldtrace.errors import EXIT_INTERRUPTED, UsageError
 from sldtrace.host import access, split_lock
 from sldtrace.recording import target
 from sldtrace.reporters.formats import FORMATS
-from sldtrace.text.durations import Period, render
+from sldtrace.text.durations import Duration, Period, render
 from sldtrace.vmm import guests, memory
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.plan import Plan
@@ -76,10 +76,9 @@ _MOST_LOAD = 64
 )
 @click.option(
     "--migrate",
-    type=Period("10us", "1h"),
-    default="none",
-    show_default=True,
-    help="Move the vCPU threads to their next CPU, of --cpus or all, this often.",
+    type=Duration("0ns", "1h"),
+    help="Move the vCPU threads to their next CPU, of --cpus or all, with this pause after each move; 0: "
+    "without a pause.",
 )
 @click.option(
     "--memory-slots",
@@ -117,7 +116,7 @@ def run_guest(
     cpus: tuple[int, ...],
     offset: int | None,
     every: int | None,
-    migrate: int,
+    migrate: int | None,
     slots: int,
     load: int,
     program: bool,
@@ -147,7 +146,7 @@ def run_guest(
         signo=signo or kick.signo,
         vcpus=vcpus,
         shared=operands == "shared",
-        cpus=_cpus(cpus, bool(migrate)),
+        cpus=_cpus(cpus, migrate is not None),
         migrate_ns=migrate,
         slots_ns=slots,
         program=program,

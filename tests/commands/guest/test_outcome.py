@@ -31,7 +31,9 @@ def test_no_progress_says_only_what_was_counted() -> None:
 
 def test_what_was_asked_for_is_printed_and_nothing_else() -> None:
     host = SplitLock("warn", True, False, 1)
-    vcpu = VcpuResult(1, 6, 2, 2, reported=4, reported_ns=2_500_000, cpu_checks=9, cpu_mismatches=1)
+    vcpu = VcpuResult(
+        1, 6, 2, 2, reported=4, reported_ns=2_500_000, cpu_checks=9, cpu_mismatches=1, cpu_retries=5
+    )
     disturbed = plan("report-split", migrate_ns=1, slots_ns=1, cpus=(0, 1), kick=Kind.TGKILL)
     more = {"migrations": 7, "slot_updates": 3, "longest_slot_update_ns": 12_000_000}
     text = as_text(outcome.build(disturbed, host, results(vcpu, **more)))
@@ -39,7 +41,7 @@ def test_what_was_asked_for_is_printed_and_nothing_else() -> None:
         "timeout         1ms, SIGUSR1 by tgkill",
         "guest reported  4 loops, last after 2.5 ms",
         "migrations      7",
-        "CPU checks      9, of which 1 found another CPU than the thread's",
+        "CPU checks      9, of which 1 found another CPU than the thread's; 5 retries",
         "slot updates    3, the longest took 12 ms",
     ):
         assert f"{line}\n" in text
