@@ -96,18 +96,26 @@ def test_a_livelock_that_gets_through_while_watched_is_a_failure() -> None:
     assert "(1 loops)" in failed
 
 
-@pytest.mark.parametrize(("ratio", "holds"), [(1_000 / 1_799, True), (1_000 / 1_802, False)])
-def test_the_limit_of_counting_every_exit(ratio: float, holds: bool) -> None:
-    assert (failures(found((COUNTS, with_guests({"cpuid": ratio})))) == []) == holds
+@pytest.mark.parametrize(
+    ("guest", "ratio", "holds"),
+    [
+        ("cpuid", 1_000 / 1_799, True),
+        ("cpuid", 1_000 / 1_802, False),
+        ("io", 10_000 / 11_030, True),
+        ("io", 10_000 / 11_050, False),
+    ],
+)
+def test_the_limits_of_counting_every_exit(guest: str, ratio: float, holds: bool) -> None:
+    assert (failures(found((COUNTS, with_guests({"cpuid": 0.9, guest: ratio})))) == []) == holds
 
 
 def test_ours_must_be_the_cheapest_of_those_that_do_as_much() -> None:
-    ours = (COUNTS, with_guests({"cpuid": 0.6}))
-    assert (
-        failures(found(ours, (TIMES, with_guests({"cpuid": 0.5})), (BARE, with_guests({"cpuid": 0.7})))) == []
-    )
-    (failed,) = failures(found(ours, (TIMES, with_guests({"cpuid": 0.7}))))
-    assert "adds less than peer times" in failed
+    ours = (COUNTS, with_guests({"cpuid": 0.6, "io": 0.95}))
+    cheap, dear = {"cpuid": 0.7, "io": 0.98}, {"cpuid": 0.5, "io": 0.9}
+    assert failures(found(ours, (TIMES, with_guests(dear)), (BARE, with_guests(cheap)))) == []
+    for guest in ("cpuid", "io"):
+        (failed,) = failures(found(ours, (TIMES, with_guests(dear | {guest: cheap[guest]}))))
+        assert f"adds less to {guest} than peer times" in failed
     stays = (STAYS, with_guests({"livelock": 0.985}))
     assert failures(found(stays, (TRAPS, with_guests({"livelock": 0.97})))) == []
     (failed,) = failures(found(stays, (TRAPS, with_guests({"livelock": 0.995}))))
