@@ -29,7 +29,7 @@ class Boot:
 BOOTS = (
     Boot(
         "two CPUs",
-        {"production": 60, "findings": 80, "guests_stress": 60},
+        {"production": 60, "findings": 100, "guests_stress": 60},
         cpus=2,
         program="examples/vmm/loop.c",
     ),

@@ -1,4 +1,4 @@
-"""What else than the guest's timer may end its penalties: a tracer, the cgroup freezer, and blocked signals.
+"""What else than the guest's timer may end its penalties, or slow it: a tracer, a freezer, stops, a quota.
 
 Each is a context manager for a run of `guest run` inside it (findings.PROVOCATIONS), and counts what it does.
 """
@@ -16,6 +16,9 @@ from tests.integration.observing import Protocol
 
 _PERIOD_S = 0.002  # less than any penalty's sleep
 _CGROUP = Path("/sys/fs/cgroup/frozen")
+_QUOTA = Path("/sys/fs/cgroup/quota")
+_QUOTA_US, _PERIOD_US = 10_000, 100_000
+_BURST_S = 0.3
 _PTRACE_CONT, _PTRACE_DETACH, _PTRACE_SEIZE, _PTRACE_INTERRUPT = 7, 17, 0x4206, 0x4207  # linux/ptrace.h
 _WALL = 0x4000_0000
 _TGKILL = 234
@@ -31,7 +34,7 @@ def children() -> set[int]:
 
 
 @contextmanager
-def _beside(act: Callable[[int, int, threading.Event], int]) -> Iterator[Protocol]:
+def _beside(act: Callable[[int, int, threading.Event], int | Protocol]) -> Iterator[Protocol]:
     """Calls act(PID, TID of its newest thread, ended) for the child that the run makes."""
     before, ended, protocol = children(), threading.Event(), Protocol()
 
@@ -92,6 +95,48 @@ def _send(pid: int, tid: int, ended: threading.Event) -> int:
     return sent
 
 
+# SIGUSR1, which ends KVM_RUN, each millisecond for 300 ms.
+def _burst(pid: int, tid: int, ended: threading.Event) -> Protocol:
+    ended.wait(0.1)
+    begin, sent = time.monotonic_ns(), 0
+    while time.monotonic_ns() - begin < _BURST_S * 1e9 and not ended.wait(0.001):
+        sent += not _libc.syscall(_TGKILL, pid, tid, signal.SIGUSR1)
+    return {"sent": sent, "begin_ns": begin, "end_ns": time.monotonic_ns()}
+
+
+def _stop(pid: int, _: int, ended: threading.Event) -> int:
+    stops = 0
+    with suppress(ProcessLookupError):
+        while not ended.wait(_PERIOD_S):
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(_PERIOD_S)
+            os.kill(pid, signal.SIGCONT)
+            stops += 1
+    return stops
+
+
+# Others have the CPU: what the thread waits for it, by the kernel's account of the thread.
+def _starve(pid: int, tid: int, ended: threading.Event) -> int:
+    os.setpriority(os.PRIO_PROCESS, tid, 10)
+    return _delay_ns(pid, tid, ended)
+
+
+def _delay_ns(pid: int, tid: int, ended: threading.Event) -> int:
+    account = Path(f"/proc/{pid}/task/{tid}/schedstat")
+    found = [int(account.read_text().split()[1])]
+    with suppress(OSError):
+        while not ended.wait(0.02):
+            found.append(int(account.read_text().split()[1]))
+    return found[-1] - found[0]
+
+
+def _throttle(pid: int, tid: int, ended: threading.Event) -> Protocol:
+    (_QUOTA / "cgroup.procs").write_text(str(pid))
+    delay = _delay_ns(pid, tid, ended)
+    stat = dict(line.split() for line in (_QUOTA / "cpu.stat").read_text().splitlines())
+    return {"delay_ns": delay, "throttled_ns": 1000 * int(stat["throttled_usec"])}
+
+
 @contextmanager
 def traced() -> Iterator[Protocol]:
     """A tracer stops the thread by PTRACE_INTERRUPT every two milliseconds."""
@@ -119,3 +164,38 @@ def blocking() -> Iterator[Protocol]:
             yield protocol
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def burst() -> Iterator[Protocol]:
+    """For 300 ms a signal ends each sleep."""
+    with _beside(_burst) as protocol:
+        yield protocol
+
+
+@contextmanager
+def stopped() -> Iterator[Protocol]:
+    """The process is stopped by SIGSTOP and continued, two milliseconds apart."""
+    with _beside(_stop) as protocol:
+        yield protocol
+
+
+@contextmanager
+def starved() -> Iterator[Protocol]:
+    """The vCPU's thread has a lower priority than what else runs."""
+    with _beside(_starve) as protocol:
+        yield protocol
+
+
+@contextmanager
+def throttled() -> Iterator[Protocol]:
+    """The process is in a cgroup with a quota of a tenth of a CPU."""
+    (_QUOTA.parent / "cgroup.subtree_control").write_text("+cpu")
+    _QUOTA.mkdir(exist_ok=True)
+    (_QUOTA / "cpu.max").write_text(f"{_QUOTA_US} {_PERIOD_US}")
+    try:
+        with _beside(_throttle) as protocol:
+            yield protocol
+    finally:
+        with suppress(OSError):
+            _QUOTA.rmdir()

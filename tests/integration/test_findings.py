@@ -5,7 +5,7 @@ detection (docs/lab.md). Each provocation is in a file of its own, in which noth
 """
 
 import re
-from signal import SIGRTMIN, SIGUSR1
+from signal import SIGCONT, SIGRTMIN, SIGSTOP, SIGUSR1
 from typing import Any
 
 import pandas as pd
@@ -137,6 +137,64 @@ def test_what_ended_the_sleeps_is_named(
     if signal is None:
         # Each stop or freeze ends one sleep at most.
         assert 0.5 * run(findings, name)["acted"] <= first.ended <= run(findings, name)["acted"] + 1
+
+
+def test_stops_of_the_process_are_named(findings: Scenario) -> None:
+    """By SIGSTOP and SIGCONT to the process: the vCPU's thread has the stop, or the signal itself."""
+    (finding,) = found(findings, "stopped")
+    ended = finding.numbers.ended_by
+    stops = sum(
+        each.ended for each in ended if each.cause == "group_stop" or each.signal in (SIGSTOP, SIGCONT)
+    )
+    assert stops >= 0.9 * sum(each.ended for each in ended)
+    assert 0.5 * run(findings, "stopped")["acted"] <= stops <= run(findings, "stopped")["acted"] + 1
+
+
+def test_a_burst_is_in_the_past_and_hides_nothing(findings: Scenario) -> None:
+    """300 ms of signals; before and after them the thread completes its penalties."""
+    burst = run(findings, "burst")["acted"]
+    kinds = {each.kind: each for each in found(findings, "burst")}
+    assert kinds.keys() == {"early-return-loop", "penalty-slowdown"}
+    loop = kinds["early-return-loop"]
+    assert not loop.ongoing
+    assert loop.headline.endswith("then made progress")
+    assert burst["begin_ns"] - 30_000_000 < loop.start_ns < loop.end_ns < burst["end_ns"] + 30_000_000
+    assert loop.numbers.in_loops_ns > 0.5 * (burst["end_ns"] - burst["begin_ns"])
+    assert loop.numbers.early_returns <= burst["sent"]
+    assert loop.numbers.signal.number == SIGUSR1
+    assert kinds["penalty-slowdown"].numbers.in_loops_ns >= loop.numbers.in_loops_ns
+    assert kinds["penalty-slowdown"].numbers.early_returns <= 3
+
+
+def check_waits(scenario: Scenario, name: str, delay_ns: int) -> Finding[Any]:
+    """What the thread waited for a CPU is not in the penalties; the kernel's account of the thread has it."""
+    (finding,) = found(scenario, name)
+    numbers, recorded = finding.numbers, of(scenario, name)
+    penalty = penalties.from_facts(recorded.facts, slept=True)
+    assert finding.kind == "penalty-slowdown"
+    assert numbers.slept_ns <= numbers.traps * penalty.longest_sleep_ns
+    assert numbers.slept_ns + numbers.late_ns == recorded.traps["sleep_ns"].sum()
+    assert numbers.cpu is not None
+    # The samples are some of the time in which the scenario looked; it looked some of theirs.
+    assert 0.3 * delay_ns < numbers.cpu.run_delay_ns < 1.2 * delay_ns + 100_000_000
+    assert "waiting for a CPU" in finding.headline
+    return finding
+
+
+def test_a_wait_for_a_cpu_is_not_called_a_penalty(findings: Scenario) -> None:
+    """Beside four processes that only use a CPU, with a lower priority."""
+    finding = check_waits(findings, "starved", run(findings, "starved")["acted"])
+    assert finding.numbers.late_ns > 0
+    assert finding.numbers.cpu.throttled_ns == 0
+    assert "other threads had it" in finding.cause
+
+
+def test_a_quota_is_not_called_a_penalty(findings: Scenario) -> None:
+    """A tenth of a CPU."""
+    acted = run(findings, "throttled")["acted"]
+    finding = check_waits(findings, "throttled", acted["delay_ns"])
+    assert 0 < finding.numbers.cpu.throttled_ns <= acted["throttled_ns"]
+    assert "because a quota (cpu.max) throttled the cgroup" in finding.cause
 
 
 def test_a_blocked_signal_is_recorded_as_such(findings: Scenario) -> None:
