@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +13,16 @@ import click
 from sldtrace.commands import output as outputs
 from sldtrace.commands import recordings
 from sldtrace.commands.progress import Progress
+from sldtrace.commands.recordings import View
 from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.analyzers.finding import Severity
+    from sldtrace.dataset.symbols import Symbols
     from sldtrace.dataset.trace import Trace
     from sldtrace.recording.collect import Collection, Found, Unreadable
-    from sldtrace.recording.redacted import Redactor
     from sldtrace.recording.timeline import Timeline
     from sldtrace.reporters.document import Report
 
@@ -68,6 +70,7 @@ class Built:
     help="Exit with status 3 if there is a finding of at least this severity.",
 )
 @recordings.redact
+@recordings.between
 def report(
     paths: tuple[Path, ...],
     form: str,
@@ -77,6 +80,8 @@ def report(
     brief: bool,
     fail_on: str | None,
     redact: bool,
+    between: Sequence[int | None],
+    zone: tzinfo | None,
 ) -> None:
     """Print what recordings show: a summary first, then what to change, then each finding with its evidence.
 
@@ -111,6 +116,8 @@ def report(
       sldtrace report --format json --output incident.json incident.sld
       sldtrace report --what-if timer=20ms --what-if mitigate=0 incident.sld
       sldtrace report --symbols guest-kallsyms.txt incident.sld
+      sldtrace report --since '3h ago' /var/lib/sldtrace
+      ssh host sldtrace record -d 30s -o - | sldtrace report -
     """
     outputs.check(output)
     if changes and fail_on:
@@ -118,6 +125,8 @@ def report(
     if brief and (form == "json" or changes):
         other = "--what-if" if changes else "--format json"
         raise UsageError(f"--brief and {other} exclude each other", "the JSON has the key summary")
+    if zone is None and form != "text":
+        raise UsageError("--local-time is for --format text", "what others read has times in UTC")
     if redact and symbols is not None:
         raise UsageError("--redact and --symbols exclude each other", "names of functions tell addresses")
     make: Callable[[Trace], Built]
@@ -126,14 +135,12 @@ def report(
         if changes
         else partial(_analyze, with_pictures=FORMATS[form].pictures, only_summary=brief)
     )
-    if symbols is not None:
-        make = _naming(symbols, make)
+    view = View(between, recordings.redactor() if redact else None, _symbols(symbols), zone)
     unreadable: Sequence[Unreadable] = ()
-    redactor = recordings.redactor() if redact else None
     if len(paths) == 1 and not paths[0].is_dir():
-        built = _of_file(paths[0], make, redactor)
+        built = _of_file(paths[0], make, view)
     else:
-        built, unreadable = _of_several(paths, make, redactor)
+        built, unreadable = _of_several(paths, make, view)
     outputs.write(outputs.render(built.content, form, output), output)
     from sldtrace.analyzers.finding import Severity
 
@@ -147,14 +154,24 @@ def report(
 
 def build(file: Path) -> Built:
     """The report of a recording. Raises SldtraceError."""
-    return _of_file(file, _analyze, None)
+    return _of_file(file, _analyze, View())
 
 
-def _of_file(file: Path, make: "Callable[[Trace], Built]", redactor: "Redactor | None") -> Built:
-    from sldtrace.dataset import trace as traces
-
+def _of_file(file: Path, make: "Callable[[Trace], Built]", view: View) -> Built:
     trace = recordings.load(file)
-    return make(trace if redactor is None else traces.Trace(redactor.timeline(trace.recording)))
+    part = view.part(trace.recording)
+    if part is None:
+        raise _nothing_then([trace.recording], view)
+    return make(view.trace(part))
+
+
+def _nothing_then(timelines: "Sequence[Timeline]", view: View) -> SldtraceError:
+    from sldtrace.reporters import wording
+
+    spans = [(view.trace(each), view.trace(each).span_ns) for each in timelines]
+    first, last = min(spans, key=lambda pair: pair[1][0]), max(spans, key=lambda pair: pair[1][1])
+    times = f"{wording.moment(first[0], first[1][0])} to {wording.moment(last[0], last[1][1])}"
+    return SldtraceError("nothing was recorded at that time", f"the recording is from {times}")
 
 
 def _analyze(trace: "Trace", with_pictures: bool = False, only_summary: bool = False) -> Built:
@@ -178,12 +195,12 @@ def _analyze(trace: "Trace", with_pictures: bool = False, only_summary: bool = F
     return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
 
 
-def _naming(file: Path, make: "Callable[[Trace], Built]") -> "Callable[[Trace], Built]":
+def _symbols(file: Path | None) -> "Symbols | None":
+    if file is None:
+        return None
     from sldtrace.dataset import symbols
-    from sldtrace.dataset.trace import Trace
 
-    found = symbols.read(file)
-    return lambda trace: make(Trace(trace.recording, found))
+    return symbols.read(file)
 
 
 def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":
@@ -200,7 +217,7 @@ def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":
 
 
 def _of_several(
-    paths: tuple[Path, ...], make: "Callable[[Trace], Built]", redactor: "Redactor | None"
+    paths: tuple[Path, ...], make: "Callable[[Trace], Built]", view: View
 ) -> "tuple[Built, Sequence[Unreadable]]":
     from sldtrace.recording import collect
     from sldtrace.reporters import content, several
@@ -209,7 +226,9 @@ def _of_several(
     with Progress("reading", len(found.files)) as bar:
         collection = collect.open_all(found.files, lambda _: bar.update())
     with collection:
-        built, failed = _built(collection, make, redactor)
+        built, failed = _built(collection, make, view)
+        if not built and not failed and collection.timelines:
+            raise _nothing_then(collection.timelines, view)
     unreadable = [*found.unreadable, *collection.unreadable, *failed]
     if not built and len(unreadable) < 2:
         raise _nothing(paths, found, unreadable)
@@ -218,9 +237,9 @@ def _of_several(
         raise SldtraceError(f"none of {len(unreadable):,} files can be read")
     listed = [content.UnreadableContent(escape(each.path, 4096), each.reason) for each in unreadable]
     notes: Sequence[str] = collection.notes
-    if redactor is not None:
+    if view.redactor is not None:
         # Their texts have paths.
-        names = [redactor.name("file", each.path) for each in unreadable]
+        names = [view.redactor.name("file", each.path) for each in unreadable]
         listed = [content.UnreadableContent(name, f"{name} cannot be read") for name in names]
         notes = [f"{len(notes):,} notes are left out (--redact)"] if notes else []
     made = several.build([(name, each.content) for name, each in built], listed, notes, found.others)
@@ -237,17 +256,16 @@ def _of_several(
 
 
 def _built(
-    collection: "Collection", make: "Callable[[Trace], Built]", redactor: "Redactor | None"
+    collection: "Collection", make: "Callable[[Trace], Built]", view: View
 ) -> "tuple[list[tuple[str, Built]], list[Unreadable]]":
-    from sldtrace.dataset.trace import Trace
     from sldtrace.recording.collect import Unreadable
 
     built, failed = [], []
     with Progress("analyzing", len(collection.timelines)) as bar:
         for timeline in collection.timelines:
-            shown = timeline if redactor is None else redactor.timeline(timeline)
             try:
-                built.append((_name(shown), make(Trace(shown))))
+                if (shown := view.part(timeline)) is not None:
+                    built.append((_name(shown), make(view.trace(shown))))
             except SldtraceError as error:  # it changed while it was read
                 failed.append(Unreadable(str(timeline.path), str(error)))
             bar.update()

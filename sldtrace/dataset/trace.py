@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,13 @@ _log = logging.getLogger(__name__)
 class Trace:
     """One recording, or those of one host joined, opened; equal to itself only.
 
-    symbols: the functions of its guests, None if they are not known.
+    symbols: the functions of its guests, None if they are not known; zone: in which reports print its times,
+    None for that of this machine.
     """
 
     recording: Timeline
     symbols: Symbols | None = None
+    zone: tzinfo | None = UTC
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -96,6 +99,16 @@ class Trace:
             return int(frames.wall_ns(self.recording, np.array([monotonic_ns], np.int64))[0])
         except SldtraceError:
             return None
+
+    def monotonic_ns(self, wall_ns: int) -> int | None:
+        """The CLOCK_MONOTONIC time of a wall time (ns since 1970, UTC); None where the facts are lost."""
+        found = self.span_ns[0]
+        for _ in range(3):  # the clock may have been set or slewed since
+            wall = self.wall_ns(found)
+            if wall is None:
+                return None
+            found = max(found + wall_ns - wall, 0)
+        return found
 
     def rows(self, kind: str) -> Rows:
         """All records of one kind in few bytes each, for analyzers: there may be millions.

@@ -43,7 +43,10 @@ _FIX = re.compile(r"fix=(uninterruptible|remaining)|fix=early-returns:([1-9]\d{0
 
 @dataclass(frozen=True)
 class WhatIf:
-    """A change: timer_ns None keeps the timer, 0 removes it; mitigate None keeps the sysctl."""
+    """A change: timer_ns None keeps the timers, 0 removes them; mitigate None keeps the sysctl.
+
+    A thread of which no signal was seen gets no timer.
+    """
 
     text: str = "as recorded"
     timer_ns: int | None = None
@@ -94,6 +97,8 @@ def parse(text: str) -> WhatIf:
 
 
 def _timer(value: str) -> int:
+    if value.isdecimal():
+        raise UsageError(f"timer={value}: in which unit?", f"write timer={value}ms or timer={value}us")
     try:
         period = 0 if value == "none" else durations.parse(value)
     except ValueError as error:
@@ -110,7 +115,7 @@ def run(trace: Trace, change: WhatIf) -> list[Prediction]:
     threads = profiles.profile_threads(trace)
     if not threads:
         return []
-    vcpus = [_vcpu(each.simulated, change) for each in threads]
+    vcpus = [_vcpu(each, change) for each in threads]
     cpus = sorted({vcpu.cpu for vcpu in vcpus})
     number = {cpu: index for index, cpu in enumerate(cpus)}
     cores = [trace.core(cpu) for cpu in cpus]
@@ -135,8 +140,10 @@ def _changed(penalty: Penalty, change: WhatIf) -> Penalty:
     return dataclasses.replace(penalty, mitigate=change.mitigate)
 
 
-def _vcpu(vcpu: Vcpu, change: WhatIf) -> Vcpu:
-    if change.timer_ns is None:
+def _vcpu(profile: Profile, change: WhatIf) -> Vcpu:
+    vcpu = profile.simulated
+    has_timer = vcpu.source.kind is not Kind.NONE or profile.early_returns
+    if change.timer_ns is None or not has_timer:
         return vcpu
     if not change.timer_ns:
         return dataclasses.replace(vcpu, source=Source())

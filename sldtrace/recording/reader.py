@@ -27,7 +27,7 @@ from sldtrace.recording.format import (
 )
 from sldtrace.recording.identity import Identity, identify, monotonic_ns
 from sldtrace.recording.layout import LayoutError, Record, Records, Schema, from_json
-from sldtrace.recording.losses import lost_sums
+from sldtrace.recording.losses import lost_sums, named_losses
 from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
 from sldtrace.recording.target import is_being_written, shown
 from sldtrace.recording.timeline import Gap, Loss, Part
@@ -231,16 +231,7 @@ class Recording:
         sums = dict(self.discarded.lost) if self.discarded else {}
         for key, total in lost_sums(self.records("lost")).items():
             sums[key] = sums.get(key, 0) + total
-        kinds, causes = (self.schema.enums.get(name) for name in ("kind", "lost_cause"))
-        return [
-            Loss(
-                kinds.name_of(kind) if kinds else f"unknown-{kind}",
-                causes.name_of(cause) if causes else f"unknown-{cause}",
-                cpu,
-                total,
-            )
-            for (kind, cause, cpu), total in sorted(sums.items())
-        ]
+        return named_losses(sums, self.schema)
 
     def _name(self, chunk: Chunk) -> str:
         return self.schema.by_number[chunk.header.kind].name

@@ -6,7 +6,7 @@ makes of it: the same one always by the same. What is not known to be harmless i
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sldtrace.host.vms.threads import vcpu_of
-from sldtrace.recording.discarded import Discarded
-from sldtrace.recording.layout import Records, Schema
-from sldtrace.recording.timeline import Gap, Loss, Part, Timeline
-from sldtrace.recording.upgrade import Upgrade
+from sldtrace.recording.layout import Records
+from sldtrace.recording.timeline import Gap, Part, Timeline
+from sldtrace.recording.wrapped import WrappedTimeline
 from sldtrace.text.escape import comm as escaped
 
 _KEPT = frozenset(
@@ -113,11 +112,11 @@ class Redactor:
         return int.from_bytes(digest, "little") >> (64 - _ADDRESS_BITS) | 1
 
 
-class Redacted:
-    """A timeline as `Redactor` shows it; see Timeline."""
+class Redacted(WrappedTimeline):
+    """A timeline as `Redactor` shows it."""
 
     def __init__(self, recording: Timeline, redactor: Redactor) -> None:
-        self._recording = recording
+        super().__init__(recording)
         self._redactor = redactor
         for part in recording.parts:
             redactor.name("file", part.name)
@@ -143,49 +142,9 @@ class Redacted:
         return None if closing is None else self._redactor.facts(closing)
 
     @property
-    def schema(self) -> Schema:
-        """See Timeline."""
-        return self._recording.schema
-
-    @property
-    def discarded(self) -> Discarded | None:
-        """See Timeline."""
-        return self._recording.discarded
-
-    @property
-    def closed(self) -> bool:
-        """See Timeline."""
-        return self._recording.closed
-
-    @property
-    def damaged(self) -> bool:
-        """See Timeline."""
-        return self._recording.damaged
-
-    @property
-    def size(self) -> int:
-        """See Timeline."""
-        return self._recording.size
-
-    @property
     def warnings(self) -> list[str]:
         """See Timeline."""
         return [self._redactor.text(each) for each in self._recording.warnings]
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """See Timeline."""
-        return self._recording.counts
-
-    @property
-    def span_ns(self) -> tuple[int, int] | None:
-        """See Timeline."""
-        return self._recording.span_ns
-
-    @property
-    def losses(self) -> list[Loss]:
-        """See Timeline."""
-        return self._recording.losses
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -202,36 +161,8 @@ class Redacted:
             for gap in self._recording.gaps
         ]
 
-    def upgrade(self, kind: str) -> Upgrade:
-        """See Timeline."""
-        return self._recording.upgrade(kind)
-
-    def batches(self, kind: str, most: int) -> Iterator[Records]:
-        """See Timeline."""
-        for records in self._recording.batches(kind, most):
-            yield self._records(kind, records)
-
-    def records(self, kind: str) -> Records:
-        """See Timeline."""
-        return self._records(kind, self._recording.records(kind))
-
-    def chunks(
-        self, kind: str | None = None, times: npt.NDArray[np.uint64] | None = None
-    ) -> Iterator[tuple[str, Records]]:
-        """See Timeline."""
-        for name, records in self._recording.chunks(kind, times):
-            yield name, self._records(name, records)
-
-    def timed_chunks(self, kinds: Collection[str]) -> Iterator[tuple[str, Records, int | None]]:
-        """See Timeline."""
-        for name, records, following in self._recording.timed_chunks(kinds):
-            yield name, self._records(name, records), following
-
-    def close(self) -> None:
-        """See Timeline."""
-        self._recording.close()
-
-    def _records(self, kind: str, records: Records) -> Records:
+    def changed(self, kind: str, records: Records) -> Records:
+        """See WrappedTimeline."""
         names = records.dtype.names or ()
         if kind == "task" and "comm" in names:
             return self._redactor.comms(records)

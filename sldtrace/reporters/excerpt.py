@@ -1,6 +1,7 @@
 """The evidence of a finding as a table: the first and the last records of its kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC
 from typing import Any
 
 from sldtrace.analyzers import endings
@@ -9,6 +10,7 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
 from sldtrace.host.msr import DETECT
 from sldtrace.model import ending
+from sldtrace.reporters import wording
 from sldtrace.reporters.document import Cell, Column, Table, Unit
 
 FIRST, LAST = 4, 3
@@ -29,7 +31,9 @@ def table(trace: Trace, evidence: Rows, kind: str) -> Table:
     return Table((time, *columns), rows, len(evidence) - len(shown), FIRST)
 
 
-def _times(trace: Trace, times: list[int]) -> tuple[Column, list[int]]:
+def _times(trace: Trace, times: list[int]) -> tuple[Column, Sequence[Cell]]:
+    if trace.zone is not UTC:
+        return Column("local time"), [wording.time_of_day(trace, ns) for ns in times]
     wall = [known for ns in times if (known := trace.wall_ns(ns)) is not None]
     if len(wall) == len(times):
         return Column("time (UTC)", Unit.UTC), wall

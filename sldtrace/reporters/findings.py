@@ -92,12 +92,12 @@ def _threads(trace: Trace, group: Group) -> Table:
         who = each.subject
         if who is None:
             continue
-        start, end = (wording.moment(trace, ns, date=False) for ns in (each.start_ns, each.end_ns))
+        start, end = (wording.time_of_day(trace, ns) for ns in (each.start_ns, each.end_ns))
         row: tuple[Cell, ...] = (
             who.vcpu,
             who.tid,
-            start.removesuffix(" UTC"),
-            "end" if each.ongoing else end.removesuffix(" UTC"),
+            start,
+            "end" if each.ongoing else end,
             each.numbers.lost_ns or None,
             len(each.evidence),
             each.rip,
@@ -111,10 +111,7 @@ def _facts(trace: Trace, finding: Finding[Any]) -> Iterator[Fact]:
     for fact in finding.facts:
         yield Fact(fact.label, fact.text)
     for interval in finding.intervals[:_INTERVALS]:
-        begin, until = (
-            wording.moment(trace, ns, date=False).removesuffix(" UTC")
-            for ns in (interval.start_ns, interval.end_ns)
-        )
+        begin, until = (wording.time_of_day(trace, ns) for ns in (interval.start_ns, interval.end_ns))
         lasted = wording.length(interval.end_ns - interval.start_ns)
         yield Fact("phase", f"{begin} to {until}, {lasted}: {interval.verdict}")
     if len(finding.intervals) > _INTERVALS:

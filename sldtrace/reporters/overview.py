@@ -6,6 +6,7 @@ from typing import Any
 from sldtrace.analyzers.finding import Finding
 from sldtrace.dataset.accounts import incomplete
 from sldtrace.dataset.trace import Trace
+from sldtrace.recording.window import WINDOW
 from sldtrace.reporters import findings, remedies, wording
 from sldtrace.reporters.document import Fact, Overview, Section, Tone, Verdict
 from sldtrace.reporters.groups import Group
@@ -19,10 +20,12 @@ def section(trace: Trace, groups: Sequence[Group], nothing: Fact | None) -> Sect
     """The summary; nothing: what it says if there is no finding."""
     start, end = trace.span_ns
     host = trace.text("host", "name")
+    part = (trace.recording.closing or {}).get("ended_by") == WINDOW
+    whole = " (--since, --until: a part of the recording)" if part else ""
+    times = f"{wording.moment(trace, start)} to {wording.moment(trace, end)}"
     facts = [
         Fact(
-            "simulated" if trace.simulated else "recorded",
-            f"{wording.moment(trace, start)} to {wording.moment(trace, end)}, {wording.length(end - start)}",
+            "simulated" if trace.simulated else "recorded", f"{times}, {wording.length(end - start)}{whole}"
         ),
         Fact("host", ", ".join([escape(host) if host else "name not known", *wording.host(trace)])),
     ]

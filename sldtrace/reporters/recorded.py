@@ -6,6 +6,7 @@ from sldtrace.dataset import levels
 from sldtrace.dataset.accounts import Account, account, others
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.schema import NO_CPU
+from sldtrace.recording.window import WINDOW
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import Section, Text
 from sldtrace.text import durations, sizes
@@ -39,7 +40,11 @@ def _sums(trace: Trace) -> Iterator[str]:
     traps = account(trace, "trap")
     if traps.counted is None:
         begun = wording.plural(traps.recorded, "trap")
-        if (trace.recording.closing or {}).get("ended_by") == "rotation":
+        ended_by = (trace.recording.closing or {}).get("ended_by")
+        if ended_by == WINDOW:
+            yield f"{begun} recorded, {traps.lost:,} lost in this part of the recording (--since, --until)"
+            return
+        if ended_by == "rotation":
             where = _these_files(trace)
             yield f"{begun} recorded, {traps.lost:,} lost in {where}; the recording goes on in the next one"
             return

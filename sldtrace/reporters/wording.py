@@ -1,6 +1,6 @@
 """Numbers and times in words, the same in every report."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from sldtrace.dataset.subject import process, thread
@@ -20,6 +20,7 @@ __all__ = [
     "plural",
     "process",
     "thread",
+    "time_of_day",
     "utc",
 ]
 
@@ -31,17 +32,32 @@ _TAIL_NS = 2_000_000_000  # the beginning and the end of a recording, in which i
 
 
 def moment(trace: "Trace", monotonic_ns: int, date: bool = True) -> str:
-    """Wall time in UTC with milliseconds; the seconds of CLOCK_MONOTONIC where the facts are lost."""
+    """Wall time with milliseconds and its zone; the seconds of CLOCK_MONOTONIC where the facts are lost."""
     wall = trace.wall_ns(monotonic_ns)
     if wall is None:
         return f"{monotonic_ns / 1e9:.3f} s of the host's clock"
-    return utc(wall, date)
+    when = _moment(wall, trace.zone)
+    return f"{_written(when, date)} {when.tzname()}"
+
+
+def time_of_day(trace: "Trace", monotonic_ns: int) -> str:
+    """The same without date and zone."""
+    wall = trace.wall_ns(monotonic_ns)
+    return f"{monotonic_ns / 1e9:.3f} s" if wall is None else _written(_moment(wall, trace.zone), date=False)
 
 
 def utc(wall_ns: int, date: bool = True) -> str:
     """ns since 1970 as a date and time in UTC with milliseconds."""
-    when = datetime.fromtimestamp(wall_ns / 1e9, UTC)
-    return when.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{when.microsecond // 1000:03} UTC"
+    return f"{_written(_moment(wall_ns, UTC), date)} UTC"
+
+
+# zone None: that of this machine.
+def _moment(wall_ns: int, zone: tzinfo | None) -> datetime:
+    return datetime.fromtimestamp(wall_ns / 1e9, UTC).astimezone(zone)
+
+
+def _written(when: datetime, date: bool) -> str:
+    return when.strftime("%Y-%m-%d %H:%M:%S." if date else "%H:%M:%S.") + f"{when.microsecond // 1000:03}"
 
 
 def host(trace: "Trace") -> list[str]:

@@ -31,8 +31,11 @@ def rate(per_s: float) -> str:
 
 
 def ms(ns: int) -> str:
-    """Milliseconds without their unit, three digits: `0.95`, `12`."""
-    return f"{ns / 1e6:.3g}"
+    """Milliseconds without their unit, three digits or more: `0.95`, `12`, `1,250`."""
+    value = ns / 1e6
+    if abs(value) >= 999.5:
+        return f"{value:,.0f}"
+    return f"{value:.6f}".rstrip("0") if 0 < abs(value) < 0.0001 else f"{value:.3g}"
 
 
 def address(value: int) -> str:

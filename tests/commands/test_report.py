@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sldtrace.analyzers.finding import Finding, Severity
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.commands import report as module
 from sldtrace.dataset.trace import Trace
-from sldtrace.errors import EXIT_UNREADABLE, SldtraceError
+from sldtrace.errors import EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.recording import encoding
 from sldtrace.recording.encoding import Codec, Encoder
 from sldtrace.recording.writer import Writer
@@ -180,6 +181,53 @@ def test_brief_is_the_summary_alone(tmp_path: Path) -> None:
     assert "undo: sysctl kernel.split_lock_mitigate=1" in brief
     assert "Evidence" not in brief
     assert run(path, "--brief", "--format=json").exit_code != 0
+
+
+def test_a_part_of_the_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.sld", LIVELOCK)
+    begin, middle = "2026-09-21 14:13:20", "2026-09-21T14:13:20.1Z"
+    brief = run(path, "--brief", "--since", begin, "--until", middle).output
+    times = "2026-09-21 14:13:20.000 UTC to 2026-09-21 14:13:20.100 UTC, 100 ms (--since, --until"
+    assert times in " ".join(brief.split())
+    assert "LIVELOCK" in brief
+    assert "100 traps recorded, 0 lost in this part" in run(path, "--until", middle).output
+    nothing = run(path, "--since", "2026-09-21 15:00")
+    assert "nothing was recorded at that time" in str(nothing.exception)
+    assert "2026-09-21 14:13:20.000 UTC to 2026-09-21 14:13:30.000 UTC" in str(nothing.exception)
+    for wrong in (
+        ("--since", "soon"),
+        ("--since", middle, "--until", begin),
+        ("--local-time", "--format=json"),
+    ):
+        assert isinstance(run(path, *wrong).exception, UsageError)
+
+
+def test_a_part_of_the_time_of_a_folder(rotated: Path) -> None:
+    output = run(rotated, "--since", "2026-09-21 14:13:20", "--until", "2026-09-21 14:13:20.040").output
+    assert "40 traps recorded, 0 lost in this part" in output
+    assert "nothing was recorded" in str(run(rotated, "--since", "1h ago").exception)
+
+
+def test_times_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        output = run(
+            write(tmp_path / "a.sld", LIVELOCK), "--local-time", "--since", "2026-09-21 23:13"
+        ).output
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "recorded  2026-09-21 23:13:20.000 JST to " in output
+    assert "UTC" not in output
+
+
+def test_standard_input_is_a_recording(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.sld", LIVELOCK)
+    piped = CliRunner().invoke(module.report, ["-", "--brief"], input=path.read_bytes())
+    assert piped.output == run(path, "--brief").output
+    empty = CliRunner().invoke(module.report, ["-"], input=b"")
+    assert "standard-input.sld is empty" in str(empty.exception)
 
 
 def test_both_forms_say_the_same(tmp_path: Path) -> None:

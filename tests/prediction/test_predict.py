@@ -202,8 +202,16 @@ def test_a_storm_of_signals_is_bounded(tmp_path: Path) -> None:
 
 def test_a_thread_without_signals_progresses(tmp_path: Path) -> None:
     rows = [completed(index * 40 * MS, guest_ns=20 * MS) for index in range(50)]
-    (found,) = predict.run(synthetic.trace(tmp_path, rows), WhatIf())
+    recorded = synthetic.trace(tmp_path, rows)
+    (found,) = predict.run(recorded, WhatIf())
     assert (found.progress, found.profile.source) == ("yes", Source())
+    (with_timer,) = predict.run(recorded, predict.parse("timer=1ms"))
+    assert with_timer == found  # it has no timer that could be changed
+
+
+def test_a_timer_without_a_unit_is_a_question() -> None:
+    with pytest.raises(UsageError, match=r"timer=20: in which unit\?; write timer=20ms or timer=20us"):
+        predict.parse("timer=20")
 
 
 def test_a_single_trap_is_enough_to_ask(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ def test_address(value: int, text: str) -> None:
     assert phrases.address(value) == text
 
 
-@pytest.mark.parametrize(("ns", "text"), [(950_000, "0.95"), (12_000_000, "12"), (1_234_567, "1.23")])
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [(950_000, "0.95"), (12_000_000, "12"), (1_234_567, "1.23"), (10**9, "1,000"), (20, "0.00002"), (0, "0")],
+)
 def test_ms(ns: int, text: str) -> None:
     assert phrases.ms(ns) == text
 
