@@ -130,13 +130,13 @@ def redactor() -> "Redactor":
 def load(path: Path) -> "Trace":
     """Opens one file; a bar shows how far it is read, now and later. Raises SldtraceError."""
     from sldtrace.dataset import trace as traces
-    from sldtrace.recording.observed import observed
+    from sldtrace.recording.observed import Observed
 
     begun = time.monotonic()
     size = path.stat().st_size if path.is_file() else None
     with Progress("verifying", size, begun) as bar:
         trace = traces.load(path, on_read=bar.update)
-    return traces.Trace(observed(trace.recording, lambda total: Progress("analyzing", total, begun)))
+    return traces.Trace(Observed(trace.recording, lambda total: Progress("analyzing", total, begun)))
 
 
 @contextmanager

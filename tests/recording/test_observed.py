@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sldtrace.recording.observed import Bar, observed
+from sldtrace.recording.observed import Bar, Observed
 from sldtrace.recording.reader import open_recording
 from tests.analyzers.synthetic import loop, signalled, write
 
@@ -30,7 +30,7 @@ def test_each_reading_gets_a_bar_of_its_length(tmp_path: Path) -> None:
     read: list[int] = []
     with open_recording(path, read.append) as recording:
         assert sum(read) + 16 >= recording.size
-        seen = observed(recording, begin)
+        seen = Observed(recording, begin)
         assert seen.counts == recording.counts
         assert len(list(seen.timed_chunks({"trap", "signal"}))) == len(
             list(recording.timed_chunks({"trap", "signal"}))
