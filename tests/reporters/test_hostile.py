@@ -30,6 +30,9 @@ NASTY = [
     "\x1b" * 4096,
 ]
 
+LINES = 140
+"""More lines than a report with one finding has, and fewer than a name of 4,096 characters would make."""
+
 texts = st.one_of(
     st.sampled_from(NASTY),
     st.text(st.characters(exclude_categories=()), max_size=40),
@@ -67,14 +70,14 @@ def check(recorded: Trace, lines: int | None = None) -> None:
 @given(st.one_of(st.binary(max_size=15), texts.map(lambda text: text.encode("utf-8", "replace")[:15])))
 def test_names_of_threads(tmp_path: Path, comm: bytes) -> None:
     rows = [*loop(30), completed(0, tid=400, tgid=400)]
-    check(trace(tmp_path, rows, tasks=[task(VCPU, comm), task(VMM, comm), task(400, comm, 400)]), 80)
+    check(trace(tmp_path, rows, tasks=[task(VCPU, comm), task(VMM, comm), task(400, comm, 400)]), LINES)
 
 
 @quick
 @given(texts.map(storable), st.booleans())
 def test_names_of_processes(tmp_path: Path, name: str, in_a_loop: bool) -> None:
     rows = loop(30) if in_a_loop else [completed(0)]
-    check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): {"comm": name, "exe": name}}}]), 80)
+    check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): {"comm": name, "exe": name}}}]), LINES)
 
 
 @quick
@@ -83,7 +86,7 @@ def test_names_of_vms_and_cgroups(tmp_path: Path, name: str, in_a_loop: bool) ->
     rows = loop(30) if in_a_loop else [completed(index * 20 * MS) for index in range(9)]
     vm = dict.fromkeys(("name", "uuid", "id", "namespace", "pod"), name) | {"source": {"name": name}}
     who = {"comm": name, "vmm": name, "vm": vm, "cgroup": name, "unit": name}
-    check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): who}}]), 80)
+    check(trace(tmp_path, rows, updates=[{"processes": {str(VMM): who}}]), LINES)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_from_a_command_line_and_a_cgroup_to_the_reports(tmp_path: Path, name: b
         fakeproc.process(folder, VMM, b"qemu", None, cmdline=arguments, cgroup=scope)
         described = process.describe(VMM, folder)
         recorded = trace(folder, loop(30), updates=[{"processes": {str(VMM): described}}])
-        check(recorded, 80)
+        check(recorded, LINES)
         shown = escape(described["vm"]["name"])
         assert shown[:5] == escape(name)[:5]
         text, machine = rendered(recorded)
@@ -126,7 +129,7 @@ def test_names_in_the_facts(tmp_path: Path, text: str) -> None:
 @quick
 @given(texts.map(storable))
 def test_names_of_unknown_facts(tmp_path: Path, text: str) -> None:
-    check(trace(tmp_path, [completed(0)], opening=facts() | {text or "x": {text: [text]}}), 80)
+    check(trace(tmp_path, [completed(0)], opening=facts() | {text or "x": {text: [text]}}), LINES)
 
 
 def test_a_name_of_4_kib_is_cut_and_shown_so(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_what_was_left_out_is_not_missing(tmp_path: Path) -> None:
     ended = closing(5) | {"filtered": {"trap": 4}}
     recorded = trace(tmp_path, [completed(0)], ended=ended)
     assert "5 traps counted = 1 recorded + 0 lost + 0 unfinished + 4 filtered" in flowing(recorded)
-    assert text(recorded).startswith("NOTHING FOUND: ")
+    assert "\nNOTHING FOUND: " in text(recorded)
 
 
 def test_json_of_all_kinds(tmp_path: Path) -> None:
