@@ -217,7 +217,7 @@ def wall_clock(recording: Timeline, times: "pd.Series[int]") -> "pd.Series[pd.Ti
 
     See wall_ns.
     """
-    adjusted = wall_ns(recording, times.to_numpy(np.int64))
+    adjusted = wall_ns(recording, np.asarray(times, np.int64))
     return pd.Series(pd.to_datetime(adjusted, unit="ns", utc=True), index=times.index, name=times.name)
 
 

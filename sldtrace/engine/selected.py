@@ -5,7 +5,6 @@ import numpy.typing as npt
 
 from sldtrace.engine.by_thread import ByThread
 from sldtrace.engine.tables import Array
-from sldtrace.engine.threads import Numbers
 from sldtrace.engine.traps import Traps
 from sldtrace.model.early_returns import Bools
 
@@ -20,14 +19,13 @@ class Selected(ByThread):
         self._traps = traps
         self.at: npt.NDArray[np.intp] = np.flatnonzero(mask)
         self._all = len(self.at) == len(traps)
-        if self._all:
-            self.heads, self.who = traps.heads, traps.who
-            return
-        thread = traps.thread[self.at] if len(traps) else np.zeros(0, np.int32)
-        begins = np.ones(len(self.at), bool)
-        begins[1:] = thread[1:] != thread[:-1]
-        self.heads = np.flatnonzero(begins)
-        self.who: Numbers = thread[self.heads]
+        self.heads, self.who = traps.heads, traps.who
+        if not self._all:
+            thread = traps.thread[self.at]
+            begins = np.ones(len(self.at), bool)
+            begins[1:] = thread[1:] != thread[:-1]
+            self.heads = np.flatnonzero(begins)
+            self.who = thread[self.heads]
 
     def __len__(self) -> int:
         return len(self.at)

@@ -103,9 +103,10 @@ def test_exits_after_the_last_trap_are_pending() -> None:
     own = [exited(20 * MS + n * 1000, vector=17, host_ns=10, rip=1) for n in range(3)]
     last = exited(30 * MS, vector=17, host_ns=MS, rip=2)
     going = fold(summary, {"trap": [completed(0)], "exit": [*own, last]}, [20 * MS, 21 * MS])
-    assert summary.of(200, 201) == AcExits(traps=1, exits=4)
+    times = tuple(row["ns"] for row in (*own, last))
+    assert summary.of(200, 201) == AcExits(traps=1, exits=4, times=times)
     going.update({"trap": Columns(array("trap", [completed(30 * MS + 500_000)]))})
-    assert summary.of(200, 201) == AcExits(2, 0, 4, None, 4, 3, 1)
+    assert summary.of(200, 201) == AcExits(2, 0, 4, None, 4, 3, 1, times, times[:3])
 
 
 def test_traps_that_are_remembered_one_by_one_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,8 @@ def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
         single = single[single["ns"].between(starts[0], starts[-1]) & (single["host_ns"] > 0)]
         begin = single["ns"].to_numpy()
         following = starts[np.searchsorted(starts, begin, "left")]
-        return single[following > begin + single["host_ns"].to_numpy()]
+        evidence: Rows = single[following > begin + single["host_ns"].to_numpy()]
+        return evidence
 
     def shown(exits: Records) -> Bools:
         return by_ac(exits) & np.isin(exits["ns"].astype(np.int64), seen.own_times)

@@ -97,7 +97,8 @@ def _evidence(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Rows:
 
     def chosen(stalls: Records) -> Bools:
         found: Bools = (stalls["tgid"] == row["tgid"]) & (stalls["penalized_tid"] == row["tid"])
-        return found & (stalls["what"] == row["what"]) & (stalls["end_ns"] - stalls["ns"] >= least_ns)
+        found &= (stalls["what"] == row["what"]) & (stalls["end_ns"] - stalls["ns"] >= least_ns)
+        return found
 
     times = folding.fold(trace).locks.shown.times([group])
     return trace.evidence("stall", int(row["waits"]), times, chosen)

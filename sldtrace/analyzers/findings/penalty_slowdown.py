@@ -127,7 +127,8 @@ def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
     assert number is not None
 
     def chosen(traps: Records) -> Bools:
-        return (traps["tgid"] == tgid) & (traps["tid"] == tid) & penalized(traps)
+        found: Bools = (traps["tgid"] == tgid) & (traps["tid"] == tid) & penalized(traps)
+        return found
 
     count = int(folded.penalties.sums["traps"][number])
     return trace.evidence("trap", count, folded.penalties.shown.times([number]), chosen)
