@@ -54,7 +54,7 @@ class Detector:
         self._summary = LoopSummary(
             penalty, lambda cpu: cores.get(cpu, cpu), sleeps=self._sleeps, most=MAX_LOOPS
         )
-        self._sums = ThreadSums()
+        self._sums = ThreadSums(penalty.longest_sleep_ns)
         self._fold = LiveFold([self._sleeps, self._summary, self._sums])
         self._slicer = Slicer()
         self._lag = lag_ns
