@@ -55,15 +55,17 @@ class RunDelaySums:
         if not len(records):
             return
         sums = self._sums.upto(int(number.max()) + 1)
-        delay, throttled = (records[name].astype(np.int64) for name in ("run_delay_ns", "throttled_ns"))
-        # The cgroup is throttled on each CPU by itself, and also while the thread sleeps.
+        # A damaged file may hold anything. The cgroup is throttled on each CPU by itself, and also while the
+        # thread sleeps.
+        sampled = np.maximum(_signed(records, "ns") - _signed(records, "since_ns"), 0)
+        delay = np.clip(_signed(records, "run_delay_ns"), 0, sampled)
         for name, values in (
-            ("run_ns", records["run_ns"].astype(np.int64)),
+            ("sampled_ns", sampled),
+            ("run_ns", np.clip(_signed(records, "run_ns"), 0, sampled)),
             ("run_delay_ns", delay),
-            ("throttled_ns", np.minimum(throttled, delay)),
+            ("throttled_ns", np.clip(_signed(records, "throttled_ns"), 0, delay)),
         ):
             np.add.at(sums[name], number, values)
-        np.add.at(sums["sampled_ns"], number, _sampled(records))
 
     def of_thread(self, tgid: int, tid: int) -> RunDelay | None:
         """The sums of one thread; None: it was not sampled."""
@@ -73,16 +75,17 @@ class RunDelaySums:
     def of_number(self, number: int) -> RunDelay | None:
         """The sums with this number; None: nothing was added to them."""
         row = self._sums.upto(number + 1)[number]
-        return RunDelay(*(int(row[name]) for name in _FIELDS)) if row["sampled_ns"] else None
+        return RunDelay(*(int(row[name]) for name in _FIELDS)) if row["sampled_ns"] > 0 else None
 
 
 def within(records: Columns, start_ns: Array, end_ns: Array) -> Array:
     """Is more than half of the time of each record between these two?"""
-    since, until = (records[name].astype(np.int64) for name in ("since_ns", "ns"))
+    since, until = _signed(records, "since_ns"), _signed(records, "ns")
     inside = np.minimum(until, end_ns) - np.maximum(since, start_ns)
     found: Array = 2 * inside > until - since
     return found
 
 
-def _sampled(records: Columns) -> Array:
-    return records["ns"].astype(np.int64) - records["since_ns"].astype(np.int64)
+def _signed(records: Columns, name: str) -> Array:
+    found: Array = records[name].astype(np.int64)
+    return found

@@ -38,3 +38,12 @@ def test_threads_above_the_limit_are_counted() -> None:
     fold(summary, {"schedstat": [sampled(n * MS, 1, tid=n % 4) for n in range(8)]})
     assert summary.left_out == 4
     assert summary.of_thread(VMM, 3) is None
+
+
+def test_no_value_of_a_damaged_file_is_longer_than_its_time() -> None:
+    summary = RunDelaySums()
+    wrong = sampled(9 * MS, 1 << 63, (1 << 64) - 1, MS, run_ns=1 << 40)
+    backwards = sampled(9 * MS, 7 * MS, tid=1, since_ns=1 << 62)
+    fold(summary, {"schedstat": [wrong, sampled(8 * MS, 1 << 62, 1 << 62, MS), backwards]})
+    assert summary.of_thread(VMM, VCPU) == RunDelay(2 * MS, 2 * MS, MS, MS)
+    assert summary.of_thread(VMM, 1) is None
