@@ -1,12 +1,12 @@
 """sldtrace: why a virtual machine is slowed or frozen by x86 split-lock detection, and the proof."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 from sldtrace._version import __version__
 
+# For type checkers. Nothing is imported here: Ctrl-C has its default action only from `__main__` on.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     from sldtrace.api import Analysis, Fleet
 

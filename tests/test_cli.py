@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -270,6 +271,50 @@ main()
 """
     run = python(code)
     assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_ctrl_c_at_any_of_the_first_imports_ends_it_at_once_and_silently() -> None:
+    code = """
+import os, signal, sys
+class Finder:
+    def __init__(self, moment):
+        self.left = moment
+    def find_spec(self, name, path=None, target=None):
+        if "sldtrace.__main__" in sys.modules:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+for moment in range(1, 21):
+    child = os.fork()
+    if not child:
+        sys.meta_path.insert(0, Finder(moment))
+        sys.argv = ["sldtrace", "guest", "list"]
+        from sldtrace.__main__ import main
+        main()
+    print(-os.waitpid(child, 0)[1])
+"""
+    run = python(code)
+    assert (run.stdout.split(), run.stderr) == ([str(-signal.SIGINT)] * 20, "")
+
+
+def test_nothing_else_is_imported_before_ctrl_c_has_its_default_action() -> None:
+    run = python("import sys; old = {*sys.modules}; import sldtrace.__main__; print(*{*sys.modules} - old)")
+    assert set(run.stdout.split()) == {"sldtrace", "sldtrace._version", "sldtrace.__main__"}
+
+
+def test_ctrl_c_while_python_starts_shows_no_code_of_ours() -> None:
+    """Before Python runs the first line of sldtrace it shows its own traceback, which nothing can prevent."""
+    ours = str(Path(cli.__file__).parent)
+    for moment in range(20):
+        arguments = [sys.executable, "-m", "sldtrace", "guest", "list"]
+        run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        time.sleep(moment * 0.004)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate()[1]
+        assert ours not in said
+        assert run.returncode in (0, 1, 130, -signal.SIGINT)
+        if run.returncode == 130:
+            assert said == "sldtrace: interrupted\n"
 
 
 def test_ctrl_c_is_pythons_own_again_when_a_command_runs() -> None:

@@ -204,6 +204,7 @@ class Rows:
                 if self._size <= first + last:
                     return shown.frame()
                 return shown.take(np.r_[:first, size - last : size]).frame()
+        self._place()  # the number of rows that were read may be another one than the analysis counted
         if self._size <= first + last:
             return self.frame()
         return self.take(np.r_[:first, self._size - last : self._size]).frame()

@@ -1,7 +1,7 @@
 """A recording as the analyzers see it: typed frames, the facts of the host, and who is who."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property, partial
@@ -139,15 +139,11 @@ class Trace:
     def select(self, kind: str, chosen: Callable[[Records], Array], times: Sequence[int] = ()) -> Rows:
         """The records of that kind for which `chosen` gives True, read again from the file.
 
-        times: read only chunks that may have a record of one of these times.
+        times: read only chunks that may have a record of one of these times (ns, signed as in columns).
         """
-        found = [
-            records[chosen(records)]
-            for _, records in self.recording.chunks(
-                kind, np.array(sorted(times), np.uint64) if times else None
-            )
-        ]
-        return self.rows_of(kind, [each for each in found if len(each)])
+        wanted = np.sort(np.array(times, np.int64).view(np.uint64)) if times else None
+        found = (records[chosen(records)] for _, records in self.recording.chunks(kind, wanted))
+        return self.rows_of(kind, list(_gathered(found)))
 
     def evidence(
         self, kind: str, size: int, times: Sequence[int], chosen: Callable[[Records], Array]
@@ -301,3 +297,17 @@ def load(
     """Opens a recording, see reader.open_recording; raises SldtraceError where there is nothing to read."""
     with diagnostics.phase(_log, f"open {path}"):
         return Trace(reader.open_recording(path, on_read), symbols)
+
+
+def _gathered(pieces: Iterable[Records]) -> Iterator[Records]:
+    # Few arrays of BATCH records or more: each has a cost of its own, and a chunk may have one record.
+    waiting: list[Records] = []
+    count = 0
+    for piece in pieces:
+        waiting.append(piece)
+        count += len(piece)
+        if count >= rows.BATCH:
+            yield np.concatenate(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield np.concatenate(waiting)

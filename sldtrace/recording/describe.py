@@ -1,6 +1,6 @@
 """Warnings, one line each, about what is damaged in a recording or missing from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from sldtrace.recording.format import FORMAT_VERSION, ChunkHeader, ChunkType
 from sldtrace.recording.layout import Record
@@ -34,20 +34,17 @@ def chunk(header: ChunkHeader, records: Mapping[int, Record]) -> str:
     )
 
 
-def lacking(headers: Sequence[ChunkHeader], records: Mapping[int, Record], codec: str, hint: str) -> str:
-    """The warning about records that are not read because this host lacks `codec`; hint: what to do."""
-    sums: dict[str, int] = {}
-    for header in headers:
-        name = records[header.kind].name
-        sums[name] = sums.get(name, 0) + header.count
-    what = ", ".join(count(number, f"{name} record") for name, number in sums.items())
+def lacking(counts: Mapping[str, int], codec: str, hint: str) -> str:
+    """The warning that these records are not read because this host lacks `codec`; hint: what to do."""
+    what = ", ".join(count(number, f"{name} record") for name, number in counts.items())
     return f"{what} not read: they are compressed by {codec}, which this host lacks; {hint}"
 
 
 def _lost(damage: Damage, records: Mapping[int, Record]) -> str:
     known = [chunk(header, records) for header in damage.headers[: MOST // 10]]
-    if len(damage.headers) > len(known):
-        return ", ".join(known) + f", and {count(len(damage.headers) - len(known), 'more chunk')}"
+    more = len(damage.headers) + damage.more - len(known)
+    if more:
+        return ", ".join(known) + f", and {count(more, 'more chunk')}"
     if damage.chunks is not None and damage.chunks > len(known) and known:
         known.append(f"{count(damage.chunks - len(known), 'chunk')} with unknown content")
     return ", ".join(known)
@@ -64,9 +61,8 @@ def _damage(damage: Damage, size: int, records: Mapping[int, Record]) -> str:
         return f"{where} do not belong to the recording; nothing is missing there"
     if damage.chunks is None:
         return f"{where} are damaged; lost: {lost or 'an unknown amount'}"
-    return f"{where} are damaged; {count(max(damage.chunks, len(damage.headers)), 'chunk')} lost" + (
-        f": {lost}" if lost else ""
-    )
+    chunks = count(max(damage.chunks, len(damage.headers) + damage.more), "chunk")
+    return f"{where} are damaged; {chunks} lost" + (f": {lost}" if lost else "")
 
 
 def scan_warnings(scan: Scan, records: Mapping[int, Record], running: bool = False) -> Iterator[str]:
@@ -77,10 +73,11 @@ def scan_warnings(scan: Scan, records: Mapping[int, Record], running: bool = Fal
         yield f"the file header names format {scan.version}, the chunks are of format {FORMAT_VERSION}"
     for damage in scan.damages[:MOST]:
         yield _damage(damage, scan.size, records)
-    if len(scan.damages) > MOST:
-        yield f"{len(scan.damages) - MOST} more places are damaged"
-    if scan.repeated:
-        yield f"{count(len(scan.repeated), 'chunk')} repeated from byte {scan.repeated[0]} on; read once"
+    more = len(scan.damages[MOST:]) + scan.more_damages
+    if more:
+        yield f"{more} more places are damaged"
+    if scan.repeated_start is not None:
+        yield f"{count(scan.repeated, 'chunk')} repeated from byte {scan.repeated_start} on; read once"
     if scan.foreign_start is not None:
         what = f"{count(scan.foreign, 'chunk')} of another recording"
         yield f"{what} from byte {scan.foreign_start} on, not read; tail -c +{scan.foreign_start + 1} gets it"

@@ -110,9 +110,9 @@ def encode_text(text: bytes) -> tuple[bytes, int]:
     return text, 0
 
 
-def is_readable(header: ChunkHeader) -> bool:
-    """Whether this host has what decompresses that chunk."""
-    return not header.flags & ZSTD or _zstandard() is not None
+def unreadable_flags() -> int:
+    """The flags of chunks that this host cannot decompress: ZSTD, or 0 for none."""
+    return ZSTD if _zstandard() is None else 0
 
 
 def decode_text(header: ChunkHeader, stored: Buffer) -> Buffer:

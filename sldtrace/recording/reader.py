@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import numpy.typing as npt
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import describe
 from sldtrace.recording import schema as schemas
+from sldtrace.recording.chunks import Chunk, Chunks
 from sldtrace.recording.discarded import Discarded, parse
-from sldtrace.recording.encoding import ZSTD_HINT, Decoder, decode_text, is_readable
+from sldtrace.recording.encoding import ZSTD_HINT, Decoder, decode_text, unreadable_flags
 from sldtrace.recording.format import (
     FORMAT_VERSION,
     MAX_VALUES,
+    ChunkHeader,
     ChunkType,
     PayloadError,
     count_values,
@@ -28,11 +31,13 @@ from sldtrace.recording.format import (
 from sldtrace.recording.identity import Identity, identify, monotonic_ns
 from sldtrace.recording.layout import LayoutError, Record, Records, Schema, from_json
 from sldtrace.recording.losses import lost_sums, named_losses
-from sldtrace.recording.scan import Chunk, Damage, Scan, Source, scan
+from sldtrace.recording.scan import Damage, Scan, Source, scan
 from sldtrace.recording.target import is_being_written, shown
 from sldtrace.recording.timeline import Gap, Loss, Part
 from sldtrace.recording.upgrade import Upgrade, check_form
 from sldtrace.text.escape import escape
+
+_TYPES = frozenset(ChunkType)
 
 
 class Recording:
@@ -54,10 +59,9 @@ class Recording:
         found = scan(self._source, on_read)
         _check_readable(path, found)
         self._warnings: list[str] = []
-        self._unreadable: set[int] = set()
-        self._counts: tuple[int, dict[str, int]] | None = None  # with this many unreadable chunks
-        self._contents: dict[int, dict[str, Any] | None] = {}
-        self._values = 0  # in the JSON that is kept
+        self._more_warnings = 0  # which are not in that list
+        self._counts: dict[str, int] | None = None
+        self._contents: dict[int, dict[str, Any]] = {}
         self.discarded: Discarded | None = self._read_discarded(found)
         if self.discarded is not None:
             found = found.without(self.discarded.below)
@@ -69,13 +73,15 @@ class Recording:
         self.updates: list[dict[str, Any]] = []
         self.closing: dict[str, Any] | None = None
         self._end: dict[str, Any] | None = None
+        self._read_updates(found.chunks)
         self.schema: Schema = self._read_facts(found)
         self._contents.clear()
-        usable = [chunk for chunk in found.chunks if self._usable(chunk)]
-        self._chunks: list[Chunk] = [chunk for chunk in usable if is_readable(chunk.header)]
-        lacking = [chunk.header for chunk in usable if not is_readable(chunk.header)]
-        if lacking:
-            self._warnings.append(describe.lacking(lacking, self.schema.by_number, "zstd", ZSTD_HINT))
+        usable = self._usable(found.chunks)
+        lacking = usable.column("flags") & unreadable_flags() != 0
+        self._chunks: Chunks = usable.where(~lacking)
+        self._decodable = np.ones(len(self._chunks), bool)  # no chunk is known to be damaged so far
+        if np.any(lacking):
+            self._warn(describe.lacking(self._sums(usable.where(lacking)), "zstd", ZSTD_HINT))
         self._scan_warnings = list(describe.scan_warnings(found, self.schema.by_number, running))
 
     def __enter__(self) -> "Recording":
@@ -91,9 +97,9 @@ class Recording:
     @property
     def warnings(self) -> list[str]:
         """One line for each thing that is damaged, missing or unknown."""
-        found = self._scan_warnings + self._warnings[: describe.MOST]
-        if len(self._warnings) > describe.MOST:
-            found.append(f"and {len(self._warnings) - describe.MOST} more chunks are skipped")
+        found = self._scan_warnings + self._warnings
+        if self._more_warnings:
+            found.append(f"and {self._more_warnings} more chunks are skipped")
         found += describe.record_warnings(self.counts, self._end)
         unknown = [
             name for name, number in self.counts.items() if number and name not in schemas.current().records
@@ -108,20 +114,17 @@ class Recording:
     @property
     def counts(self) -> dict[str, int]:
         """How many records of each kind can be read."""
-        if self._counts is None or self._counts[0] != len(self._unreadable):
-            counts = dict.fromkeys(self.schema.records, 0)
-            for chunk in self._readable():
-                counts[self._name(chunk)] += chunk.header.count
-            self._counts = len(self._unreadable), counts
-        return dict(self._counts[1])
+        if self._counts is None:
+            self._counts = {**dict.fromkeys(self.schema.records, 0), **self._sums(self._readable())}
+        return dict(self._counts)
 
     @property
     def span_ns(self) -> tuple[int, int] | None:
         """The smallest and the largest time of a record (CLOCK_MONOTONIC ns); None without records."""
-        headers = [chunk.header for chunk in self._readable()]
-        if not headers:
+        chunks = self._readable()
+        if not len(chunks):
             return None
-        return min(each.first_ns for each in headers), max(each.last_ns for each in headers)
+        return int(chunks.column("first_ns").min()), int(chunks.column("last_ns").max())
 
     @cached_property
     def identity(self) -> Identity:
@@ -146,9 +149,8 @@ class Recording:
 
     def first_ns(self, kinds: Collection[str]) -> int | None:
         """The smallest time of a record of these kinds (CLOCK_MONOTONIC ns); None without any."""
-        return min(
-            (each.header.first_ns for each in self._readable() if self._name(each) in kinds), default=None
-        )
+        chunks = self._readable(kinds)
+        return int(chunks.column("first_ns").min()) if len(chunks) else None
 
     def upgrade(self, kind: str) -> Upgrade:
         """How the records of that kind are turned into the current schema; raises SldtraceError."""
@@ -167,10 +169,12 @@ class Recording:
         times: in ascending order; chunks that can have a record of none of these times are left out.
         Within a kind the records are nearly, not strictly, in order of time.
         """
-        for chunk in self._holding(times):
+        chunks = self._readable(None if kind is None else [kind])
+        if times is not None:
+            first, last = chunks.column("first_ns"), chunks.column("last_ns")
+            chunks = chunks.where(np.searchsorted(times, last, "right") > np.searchsorted(times, first))
+        for chunk in chunks:
             name = self._name(chunk)
-            if kind is not None and name != kind:
-                continue
             records = np.empty(chunk.header.count, self.schema.records[name].dtype)
             if self._load(chunk, records):
                 yield name, self.upgrade(name).apply(records)
@@ -180,15 +184,14 @@ class Recording:
 
         None: nothing follows. Records are valid after the next chunk has been read.
         """
-        chunks = [chunk for chunk in self._readable() if self._name(chunk) in kinds]
-        following = np.append([chunk.header.first_ns for chunk in chunks[1:]], 0).astype(np.uint64)
-        following[:-1] = np.minimum.accumulate(following[:-1][::-1])[::-1]
+        chunks = self._readable(kinds)
+        following = np.minimum.accumulate(chunks.column("first_ns")[::-1])[::-1]
         for number, chunk in enumerate(chunks):
             name = self._name(chunk)
             records = np.empty(chunk.header.count, self.schema.records[name].dtype)
             if self._load(chunk, records):
                 last = number == len(chunks) - 1
-                yield name, self.upgrade(name).apply(records), None if last else int(following[number])
+                yield name, self.upgrade(name).apply(records), None if last else int(following[number + 1])
 
     def batches(self, kind: str, most: int) -> Iterator[Records]:
         """The records of that kind in file order, in the current schema (see `Upgrade`), some at a time.
@@ -198,9 +201,10 @@ class Recording:
         for an unknown kind.
         """
         upgrade = self.upgrade(kind)
-        chunks = [chunk for chunk in self._readable() if self._name(chunk) == kind]
-        largest = max((chunk.header.count for chunk in chunks), default=0)
-        total = sum(chunk.header.count for chunk in chunks)
+        chunks = self._readable([kind])
+        counts = chunks.column("count")
+        largest = int(counts.max(initial=0))
+        total = int(counts.sum())
         room = np.empty(min(max(most, largest), total), upgrade.written.dtype)
         end = 0
         for chunk in chunks:
@@ -236,63 +240,76 @@ class Recording:
     def _name(self, chunk: Chunk) -> str:
         return self.schema.by_number[chunk.header.kind].name
 
-    def _readable(self) -> Iterator[Chunk]:
-        return (chunk for chunk in self._chunks if chunk.offset not in self._unreadable)
+    def _readable(self, kinds: Collection[str] | None = None) -> Chunks:
+        # The chunks of records of these kinds, without those that could not be decoded.
+        if kinds is None:
+            return self._chunks.where(self._decodable)
+        numbers = [record.number for name, record in self.schema.records.items() if name in kinds]
+        return self._chunks.where(self._decodable & self._chunks.having("kind", numbers))
 
-    # Those that can have a record of one of these times, which are in order; None: all.
-    def _holding(self, times: npt.NDArray[np.uint64] | None) -> Iterator[Chunk]:
-        chunks = list(self._readable())
-        if times is None:
-            return iter(chunks)
-        first, last = (
-            np.fromiter((getattr(chunk.header, name) for chunk in chunks), np.uint64, len(chunks))
-            for name in ("first_ns", "last_ns")
-        )
-        some = np.searchsorted(times, last, "right") > np.searchsorted(times, first)
-        return (chunks[at] for at in np.flatnonzero(some).tolist())
+    def _sums(self, chunks: Chunks) -> dict[str, int]:
+        # How many records of each kind are in these chunks.
+        kinds, inverse = np.unique(chunks.column("kind"), return_inverse=True)
+        sums = np.zeros(len(kinds), np.uint64)
+        np.add.at(sums, inverse, chunks.column("count"))
+        return {
+            self.schema.by_number[number].name: count
+            for number, count in zip(kinds.tolist(), sums.tolist(), strict=True)
+        }
 
     def _read_discarded(self, found: Scan) -> Discarded | None:
         # The newest account: each one includes those before it.
         newest: Discarded | None = None
-        for chunk in found.chunks:
-            if chunk.header.type in (ChunkType.OPENING, ChunkType.END):
-                content = self._json(chunk)
-                # The facts are repeated in long recordings: what is not needed again is not kept.
-                if not any(self._contents.values()) or chunk is found.chunks[-1]:
-                    self._contents[chunk.offset] = content
-                account = parse((content or {}).get("discarded"))
-                # Only chunks before this one can be discarded.
-                if account is not None and account.below <= chunk.header.sequence:
-                    newest = account
+        for chunk in _of_types(found.chunks, ChunkType.OPENING, ChunkType.END):
+            content = self._json(chunk)
+            if content is None:
+                continue
+            # The facts are repeated in long recordings: what is not needed again is not kept.
+            if not self._contents or chunk.offset == found.chunks[-1].offset:
+                self._contents[chunk.offset] = content
+            account = parse(content.get("discarded"))
+            # Only chunks before this one can be discarded.
+            if account is not None and account.below <= chunk.header.sequence:
+                newest = account
         return newest
 
-    def _json(self, chunk: Chunk, keep: bool = False) -> dict[str, Any] | None:
+    def _json(self, chunk: Chunk) -> dict[str, Any] | None:
+        # The content of a chunk; None, and a warning, when it cannot be decoded.
+        try:
+            return unpack_json(self._text(chunk))
+        except PayloadError as error:
+            self._warn_of(chunk, str(error))
+            return None
+
+    def _text(self, chunk: Chunk) -> bytes:
         stored = self._source.payload(chunk)
         if stored is None:
             raise self._changed()
-        try:
-            text = bytes(decode_text(chunk.header, stored))
-            if keep:
-                self._values += count_values(text)
-                if self._values > MAX_VALUES:
+        return bytes(decode_text(chunk.header, stored))
+
+    def _read_updates(self, chunks: Chunks) -> None:
+        values = 0
+        for chunk in _of_types(chunks, ChunkType.UPDATE):
+            try:
+                text = self._text(chunk)
+                values += count_values(text)
+                if values > MAX_VALUES:
                     raise PayloadError(f"and those before it have more than {MAX_VALUES} values")
-            return unpack_json(text)
-        except PayloadError as error:
-            self._warn(chunk, str(error))
-            return None
+                self.updates.append(_object(unpack_json(text).get("facts")))
+            except PayloadError as error:
+                self._warn_of(chunk, str(error))
 
     def _read_facts(self, found: Scan) -> Schema:
         # Takes facts and schema from the first chunk that has them; the schema that they were written with.
         schema: Schema | None = None
-        for chunk in found.chunks:
+        for chunk in _of_types(found.chunks, ChunkType.OPENING, ChunkType.END):
             header = chunk.header
-            if header.type == ChunkType.UPDATE:
-                self.updates.append(_object((self._json(chunk, keep=True) or {}).get("facts")))
-            if header.type not in (ChunkType.OPENING, ChunkType.END):
-                continue
             if header.type == ChunkType.OPENING and schema is not None:
                 continue
-            content = self._contents[chunk.offset] if chunk.offset in self._contents else self._json(chunk)
+            content = self._contents.get(chunk.offset)
+            if content is None:
+                with suppress(PayloadError):  # of which `_read_discarded` has warned
+                    content = unpack_json(self._text(chunk))
             if content is None:
                 continue
             if header.type == ChunkType.END:
@@ -303,7 +320,7 @@ class Recording:
                 schema = self._schema(chunk, content.get("schema"))
         if schema is not None:
             return schema
-        self._warnings.append("the host facts are lost")
+        self._warn("the host facts are lost")
         version = found.chunks[0].header.schema
         known = schemas.known(version)
         if known is None:
@@ -322,24 +339,30 @@ class Recording:
                 check_form(found.records.get(name, record), record)
             return found
         except LayoutError as error:
-            self._warn(chunk, f"describes no usable schema ({error})")
+            self._warn_of(chunk, f"describes no usable schema ({error})")
             return None
 
-    def _usable(self, chunk: Chunk) -> bool:
-        # Whether the chunk has records that the schema describes; adds a warning if not.
-        header = chunk.header
+    def _usable(self, chunks: Chunks) -> Chunks:
+        # Those with records that the schema describes; adds warnings about others.
+        usable = np.zeros(len(chunks), bool)
+        for number, chunk in enumerate(chunks):
+            fault = self._fault(chunk.header)
+            if fault:
+                self._warn_of(chunk, fault)
+            elif chunk.header.type == ChunkType.RECORDS:
+                usable[number] = chunk.header.count > 0
+        return chunks.where(usable)
+
+    def _fault(self, header: ChunkHeader) -> str:
+        # Why the content of a chunk cannot be understood, or an empty text.
         if header.type != ChunkType.RECORDS:
-            if header.type not in list(ChunkType):
-                self._warn(chunk, f"is of unknown type {header.type}")
-            return False
+            return "" if header.type in _TYPES else f"is of unknown type {header.type}"
         record = self.schema.by_number.get(header.kind)
         if record is None:
-            self._warn(chunk, f"holds {describe.count(header.count, 'record')} of unknown kind {header.kind}")
-            return False
+            return f"holds {describe.count(header.count, 'record')} of unknown kind {header.kind}"
         if header.schema != self.schema.version or header.size != record.size:
-            self._warn(chunk, f"holds {record.name} records of another layout than the file describes")
-            return False
-        return header.count > 0
+            return f"holds {record.name} records of another layout than the file describes"
+        return ""
 
     def _load(self, chunk: Chunk, target: Records) -> bool:
         # Reads the records of a chunk into `target`; False when they cannot be decoded.
@@ -353,16 +376,27 @@ class Recording:
         try:
             self._decoder.records(chunk.header, stored, target)
         except PayloadError as error:
-            self._unreadable.add(chunk.offset)
-            self._warn(chunk, str(error))
+            self._decodable[self._chunks.number_at(chunk.offset)] = False
+            self._counts = None
+            self._warn_of(chunk, str(error))
             return False
         return True
 
-    def _warn(self, chunk: Chunk, what: str) -> None:
-        self._warnings.append(f"the chunk at byte {chunk.offset} {escape(what)}; skipped")
+    def _warn_of(self, chunk: Chunk, what: str) -> None:
+        self._warn(f"the chunk at byte {chunk.offset} {escape(what)}; skipped")
+
+    def _warn(self, line: str) -> None:
+        if len(self._warnings) < describe.MOST:
+            self._warnings.append(line)
+        else:
+            self._more_warnings += 1
 
     def _changed(self) -> SldtraceError:
         return SldtraceError(f"{shown(self.path)} changed while it was read", "read it again")
+
+
+def _of_types(chunks: Chunks, *types: ChunkType) -> Chunks:
+    return chunks.where(chunks.having("type", types))
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from sldtrace.recording.chunks import Chunk, ChunkList, Chunks, SequenceNumbers
 from sldtrace.recording.format import (
     CHUNK_HEADER_SIZE,
     CHUNK_MAGIC,
@@ -21,6 +24,11 @@ from sldtrace.recording.format import (
 )
 from sldtrace.recording.sparse import next_data
 
+MOST_DAMAGES = 1000
+"""Places of damage that are kept, and not only counted."""
+MOST_HEADERS = 100
+"""Headers of lost chunks that are kept of each place."""
+
 _BLOCK = 1 << 20
 _SECTOR = 4096
 # Two changes of a file can get one time: file systems take it from the clock of the last tick, or coarser.
@@ -28,36 +36,20 @@ _SAME_TIME_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A valid chunk: its header, and the offset of the header in bytes."""
-
-    header: ChunkHeader
-    offset: int
-
-    @property
-    def payload(self) -> int:
-        """Offset of the payload."""
-        return self.offset + CHUNK_HEADER_SIZE
-
-    @property
-    def end(self) -> int:
-        """Offset of the first byte after the chunk."""
-        return self.payload + self.header.stored
-
-
-@dataclass(frozen=True, slots=True)
 class Damage:
     """A part of the file that is not readable, or chunks that are missing from it (`start == end`).
 
     start and end: offsets in bytes; chunks: how many chunks are lost there, None when nothing tells;
-    headers: those lost chunks whose header is valid; cut: the file ends there before the last of them does;
-    first: the sequence number that should have come next.
+    headers: those lost chunks whose header is valid, the first MOST_HEADERS; more: how many follow these;
+    cut: the file ends there before the last of them does; first: the sequence number that should have come
+    next.
     """
 
     start: int
     end: int
     chunks: int | None
     headers: tuple[ChunkHeader, ...] = ()
+    more: int = 0
     cut: bool = False
     first: int = 0
 
@@ -67,7 +59,8 @@ class Damage:
             return self
         left = max(0, self.first + self.chunks - max(self.first, below))
         headers = tuple(header for header in self.headers if header.sequence >= below)
-        return replace(self, chunks=left, headers=headers) if left or headers else None
+        more = min(self.more, left)
+        return replace(self, chunks=left, headers=headers, more=more) if left or headers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +68,32 @@ class Scan:
     """What a file holds.
 
     version: format version from the file header, None when it is damaged; chunks: the valid ones of the
-    first recording, in file order; repeated: offsets of valid chunks whose sequence number came before;
-    foreign: how many valid chunks of other recordings follow, the first at foreign_start.
+    first recording; damages: the first MOST_DAMAGES places; more_damages: how many follow these; repeated:
+    how many valid chunks have a sequence number that came before, the first at repeated_start; foreign: how
+    many valid chunks of other recordings follow, the first at foreign_start.
     """
 
     size: int
     version: int | None
-    chunks: tuple[Chunk, ...]
+    chunks: Chunks
     damages: tuple[Damage, ...]
-    repeated: tuple[int, ...]
+    more_damages: int
+    repeated: int
+    repeated_start: int | None
     foreign: int
     foreign_start: int | None
 
     @property
     def closed(self) -> bool:
         """Whether the end chunk is there."""
-        return any(chunk.header.type == ChunkType.END for chunk in self.chunks)
+        return bool(np.any(self.chunks.column("type") == ChunkType.END))
 
     def without(self, below: int) -> "Scan":
         """The same without the chunks under that sequence number: nothing of them is there or missing."""
         damages = (damage.without(below) for damage in self.damages)
         return replace(
             self,
-            chunks=tuple(chunk for chunk in self.chunks if chunk.header.sequence >= below),
+            chunks=self.chunks.where(self.chunks.column("sequence") >= below),
             damages=tuple(damage for damage in damages if damage is not None),
         )
 
@@ -185,15 +181,18 @@ class Source:
 class _Scanner:
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.chunks: list[Chunk] = []
+        self.chunks = ChunkList()
         self.damages: list[Damage] = []
-        self.repeated: list[int] = []
-        self.seen: set[int] = set()
+        self.more_damages = 0
+        self.sequence = SequenceNumbers()
+        self.ended = False  # the last chunk is an end chunk
+        self.repeated = 0
+        self.repeated_start: int | None = None
         self.foreign = 0
         self.foreign_start: int | None = None
         self.bad_start: int | None = None
         self.bad_headers: list[ChunkHeader] = []
-        self.next_sequence = 0
+        self.more_headers = 0
         self.cut = False
         # Bytes of payloads that did not match may be read so often: headers may claim that chunks overlap.
         self.patience = 2 * source.size + MAX_PAYLOAD
@@ -201,25 +200,33 @@ class _Scanner:
     def close_damage(self, end: int, following: int | None) -> None:
         # Ends the damaged part, if there is one, before the valid chunk with the sequence number `following`.
         start = end if self.bad_start is None else self.bad_start
-        if following is None:
-            ended = bool(self.chunks) and self.chunks[-1].header.type == ChunkType.END
-            missing = 0 if ended else None
-        else:
-            missing = max(0, following - self.next_sequence)
+        first = self.sequence.next
+        unknown = 0 if self.ended else None
+        missing = unknown if following is None else max(0, following - first)
         if self.bad_start is not None or missing:
-            headers = tuple(self.bad_headers)
-            self.damages.append(Damage(start, end, missing, headers, self.cut, self.next_sequence))
+            if len(self.damages) < MOST_DAMAGES:
+                headers = tuple(self.bad_headers)
+                self.damages.append(Damage(start, end, missing, headers, self.more_headers, self.cut, first))
+            else:
+                self.more_damages += 1
         self.bad_start = None
         self.bad_headers = []
+        self.more_headers = 0
+
+    def add_bad_header(self, header: ChunkHeader) -> None:
+        if len(self.bad_headers) < MOST_HEADERS:
+            self.bad_headers.append(header)
+        else:
+            self.more_headers += 1
 
     def accept(self, chunk: Chunk) -> None:
         header = chunk.header
-        foreign = bool(self.chunks) and header.recording != self.chunks[0].header.recording
-        if not foreign and header.sequence not in self.seen:
+        foreign = bool(self.chunks) and header.recording != self.chunks.recording
+        if not foreign and not self.sequence.has(header.sequence):
             self.close_damage(chunk.offset, header.sequence)
+            self.sequence.add(header.sequence)
             self.chunks.append(chunk)
-            self.seen.add(header.sequence)
-            self.next_sequence = max(self.next_sequence, header.sequence + 1)
+            self.ended = header.type == ChunkType.END
             return
         start = chunk.offset - FILE_HEADER_SIZE
         if start < 0 or self.source.version(start) is None:
@@ -228,13 +235,15 @@ class _Scanner:
             # Not damage: the file header of what was appended to this recording.
             self.bad_start = None
         if self.bad_start is not None:
-            self.close_damage(start, None if foreign else self.next_sequence)
-        if not foreign:
-            self.repeated.append(start)
-            return
-        self.foreign += 1
-        if self.foreign_start is None:
-            self.foreign_start = start
+            self.close_damage(start, None if foreign else self.sequence.next)
+        if foreign:
+            self.foreign += 1
+            if self.foreign_start is None:
+                self.foreign_start = start
+        else:
+            self.repeated += 1
+            if self.repeated_start is None:
+                self.repeated_start = start
 
     def step(self, at: int) -> int:
         # Handles what is at this offset; returns where to continue.
@@ -250,7 +259,7 @@ class _Scanner:
             return chunk.end
         if self.bad_start is None:
             self.bad_start = at
-        self.bad_headers.append(header)
+        self.add_bad_header(header)
         self.patience -= min(header.stored, source.size - at)
         if self.patience < 0:
             return source.size
@@ -285,9 +294,11 @@ def scan(source: Source, on_read: Callable[[int], object] = lambda _: None) -> S
     return Scan(
         size=source.size,
         version=version,
-        chunks=tuple(scanner.chunks),
+        chunks=scanner.chunks.chunks(),
         damages=tuple(scanner.damages),
-        repeated=tuple(scanner.repeated),
+        more_damages=scanner.more_damages,
+        repeated=scanner.repeated,
+        repeated_start=scanner.repeated_start,
         foreign=scanner.foreign,
         foreign_start=scanner.foreign_start,
     )

@@ -163,3 +163,24 @@ def test_ten_million_records_fit_into_memory(tmp_path: Path) -> None:
     small, large = peak_bytes(tmp_path / "few.sld"), peak_bytes(tmp_path / "many.sld")
     assert many - few > 150_000
     assert large + (large - small) / (many - few) * (10_000_000 - many) < 1_500_000_000
+
+
+@pytest.mark.parametrize("found", [0, 2, 7])
+def test_rows_that_are_fewer_or_more_when_they_are_read_are_shown_as_they_are(
+    found: int, tmp_path: Path
+) -> None:
+    """In a forged file the analysis may have counted others."""
+    read = trace(tmp_path, [completed(number * MS) for number in range(found)]).rows("trap")
+    none = read.take(np.arange(0))
+    assert len(rows.Rows.deferred(5, lambda: read, lambda: none).head_tail(2, 2)) == min(found, 4)
+
+
+def test_records_of_any_time_are_selected_by_it(tmp_path: Path) -> None:
+    """Times are signed in the columns, and unsigned in the file."""
+    times = [1 << 30, (1 << 63) - 1, 1 << 63, (1 << 64) - (1 << 40)]
+    read = trace(tmp_path, [completed(0) | {"start_ns": time, "end_ns": time} for time in times])
+    for time in times:
+        wanted = np.uint64(time)
+        signed = int(wanted.view(np.int64))
+        found = read.select("trap", lambda traps, wanted=wanted: traps["start_ns"] == wanted, [signed])  # type: ignore[misc]
+        assert len(found) == 1

@@ -73,6 +73,37 @@ def test_many_places_of_damage_are_a_bounded_list(tmp_path: Path) -> None:
     assert any("2899 more chunks are skipped" in each for each in warnings)
 
 
+def tiny(count: int, form: str) -> bytes:
+    """A recording of that many chunks without content, or of the least content."""
+    data = bytearray(OPENING)
+    for number in range(1, count + 1):
+        sequence = count + 1 - number if form == "backwards" else number
+        type_ = {"unknown": 77, "opening": ChunkType.OPENING, "update": ChunkType.UPDATE}.get(form, 2)
+        data += header(type_, 1 if form == "repeated" else sequence, 8, 8, zlib.crc32(bytes(8))) + bytes(8)
+        data += b"x" if form == "damaged between" else b""
+        data[-1] ^= form == "damaged"
+    return bytes(data)
+
+
+FORMS = ("records", "unknown", "opening", "update", "backwards", "repeated", "damaged", "damaged between")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_of_tiny_chunks_takes_little_memory(form: str, tmp_path: Path) -> None:
+    """76 bytes each in the file: 1.4 million in 100 MB, which must stay far below 300 MiB."""
+    count = 3000
+    (tmp_path / "a.sld").write_bytes(tiny(count, form))
+    tracemalloc.start()
+    try:
+        with open_recording(tmp_path / "a.sld") as recording:
+            assert len(recording.warnings) < 250
+        least = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Of it 0.8 MB do not depend on the number of chunks; as objects they would take 1.5 MB.
+    assert least < 800_000 + 100 * count
+
+
 @pytest.mark.parametrize("value", [b"[],", b"{},", b"0.5,", b'"x",', b'{"a":1},'])
 @pytest.mark.parametrize("type_", [ChunkType.UPDATE, ChunkType.END, ChunkType.OPENING])
 def test_small_files_with_many_values_take_little_memory(type_: int, value: bytes, tmp_path: Path) -> None:
