@@ -53,8 +53,9 @@ test-service: setup ## Run the systemd unit in the emulated host, under systemd 
 INPUTS ?= 2000
 SEED ?= 0
 
-fuzz: setup ## Damage recordings, and make every output of them (INPUTS=, SEED=); what fails is kept in fuzz-output
+fuzz: setup ## Damage recordings and logs, and make every output (INPUTS=, SEED=); what fails is kept in fuzz-output
 	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED)
+	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED) --logs
 
 style: setup
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

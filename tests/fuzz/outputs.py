@@ -15,9 +15,11 @@ from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
 from sldtrace.fleet import hosts
+from sldtrace.kernlog import sources, verdict
+from sldtrace.kernlog.survey import Survey
 from sldtrace.prediction import predict
 from sldtrace.recording import collect
-from sldtrace.reporters import fleet, what_if
+from sldtrace.reporters import fleet, log, what_if
 from sldtrace.reporters.document import Report
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.reporters.style import Style
@@ -104,6 +106,19 @@ OUTPUTS: Mapping[str, Callable[[Path], None]] = {
     "fleet": fleet_of_one,
     "api": frames,
 }
+
+
+def check_log(path: Path) -> None:
+    """Makes the report of `sldtrace log` of the file in all formats; raises as `check` does."""
+    with warnings.catch_warnings(), suppress(SldtraceError):
+        warnings.simplefilter("error")
+        survey = Survey()
+        read = []
+        for source, stream in sources.file(path):
+            survey.read(stream)
+            read.append(source)
+        _rendered(log.build(survey, read, None, verdict.conclude(survey)))
+        assert all(source.damage.isprintable() for source in read)
 
 
 def check(path: Path, names: tuple[str, ...] = tuple(OUTPUTS)) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from sldtrace.dataset import accounts
 from sldtrace.recording.format import pack_file_header
-from tests.fuzz import mutations, outputs, run
+from tests.fuzz import logs, mutations, outputs, run
 
 INPUTS = 20
 
@@ -43,6 +43,13 @@ def test_the_same_seed_gives_the_same_bytes(samples: list[bytes]) -> None:
 def test_damage_is_never_more_than_one_line(seed: int, samples: list[bytes], tmp_path: Path) -> None:
     rng = random.Random(seed)
     assert run.attempt(mutations.damaged(rng.choice(samples), rng), tmp_path) == ""
+
+
+@pytest.mark.parametrize("seed", range(INPUTS))
+def test_a_damaged_log_is_never_more_than_one_line(seed: int, tmp_path: Path) -> None:
+    data = logs.damaged(random.Random(seed))
+    assert data == logs.damaged(random.Random(seed))
+    assert run.attempt(data, tmp_path, outputs.check_log) == ""
 
 
 def test_each_sound_sample_has_every_output(samples: list[bytes], tmp_path: Path) -> None:
