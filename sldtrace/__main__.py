@@ -16,7 +16,12 @@ def main() -> None:
 
     if _OURS:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-    run()
+    try:
+        run()
+    finally:
+        # Nothing is left to clean up, and Ctrl-C while the interpreter ends would print a traceback.
+        if _OURS:
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 if __name__ == "__main__":

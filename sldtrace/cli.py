@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _fail("interrupted", EXIT_INTERRUPTED)
+            _end_by_sigint()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -116,6 +116,15 @@ def run(argv: list[str] | None = None) -> Any:
         raise
     finally:
         _log_versions()
+
+
+# As a program without a handler ends: a shell then ends its loop, too.
+def _end_by_sigint() -> NoReturn:
+    _log.debug("traceback of this error", exc_info=True)
+    click.echo("sldtrace: interrupted", err=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(EXIT_INTERRUPTED)  # where SIGINT is blocked
 
 
 def _fail(line: str, status: int) -> NoReturn:

@@ -20,7 +20,7 @@ EXIT_STATUSES = {
     "`--fail-on`, because a recording is incomplete; `log`: something looks like split-lock detection and "
     "is not understood, or no line is of a kernel; `check`: whether the `--fail-on` condition holds; "
     "`probe`: the verdict is `unclear`; `compare`: the recordings are not comparable",
-    EXIT_INTERRUPTED: "ended by Ctrl-C before it was done, other than `record`",
+    EXIT_INTERRUPTED: "ended by Ctrl-C (SIGINT) before it was done, other than `record`",
 }
 """The meaning of each exit status; in --help and, by a test, in the README."""
 

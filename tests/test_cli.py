@@ -122,7 +122,7 @@ def test_version() -> None:
     [
         (["nothing"], "No such command 'nothing'"),
         (["--nothing"], "--nothing"),
-        (["report"], "Missing argument 'FILE|DIRECTORY...'"),
+        (["report"], "Missing argument 'FILE|DIRECTORY|-...'"),
         (["record"], "Missing option '-o'"),
         (["record", "-o", "x", "--duration", "soon"], "'soon' is not a length of time"),
         (["record", "-o", "x", "--pid", "0"], "0 is not in the range x>=1"),
@@ -205,8 +205,14 @@ def test_a_full_disk_is_one_line() -> None:
 
 def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     failing(monkeypatch, KeyboardInterrupt())
+    sent: list[tuple[int, int]] = []
+    handlers: list[tuple[int, object]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.append((number, handler)))
     with pytest.raises(SystemExit) as ended:
         cli.run(["boom"])
+    assert (signal.SIGINT, signal.SIG_DFL) in handlers
+    assert sent == [(os.getpid(), signal.SIGINT)]
     assert ended.value.code == 130
     assert capsys.readouterr().err == "sldtrace: interrupted\n"
 

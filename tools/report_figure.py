@@ -25,7 +25,7 @@ def printed(recording: Path) -> str:
     ours, theirs = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "sldtrace", "report", "--brief", str(recording)],
+        [sys.executable, "-m", "sldtrace", "report", "--no-pager", "--brief", str(recording)],
         stdout=theirs,
         cwd=_ROOT,
         env={**environment, "COLUMNS": str(_COLUMNS), "LINES": "24", "TERM": "xterm"},

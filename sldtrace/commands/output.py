@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sldtrace.commands import pager
 from sldtrace.errors import SldtraceError
 from sldtrace.reporters.document import Report
 from sldtrace.reporters.formats import FORMATS
@@ -21,7 +22,10 @@ _STDOUT = Path("-")
 
 
 def options(*formats: str) -> Decorator:
-    """Adds `--format` (`form`, the first is the default) and `-o/--output` (`output`: a path, or None)."""
+    """Adds `--format` (`form`, the first is the default) and `-o/--output` (`output`: a path, or None).
+
+    And `--no-pager`, which `write` heeds.
+    """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         output = click.option(
@@ -40,7 +44,14 @@ def options(*formats: str) -> Decorator:
             callback=_checked,
             help="The format of the output.",
         )
-        return form(output(command))
+        no_pager = click.option(
+            "--no-pager",
+            is_flag=True,
+            expose_value=False,
+            callback=pager.off,
+            help="Do not use $SLDTRACE_PAGER, $PAGER or less, which show long output on a terminal.",
+        )
+        return form(output(no_pager(command)))
 
     return decorate
 
@@ -60,7 +71,7 @@ def render(report: Report, form: str, output: Path | None) -> str:
 def write(text: str, output: Path | None) -> None:
     """Prints the text, or writes it to the file. Raises SldtraceError if that cannot be done."""
     if output is None or output == _STDOUT:
-        click.echo(text, nl=False)
+        pager.show(text)
         return
     with replacing(output, "--output") as beside:
         beside.write_text(text, encoding="utf-8")

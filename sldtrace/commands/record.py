@@ -12,6 +12,7 @@ import click
 from sldtrace.errors import EXIT_FINDING, UsageError
 from sldtrace.host import access, cgroup_filter, split_lock
 from sldtrace.host.vms import process
+from sldtrace.recording.target import STDOUT
 from sldtrace.reporters import wording
 from sldtrace.text import durations, sizes
 from sldtrace.text.durations import Duration
@@ -60,7 +61,13 @@ def _limit(
 
 
 @click.command(short_help="Record the split-lock traps of this host into a file.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write; - is standard output.",
+)
 @click.option(
     "-d",
     "--duration",
@@ -167,6 +174,10 @@ def record(**options: Any) -> None:
 
 
 def _check_options(options: dict[str, Any]) -> None:
+    if options["output"] == STDOUT and (options["keep"] or options["rotate"]):
+        raise UsageError(
+            "--keep and --rotate need a file", "what is written to standard output cannot be removed"
+        )
     if options["rotate_keep"] is not None and options["rotate"] is None:
         raise UsageError("--rotate-keep needs --rotate", "add --rotate 1h, or --rotate 100M")
     if options["keep"] is not None and options["rotate"] is not None:
@@ -278,5 +289,6 @@ def _summary(status: "Status") -> str:
     if status.unfinished:
         lines.append(f"sldtrace: {status.unfinished:,} traps had not ended and are not in the file")
     lines.append(f"sldtrace: cost: {wording.cost(status.cost)}")
-    lines.append(f"sldtrace: next: sldtrace report {escape(str(status.path), 4096)}")
+    if status.path != STDOUT:
+        lines.append(f"sldtrace: next: sldtrace report {escape(str(status.path), 4096)}")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sldtrace.errors import UsageError
+from sldtrace.recording.target import STDOUT
 from sldtrace.text.durations import Duration, Period, render
 from sldtrace.text.escape import escape
 
@@ -16,7 +17,13 @@ _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
 
 
 @click.command(short_help="Write a recording of simulated threads.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write; - is standard output.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--kernel", "release", default="6.12", show_default=True, help="Version of the host's kernel.")
 @click.option(
@@ -101,6 +108,7 @@ def simulate(output: Path, force: bool, **options: Any) -> None:
 
     \b
       sldtrace simulate -o livelock.sld
+      sldtrace simulate -o - | sldtrace report -
       sldtrace simulate -o queue.sld --vcpus 8 --cpus 8 --timer none --duration 1m
       sldtrace simulate -o old.sld --kernel 6.1 --timer 15ms --mitigate none
       sldtrace simulate -o bus-locks.sld --mode off --bus-lock-exits --spacing 1ms
@@ -119,7 +127,8 @@ def simulate(output: Path, force: bool, **options: Any) -> None:
         f" {result.bytes / 1024:,.0f} KiB in {took:.1f} s ({result.events / took:,.0f} events/s)",
         err=True,
     )
-    click.echo(f"sldtrace: next: sldtrace report {escape(str(output), 4096)}", err=True)
+    if output != STDOUT:
+        click.echo(f"sldtrace: next: sldtrace report {escape(str(output), 4096)}", err=True)
 
 
 def _simulation_options(output: Path, force: bool, options: dict[str, Any]) -> Any:

@@ -18,9 +18,13 @@ CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O
 MODE = 0o600
 
 
+STDOUT = Path("-")
+"""The path that stands for standard output."""
+
+
 def shown(path: Path) -> str:
     """The path, escaped for a message of one line."""
-    return escape(str(path), 4096)
+    return "standard output" if path == STDOUT else escape(str(path), 4096)
 
 
 class ExistsError(SldtraceError):
@@ -59,6 +63,12 @@ def check(path: Path, force: bool) -> None:
 
     Only a regular file that no recorder is writing is replaced, and only with `force`.
     """
+    if path == STDOUT:
+        if os.isatty(1):
+            raise SldtraceError(
+                "standard output is a terminal", "pipe the recording into a program, or name a file"
+            )
+        return
     try:
         path.parent.stat()
         mode = path.lstat().st_mode
@@ -97,7 +107,12 @@ def create(path: Path, force: bool, opening: bytes) -> int:
     The file is locked until the descriptor is closed. With `force` an existing regular file is replaced by
     rename(2) once the new one is written. Raises ExistsError without it, and SldtraceError for anything else
     (directory, symbolic link, device). On failure no file is left.
+
+    STDOUT is standard output. What is printed there later goes to standard error: it would be in the
+    recording.
     """
+    if path == STDOUT:
+        return _standard_output(opening)
     try:
         check(path, force)
         begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if force else path
@@ -121,6 +136,19 @@ def create(path: Path, force: bool, opening: bytes) -> int:
         raise ExistsError(path) from error
     except (OSError, ValueError) as error:
         raise _impossible(path, error) from error
+
+
+def _standard_output(opening: bytes) -> int:
+    check(STDOUT, force=False)
+    try:
+        file = os.dup(1)
+        os.dup2(2, 1)
+        left = memoryview(opening)
+        while left:
+            left = left[os.write(file, left) :]
+    except OSError as error:
+        raise _impossible(STDOUT, error) from error
+    return file
 
 
 def _impossible(path: Path, error: OSError | ValueError) -> SldtraceError:

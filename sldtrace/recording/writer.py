@@ -1,6 +1,7 @@
 """Writes a recording: buffers records by kind and appends whole chunks, so that any prefix is readable."""
 
 import contextlib
+import errno
 import os
 import secrets
 import time
@@ -174,7 +175,8 @@ class Writer:
             try:
                 os.fsync(self._file)
             except OSError as error:
-                self._fail(f"cannot write {shown(self.path)}: {error.strerror}", error)
+                if error.errno != errno.EINVAL:  # a pipe, of standard output
+                    self._fail(f"cannot write {shown(self.path)}: {error.strerror}", error)
             if self._retention and self._retention.boundary > FILE_HEADER_SIZE:
                 self.warning = compact(
                     self.path, self._file, FILE_HEADER_SIZE, self._retention.boundary, self._end
