@@ -36,8 +36,6 @@ from sldtrace.text.phrases import address
 LONGEST = 100
 """How many waits are listed: the longest ones."""
 
-_NAME_WIDTH = 18  # characters of a name in the table
-
 
 def build(
     trace: Trace,
@@ -144,7 +142,7 @@ def _threads(trace: Trace, threads: pd.DataFrame) -> Table:
         who = trace.subject(row["tgid"], row["tid"], None)
         vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
         counts = (row[each] for each in ("traps", "early_returns", "completed", "not_penalized", "slept_ns"))
-        shown = escape(f"VM {who.vm}" if who.vm else who.process, _NAME_WIDTH)
+        shown = escape(f"VM {who.vm}" if who.vm else who.process)
         lines.append((shown, who.tgid, who.tid, vcpu, *(int(each) for each in counts)))
     return Table(columns, tuple(lines))
 

@@ -25,8 +25,8 @@ class Style:
 
     @classmethod
     def of_stdout(cls) -> "Style":
-        """Fits the terminal, from 80 to 120 columns. Colour only on a terminal without NO_COLOR."""
-        width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
+        """Fits the terminal, from 40 to 120 columns. Colour only on a terminal without NO_COLOR."""
+        width = min(max(shutil.get_terminal_size((100, 24)).columns, 40), 120)
         return cls(width, sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 
     def loud(self, text: str, tone: Tone | None) -> str:

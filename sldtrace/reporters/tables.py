@@ -41,8 +41,12 @@ def lay_out(
     return "\n".join(_line(line, widths, right, " " * gap) for line in made)
 
 
+# In the middle: names often differ at their ends.
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
+    if len(text) <= width:
+        return text
+    end = (width - 3) // 2
+    return f"{text[: width - 3 - end]}...{text[len(text) - end :]}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: str) -> str:

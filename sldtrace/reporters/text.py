@@ -80,7 +80,7 @@ def _block(block: Block, style: Style, indent: int) -> Iterator[str]:
         case Overview():
             yield from _overview(block, style, indent)
         case Lanes():
-            yield from _lanes(block, indent)
+            yield from _lanes(block, style, indent)
 
 
 def _wrap(text: str, style: Style, indent: int, lead: str = "", hanging: int | None = None) -> list[str]:
@@ -151,14 +151,22 @@ def _overview(overview: Overview, style: Style, indent: int) -> Iterator[str]:
             yield from _step(verdict.step, style, indent + 2, "first   ")
 
 
-def _lanes(lanes: Lanes, indent: int) -> Iterator[str]:
+def _lanes(lanes: Lanes, style: Style, indent: int) -> Iterator[str]:
     margin = max(len(name) for name, _ in lanes.lanes)
-    width = len(lanes.lanes[0][1])
+    margin += bool(margin)
+    # On a narrow terminal a character stands for several.
+    step = -(-len(lanes.lanes[0][1]) // (style.width - indent - margin - 2))
+    width = -(-len(lanes.lanes[0][1]) // step)
     gap = " " * max(width + 2 - len(lanes.start) - len(lanes.end), 1)
-    yield " " * (indent + margin + bool(margin)) + lanes.start + gap + lanes.end
+    if margin + len(lanes.start + gap + lanes.end) + indent <= style.width:
+        yield " " * (indent + margin) + lanes.start + gap + lanes.end
+    else:
+        yield from _wrap(f"{lanes.start} to {lanes.end}", style, indent)
     for name, lane in lanes.lanes:
-        yield " " * indent + (f"{name:<{margin}} " if margin else "") + f"|{lane}|"
-    yield " " * indent + lanes.legend
+        # "#" sorts before "+", and that before ".": what is worse is shown.
+        shown = "".join(min(lane[at : at + step]) for at in range(0, len(lane), step))
+        yield " " * indent + f"{name:<{margin}}|{shown}|"
+    yield from _wrap(lanes.legend + (f" / {step}" if step > 1 else ""), style, indent)
 
 
 def _table(table: Table, style: Style, indent: int) -> Iterator[str]:
@@ -172,9 +180,10 @@ def _table(table: Table, style: Style, indent: int) -> Iterator[str]:
     right = [number > 0 and column.unit not in _LEFT for number, column in enumerate(table.columns)]
     width = style.width - indent
     made = tables.lay_out(headers, cells, right, None if table.stacked else width)
-    if table.stacked and max(map(len, made.splitlines())) > width:
+    if max(map(len, made.splitlines())) > width:
+        names = [header.replace("\n", " ") for header in headers[1:]]
         for first, *others in cells:
-            named = [f"{header} {text}" for header, text in zip(headers[1:], others, strict=True)]
+            named = [f"{name} {text}" for name, text in zip(names, others, strict=True)]
             shown = [text for text, value in zip(named, others, strict=True) if value != "-"]
             yield from _wrap(f"{first}: {', '.join(shown)}", style, indent, hanging=4)
         return

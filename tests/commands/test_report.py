@@ -237,7 +237,7 @@ def test_both_forms_say_the_same(tmp_path: Path) -> None:
     assert finding["verdict"] == "livelock"
 
 
-@pytest.mark.parametrize(("columns", "width"), [(40, 80), (80, 80), (95, 95), (120, 120), (300, 120)])
+@pytest.mark.parametrize(("columns", "width"), [(60, 60), (80, 80), (95, 95), (120, 120), (300, 120)])
 def test_the_width_is_the_terminals_within_limits(
     columns: int, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,7 +38,7 @@ def flowing(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", cases.CASES)
-@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("width", [64, 80, 100, 120])
 def test_no_line_is_wider_than_the_terminal(name: str, width: int, tmp_path: Path) -> None:
     lines = render(cases.CASES[name](tmp_path), width).splitlines()
     assert [line for line in lines if len(line) > width] == []

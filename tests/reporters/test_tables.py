@@ -35,7 +35,7 @@ def test_headers_of_two_lines_stand_on_the_rule() -> None:
 
 @pytest.mark.parametrize(
     ("width", "first"),
-    [(20, "a long name     1"), (16, "a long name    1"), (14, "a long...    1"), (3, "a lon...    1")],
+    [(20, "a long name     1"), (16, "a long name    1"), (14, "a l...ame    1"), (3, "a l...me    1")],
 )
 def test_a_narrow_terminal_takes_blanks_first_and_then_the_name(width: int, first: str) -> None:
     made = tables.lay_out(["who", "n"], [["a long name", "1"], ["b", "1000"]], [False, True], width)
