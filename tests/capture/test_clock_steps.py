@@ -1,5 +1,7 @@
 """The clock of the host is set while it is recorded."""
 
+import pytest
+
 from sldtrace.capture.clock_steps import ClockSteps
 
 SECOND = 1_000_000_000
@@ -18,3 +20,10 @@ def test_a_step_is_noted_with_the_moments_around_it() -> None:
     assert clock_steps.check() is None
     back = {str(4 * SECOND): 3704 * SECOND, str(5 * SECOND): 105 * SECOND}
     assert clock_steps.check() == {"clock_steps": back}
+
+
+@pytest.mark.parametrize(("step_ns", "noted"), [(9_999_999, False), (10_000_000, True), (-10_000_000, True)])
+def test_a_step_is_ten_milliseconds_or_more(step_ns: int, noted: bool) -> None:
+    after = pair(2, 102)
+    clocks = iter([pair(1, 101), after | {"realtime_ns": after["realtime_ns"] + step_ns}])
+    assert (ClockSteps(lambda: next(clocks)).check() is not None) == noted

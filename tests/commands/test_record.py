@@ -357,3 +357,11 @@ def test_each_lack_that_is_not_fatal_is_a_warning(
 def test_modes_in_which_guests_trap_have_no_warning(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split_lock, "read", lambda: SplitLock(mode, True, False, 1))
     assert warnings() == []
+
+
+@pytest.mark.parametrize(("ended_by", "status"), [(recorder.FINDING, 3), ("SIGINT", 0), ("duration", 0)])
+def test_only_the_finding_of_until_has_a_status_of_its_own(
+    ended_by: str, status: int, fake: type[FakeRecorder]
+) -> None:
+    fake.ends = Status(ended_by=ended_by, cost=COST)
+    assert run("-o", "x", "--until", "early-return-loop").exit_code == status

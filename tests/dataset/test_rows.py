@@ -184,3 +184,9 @@ def test_records_of_any_time_are_selected_by_it(tmp_path: Path) -> None:
         signed = int(wanted.view(np.int64))
         found = read.select("trap", lambda traps, wanted=wanted: traps["start_ns"] == wanted, [signed])  # type: ignore[misc]
         assert len(found) == 1
+
+
+@pytest.mark.parametrize("largest", [255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, (1 << 64) - 1])
+def test_a_narrow_column_holds_its_largest_value(largest: int, tmp_path: Path) -> None:
+    read = trace(tmp_path, [completed(0, guest_ns=largest)]).rows("trap")
+    assert read.raw("guest_ns").tolist() == [largest]
