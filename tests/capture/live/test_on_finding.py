@@ -150,3 +150,13 @@ def test_the_announcement_is_one_line_of_ascii_with_the_names_of_the_report() ->
     assert finding["numbers"].keys() <= reported["numbers"].keys()
     assert finding["subject"].keys() <= reported["subject"].keys()
     assert finding["rip"] == reported["rip"]
+
+
+def test_the_command_ends_when_the_reader_of_its_pipe_has_ended(tmp_path: Path) -> None:
+    """Python ignores SIGPIPE and SIGXFSZ, which a shell would pass on to its programs."""
+    out = tmp_path / "out"
+    runner = OnFinding(f"grep SigIgn /proc/self/status > {out}", print)
+    runner.offer(1, 2, "warning", b"")
+    finished(runner)
+    ignored = int(out.read_text().split()[1], 16)
+    assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
