@@ -73,12 +73,17 @@ def main() -> None:
         ("addresses of 10 threads, each with a loop", 10, options.addresses, False),
     ):
         for times in (1, 2, 4):
-            many = [count * times if count > 10 else count for count in (threads, addresses)]
+            of_threads, of_addresses = (
+                count * times if count > 10 else count for count in (threads, addresses)
+            )
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "a.sld"
-                recording(path, *many, semaphore)
+                recording(path, of_threads, of_addresses, semaphore)
                 found = _child(path)
-            print(f"{max(many):>9,} {what:44}{found['cpu_s']:7.2f} s{found['mib']:8,.0f} MiB", flush=True)
+            print(
+                f"{max(of_threads, of_addresses):>9,} {what:44}{found['cpu_s']:7.2f} s{found['mib']:8,.0f} MiB",
+                flush=True,
+            )
 
 
 def _child(path: Path) -> dict[str, float]:

@@ -104,7 +104,7 @@ class _Arrivals:
         for each in self._slices:
             found, first = [], []
             for kind, columns in each.items():
-                records = columns.records()
+                records = columns.records
                 first.append(int(columns[_STARTED[kind]].min()))
                 found.append((kind, records[np.argsort(records[_ARRIVED[kind]], kind="stable")]))
             return min(first), found

@@ -50,7 +50,7 @@ class FakeRecorder:
             self._on_status(status)
         if isinstance(self.ends, Exception):
             raise self.ends
-        return replace(self.ends, path=self.orders[-1].path)
+        return replace(self.ends, path=self.orders[-1].path or Path())
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.commands.simulate import simulate
 from sldtrace.commands.top import top
+from sldtrace.dataset import folding
 from sldtrace.dataset import trace as traces
 from sldtrace.errors import UsageError
 from tests.analyzers.shorthands import loops_of, subject_of
@@ -39,15 +39,14 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 def test_at_the_end_the_numbers_are_those_of_the_report(path: Path) -> None:
     trace = traces.load(path)
-    recorded = trace.recording.records("trap")
+    folded = folding.fold(trace)
     found = {(row["tgid"], row["tid"]): row for row in looks(path)[-1]["threads"]}
-    assert len(found) == len(np.unique(recorded[["tgid", "tid"]]))
-    for (tgid, tid), row in found.items():
-        mine = recorded[(recorded["tgid"] == tgid) & (recorded["tid"] == tid)]
-        assert row["traps"] == len(mine)
-        assert row["penalty_ns"] == mine["sleep_ns"].sum() + mine["semaphore_ns"].sum()
-    reported = trace.traps
-    assert sum(row["early_returns"] for row in found.values()) == int(reported["early_return"].sum())
+    assert len(found) == len(folded.numbers)
+    for tgid, tid, sums in zip(folded.numbers.tgid, folded.numbers.tid, folded.threads.sums, strict=True):
+        row = found[int(tgid), int(tid)]
+        for name in ("traps", "early_returns", "completed", "not_penalized", "fatal"):
+            assert row[name] == sums[name], name
+        assert row["penalty_ns"] == sums["slept_ns"] + sums["waited_ns"]
 
 
 def test_the_livelock_is_that_of_the_report_and_its_rate_that_of_its_timer(simulated: Path) -> None:

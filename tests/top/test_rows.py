@@ -30,14 +30,14 @@ def nameless(tgid: int) -> Mapping[str, Any]:
     return {"comm": f"vmm-{tgid}"}
 
 
-FROZEN = {
+FROZEN: dict[str, Any] = {
     "traps_per_s": 900,
     "early_returns_per_s": 900,
     "penalty_share": 0.9,
     "loop_since_ns": 5,
     "livelock": 1,
 }
-SLOW = {"traps_per_s": 60, "detection_off_per_s": 60, "penalty_share": 0.7}
+SLOW: dict[str, Any] = {"traps_per_s": 60, "detection_off_per_s": 60, "penalty_share": 0.7}
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,20 @@ def test_the_verdict_on_a_thread(given: Mapping[str, Any], verdict: str) -> None
 
 
 def test_every_verdict_has_a_place_in_the_order() -> None:
-    given = [FROZEN, {**FROZEN, "livelock": 0}, SLOW, {"traps_per_s": 1}, {"fatal": 1}, {}]
+    given: list[dict[str, Any]] = [
+        FROZEN,
+        {**FROZEN, "livelock": 0},
+        SLOW,
+        {"traps_per_s": 1},
+        {"fatal": 1},
+        {},
+    ]
     found = rows.ordered(rows.threads(rates(*given), nameless), "verdict")
     assert tuple(row.verdict for row in found) == rows.VERDICTS
 
 
 def test_a_vm_has_the_sums_of_its_threads() -> None:
-    given = [
+    given: list[dict[str, Any]] = [
         {"tgid": 7, "tid": 8, "vcpu": 0, "traps": 1000, "slept_ns": 5, **FROZEN, "rip": 0x10, "signal": 10},
         {"tgid": 7, "tid": 9, "vcpu": 1, "traps": 10, "waited_ns": 6, **SLOW, "rip": 0x20},
         {"tgid": 7, "tid": 10, "vcpu": 2, "traps": 1},
@@ -78,7 +85,10 @@ def test_a_vm_has_the_sums_of_its_threads() -> None:
 
 
 def test_a_vm_is_as_bad_as_its_worst_thread() -> None:
-    given = [{"tgid": 7, "tid": 8, "traps_per_s": 5000}, {"tgid": 7, "tid": 9, **FROZEN}]
+    given: list[dict[str, Any]] = [
+        {"tgid": 7, "tid": 8, "traps_per_s": 5000},
+        {"tgid": 7, "tid": 9, **FROZEN},
+    ]
     (vm,) = rows.vms(rates(*given), nameless)
     assert (vm.verdict, vm.livelocked) == ("livelock", 1)
 
@@ -92,7 +102,7 @@ def test_no_threads_are_no_rows() -> None:
     [("traps", 2), ("early", 1), ("penalty", 3), ("progress", 1), ("name", 1), ("verdict", 1)],
 )
 def test_the_order(key: str, first: int) -> None:
-    given = [
+    given: list[dict[str, Any]] = [
         {"tid": 1, "traps_per_s": 10, "early_returns_per_s": 10, "loop_since_ns": 1, "livelock": 1},
         {"tid": 2, "traps_per_s": 99, "detection_off_per_s": 99},
         {"tid": 3, "traps_per_s": 20, "detection_off_per_s": 20, "penalty_share": 0.5},
@@ -102,7 +112,9 @@ def test_the_order(key: str, first: int) -> None:
 
 
 def test_rows_that_are_about_equal_keep_their_places() -> None:
-    given = [{"tid": tid, "vcpu": tid, **FROZEN, "penalty_share": 0.9 + 0.001 * tid} for tid in range(3)]
+    given: list[dict[str, Any]] = [
+        {"tid": tid, "vcpu": tid, **FROZEN, "penalty_share": 0.9 + 0.001 * tid} for tid in range(3)
+    ]
     found = rows.ordered(rows.threads(rates(*given), nameless), "verdict")
     assert [row.tid for row in found] == [0, 1, 2]
 
