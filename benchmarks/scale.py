@@ -80,10 +80,8 @@ def main() -> None:
                 path = Path(folder) / "a.sld"
                 recording(path, of_threads, of_addresses, semaphore)
                 found = _child(path)
-            print(
-                f"{max(of_threads, of_addresses):>9,} {what:44}{found['cpu_s']:7.2f} s{found['mib']:8,.0f} MiB",
-                flush=True,
-            )
+            most = max(of_threads, of_addresses)
+            print(f"{most:>9,} {what:44}{found['cpu_s']:7.2f} s{found['mib']:8,.0f} MiB", flush=True)
 
 
 def _child(path: Path) -> dict[str, float]:
