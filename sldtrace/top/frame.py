@@ -107,8 +107,11 @@ def _scroll(view: View, count: int, room: int) -> None:
 def press(key: str, view: View, shown: Sequence[Row], page: int) -> bool:
     """Does what a key does; whether it ends top.
 
-    key: a character, or the name of a key: those of MOVES, enter, left, right; page: rows of a page.
+    key: a character, or the name of a key: those of MOVES, enter, left, right, and RESIZE, after which the
+    terminal has another size; page: rows of a page.
     """
+    if key == RESIZE:
+        return False
     if view.help:
         view.help = False
         return key == "q"
@@ -138,4 +141,5 @@ def press(key: str, view: View, shown: Sequence[Row], page: int) -> bool:
     return False
 
 
+RESIZE = "resize"
 MOVES: Mapping[str, int] = {"up": -1, "down": 1, "page up": -1, "page down": 1, "home": 0, "end": 0}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from sldtrace.top.frame import RESIZE
 from sldtrace.top.table import CRITICAL, HEADING, SELECTED, WARNING, Line
 
 _KEYS = {
@@ -56,7 +57,7 @@ class Screen:
         while (code := self._window.getch()) != -1:
             if code == curses.KEY_RESIZE:
                 curses.update_lines_cols()
-                found.append("resize")
+                found.append(RESIZE)
             elif code in _KEYS:
                 found.append(_KEYS[code])
             elif 0 <= code < 128:

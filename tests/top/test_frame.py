@@ -110,6 +110,8 @@ def test_keys_for_order_pause_help_and_the_end() -> None:
     assert lines(view)[-1].text.startswith("PAUSED  q quit  space go on")
     press("h", view, [], 10)
     assert any("share of the time" in line.text for line in lines(view))
+    assert not press("resize", view, [], 10)
+    assert view.help
     assert not press("x", view, [], 10)
     assert not view.help
     assert press("q", view, [], 10)

@@ -92,6 +92,7 @@ def test_a_thousand_threads_in_a_terminal_that_changes_its_size(terminal: Termin
     terminal.press("h")
     terminal.shows("pause; the recording goes on")
     terminal.press("x", "s")
+    terminal.tmux("resize-window", "-x", "100", "-y", "30")
     terminal.shows("s sort: traps")
     terminal.press("q")
     terminal.shows("ended 0")
