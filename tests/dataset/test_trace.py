@@ -114,7 +114,7 @@ def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
         found = catalogue.run(made)
         assert [finding.verdict for finding in found] == ["livelock"]
         content = rendering.built(made)
-        assert rendering.as_text(content).startswith("LIVELOCK")
+        assert "\nLIVELOCK: " in rendering.as_text(content)
         json.loads(rendering.as_json(content))
 
 
