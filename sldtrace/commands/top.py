@@ -44,7 +44,7 @@ _SORT_KEYS = ("verdict", "traps", "early", "penalty", "progress", "name")
 @click.option(
     "--speed",
     metavar="FACTOR|max",
-    help="Of a recording: play it so many times as fast (default 1), or without waiting.",
+    help="How fast a recording is played: a factor (default 1), or max, without waiting.",
 )
 @click.option("--utc", is_flag=True, help="Times in UTC, not in local time.")
 def top(**options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The terminal of top: curses, because it is in Python itself and costs 10 MiB less than the libraries."""
+"""The terminal of top: curses, because Python contains it and a production host needs no other package."""
 
 import contextlib
 import curses
