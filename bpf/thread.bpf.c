@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The state of each thread that traps and of its process, the filters, and the counts of events seen and lost. */
 
+/* libbcc makes two functions that print and parse a table's values, and compiles them for this machine, with code for
+ * each element of an array (BPFModule::annotate, src/cc/bpf_module.cc): a quarter of the time of compiling. Bytes are a
+ * string for it. Look-ups cast the result. */
+#define SLD_BYTES(type) struct type##_bytes { char bytes[sizeof(struct type)]; }
+
 #define SLD_GROUPS 16384
 #define SLD_PENALIZED 4096
 
@@ -73,6 +78,7 @@ struct sld_vcpu {
 	struct sld_exit pending;	/* the exit whose entry has not been seen yet; ns is 0: none */
 	struct sld_cell cells[SLD_CELLS];	/* by SLD_CELL of vcpu.bpf.c */
 };
+SLD_BYTES(sld_vcpu);
 
 /* The slot of each thread, by TID: an index into `threads` and `vcpus`, or one of the values below. So two threads never
  * share an entry, whatever their TIDs. Arrays, because a look-up in one is inlined and takes a tenth of the time of one
@@ -80,7 +86,8 @@ struct sld_vcpu {
 struct sld_slots {
 	u16 of[SLD_TID_BLOCK];
 };
-BPF_ARRAY(slots, struct sld_slots, SLD_TID_BLOCKS);
+SLD_BYTES(sld_slots);
+BPF_ARRAY(slots, struct sld_slots_bytes, SLD_TID_BLOCKS);
 
 #define SLD_NO_SLOT 0		/* not known */
 #define SLD_TABLE_FULL 0x7fff	/* no slot was free; its name has been recorded */
@@ -98,7 +105,7 @@ BPF_HASH(filtered, u32, u8, SLD_GROUPS);	/* TGIDs of VMs that --vm does not sele
  * and tracepoint programs on that CPU (bpf_disable_instrumentation), even for a vCPU thread that preempts it. */
 BPF_F_TABLE("array", u32, u64, event_counts, SLD_CPUS * SLD_KINDS * SLD_CAUSES, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, u64, controls, 6, BPF_F_MMAPABLE);	/* by enum sld_control */
-BPF_F_TABLE("array", u32, struct sld_vcpu, vcpus, SLD_SLOTS + 1, BPF_F_MMAPABLE);	/* see vcpu_of */
+BPF_F_TABLE("array", u32, struct sld_vcpu_bytes, vcpus, SLD_SLOTS + 1, BPF_F_MMAPABLE);	/* see vcpu_of */
 BPF_F_TABLE("array", u32, u64, followed, SLD_SLOTS + 1, BPF_F_MMAPABLE);	/* not 0: the entry of `vcpus` is in use */
 BPF_RINGBUF_OUTPUT(tasks, SLD_TASK_PAGES);
 BPF_RINGBUF_OUTPUT(losses, SLD_LOST_PAGES);
@@ -164,7 +171,7 @@ static __always_inline void *check_reserved(u32 kind, u64 id, void *record)
 static __always_inline u16 *place_of(u32 tid)
 {
 	u32 block = tid / SLD_TID_BLOCK;
-	struct sld_slots *p = slots.lookup(&block);
+	struct sld_slots *p = (void *)slots.lookup(&block);
 
 	return p ? &p->of[tid % SLD_TID_BLOCK] : 0;
 }
@@ -179,7 +186,7 @@ static __always_inline u32 slot_of(u32 tid)
 /* The counters of a slot. No slot has the number 0, and the other values are beyond the table. */
 static __always_inline struct sld_vcpu *vcpu_at(u32 slot)
 {
-	struct sld_vcpu *v = vcpus.lookup(&slot);
+	struct sld_vcpu *v = (void *)vcpus.lookup(&slot);
 
 	return v && v->since_ns ? v : 0;
 }

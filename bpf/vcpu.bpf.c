@@ -67,7 +67,7 @@ static __always_inline struct sld_vcpu *vcpu_create(u64 id, u32 slot)
 	}
 	now = bpf_ktime_get_ns();
 	slot = slot_claim(id, now, SLD_KIND_COUNTS);
-	v = vcpus.lookup(&slot);
+	v = (void *)vcpus.lookup(&slot);
 	used = followed.lookup(&slot);
 	if (!slot || !v || !used)
 		return 0;

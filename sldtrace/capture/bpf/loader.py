@@ -102,6 +102,11 @@ def _build(source: Text) -> Loaded:
     return _compile(source)
 
 
+# No debug information, which the kernel does not need, and none of clang's passes of optimization: libbcc runs its
+# own on the result (BPFModule::run_pass_manager, src/cc/bpf_module.cc). Both take as long as the rest.
+_FLAGS = ("-Wno-everything", "-g0", "-Xclang", "-disable-llvm-passes")
+
+
 def _compile(source: Text) -> Loaded:
     library = bcc.load()
 
@@ -115,7 +120,7 @@ def _compile(source: Text) -> Loaded:
     messages: list[str] = []
     try:
         with bcc.quiet() as messages:
-            module: Any = Module(text=source.text.encode(), cflags=[*source.flags, "-Wno-everything"])
+            module: Any = Module(text=source.text.encode(), cflags=[*source.flags, *_FLAGS])
     except Exception as error:  # bcc raises nothing more precise
         reasons = [line for line in messages if "error:" in line] or messages or [str(error)]
         raise SldtraceError(f"the probes do not compile here: {reasons[0].strip()}") from error
