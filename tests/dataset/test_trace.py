@@ -1,12 +1,12 @@
 """A recording as the analyzers see it: merged facts, span, names, wall time; also where parts are lost."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset import trace as traces
 from sldtrace.errors import SldtraceError
 from sldtrace.host.msr import DETECT
@@ -75,7 +75,6 @@ def test_a_number_that_is_none(tmp_path: Path, value: Any) -> None:
 
 BAD = [None, 5, "x", [], {}, -1, 1e300, 2**70, True, [1], {"a": 1}]
 
-COST = {"elapsed_ns": 9, "recorder_cpu_ns": 1, "probes_ns": 1, "measured_ns": 9, "memory_bytes": 1}
 MORE: dict[str, list[dict[str, Any]]] = {
     "stall": [{"ns": START_NS, "end_ns": START_NS + 5, "tgid": VMM, "tid": 7, "caller": 16}],
     "detail": [{"ns": START_NS, "level": 7, "previous": 9, "reason": 44}, {"ns": START_NS + 9, "reason": 3}],
@@ -83,39 +82,67 @@ MORE: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("value", BAD)
-def test_facts_of_any_type_make_a_report(tmp_path: Path, value: Any) -> None:
-    """A file with sound checksums may say anything in its facts."""
-    rows, writes = lasting(200 * MS, 40), window(0, 5, cpu=1)
-    openings: list[dict[str, Any]] = [{**FACTS, group: value} for group in (*FACTS, "processes")]
-    for group, inner in FACTS.items():
-        if isinstance(inner, dict):
-            openings += [{**FACTS, group: {**inner, name: value}} for name in inner]
-    openings += [facts(cpu={"cores": cores}) for cores in (value, {"0": value}, {"0": value, "1": value})]
-    openings.append({**FACTS, "processes": {"200": value}})
-    openings += [{**FACTS, "processes": {"200": {key: value}}} for key in ("comm", "vmm", "vm", "cgroup")]
-    openings += [
-        {**FACTS, "processes": {"200": {"vm": {key: value}}}} for key in ("name", "uuid", "namespace")
+def members(group: Mapping[str, Any], value: Any) -> list[Any]:
+    """That value in the place of a group, then of each of its members."""
+    return [value, *({**group, name: value} for name in group)]
+
+
+def alternatives(value: Any) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """For each group of the opening and of the closing facts what it may say with that value in it."""
+    groups = FACTS | {"exits": {}, "processes": {}}
+    opening = {
+        name: members(group, value) if isinstance(group, dict) else [value] for name, group in groups.items()
+    }
+    cores = (value, {"0": value}, {"0": value, "1": value})
+    opening["cpu"][1:] = [
+        {**changed, "cores": each} for changed, each in zip(opening["cpu"][1:], cores, strict=True)
     ]
-    openings.append({**FACTS, "probes": [value, {"name": value, "backend": "fentry"}]})
-    openings += [{**FACTS, "exits": value}, {**FACTS, "kvm": {"functions": value}}]
-    openings.append({**FACTS, "kvm": {"functions": {"16": value}}})
-    endings = [{name: value} for name in ("clock", "seen", "unfinished", "filtered", "cost")]
-    endings.append({"filtered": {"trap": value}})
-    endings += [{"cost": COST | {name: value}} for name in COST]
-    endings += [{name: {"trap": value}} for name in ("seen", "unfinished")]
-    endings += [{"skipped": value}, {"skipped": {"a_probe": value}}]
-    endings += [{"clock": {"monotonic_ns": value, "realtime_ns": value}}]
-    recordings = [(opening, None) for opening in openings] + [(FACTS, ending) for ending in endings]
-    for number, (opening, ended) in enumerate(recordings):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        made = trace(folder, rows, opening=opening, ended=ended, detection=writes, more=MORE)
-        found = catalogue.run(made)
-        assert [finding.verdict for finding in found] == ["livelock"]
-        content = rendering.built(made)
-        assert "\nLIVELOCK: " in rendering.as_text(content)
-        json.loads(rendering.as_json(content))
+    opening["kvm"] += [{"functions": value}, {"functions": {"16": value}}]
+    opening["probes"] += [[value, {"name": value, "backend": "fentry"}]]
+    process = members({"comm": "a", "vmm": "qemu", "cgroup": "/a"}, value)
+    vms = members(dict.fromkeys(("name", "uuid", "namespace"), "a"), value)
+    opening["processes"] += [{"200": value}]
+    opening["processes"] += [{"200": {"vmm": value, "vm": vms[0]}}]
+    opening["processes"] += [
+        {"200": {**changed, "vm": vm}} for changed, vm in zip(process[1:], vms[1:], strict=True)
+    ]
+    cost = {"elapsed_ns": 9, "recorder_cpu_ns": 1, "probes_ns": 1, "measured_ns": 9, "memory_bytes": 1}
+    closing = {
+        "clock": [value, {"monotonic_ns": value, "realtime_ns": value}],
+        "cost": members(cost, value),
+        "skipped": [value, {"a_probe": value}],
+        **{name: [value, {"trap": value}] for name in ("seen", "unfinished", "filtered")},
+    }
+    return opening, closing
+
+
+def test_facts_of_any_type_make_a_report(tmp_path: Path) -> None:
+    """A file with sound checksums may say anything in its facts.
+
+    Each recording has one alternative of every group. With each value the groups are combined in another
+    way, so that what one group hides in one recording is read in others.
+    """
+    rows, writes = lasting(200 * MS, 40), window(0, 5, cpu=1)
+    for shift, value in enumerate(BAD):
+        opening, closing = alternatives(value)
+        rounds = max(map(len, [*opening.values(), *closing.values()]))
+        for number in range(rounds):
+
+            def chosen(groups: Mapping[str, list[Any]], at: int = number, shift: int = shift) -> Any:
+                return {
+                    name: listed[(at + shift * place) % len(listed)]
+                    for place, (name, listed) in enumerate(groups.items())
+                }
+
+            folder = tmp_path / f"{shift}-{number}"
+            folder.mkdir()
+            made = trace(
+                folder, rows, opening=chosen(opening), ended=chosen(closing), detection=writes, more=MORE
+            )
+            content = rendering.built(made)
+            assert "\nLIVELOCK: " in rendering.as_text(content)
+            found = json.loads(rendering.as_json(content))["findings"]
+            assert [finding["verdict"] for finding in found] == ["livelock"]
 
 
 @pytest.mark.parametrize(
