@@ -1,8 +1,11 @@
 """The address of an instruction in words: its symbol, and what the address is relative to."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from sldtrace.analyzers.finding import Fact, Finding
+from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.trace import Trace
 from sldtrace.text.phrases import address, plural
 
@@ -35,7 +38,7 @@ def facts(trace: Trace, tgid: int, tid: int, rip: int, guest: bool) -> list[Fact
     found = []
     if rip < _SEGMENT:
         found.append("an offset in the code segment: in real mode its base (CS * 16) is to be added")
-    entries = _nested_entries(trace, tgid, tid)
+    entries = _nested_entries(trace).get((tgid, tid))
     if entries:
         found.append(f"perhaps of a nested guest: the guest entered one of its own {plural(entries, 'time')}")
     elif entries is None and trace.facts_say("kvm", "nested"):
@@ -43,11 +46,11 @@ def facts(trace: Trace, tgid: int, tid: int, rip: int, guest: bool) -> list[Fact
     return [Fact("address", "; ".join(found))] if found else []
 
 
-# How often the vCPU entered a guest of its own; None: its VM exits were not counted.
-def _nested_entries(trace: Trace, tgid: int, tid: int) -> int | None:
-    counts = trace.exit_counts
-    mine = counts[(counts["tgid"] == tgid) & (counts["tid"] == tid)]
-    if mine.empty:
-        return None
-    rows = mine[["isa", "reason", "count"]].itertuples(index=False, name=None)
-    return sum(int(count) for isa, reason, count in rows if reason in _NESTED.get(isa, ()))
+# By TGID and TID, how often each vCPU entered a guest of its own; those whose VM exits were counted.
+@per_trace
+def _nested_entries(trace: Trace) -> Mapping[tuple[int, int], int]:
+    found: Counter[tuple[int, int]] = Counter()
+    rows = trace.exit_counts[["tgid", "tid", "isa", "reason", "count"]].itertuples(index=False, name=None)
+    for tgid, tid, isa, reason, count in rows:
+        found[tgid, tid] += count if reason in _NESTED.get(isa, ()) else 0
+    return found

@@ -11,6 +11,8 @@ from sldtrace.analyzers.endings import EndedBy
 from sldtrace.analyzers.finding import Fact
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details, LoopDetails
+from sldtrace.engine.slices import in_order
+from sldtrace.engine.traps import TrapColumns
 from sldtrace.host import signals
 from sldtrace.host.signals import Code
 from sldtrace.model import threshold
@@ -77,14 +79,14 @@ def _made_by(number: int, code: int) -> str:
     return _MADE_BY[Code(code)] if code in set(Code) and Code(code) in _MADE_BY else "kernel"
 
 
-def least_period_ns(trace: Trace, penalty: Penalty, details: Details) -> int:
+def least_period_ns(penalty: Penalty, details: Details) -> int:
     """The shortest period with which this thread completes every penalty on this kernel.
 
     By the model, which includes the time from a signal to the next trap, and the jitter of the signals; these
     are measured in the first traps and signals (engine.loop_details.SAMPLE).
     """
-    traps, sent = trace.rows_of("trap", details.traps), trace.rows_of("signal", details.sent)
-    found = thread_profile.profile(traps, sent)
+    traps = TrapColumns(in_order("trap", details.traps))
+    found = thread_profile.profile(traps, in_order("signal", details.sent))
     source = replace(found.source, kind=Kind.REARMED) if found.source.kind is Kind.NONE else found.source
     return threshold.least_period_ns(penalty, source, found.costs)
 

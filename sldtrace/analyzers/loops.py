@@ -94,7 +94,7 @@ def _numbers(
         # A thread at the end of the queue waits for each of the others once: they take turns.
         least = penalty.longest_sleep_ns + others * (penalty.window_ns + penalty.tick_ns)
     elif signal is not None and signal.period_ns is not None:
-        least = ending_signal.least_period_ns(trace, penalty, details)
+        least = ending_signal.least_period_ns(penalty, details)
     return LoopNumbers(
         guest=loop.guest,
         loops=loop.loops,

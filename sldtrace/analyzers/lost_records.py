@@ -17,6 +17,8 @@ def count(trace: Trace, kind: str, start_ns: int, end_ns: int, tid: int | None =
 
     tid: and of this thread; a loss whose thread is not known may be of any.
     """
+    if not any(loss.kind == kind for loss in trace.recording.losses):
+        return 0
     number = schema.current().records[kind].number
     total = 0
     for lost in trace.recording.batches("lost", BATCH):

@@ -105,6 +105,18 @@ class Table:
             return pd.Categorical.from_codes(values.astype(np.intp), labels)
         return values if values.dtype == bool else values.astype(np.int64)
 
+    def plain(self, name: str, indices: Array | None) -> list[Any]:
+        """The values as values of Python, None for <NA>."""
+        part = self._parts.get(name)
+        if part is not None:
+            values = self._stored[part.field.name]
+            return part.plain(values if indices is None else values[indices], self._enums)
+        listed: list[Any] = self.raw(name, indices).tolist()
+        if name in self._labels:
+            labels = list(self._labels[name].of)
+            return [labels[each] for each in listed]
+        return listed
+
 
 class Rows:
     """Some records of a table, in order of time unless something else is said.
@@ -195,19 +207,24 @@ class Rows:
         """All of it as a DataFrame."""
         return pd.DataFrame({name: self[name] for name in self.columns})
 
-    def head_tail(self, first: int, last: int) -> pd.DataFrame:
-        """The first and the last rows as a DataFrame; all of them if they are no more."""
+    def plain(self) -> dict[str, list[Any]]:
+        """All of it as values of Python by column, None for <NA>: for a few rows, without pandas."""
+        extra = {name: values.tolist() for name, values in self._extra.items()}
+        return {name: self._table.plain(name, self._indices) for name in self._table.columns} | extra
+
+    def head_tail(self, first: int, last: int) -> "Rows":
+        """The first and the last rows; all of them if they are no more."""
         if self._known is None and self._shown is not None:
             shown = self._shown()
             if len(shown) >= min(self._size, first + last):
                 size = len(shown)
                 if self._size <= first + last:
-                    return shown.frame()
-                return shown.take(np.r_[:first, size - last : size]).frame()
+                    return shown
+                return shown.take(np.r_[:first, size - last : size])
         self._place()  # the number of rows that were read may be another one than the analysis counted
         if self._size <= first + last:
-            return self.frame()
-        return self.take(np.r_[:first, self._size - last : self._size]).frame()
+            return self
+        return self.take(np.r_[:first, self._size - last : self._size])
 
     def nlargest(self, name: str, most: int) -> pd.DataFrame:
         """The rows with the largest values in a column as a DataFrame, the largest first."""

@@ -79,7 +79,7 @@ class Trace:
         pairs = [(each.get("name"), each.get("backend")) for each in listed]
         return [(name, on) for name, on in pairs if isinstance(name, str) and isinstance(on, str)]
 
-    @property
+    @cached_property
     def span_ns(self) -> tuple[int, int]:
         """Begin and end of the records that are left (CLOCK_MONOTONIC): of recording, if none was discarded.
 

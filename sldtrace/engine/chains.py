@@ -177,9 +177,9 @@ def spans_of(chains: Array, place: Array) -> Array:
 
 def join_spans(spans: Array, pause: int) -> Array:
     """Spans of one place with no longer pause (ns) between them as one."""
-    spans = spans[np.lexsort((spans["start"], spans["place"]))]
-    if not len(spans):
+    if len(spans) < 2:
         return spans
+    spans = spans[np.lexsort((spans["start"], spans["place"]))]
     begins = np.ones(len(spans), bool)
     begins[1:] = (spans["place"][1:] != spans["place"][:-1]) | (
         spans["start"][1:] - spans["end"][:-1] > pause

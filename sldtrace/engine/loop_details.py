@@ -261,8 +261,10 @@ class LoopDetails:
     # For each moment the end of the trap in this loop that began before it, if it is the thread's last one.
     def _trap_ends(self, traps: Traps, threads: Threads, loop: int, ns: Array) -> Array:
         number = threads.look_up(self.loops[loop].tgid, self.loops[loop].tid)
-        at = np.flatnonzero(traps.who == number)
-        if number is None or not len(at):
+        if number is None:
+            return np.full(len(ns), -1)
+        at = np.arange(*np.searchsorted(traps.who, [number, number + 1]))
+        if not len(at):
             return np.full(len(ns), -1)
         head, length = int(traps.heads[at[0]]), int(traps.lengths[at[0]])
         rows = slice(head, head + length)

@@ -7,7 +7,7 @@ one to the last, is the difference of two states of its counters.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -105,6 +105,14 @@ class Loop:
         return rule.kind(self.guest, self.in_loops, self.at_semaphore)
 
 
+class _Results(NamedTuple):
+    """going_on: for each place, has it a loop that may go on? spans: of all loops, by place and time."""
+
+    going_on: Bools
+    places: Array  # of the spans
+    spans: Array
+
+
 class LoopSummary:
     """Finds the loops of all threads.
 
@@ -137,14 +145,14 @@ class LoopSummary:
         self._slept, self._pending = Quantiles(), Quantiles()  # of loops; of chains that may go on
         self._spans: list[Array] = []
         self._spans_size = 0
-        self._sorted_spans: tuple[Array, Array] | None = None  # see _spans_by_place
+        self._known: _Results | None = None  # of the batches so far, if it was asked for
 
     def update(self, batch: Batch) -> None:
         """Adds the next batch."""
         if self._sleeps is not None:
             self.penalty = self._sleeps.corrected(self.penalty)
         broken = self.broken(batch)
-        self._sorted_spans = None
+        self._known = None
         self.changed = np.zeros(0, np.int64)
         if len(batch.traps):
             self._add(batch, broken)
@@ -176,7 +184,7 @@ class LoopSummary:
         )
         numbers[threads] = np.arange(len(threads))
         places["thread"] = numbers[places["thread"]]
-        self._sorted_spans = None
+        self._known = None
         self._counters.upto(int(threads.max()) + 1)
         self._counters.keep(threads)
         self._close(self._open[places["thread"][self._open] < 0])
@@ -195,26 +203,26 @@ class LoopSummary:
     def slept(self, loop: Loop, shares: list[float]) -> list[float]:
         """Quantiles of the time slept in the traps in these loops, in ns; see engine.quantiles."""
         parts = [(self._slept, loop.place)]
-        if self._is_loop(self._places.upto(self._numbers.size)["open"][[loop.place]])[0]:
+        if self._results.going_on[loop.place]:
             parts.append((self._pending, loop.place))
         return quantiles.of_parts(parts, shares)
 
     def spans(self, loop: Loop) -> Array:
         """Start and end of each of these loops, with the thread's counters before and after: see SPAN."""
-        places, spans = self._spans_by_place()
-        found = spans[np.searchsorted(places, loop.place) : np.searchsorted(places, loop.place, "right")]
-        chain = self._places.upto(self._numbers.size)["open"][[loop.place]]
-        if self._is_loop(chain)[0]:
-            found = np.concatenate([found, spans_of(chain, np.array([loop.place]))])
+        results = self._results
+        found: Array = results.spans[slice(*np.searchsorted(results.places, [loop.place, loop.place + 1]))]
         return found
 
-    # Their places, and the spans by place and then in order of time.
-    def _spans_by_place(self) -> tuple[Array, Array]:
-        if self._sorted_spans is None:
-            every = np.concatenate([np.zeros(0, SPAN), *self._spans])
+    @property
+    def _results(self) -> "_Results":
+        if self._known is None:
+            chains = self._places.upto(self._numbers.size)["open"]
+            going_on = self._is_loop(chains)
+            places = np.flatnonzero(going_on)
+            every = np.concatenate([np.zeros(0, SPAN), *self._spans, spans_of(chains[places], places)])
             every = every[np.argsort(every["place"], kind="stable")]
-            self._sorted_spans = every["place"].copy(), every
-        return self._sorted_spans
+            self._known = _Results(going_on, every["place"].copy(), every)
+        return self._known
 
     def phases(self, loop: Loop) -> Array:
         """The spans of these loops, those with no more than a short pause between them as one."""

@@ -53,11 +53,13 @@ class Quantiles:
         self._counted: list[tuple[Codes, Codes]] = []  # series and bucket, how many
         self._counted_size = 0
         self._compact_size = _ROOM
+        self._sorted: tuple[Array, Array, Codes, Codes] | None = None  # see _by_series
 
     def add(self, series: Array, values: Array) -> None:
         """Adds each value to its series."""
         if not len(series):
             return
+        self._sorted = None
         self._series = max(self._series, int(series.max()) + 1)
         sizes, coarse = self._sizes.upto(self._series), self._coarse.upto(self._series)
         sizes += np.bincount(series, minlength=self._series)
@@ -107,17 +109,29 @@ class Quantiles:
 
     def values(self, series: int) -> tuple[Array, Codes]:
         """The values of one series and how often each occurs, in any order."""
-        values = [each[of == series] for of, each in self._exact]
-        counts = [np.ones(len(each), np.int64) for each in values]
-        for codes, number in self._counted:
-            mine = codes >> _BITS == series
-            values.append(middles(codes[mine] & (1 << _BITS) - 1))
-            counts.append(number[mine])
-        return np.concatenate([np.zeros(0), *values]), np.concatenate([np.zeros(0, np.int64), *counts])
+        of, exact, codes, counts = self._by_series()
+        mine = slice(*np.searchsorted(of, [series, series + 1]))
+        counted = slice(*np.searchsorted(codes, [series << _BITS, series + 1 << _BITS]))
+        return (
+            np.concatenate([exact[mine], middles(codes[counted] & (1 << _BITS) - 1)]),
+            np.concatenate([np.ones(mine.stop - mine.start, np.int64), counts[counted]]),
+        )
+
+    # All exact values and their series, and all counts and their codes, each sorted, so that many series are
+    # read in one pass.
+    def _by_series(self) -> tuple[Array, Array, Codes, Codes]:
+        if self._sorted is None:
+            none = np.zeros(0, np.int64)
+            of, exact = (np.concatenate([none, *(each[n] for each in self._exact)]) for n in (0, 1))
+            codes, counts = (np.concatenate([none, *(each[n] for each in self._counted)]) for n in (0, 1))
+            order, by_code = np.argsort(of, kind="stable"), np.argsort(codes, kind="stable")
+            self._sorted = of[order], exact[order], codes[by_code], counts[by_code]
+        return self._sorted
 
     def _receive(self, codes: Codes, counts: Codes) -> None:
         if not len(codes):
             return
+        self._sorted = None
         series = codes >> _BITS
         self._series = max(self._series, int(series.max()) + 1)
         sizes, coarse = self._sizes.upto(self._series), self._coarse.upto(self._series)
@@ -164,6 +178,7 @@ class Quantiles:
             self._compact_size = max(_ROOM, self._counted_size)
 
     def _chosen(self, series: Array) -> npt.NDArray[np.bool_]:
+        self._sorted = None
         chosen = np.zeros(self._series, bool)
         chosen[series[series < self._series]] = True
         self._sizes.upto(self._series)[chosen] = 0

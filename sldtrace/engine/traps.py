@@ -1,6 +1,7 @@
 """The traps of a slice as columns, by thread and time, with what each thread did before."""
 
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -52,14 +53,21 @@ class Outcome:
         return rule.detection_off({name: self[name] for name in _OF_OUTCOME})
 
 
-class Last(Outcome):
-    """The last trap of each of some threads before the slice; zero where there was none."""
+class TrapColumns(Outcome):
+    """Traps as columns, in any order; `traps[mask or positions]` are some of them."""
 
     def __init__(self, records: Records) -> None:
-        self._records = records
+        self.records = records
 
-    def __getitem__(self, name: str) -> Array:
-        return _signed(name, self._records[name])
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, what: str) -> Array: ...
+    @overload
+    def __getitem__(self, what: Array) -> "TrapColumns": ...
+    def __getitem__(self, what: str | Array) -> "Array | TrapColumns":
+        return _signed(what, self.records[what]) if isinstance(what, str) else TrapColumns(self.records[what])
 
 
 # Times and durations are less than 2^63.
@@ -76,7 +84,7 @@ class Traps(Outcome, ByThread):
     """
 
     def __init__(self, columns: Columns, threads: Numbers, last: Records) -> None:
-        """last: the last trap of each thread, by number; zero where there was none before."""
+        """last: the last trap of each thread, by number; zero where there was none before the slice."""
         order = _order(threads, columns["start_ns"])
         self._columns = columns if order is None else columns[order]
         self._flags: dict[str, Bools] = {}
@@ -85,7 +93,7 @@ class Traps(Outcome, ByThread):
         begins[1:] = self.thread[1:] != self.thread[:-1]
         self.heads = np.flatnonzero(begins)
         self.who: Numbers = self.thread[self.heads]
-        self.last = Last(last[self.who])
+        self.last = TrapColumns(last[self.who])
 
     def __len__(self) -> int:
         return len(self._columns)

@@ -1,11 +1,12 @@
 """Estimates the source of the signals to a recorded thread: kind of timer, period, jitter."""
 
 import numpy as np
-import numpy.typing as npt
 
-from sldtrace.dataset.rows import Rows
+from sldtrace.engine.tables import Array
+from sldtrace.engine.traps import TrapColumns
+from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.sources import SHORTEST_NS, Kind, Source
-from sldtrace.model.thread import Times
+from sldtrace.recording.layout import Records
 
 _QUARTILES = 1.349  # distance of the quartiles of a normal distribution, in standard deviations
 _DRIFT_GAPS = 32  # fewer tell nothing of a drift
@@ -14,31 +15,29 @@ _DRIFT = 1.5  # by which the errors of a clock grow that is set anew each time; 
 _MISSED = 1.5  # a gap of so many periods has a signal in it that was not recorded
 
 
-def estimate(rows: Rows, after: npt.NDArray[np.bool_], records: Rows, turn_ns: int) -> tuple[Source, int]:
+def estimate(traps: TrapColumns, after: Bools, records: Records, turn_ns: int) -> tuple[Source, int]:
     """The source, and the number of gaps that it is estimated from.
 
-    rows: the thread's traps by time; after: those that follow a trap which a signal ended;
+    traps: of the thread, by time; after: those that follow a trap which a signal ended;
     records: signal records of the thread and its process, by time, if there are any; turn_ns: from a
     signal until the thread is back in KVM_RUN. Kind.NONE where no signal was seen.
     """
-    ended = rows["signal"].to_numpy() > 0
-    kinds = rows[ended].value_counts("signal", "signal_code", "signal_group")
-    if kinds.empty and after.any():
+    signals, codes = traps["signal"], traps["signal_code"]
+    ended = signals > 0
+    most = _most_frequent(signals[ended], codes[ended], traps.flag("SIGNAL_GROUP")[ended])
+    if most is None and after.any():
         # Something ended them early, but no signal was seen.
-        gaps = np.diff(rows["start_ns"].to_numpy())[after[1:]]
+        gaps = np.diff(traps["start_ns"])[after[1:]]
         return _timed(Kind.PERIODIC, gaps, 0, 0, False), 0
-    if kinds.empty:
-        to_process = records.assign(signal_group=records["tid"] == 0)
-        kinds = to_process.value_counts("signal", "signal_code", "signal_group")
-    if kinds.empty:
+    if most is None:
+        most = _most_frequent(records["signal"], records["signal_code"], records["tid"] == 0)
+    if most is None:
         return Source(), 0
-    what = ["signal", "signal_code", "signal_group"]
-    most = kinds[kinds["count"] == kinds["count"].max()].sort_values(what).iloc[0]
-    signo, code, group = (int(most[name]) for name in what)
-    times, adjacent = _recorded(records, signo, code, bool(group))
+    signo, code, group = most
+    times, adjacent = _recorded(records, signo, code, group)
     if not adjacent.any():
-        mine = ended & (rows["signal"] == signo).to_numpy() & (rows["signal_code"] == code).to_numpy()
-        times, adjacent = rows["signal_ns"].to_numpy(), after[1:] & mine[1:] & mine[:-1]
+        mine = ended & (signals == signo) & (codes == code)
+        times, adjacent = traps["signal_ns"], after[1:] & mine[1:] & mine[:-1]
         if not adjacent.any():
             # Signals that come between completed penalties are in no trap: the shortest gap is nearest.
             gaps = np.diff(times[mine])
@@ -47,8 +46,18 @@ def estimate(rows: Rows, after: npt.NDArray[np.bool_], records: Rows, turn_ns: i
             return _timed(Kind.REARMED, gaps[gaps == gaps.min()], signo, code, False), len(gaps)
     gaps = np.diff(times)[adjacent]
     if group or _is_regular(times, adjacent):
-        return _timed(Kind.PERIODIC, gaps, signo, code, bool(group)), len(gaps)
+        return _timed(Kind.PERIODIC, gaps, signo, code, group), len(gaps)
     return _timed(Kind.REARMED, gaps - turn_ns, signo, code, False), len(gaps)
+
+
+# Number, code, and whether it is to the process; of equally many the smallest. None: there is no signal.
+def _most_frequent(signals: Array, codes: Array, groups: Bools) -> tuple[int, int, bool] | None:
+    if not len(signals):
+        return None
+    seen = np.stack([signals.astype(np.int64), codes.astype(np.int64), groups.astype(np.int64)])
+    distinct, counts = np.unique(seen, axis=1, return_counts=True)
+    signo, code, group = distinct[:, counts.argmax()].tolist()
+    return signo, code, bool(group)
 
 
 def _timed(kind: Kind, gaps: Times, signo: int, code: int, group: bool) -> Source:
@@ -56,15 +65,15 @@ def _timed(kind: Kind, gaps: Times, signo: int, code: int, group: bool) -> Sourc
     return Source(kind, max(SHORTEST_NS, int(middle)), int((high - low) / _QUARTILES), group, signo, code)
 
 
-def _recorded(records: Rows, signo: int, code: int, group: bool) -> tuple[Times, npt.NDArray[np.bool_]]:
+def _recorded(records: Records, signo: int, code: int, group: bool) -> tuple[Times, Bools]:
     mine = (records["signal"] == signo) & (records["signal_code"] == code) & ((records["tid"] == 0) == group)
-    times: Times = records["ns"].to_numpy()[mine]
+    times: Times = records["ns"][mine].astype(np.int64)
     gaps = np.diff(times)
     return times, gaps < _MISSED * np.median(gaps) if len(gaps) else np.zeros(0, bool)
 
 
 # Does the time of a signal depend on when the one before it came? A timer that is armed anew drifts.
-def _is_regular(times: Times, adjacent: npt.NDArray[np.bool_]) -> bool:
+def _is_regular(times: Times, adjacent: Bools) -> bool:
     edges = np.flatnonzero(~adjacent)
     starts, ends = np.concatenate([[0], edges + 1]), np.concatenate([edges, [len(adjacent)]])
     longest = int(np.argmax(ends - starts))

@@ -1,23 +1,26 @@
 """A recorded thread that trapped: its signals, how often they come, and how long its steps take."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sldtrace.dataset import folding
 from sldtrace.dataset.cached import per_trace
-from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.fold import Fold
-from sldtrace.engine.slices import slices
+from sldtrace.engine.slices import in_order, slices
+from sldtrace.engine.tables import Array
 from sldtrace.engine.thread_samples import ThreadSamples
+from sldtrace.engine.traps import TrapColumns
+from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.simulator import Vcpu
 from sldtrace.model.sources import Source
 from sldtrace.model.thread import Costs
 from sldtrace.prediction import signal_source
+from sldtrace.recording import schema
+from sldtrace.recording.layout import Records
 
+_NO_VCPU = schema.current().records["trap"].field("vcpu").not_known
 _PAIR_NS = 50_000_000  # traps further apart do not follow each other
 
 
@@ -66,7 +69,8 @@ def profile_threads(trace: Trace) -> list[Profile]:
     again.run(slices(trace.recording, again.kinds))
     found = []
     for row, each in enumerate(sums[order]):
-        traps, sent = trace.rows_of("trap", samples.traps[row]), trace.rows_of("signal", samples.sent[row])
+        traps = TrapColumns(in_order("trap", samples.traps[row]))
+        sent = in_order("signal", samples.sent[row])
         span = int(each["end_ns"] - each["start_ns"])
         found.append(
             replace(
@@ -82,88 +86,83 @@ def profile_threads(trace: Trace) -> list[Profile]:
     return found
 
 
-def profile(rows: Rows, sent: Rows) -> Profile:
+def profile(traps: TrapColumns, sent: Records) -> Profile:
     """The profile of one thread by these of its traps, in order of time and at least one.
 
-    sent: signals to it and to its process in this time.
+    sent: signals to it and to its process in this time, likewise.
     """
-    span = int(rows["end_ns"].max() - rows["start_ns"].min())
-    asleep = int(rows["sleep_ns"].sum() + rows["semaphore_ns"].sum())
-    after = _after(rows)
-    cpus = rows.raw("start_cpu")
-    costs = _costs(rows, after)
-    source, used = signal_source.estimate(rows, after, sent, costs.wake_ns + costs.outside_ns)
+    enter, leave, cpus = traps["start_ns"], traps["end_ns"], traps["start_cpu"]
+    span = int(leave.max() - enter.min())
+    asleep = int(traps["sleep_ns"].sum() + traps["semaphore_ns"].sum())
+    vcpus = traps["vcpu"][traps["vcpu"] != _NO_VCPU]
+    after = _after(traps)
+    costs = _costs(traps, after)
+    source, used = signal_source.estimate(traps, after, sent, costs.wake_ns + costs.outside_ns)
     return Profile(
-        tgid=int(rows["tgid"].iloc[0]),
-        tid=int(rows["tid"].iloc[0]),
-        vcpu=rows.last_known("vcpu"),
-        guest=bool(rows["guest"].any()),
+        tgid=int(traps["tgid"][0]),
+        tid=int(traps["tid"][0]),
+        vcpu=int(vcpus[-1]) if len(vcpus) else None,
+        guest=bool(traps.flag("GUEST").any()),
         span_ns=span,
-        traps=len(rows),
-        early_returns=int(rows["early_return"].sum()),
-        detection_off=int(rows["detection_off"].sum()),
+        traps=len(traps),
+        early_returns=int(np.count_nonzero(traps.early)),
+        detection_off=int(np.count_nonzero(traps.detection_off)),
         penalty_share=asleep / span if span else 0.0,
         source=source,
         signals_used=used,
         costs=costs,
         cpu=_most_frequent(cpus),
-        moves=int((cpus[1:] != cpus[:-1]).sum()),
+        moves=int(np.count_nonzero(cpus[1:] != cpus[:-1])),
     )
 
 
 # Of several the smallest.
-def _most_frequent(cpus: npt.NDArray[Any]) -> int:
+def _most_frequent(cpus: Array) -> int:
     distinct, counts = np.unique(cpus, return_counts=True)
     return int(distinct[counts.argmax()])
 
 
 # The next trap of the same instruction after one that a signal ended.
-def _after(rows: Rows) -> npt.NDArray[np.bool_]:
-    early, rip = rows["early_return"].to_numpy(), rows.raw("rip")
-    after = np.zeros(len(rows), bool)
-    after[1:] = early[:-1] & (rip[1:] == rip[:-1]) & (_gaps(rows) < _PAIR_NS)
+def _after(traps: TrapColumns) -> Bools:
+    early, rip = traps.early, traps["rip"]
+    after = np.zeros(len(traps), bool)
+    after[1:] = early[:-1] & (rip[1:] == rip[:-1]) & (_gaps(traps) < _PAIR_NS)
     return after
 
 
 # From each return to the next entry.
-def _gaps(rows: Rows) -> npt.NDArray[np.int64]:
-    gaps: npt.NDArray[np.int64] = rows["start_ns"].to_numpy()[1:] - rows["end_ns"].to_numpy()[:-1]
+def _gaps(traps: TrapColumns) -> Times:
+    gaps: Times = traps["start_ns"][1:] - traps["end_ns"][:-1]
     return gaps
 
 
-# A column at a time: a thread may have millions of traps.
-def _costs(rows: Rows, after: npt.NDArray[np.bool_]) -> Costs:
+def _costs(traps: TrapColumns, after: Bools) -> Costs:
     default = Costs()
-    before = np.append(after[1:], False)
-    alone = rows[after & rows["exits_watched"] & (rows["exits"] == 1)]
-    entry = _median(alone["guest_ns"].to_numpy(), default.entry_ns)
-    signalled = rows[before & (rows["signal_ns"] > 0)]
-    wake = _median((signalled["end_ns"] - signalled["signal_ns"]).to_numpy(), default.wake_ns)
-    slept = rows[rows["slept"]]
-    inside = slept["end_ns"].to_numpy() - slept["start_ns"].to_numpy()
-    for name in ("sleep_ns", "semaphore_ns"):
-        inside -= slept[name].to_numpy()
-    gap = _median(_gaps(rows)[after[1:]], default.outside_ns + default.entry_ns)
+    alone = after & traps.flag("EXITS_WATCHED") & (traps["exits"] == 1)
+    entry = _median(traps["guest_ns"][alone], default.entry_ns)
+    signalled = np.append(after[1:], False) & (traps["signal_ns"] > 0)
+    wake = _median((traps["end_ns"] - traps["signal_ns"])[signalled], default.wake_ns)
+    inside = traps["end_ns"] - traps["start_ns"] - traps["sleep_ns"] - traps["semaphore_ns"]
+    gap = _median(_gaps(traps)[after[1:]], default.outside_ns + default.entry_ns)
     return Costs(
         entry_ns=max(entry, 1),
-        trap_ns=max(_median(inside, default.trap_ns), 0),
+        trap_ns=max(_median(inside[traps.flag("SLEPT")], default.trap_ns), 0),
         wake_ns=max(wake, 1),
         outside_ns=max(gap - entry, 1),
-        spacing_ns=_spacing(rows),
+        spacing_ns=_spacing(traps),
     )
 
 
 # Guest time between two split locks: what it ran beyond the two or three jiffies in which none traps.
-def _spacing(rows: Rows) -> int:
-    detection_off = rows["detection_off"].to_numpy()[:-1] & rows["exits_watched"].to_numpy()[1:]
+def _spacing(traps: TrapColumns) -> int:
+    detection_off = traps.detection_off[:-1] & traps.flag("EXITS_WATCHED")[1:]
     if not detection_off.any():
         return Costs().spacing_ns
-    enter, leave = rows["start_ns"].to_numpy(), rows["end_ns"].to_numpy()
-    gap = (enter[1:] - leave[:-1])[detection_off]
-    ran = rows["guest_ns"].to_numpy()[1:][detection_off]
+    gap = _gaps(traps)[detection_off]
+    ran = traps["guest_ns"][1:][detection_off]
     window = 3 * 10_000_000  # longer than the window at any HZ
     return max(Costs().spacing_ns, int(np.median(np.where(gap > window, ran, 0))))
 
 
-def _median(values: npt.NDArray[np.int64], otherwise: int) -> int:
+def _median(values: Times, otherwise: int) -> int:
     return int(np.median(values)) if len(values) else otherwise

@@ -169,7 +169,8 @@ class ReportContent:
     simulated: Annotated[bool, "made by `sldtrace simulate`, not recorded"]
     recording: RecordingContent
     summary: Annotated[Sequence[VerdictContent], "the findings by VM and cause, the most severe first"]
-    findings: Annotated[Sequence[FindingContent], "the most severe first"]
+    findings: Annotated[Sequence[FindingContent], "the most severe first, no more than 1,000"]
+    findings_omitted: Annotated[int, "further findings, which are in no key but `threads`"]
     not_evaluated: Annotated[Sequence[NotEvaluated], "kinds of finding that this recording cannot show"]
     limitations: Annotated[Sequence[str], "what cannot be seen on such a host, whatever happens there"]
     threads: Annotated[

@@ -148,13 +148,14 @@ class Verdict:
 class Overview:
     """What to read first: where and when, and a verdict for each VM and cause, the most severe first.
 
-    nothing: a title, and what is said below it, where there is no verdict.
+    nothing: a title, and what is said below it, where there is no verdict; more: how many are left out.
     """
 
     title: str
     facts: tuple[Fact, ...]
     verdicts: tuple[Verdict, ...]
     nothing: Fact | None = None
+    more: str = ""
 
 
 @dataclass(frozen=True)

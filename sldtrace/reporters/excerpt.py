@@ -21,7 +21,8 @@ _Columns = dict[Column, Callable[[_Row], Cell]]
 
 def table(trace: Trace, evidence: Rows, kind: str) -> Table:
     """The first and the last records of that kind; those between are left out and counted."""
-    shown = evidence.head_tail(FIRST, LAST).to_dict("records")
+    values = evidence.head_tail(FIRST, LAST).plain()
+    shown = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     columns = _COLUMNS[kind]
     time_of = "start_ns" if kind == "trap" else "ns"
     time, times = _times(trace, [int(row[time_of]) for row in shown])

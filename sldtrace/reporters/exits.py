@@ -62,7 +62,8 @@ def _of_interest(counts: pd.DataFrame, threads: pd.DataFrame) -> list[tuple[int,
     totals = counts.groupby(["tgid", "tid"], sort=False)["count"].sum().sort_values(ascending=False)
     counted = [(int(tgid), int(tid)) for tgid, tid in totals.index]
     trapped = [(int(row["tgid"]), int(row["tid"])) for row in threads.to_dict("records")]
-    return list(dict.fromkeys([*(who for who in trapped if who in set(counted)), *counted]))
+    known = set(counted)
+    return list(dict.fromkeys([*(who for who in trapped if who in known), *counted]))
 
 
 def _thread(trace: Trace, counts: pd.DataFrame, returns: pd.DataFrame) -> Iterator[Block]:

@@ -88,7 +88,7 @@ def _threads(trace: Trace, group: Group) -> Table:
         Column("address", Unit.ADDRESS),
     )
     made = []
-    for each in group.found:
+    for each in group.shown:
         who = each.subject
         if who is None:
             continue
@@ -104,7 +104,7 @@ def _threads(trace: Trace, group: Group) -> Table:
         )
         made.append(row)
     made.sort(key=lambda row: (row[0] is None, row[:2]))
-    return Table(columns, tuple(made))
+    return Table(columns, tuple(made), len(group.found) - len(made), len(made))
 
 
 def _facts(trace: Trace, finding: Finding[Any]) -> Iterator[Fact]:

@@ -9,6 +9,9 @@ from typing import Any
 from sldtrace.analyzers.finding import Finding
 from sldtrace.dataset.subject import Subject
 
+MOST = 100
+"""Findings of a group, the worst ones, that tables and pictures have; the others are counted."""
+
 _RANGES = 8  # of vCPUs or TIDs, that are named
 
 
@@ -22,6 +25,11 @@ class Group:
     def first(self) -> Finding[Any]:
         """The worst one."""
         return self.found[0]
+
+    @property
+    def shown(self) -> tuple[Finding[Any], ...]:
+        """The worst ones, MOST of them."""
+        return self.found[:MOST]
 
     @property
     def who(self) -> Subject | None:

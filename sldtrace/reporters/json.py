@@ -28,6 +28,8 @@ class JsonReporter:
 
 def plain(value: Any) -> Any:
     """The value in the types that JSON has: dataclasses as objects, enumerations by their names."""
+    if value is None or type(value) in (int, str, bool):
+        return value
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, Enum):

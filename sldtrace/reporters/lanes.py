@@ -18,7 +18,7 @@ def build(trace: Trace, group: Group) -> Lanes:
     """From the beginning of the recording to its end; a thread with several findings has one lane."""
     start, end = trace.span_ns
     made: dict[tuple[int, int, str], str] = {}
-    for each in group.found:
+    for each in group.shown:
         who = each.subject
         vcpu = -1 if who is None or who.vcpu is None else who.vcpu
         name = "" if who is None else f"TID {who.tid}" if who.vcpu is None else f"vCPU {who.vcpu}"

@@ -16,8 +16,8 @@ _PROCESSES = 4  # that are named
 _INCOMPLETE = "a part is missing, and there may be more findings: see the last section of the full report"
 
 
-def section(trace: Trace, groups: Sequence[Group], nothing: Fact | None) -> Section:
-    """The summary; nothing: what it says if there is no finding."""
+def section(trace: Trace, groups: Sequence[Group], nothing: Fact | None, more: str = "") -> Section:
+    """The summary; nothing: what it says if there is no finding; more: how many are left out."""
     start, end = trace.span_ns
     host = trace.text("host", "name")
     part = (trace.recording.closing or {}).get("ended_by") == WINDOW
@@ -32,7 +32,7 @@ def section(trace: Trace, groups: Sequence[Group], nothing: Fact | None) -> Sect
     if incomplete(trace) and nothing is None:
         facts.append(Fact("missing", _INCOMPLETE, tone=Tone.WARNING))
     title = f"Split locks on {escape(host) if host else 'a host without a name'}"
-    return Section(blocks=[Overview(title, tuple(facts), tuple(_verdicts(trace, groups)), nothing)])
+    return Section(blocks=[Overview(title, tuple(facts), tuple(_verdicts(trace, groups)), nothing, more)])
 
 
 def _verdicts(trace: Trace, groups: Sequence[Group]) -> Iterator[Verdict]:

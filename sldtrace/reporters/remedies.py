@@ -6,12 +6,15 @@ from sldtrace.analyzers.finding import Remedy
 from sldtrace.reporters.document import Command, Fact, Section, Step, Steps
 from sldtrace.reporters.groups import Group
 
+MOST = 50
+"""Remedies that are listed."""
+
 TITLE = "What to change, and what it costs"
 
 
 def listed(groups: Sequence[Group]) -> list[Remedy]:
-    """The remedies of all findings, each once, in their order."""
-    return list(dict.fromkeys(remedy for group in groups for remedy in _of(group)))
+    """The remedies of all findings that are shown, each once, in their order; no more than MOST."""
+    return list(dict.fromkeys(remedy for group in groups for remedy in _of(group)))[:MOST]
 
 
 def section(remedies: Sequence[Remedy]) -> Iterator[Section]:
@@ -27,12 +30,13 @@ def step(remedy: Remedy) -> Step:
 
 def references(group: Group, remedies: Sequence[Remedy]) -> str:
     """Which remedies are those of these findings, by their numbers; empty where there are none."""
-    numbers = sorted({remedies.index(each) + 1 for each in _of(group)})
+    known = {remedy: number for number, remedy in enumerate(remedies, 1)}
+    numbers = sorted({known[each] for each in _of(group) if each in known})
     return f'{", ".join(map(str, numbers))} of "{TITLE}"' if numbers else ""
 
 
 def _of(group: Group) -> Iterator[Remedy]:
-    return (remedy for each in group.found for remedy in each.remedies)
+    return (remedy for each in group.shown for remedy in each.remedies)
 
 
 def _details(remedy: Remedy) -> Iterator[Fact]:

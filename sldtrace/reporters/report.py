@@ -1,6 +1,6 @@
 """The report of a recording: everything that it says, built once, for all formats."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,12 +29,22 @@ from sldtrace.reporters import (
 )
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
 from sldtrace.reporters.document import Cell, Column, Fact, Overview, Report, Section, Table, Text, Tone, Unit
-from sldtrace.reporters.rows import rows
+from sldtrace.reporters.groups import Group
+from sldtrace.reporters.rows import of_values, rows
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address
 
 LONGEST = 100
 """How many waits are listed: the longest ones."""
+
+MOST_GROUPS = 50
+"""VMs and causes that people get in full, the worst ones."""
+
+MOST_FINDINGS = 1_000
+"""Findings that programs get, the worst ones."""
+
+MOST_THREADS = 200
+"""Threads in the table of those that trapped, those with the most traps."""
 
 
 def build(
@@ -64,9 +74,11 @@ def _sections(
 ) -> Iterator[Section]:
     if trace.simulated:
         yield Section(blocks=[Text(wording.SIMULATED)])
-    listed = groups.grouped(found)
+    every = groups.grouped(found)
+    listed = every[:MOST_GROUPS]
     changes = remedies.listed(listed)
-    yield overview.section(trace, listed, None if found else _nothing(trace, threads))
+    nothing = None if found else _nothing(trace, threads)
+    yield overview.section(trace, listed, nothing, _more(every[MOST_GROUPS:]))
     yield from remedies.section(changes)
     if with_pictures:
         yield from pictures.sections(trace, found, threads)
@@ -80,6 +92,13 @@ def _sections(
     yield from exits.sections(trace, threads)
     yield from context.sections(trace, threads)
     yield recorded.section(trace)
+
+
+def _more(groups: Sequence[Group]) -> str:
+    if not groups:
+        return ""
+    count = wording.plural(sum(len(each.found) for each in groups), "finding")
+    return f"And {count} more, about {wording.plural(len(groups), 'VM or process', 'VMs or processes')}."
 
 
 def brief(report: Report) -> Report:
@@ -138,13 +157,13 @@ def _threads(trace: Trace, threads: pd.DataFrame) -> Table:
         Column("slept", Unit.DURATION),
     )
     lines: list[tuple[Cell, ...]] = []
-    for row in threads.to_dict("records"):
+    for row in threads.head(MOST_THREADS).to_dict("records"):
         who = trace.subject(row["tgid"], row["tid"], None)
         vcpu = None if pd.isna(row["vcpu"]) else int(row["vcpu"])
         counts = (row[each] for each in ("traps", "early_returns", "completed", "not_penalized", "slept_ns"))
         shown = escape(f"VM {who.vm}" if who.vm else who.process)
         lines.append((shown, who.tgid, who.tid, vcpu, *(int(each) for each in counts)))
-    return Table(columns, tuple(lines))
+    return Table(columns, tuple(lines), len(threads) - len(lines), len(lines))
 
 
 def _content(
@@ -152,12 +171,14 @@ def _content(
 ) -> ReportContent:
     moves = tallies.value_counts(trace, "migrate", "tgid", "tid", "by_tgid", "by_tid")
     stalls = tallies.largest(trace, "stall", context.waited_ns, LONGEST)
+    listed = found[:MOST_FINDINGS]
     return ReportContent(
         version=content.VERSION,
         simulated=trace.simulated,
         recording=_recording(trace),
-        summary=[_verdict(found, each) for each in groups.grouped(found)],
-        findings=[_finding(trace, each) for each in found],
+        summary=_verdicts(listed),
+        findings=[_finding(trace, each) for each in listed],
+        findings_omitted=len(found) - len(listed),
         not_evaluated=not_evaluated,
         limitations=limitations.sentences(trace),
         threads=rows(threads, thread_table.COLUMNS),
@@ -202,9 +223,14 @@ def _discarded(discarded: Discarded | None) -> content.DiscardedContent | None:
     )
 
 
-def _verdict(found: Sequence[Finding[Any]], group: groups.Group) -> content.VerdictContent:
-    first, who = group.first, group.who
+def _verdicts(found: Sequence[Finding[Any]]) -> list[content.VerdictContent]:
     positions = {id(each): number for number, each in enumerate(found)}
+    return [_verdict(positions, each) for each in groups.grouped(found)]
+
+
+# positions: of the findings, by id.
+def _verdict(positions: Mapping[int, int], group: Group) -> content.VerdictContent:
+    first, who = group.first, group.who
     return content.VerdictContent(
         verdict=first.verdict,
         severity=first.severity,
@@ -245,5 +271,5 @@ def _finding(trace: Trace, finding: Finding[Any]) -> FindingContent:
         remedies=finding.remedies,
         evidence_kind=finding.evidence_kind,
         evidence_count=len(finding.evidence),
-        evidence=rows(finding.evidence.head_tail(excerpt.FIRST, excerpt.LAST), columns),
+        evidence=of_values(finding.evidence.head_tail(excerpt.FIRST, excerpt.LAST).plain(), columns),
     )

@@ -1,6 +1,6 @@
 """Rows of DataFrames as plain values for JSON: one form for addresses, null for what is not known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,17 +29,24 @@ def is_hexadecimal(column: Column) -> bool:
 
 def rows(frame: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[Row, ...]:
     """Each row with its values as Python's own types; columns that are not declared as pandas has them."""
-    made = {name: _values(frame[name], columns.get(name)) for name in frame.columns}
+    return of_values({name: _values(frame[name]) for name in frame.columns}, columns)
+
+
+def of_values(values: Mapping[str, Sequence[Any]], columns: Mapping[str, Column]) -> tuple[Row, ...]:
+    """The same of values of Python by column, None for what is not known."""
+    made = {
+        name: [None if each is None else address(each) for each in listed]
+        if name in columns and is_hexadecimal(columns[name])
+        else listed
+        for name, listed in values.items()
+    }
     return tuple(dict(zip(made, each, strict=True)) for each in zip(*made.values(), strict=True))
 
 
-def _values(values: "pd.Series[Any]", column: Column | None) -> list[Any]:
+def _values(values: "pd.Series[Any]") -> list[Any]:
     missing = values.isna().tolist()
     objects = values.astype(object).tolist()
-    listed = [None if absent else _plain(value) for value, absent in zip(objects, missing, strict=True)]
-    if column is not None and is_hexadecimal(column):
-        return [None if value is None else address(value) for value in listed]
-    return listed
+    return [None if absent else _plain(value) for value, absent in zip(objects, missing, strict=True)]
 
 
 # pandas before 2 gives numpy's scalars for some types.

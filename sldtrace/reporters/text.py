@@ -149,6 +149,9 @@ def _overview(overview: Overview, style: Style, indent: int) -> Iterator[str]:
         following = overview.verdicts[number : number + 1]
         if verdict.step is not None and (not following or following[0].step != verdict.step):
             yield from _step(verdict.step, style, indent + 2, "first   ")
+    if overview.more:
+        yield ""
+        yield from _wrap(overview.more, style, indent)
 
 
 def _lanes(lanes: Lanes, style: Style, indent: int) -> Iterator[str]:
@@ -170,11 +173,17 @@ def _lanes(lanes: Lanes, style: Style, indent: int) -> Iterator[str]:
 
 
 def _table(table: Table, style: Style, indent: int) -> Iterator[str]:
+    yield from _rows(table, style, indent)
+    if table.omitted and table.omitted_at == len(table.rows):
+        yield from _wrap(f"and {table.omitted:,} more", style, indent)
+
+
+def _rows(table: Table, style: Style, indent: int) -> Iterator[str]:
     cells = [
         [cell(value, column.unit) for value, column in zip(row, table.columns, strict=True)]
         for row in table.rows
     ]
-    if table.omitted:
+    if table.omitted and table.omitted_at < len(cells):
         cells.insert(table.omitted_at, ["..."] * len(table.columns))
     headers = [column.header for column in table.columns]
     right = [number > 0 and column.unit not in _LEFT for number, column in enumerate(table.columns)]

@@ -46,7 +46,9 @@ def test_rows_are_the_records(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
             writer.flush()
         writer.close({})
     with open_recording(tmp_path / "a.sld") as recording:
-        found, expected = rows.read(recording, kind).frame(), frames.frame(recording, kind)
+        made = rows.read(recording, kind)
+        found, expected = made.frame(), frames.frame(recording, kind)
+        plain = made.plain()
     # What comes at the same time comes in any order.
     by = [name for name in expected.columns if not isinstance(expected[name].dtype, pd.CategoricalDtype)]
     pd.testing.assert_frame_equal(
@@ -55,6 +57,9 @@ def test_rows_are_the_records(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
         check_categorical=False,
     )
     assert found.iloc[:, 0].is_monotonic_increasing
+    assert plain == {
+        name: found[name].astype(object).where(found[name].notna(), None).tolist() for name in found
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,7 @@ def test_selections(tmp_path: Path) -> None:
     assert made.frame()[["tid", "number"]].to_numpy().tolist() == [[7, 3], [VCPU, 1], [7, 2]]
     assert made.nlargest("number", 2)["number"].tolist() == [3, 2]
     assert made[made["number"] > 1].drop("number").columns == found.columns
-    assert found.head_tail(2, 1)["start_ns"].tolist() == found["start_ns"].iloc[[0, 1, 6]].tolist()
+    assert found.head_tail(2, 1).plain()["start_ns"] == found["start_ns"].iloc[[0, 1, 6]].tolist()
     assert len(found.head_tail(4, 3)) == 7
     with pytest.raises(IndexError, match="a mask of 7 for 3 rows"):
         late[found["early_return"]]

@@ -7,6 +7,7 @@ import pytest
 
 from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.traps import TrapColumns
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.model import simulation
 from sldtrace.model.machine import Fix
@@ -160,7 +161,8 @@ def test_a_simulated_thread_is_predicted_as_it_was(tmp_path: Path) -> None:
 
 def test_signals_that_were_not_recorded_do_not_make_a_clock_drift(tmp_path: Path) -> None:
     recorded = simulated(tmp_path, Vcpu(timer(7 * MS, Kind.PERIODIC, 50 * US)))
-    sent, traps = recorded.rows("signal"), recorded.rows("trap")
+    sent = recorded.recording.records("signal")
+    traps = TrapColumns(recorded.recording.records("trap"))
     number = np.arange(len(sent))
     holed = sent[(number < 200) | (number >= 240)]
     source, seen = signal_source.estimate(traps, np.ones(len(traps), bool), holed, 0)
@@ -185,9 +187,10 @@ def test_threads_whose_signals_were_not_seen(tmp_path: Path) -> None:
 
 
 def test_a_timer_of_which_no_signal_ends_a_sleep(tmp_path: Path) -> None:
-    sent = simulated(tmp_path, Vcpu(timer(28 * MS, Kind.PERIODIC))).rows("signal")
-    rows = synthetic.trace(tmp_path, [completed(index * 40 * MS) for index in range(10)]).rows("trap")
-    source, seen = signal_source.estimate(rows, np.zeros(len(rows), bool), sent, 0)
+    sent = simulated(tmp_path, Vcpu(timer(28 * MS, Kind.PERIODIC))).recording.records("signal")
+    recorded = synthetic.trace(tmp_path, [completed(index * 40 * MS) for index in range(10)])
+    traps = TrapColumns(recorded.recording.records("trap"))
+    source, seen = signal_source.estimate(traps, np.zeros(len(traps), bool), sent, 0)
     assert (source.kind, source.period_ns, source.signo) == (Kind.PERIODIC, 28 * MS, 10)
     assert seen == len(sent) - 1
 

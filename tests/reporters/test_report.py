@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 
+from sldtrace.reporters import groups, remedies
+from sldtrace.reporters import report as reports
+from sldtrace.reporters.formats import FORMATS
+from sldtrace.reporters.style import Style
 from tests.analyzers.synthetic import (
     EARLY,
     FLAGS,
@@ -27,6 +31,7 @@ from tests.analyzers.synthetic import (
     trace,
 )
 from tests.reporters import cases
+from tests.reporters.rendering import built, parsed
 from tests.reporters.rendering import text as render
 
 RED, YELLOW, GREEN = "\x1b[31;1m", "\x1b[33;1m", "\x1b[32;1m"
@@ -301,3 +306,39 @@ def test_a_file_of_several_has_its_own_accounts(tmp_path: Path) -> None:
     assert "missing" not in render(last)
     short = trace(tmp_path, loop(20), opening={**facts(), "segment": own}, ended=closing(1021))
     assert "21 traps counted = 20 recorded + 0 lost + 0 unfinished + 1 missing" in flowing(render(short))
+
+
+def test_more_findings_than_are_shown_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four VMs with three vCPUs each, one finding for each."""
+    rows = [
+        row | {"tgid": vm, "tid": vm + 1 + vcpu, "vcpu": vcpu}
+        for vm in (200, 300, 400, 500)
+        for vcpu in range(3)
+        for row in loop(200)
+    ]
+    recorded = trace(tmp_path, rows)
+    monkeypatch.setattr(reports, "MOST_GROUPS", 1)
+    monkeypatch.setattr(reports, "MOST_THREADS", 5)
+    monkeypatch.setattr(reports, "MOST_FINDINGS", 4)
+    monkeypatch.setattr(groups, "MOST", 2)
+    text = render(recorded)
+    assert text.count("LIVELOCK: 3 vCPUs (0-2)") == 2  # in the summary, and its section
+    assert "And 9 findings more, about 3 VMs or processes." in text
+    assert "The 3 threads" in text
+    assert "\n    and 1 more\n" in text
+    assert "\n  and 7 more\n" in text
+    content = parsed(recorded)
+    assert len(content["findings"]) == 4
+    assert content["findings_omitted"] == 8
+    assert [each["tgid"] for each in content["summary"]] == [200, 300]
+    assert {row["verdict"] for row in content["threads"]} == {"livelock"}
+    assert "And 9 findings more" in FORMATS["html"].render(built(recorded), Style())
+
+
+def test_remedies_of_each_thread_are_no_more_than_are_listed(tmp_path: Path) -> None:
+    """Each of 60 threads has a remedy with its TID."""
+    ptrace = {"signal": 0, "signal_ns": 0, "signal_code": 0, "flags": EARLY | FLAGS["PTRACE"]}
+    rows = [row | ptrace | {"tid": VCPU + vcpu, "vcpu": vcpu} for vcpu in range(60) for row in loop(20)]
+    text = render(trace(tmp_path, rows))
+    assert f"{remedies.MOST}. " in text
+    assert f"{remedies.MOST + 1}. " not in text

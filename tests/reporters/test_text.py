@@ -92,6 +92,8 @@ def test_each_unit_has_its_form(value: Cell, unit: Unit, cell: str) -> None:
 def test_rows_that_are_left_out_are_dots() -> None:
     table = Table((Column("name"),), (("first",), ("last",)), omitted=9, omitted_at=1)
     assert lines(Section(blocks=[table])) == ["name", "-----", "first", "...", "last"]
+    table = Table((Column("name"),), (("first",),), omitted=9_000, omitted_at=1)
+    assert lines(Section(blocks=[table])) == ["name", "-----", "first", "and 9,000 more"]
 
 
 def test_a_stacked_table_that_is_too_wide_becomes_paragraphs() -> None:
