@@ -1,7 +1,9 @@
 """Recordings that keep to a limit: what is discarded, what is written again, and the account."""
 
 import os
+import random
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,11 @@ import pytest
 
 from sldtrace.errors import SldtraceError
 from sldtrace.recording import compacting, schema, sparse
+from sldtrace.recording.format import pack_file_header
 from sldtrace.recording.reader import Recording, open_recording
 from sldtrace.recording.retention import MIN_BYTES, RetentionOptions
 from sldtrace.recording.writer import Writer
+from tests.fuzz import mutations
 
 from . import samples
 
@@ -330,20 +334,28 @@ def test_no_room_for_the_rewriting_leaves_the_sparse_file(
 
 
 def test_a_kill_during_the_rewriting_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is in the folder while the copy is written is what a killed recorder leaves there."""
+    """All that is in the folder while the copy is written is what a killed recorder leaves there.
+
+    The copy is on the disk before it gets the name.
+    """
     there: list[list[str]] = []
+    synced: list[tuple[bool, bool]] = []  # a file or a folder; does the name have the recording still?
     real = os.fsync
 
     def watched(file: int) -> None:
         there.append([each.name for each in tmp_path.iterdir()])
+        is_file = stat.S_ISREG(os.fstat(file).st_mode)
+        synced.append((is_file, (tmp_path / "a.sld").stat().st_ino == recorded))
         real(file)
 
     out = Writer(tmp_path / "a.sld", samples.FACTS, compress=False, retention=RetentionOptions(bytes=LIMIT))
+    recorded = (tmp_path / "a.sld").stat().st_ino
     fill(out, 100)
     monkeypatch.setattr(os, "fsync", watched)
     out.close(samples.CLOSING)
     assert out.warning is None
     assert there == [["a.sld"]] * 3  # of the recording, the copy, and the folder
+    assert synced == [(True, True), (True, True), (False, False)]
     assert (tmp_path / "a.sld").stat().st_mode & 0o777 == 0o600
 
 
@@ -402,6 +414,21 @@ def test_what_is_discarded_is_known_also_to_who_finds_only_the_end(tmp_path: Pat
         missing = len(every) - recording.discarded.records["trap"] - recording.counts["trap"]
         assert missing > 0
         assert any(line.startswith(f"{missing} of ") for line in recording.warnings)
+
+
+@pytest.mark.parametrize(("below", "believed"), [(0, False), (1, True), (2, False)])
+def test_an_account_is_about_chunks_before_its_own(below: int, believed: bool, tmp_path: Path) -> None:
+    """The end chunk has the number 1 here: the account can be of chunk 0, not of the end itself."""
+    out = Writer(tmp_path / "a.sld", samples.FACTS)
+    out.close({})
+    parts = mutations.parts((tmp_path / "a.sld").read_bytes())
+    assert [part.header.sequence for part in parts] == [0, 1]
+    parts[1].content["discarded"] = {"below": below, "records": {"trap": 5}}
+    rng = random.Random(0)
+    path = tmp_path / "b.sld"
+    path.write_bytes(pack_file_header() + b"".join(part.pack(rng) for part in parts))
+    with open_recording(path) as recording:
+        assert (recording.discarded is not None) == believed
 
 
 def test_a_crash_while_it_keeps_to_a_limit(tmp_path: Path) -> None:

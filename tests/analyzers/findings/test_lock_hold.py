@@ -11,8 +11,11 @@ from tests.analyzers.synthetic import MS, SHORTEST, TICK, completed, facts, trac
 
 @pytest.mark.parametrize(("length_ns", "found"), [(TICK - 1, 0), (TICK, 1)])
 def test_a_wait_of_less_than_a_jiffy_is_no_penaltys(tmp_path: Path, length_ns: int, found: int) -> None:
-    rows = [completed(0)]
-    assert len(lock_hold.find(trace(tmp_path, rows, more={"stall": [waited(MS, length_ns)]}))) == found
+    """It counts neither as a finding of its own nor as evidence of one."""
+    rows, stalls = [completed(0)], [waited(MS, length_ns)]
+    assert len(lock_hold.find(trace(tmp_path, rows, more={"stall": stalls}))) == found
+    (finding,) = lock_hold.find(trace(tmp_path, rows, more={"stall": [*stalls, waited(3 * MS, 9 * MS)]}))
+    assert finding.numbers.waits == len(finding.evidence.frame()) == 1 + found
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,16 @@ def test_three_penalties_have_two_times_in_between(tmp_path: Path, every_ms: int
     assert len(penalty_slowdown.find(trace(tmp_path, rows))) == found
 
 
+@pytest.mark.parametrize(("last_ms", "every_ms", "found"), [(13, 250, 1), (13, 350, 0), (900, 350, 0)])
+def test_waits_count_without_the_last_one(tmp_path: Path, last_ms: int, every_ms: int, found: int) -> None:
+    """For the semaphore, without any sleep."""
+    rows = [
+        completed(n * every_ms * MS, sleep_ns=0, semaphore_ns=(last_ms if n == 2 else 13) * MS)
+        for n in range(3)
+    ]
+    assert len(penalty_slowdown.find(trace(tmp_path, rows))) == found
+
+
 @pytest.mark.parametrize(("every_ms", "severity"), [(64, Severity.WARNING), (68, Severity.NOTICE)])
 def test_a_fifth_of_its_time_is_a_warning(tmp_path: Path, every_ms: int, severity: Severity) -> None:
     (finding,) = penalty_slowdown.find(trace(tmp_path, [completed(n * every_ms * MS) for n in range(100)]))
