@@ -61,8 +61,8 @@ def _watched(trace: Trace) -> str:
 def _of_interest(counts: pd.DataFrame, threads: pd.DataFrame) -> list[tuple[int, int]]:
     totals = counts.groupby(["tgid", "tid"], sort=False)["count"].sum().sort_values(ascending=False)
     counted = [(int(tgid), int(tid)) for tgid, tid in totals.index]
-    trapped = [(int(row["tgid"]), int(row["tid"])) for row in threads.to_dict("records")]
     known = set(counted)
+    trapped = zip(threads["tgid"].tolist(), threads["tid"].tolist(), strict=True)
     return list(dict.fromkeys([*(who for who in trapped if who in known), *counted]))
 
 

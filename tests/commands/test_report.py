@@ -22,7 +22,19 @@ from sldtrace.errors import EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.recording import encoding
 from sldtrace.recording.encoding import Codec, Encoder
 from sldtrace.recording.writer import Writer
-from tests.analyzers.synthetic import LONGEST, MS, START_NS, completed, facts, lasting, loop, trace, write
+from tests.analyzers.synthetic import (
+    FACTS,
+    LONGEST,
+    MS,
+    START_NS,
+    array,
+    completed,
+    facts,
+    lasting,
+    loop,
+    trace,
+    write,
+)
 from tests.recording import samples
 from tests.recording.rotated import rotate
 from tools import json_schemas
@@ -146,6 +158,17 @@ def test_nothing_found_in_an_incomplete_recording_is_not_fine(kind: str, tmp_pat
         assert "NOTHING FOUND IN AN INCOMPLETE RECORDING" in result.output
     path = write(tmp_path / "a.sld", LIVELOCK, **INCOMPLETE[kind])
     assert run(path, "--fail-on", "critical").exit_code == 3
+
+
+def test_nothing_found_while_the_recorder_runs_is_not_fine(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "a.sld", FACTS)
+    writer.append("trap", array("trap", [completed(0)]))
+    writer.flush()
+    for where in (tmp_path / "a.sld", tmp_path):
+        result = run(where, "--fail-on", "critical")
+        assert result.exit_code == 5
+        assert "the recorder still runs" in result.output
+    writer.close({})
 
 
 @pytest.mark.parametrize("options", [(), ("--fail-on", "critical"), ("--what-if", "timer=20ms")])

@@ -1,5 +1,6 @@
 """`sldtrace guest`: what it prints, what it refuses, what it leaves to a script."""
 
+import dataclasses
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from sldtrace.host.split_lock import SplitLock
 from sldtrace.vmm import guests
 from sldtrace.vmm.kicks import Kind
 from sldtrace.vmm.kvm import DEVICE
-from sldtrace.vmm.plan import Plan
+from sldtrace.vmm.plan import Plan, Result
 from tests.commands.guest.plans import Fake, plan
 
 needs_kvm = pytest.mark.skipif(
@@ -57,6 +58,18 @@ def test_options_become_the_plan(arguments: str, expected: Plan, fake: type[Fake
     assert result.exit_code == 0, result.output
     ((plans, load, _),) = fake.made
     assert (plans, load) == ([expected], 0)
+
+
+def test_an_interrupted_run_prints_what_it_has(fake: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = fake.run
+
+    def interrupted(*arguments: Any) -> list[Result]:
+        return [dataclasses.replace(result, interrupted=True) for result in run(*arguments)]
+
+    monkeypatch.setattr(fake, "run", interrupted)
+    result = CliRunner().invoke(guest, ["run"])
+    assert result.exit_code == 130
+    assert "split-bts" in result.stdout
 
 
 def test_vms_take_the_cpus_in_turn(fake: type[Fake]) -> None:
