@@ -59,18 +59,18 @@ typedef __u64 u64;
 	}                                                                                                        \
 	static struct { int (*pop)(type *); int (*push)(type *, u64); } name = {name##_pop, name##_push}
 
-/* A ring with room for `room` records; each one is handed on when it is submitted. */
+/* A ring with room for `room` records, that of traps for `room_for_traps`; each one is handed on when it is submitted. */
 struct reserved {
 	const char *ring;
 	size_t size;
 	char record[256];
 };
-static u32 room = 1 << 30;
+static u32 room = 1 << 30, room_for_traps = 1 << 30;
 static void *reserve(const char *ring, size_t size)
 {
 	static struct reserved made;
 
-	if (!room)
+	if (!room || (!strcmp(ring, "traps") && !room_for_traps--))
 		return 0;
 	room--;
 	made.ring = ring;
@@ -99,6 +99,7 @@ struct raw_tracepoint { u64 args[4]; };
 #define RAW_TRACEPOINT_PROBE(name) static int raw_tracepoint__##name(struct raw_tracepoint *ctx)
 #define TRACEPOINT_PROBE(category, name) static int tracepoint__##name(struct category##_##name *args)
 struct kvm_kvm_exit { u32 exit_reason, isa, intr_info, vcpu_id; u64 guest_rip, info1; };
+struct signal_signal_generate { u32 pid, group, result; s32 sig, code; };
 struct pt_regs { u64 di, ax; };
 #define PT_REGS_PARM1(regs) ((regs)->di)
 #define PT_REGS_RC(regs) ((regs)->ax)

@@ -25,7 +25,15 @@ SLOTS = 10_000
 PID_MAX = 4 << 20  # PID_MAX_LIMIT, include/linux/threads.h
 FUNCTIONS = ("handle_guest_split_lock", "split_lock_warn", "handle_user_split_lock")
 SLEEPS = ("msleep_interruptible", "down_interruptible")
-SOURCES = ("events.h", "thread.bpf.c", "pending.bpf.c", "trap.bpf.c", "vcpu.bpf.c", "end.bpf.c")
+SOURCES = (
+    "events.h",
+    "thread.bpf.c",
+    "pending.bpf.c",
+    "trap.bpf.c",
+    "signal.bpf.c",
+    "vcpu.bpf.c",
+    "end.bpf.c",
+)
 LOST = schema.current().enums["lost_cause"].values
 KINDS = schema.current().enums["kind"].values
 
@@ -171,6 +179,35 @@ def test_a_loss_without_room_for_its_record_is_counted(run: Run) -> None:
     assert rows(printed, "trap") == [(10, 11)]
     seen, counted = (KINDS["TRAP"], LOST["NONE"], 2), (KINDS["TRAP"], LOST["RING_FULL"], 1)
     assert {seen, counted} <= set(rows(printed, "counted"))
+
+
+def test_a_trap_that_the_ring_has_no_room_for_is_lost_with_its_thread(run: Run) -> None:
+    printed = run("F 4\nD 1\n" + written([(10, 11)], "T") * 2)
+    assert rows(printed, "trap") == [(10, 11)]
+    assert rows(printed, "lost") == [(KINDS["TRAP"], LOST["RING_FULL"], 10, 11, 1)]
+    assert (KINDS["TRAP"], LOST["NONE"], 2) in rows(printed, "counted")
+
+
+@pytest.mark.parametrize(
+    ("events", "penalty"),
+    [
+        ("S G s H", (9, 0, 23)),
+        ("S s G H", (9, 0, 23)),  # the signal is seen after the return
+        ("S s H", (9, 0, 0)),
+        ("W G w H", (0, -4, 23)),
+        ("W w G H", (0, -4, 23)),
+        ("W w H", (0, -4, 0)),
+        ("W G u H", (0, 0, 0)),  # it came, and did not end the wait
+        ("W G w N H", (0, -4, 23)),  # a newer one after the return
+        ("S G s N H", (9, 0, 23)),
+    ],
+)
+def test_the_signal_that_ends_the_sleep_or_the_wait_for_the_semaphore(
+    events: str, penalty: tuple[int, ...], run: Run
+) -> None:
+    numbers = {"G": "G 11 23", "N": "G 11 24"}
+    steps = [numbers.get(event, f"{event} 10 11") for event in ["B", *events.split()]]
+    assert rows(run("F 4\n" + "\n".join(steps)), "penalty") == [(11, *penalty)]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 /* usage: threads < EVENTS. Runs the probes (see test_threads.py) and prints the records that they write.
  *
- * An event is a letter and its numbers: `F n` makes n slots free; `R n` leaves room for n more records; `T tgid tid` is a
- * trap of that thread; `B tgid tid` only its beginning; `X tgid tid` a VM exit and entry; `E tgid tid` the end of the thread.
+ * An event is a letter and its numbers: `F n` makes n slots free; `R n` leaves room for n more records, `D n` for n more
+ * of traps; `T tgid tid` is a trap of that thread; `B tgid tid` only its beginning, `H tgid tid` its end; between them `S`
+ * and `s` are the start and the early return of the sleep, `W` and `w` those of the wait for the semaphore, `w` after a
+ * signal, `u` without one; `G tid signal` is a signal to a thread; `X tgid tid` a VM exit and entry; `E tgid tid` the end of
+ * the thread.
  */
 
 #include "probes.c"
@@ -11,6 +14,8 @@ static void submitted(struct reserved *made)
 	if (!strcmp(made->ring, "traps")) {
 		struct sld_trap *trap = (void *)made->record;
 		printf("trap %u %u\n", trap->tgid, trap->tid);
+		if (trap->flags & (SLD_TRAP_SLEPT | SLD_TRAP_SEMAPHORE))
+			printf("penalty %u %u %d %u\n", trap->tid, trap->sleep_left_ms, trap->semaphore_result, trap->signal);
 	} else if (!strcmp(made->ring, "tasks")) {
 		struct sld_task *task = (void *)made->record;
 		printf("task %u %u\n", task->tgid, task->tid);
@@ -23,13 +28,24 @@ static void submitted(struct reserved *made)
 static void run(char event, u32 tgid, u32 tid)
 {
 	struct kvm_kvm_exit left = {.exit_reason = 12, .isa = SLD_ISA_VMX};
-	struct pt_regs regs = {.di = 0x1000, .ax = 1};
+	struct pt_regs regs = {.di = 0x1000, .ax = 1}, left_ms = {.ax = 9}, interrupted = {.ax = -4}, done = {.ax = 0};
+	struct signal_signal_generate signal = {.pid = tgid, .sig = tid};
 	struct raw_tracepoint none = {};
 
 	current_id = (u64)tgid << 32 | tid;
 	if (event == 'T' || event == 'B')
 		kprobe__split_lock_warn(&regs);
-	if (event == 'T')
+	if (event == 'S')
+		kprobe__msleep_interruptible(&regs);
+	if (event == 's')
+		kretprobe__msleep_interruptible(&left_ms);
+	if (event == 'W')
+		kprobe__down_interruptible(&regs);
+	if (event == 'w' || event == 'u')
+		kretprobe__down_interruptible(event == 'w' ? &interrupted : &done);
+	if (event == 'G')
+		tracepoint__signal_generate(&signal);
+	if (event == 'T' || event == 'H')
 		kretprobe__handle_guest_split_lock(&regs);
 	if (event == 'X') {
 		tracepoint__kvm_exit(&left);
@@ -52,6 +68,8 @@ int main(void)
 				free_slots.push(&slot, 0);
 		else if (event == 'R')
 			room = first;
+		else if (event == 'D')
+			room_for_traps = first;
 		else if (scanf("%u", &second) == 1)
 			run(event, first, second);
 	}
