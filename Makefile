@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
 	patch python3 python3-venv tmux xz-utils zstd
 
-.PHONY: help setup demo figure test test-kernels test-fast fuzz test-service style lint format bench lab docs goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast fuzz mutants soak test-service style lint format bench lab docs goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,12 +51,21 @@ test-fast: setup ## Run the tests that need no emulated host (minutes)
 test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
 	@$(BIN)/python -m pytest -m service tests/integration
 
+soak: setup ## Record for long in the emulated host, beside VMs and programs that come and go (an hour)
+	@SLDTRACE_SOAK=1 $(BIN)/python -m pytest tests/integration/test_soak.py
+
 INPUTS ?= 2000
 SEED ?= 0
 
 fuzz: setup ## Damage recordings and logs, and make every output (INPUTS=, SEED=); what fails is kept in fuzz-output
 	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED)
 	@$(BIN)/python -m tests.fuzz.run --inputs $(INPUTS) --seed $(SEED) --logs
+
+ROOM ?= recording
+MODULES ?=
+
+mutants: setup ## Change the code of ROOM= (MODULES=: some of it), and run the tests that execute it (hours)
+	@$(BIN)/python -m tests.mutants.run $(ROOM) $(MODULES)
 
 style: setup
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -28,6 +28,8 @@ settings.load_profile("any machine")
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _RUNNING = pytest.StashKey["Machines"]()
 _HEARTBEAT_S = 50.0
+# Parts that take long and run only where this is in the environment.
+_ASKED_FOR = {"by_hand": "SLDTRACE_BY_HAND", "soak": "SLDTRACE_SOAK"}
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _part(item: pytest.Item) -> tuple[str, str] | None:
 
 
 def _left_out(part: str) -> bool:
-    return part == "by_hand" and "SLDTRACE_BY_HAND" not in os.environ
+    return part in _ASKED_FOR and _ASKED_FOR[part] not in os.environ
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -270,6 +272,12 @@ def cost(request: pytest.FixtureRequest) -> Scenario:
 @part
 def by_hand(request: pytest.FixtureRequest) -> Scenario:
     """What takes long and runs only when it is asked for; see integration/test_by_hand.py."""
+    return _brought(request)
+
+
+@part
+def soak(request: pytest.FixtureRequest) -> Scenario:
+    """A recorder beside VMs and programs that come and go; only when it is asked for, see test_soak.py."""
     return _brought(request)
 
 

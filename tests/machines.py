@@ -39,6 +39,7 @@ BOOTS = (
     Boot("fatal", {"findings_fatal": 45, "guests_fatal": 10}, mode="fatal"),
     Boot("off", {"findings_off": 45, "guests_off": 10}, mode="off"),
     Boot("by hand", {"by_hand": 100}, cpus=2),
+    Boot("soak", {"soak": 700}, cpus=2),
 )
 BOOT_OF = {part: boot for boot in BOOTS for part in boot.parts}
 

@@ -25,6 +25,7 @@ PARTS = {
     "findings_fatal": "tests.integration.findings:run",
     "findings_off": "tests.integration.findings:run",
     "by_hand": "tests.integration.by_hand:run",
+    "soak": "tests.integration.soak:run",
     "guests_stress": "tests.vmm.guests_in_lab:stress",
     "guests_sweep": "tests.vmm.guests_in_lab:swept",
     "guests_off": "tests.vmm.guests_in_lab:off",

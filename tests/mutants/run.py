@@ -1,0 +1,314 @@
+"""Changes a room's modules, one place at a time, and runs the tests that execute that place.
+
+`python -m tests.mutants.run recording [scan ...] [--sample N]`. A change that no test notices survives: a
+test is missing, or the change is equivalent (no input tells the two apart). Those that were read and found
+equivalent are listed in `equivalent.txt`, with the reason.
+
+The tests are collected once. They run once to learn which lines each executes. For each change a forked child
+puts the changed code into the functions that are loaded, and runs the tests that execute the line, the
+shortest first, until one fails. Changes outside of functions need the module to be imported again, and are
+left out.
+"""
+
+import argparse
+import gc
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+from hypothesis import HealthCheck, Phase, settings
+
+from tests.mutants.changes import Change, changes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EQUIVALENT = Path(__file__).parent / "equivalent.txt"
+ROOMS = ("analyzers", "capture", "kernlog", "recording")
+TESTS_S = 10.0
+"""Of the tests that execute a line, those that take this long together are run."""
+LONGEST_S = 5.0
+"""Tests that take longer (CPU time, while it is watched what they execute) are not run at all."""
+_SPARE_S = 1.0
+_WAITING = 10  # times as long as its CPU time may a test wait for something
+
+
+@dataclass
+class Execution:
+    """What one test executes: lines of each file; and how long it takes (seconds)."""
+
+    seconds: float = 0.0
+    lines: dict[str, set[int]] = field(default_factory=dict)
+
+
+@dataclass
+class Tally:
+    """How many changes of a module were noticed, are equivalent, or survived (their names)."""
+
+    killed: int = 0
+    equivalent: int = 0
+    survived: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        count = self.killed + len(self.survived)
+        share = f"{100 * self.killed / count:.1f} %" if count else "-"
+        return f"{self.killed} of {count} ({share}), {self.equivalent} equivalent"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Runs the tests against changed modules.")
+    parser.add_argument("room", choices=ROOMS)
+    parser.add_argument("modules", nargs="*", help="names of modules; all of the room if there are none")
+    parser.add_argument("--sample", type=int, help="at most so many changes of each module, at random")
+    parser.add_argument("--lines", type=Path, help="a file that keeps which lines each test executes")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    options = parser.parse_args()
+    os.chdir(REPOSITORY)
+    settings.register_profile(
+        "mutants",
+        database=None,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = _Run(options, Path(folder))
+        arguments = ["-o", "addopts=--import-mode=importlib", "-m", "not lab and not service"]
+        arguments += ["-s", "-p", "no:cacheprovider", "-p", "no:terminal"]
+        arguments += ["--hypothesis-profile", "mutants", "--basetemp", f"{folder}/tests"]
+        pytest.main([*arguments, f"tests/{options.room}"], plugins=[run])
+    sys.exit(run.status)
+
+
+class _Run:
+    """A plugin of pytest: it replaces the loop that runs the tests."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.status = 1
+        self._options = options
+        self._folder = folder
+        self._equivalent = listed(EQUIVALENT.read_text().splitlines())
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        settings.load_profile("mutants")
+        items = {item.nodeid: item for item in session.items}
+        print(f"{len(items)} tests of {self._options.room}", flush=True)
+        tested = self._measured(items)
+        tallies: dict[str, Tally] = {}
+        for path in self._modules():
+            tallies[str(path)] = self._module(path, items, tested)
+            print(f"{path}: {tallies[str(path)]}", flush=True)
+        whole = Tally()
+        for tally in tallies.values():
+            whole.killed += tally.killed
+            whole.equivalent += tally.equivalent
+            whole.survived += tally.survived
+        print(f"all: {whole}", flush=True)
+        self.status = bool(whole.survived)
+        return True
+
+    def _modules(self) -> list[Path]:
+        paths = sorted(Path("sldtrace", self._options.room).rglob("*.py"))
+        return [path for path in paths if not self._options.modules or path.stem in self._options.modules]
+
+    def _measured(self, items: dict[str, pytest.Item]) -> dict[str, Execution]:
+        """Runs all tests; of those that pass, what each executes. With --lines only those not in its file."""
+        kept: Path | None = self._options.lines
+        found: dict[str, Execution] = pickle.loads(kept.read_bytes()) if kept and kept.exists() else {}
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(ours)
+            with os.fdopen(theirs, "wb") as pipe:
+                pickle.dump(self._measure([item for name, item in items.items() if name not in found]), pipe)
+            os._exit(0)
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as pipe:
+            found |= pickle.load(pipe)
+        os.waitpid(child, 0)
+        if kept:
+            kept.write_bytes(pickle.dumps(found))
+        missing = [name for name in items if name not in found]
+        print(f"{len(missing)} of them fail or take long: {', '.join(missing)}", flush=True)
+        return {name: found[name] for name in items if name in found}
+
+    def _measure(self, items: Sequence[pytest.Item]) -> dict[str, Execution]:
+        found: dict[str, Execution] = {}
+        self._silence()
+        signal.signal(signal.SIGPROF, _too_long)
+        room = str(REPOSITORY / "sldtrace" / self._options.room) + "/"
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            tested = Execution()
+            trace = _tracer(room, tested.lines)
+            begun = time.process_time()
+            threading.settrace(trace)
+            sys.settrace(trace)
+            signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
+            try:
+                passed = _passes(item, following)
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                sys.settrace(None)
+                threading.settrace(None)
+            tested.seconds = time.process_time() - begun
+            if passed:
+                found[item.nodeid] = tested
+        return found
+
+    def _module(self, path: Path, items: dict[str, pytest.Item], tested: dict[str, Execution]) -> Tally:
+        source = str(REPOSITORY / path)
+        found = [each for each in changes(path.read_text(), source) if each.function]
+        if self._options.sample and len(found) > self._options.sample:
+            found = random.Random(self._options.seed).sample(found, self._options.sample)
+        tally = Tally()
+        functions = functions_of(source)
+        for change in found:
+            if f"{path}: {change.name}" in self._equivalent:
+                tally.equivalent += 1
+                continue
+            chosen = chosen_tests(source, change.line, tested)
+            chosen = chosen or chosen_tests(source, change.statement, tested)
+            if chosen and self._kills(change, functions, [items[name] for name in chosen], tested):
+                tally.killed += 1
+            else:
+                tally.survived.append(change.name)
+                print(f"{path}:{change.line}: {change.name}{'' if chosen else '  (no test)'}", flush=True)
+        return tally
+
+    def _kills(
+        self,
+        change: Change,
+        functions: dict[str, list[FunctionType]],
+        items: Sequence[pytest.Item],
+        tested: dict[str, Execution],
+    ) -> bool:
+        child = os.fork()
+        if not child:
+            os.setpgid(0, 0)
+            status = 1
+            try:
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                self._silence()
+                exchange(change, functions)
+                status = not all(
+                    _passes_in_time(item, following, tested[item.nodeid].seconds)
+                    for item, following in zip(items, [*items[1:], None], strict=True)
+                )
+            finally:
+                os._exit(status)
+        seconds = sum(tested[item.nodeid].seconds + _SPARE_S for item in items)
+        status = _waited(child, _WAITING * seconds)
+        shutil.rmtree(self._folder / "tests", ignore_errors=True)
+        return status != 0
+
+    def _silence(self) -> None:
+        with open(os.devnull, "r+b") as null:
+            for file in (0, 1, 2):
+                os.dup2(null.fileno(), file)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        (self._folder / "tests").mkdir(exist_ok=True)
+
+
+def listed(lines: Iterable[str]) -> set[str]:
+    """The changes of a list: one a line, the reason on the lines below it, which are indented."""
+    return {line.rstrip() for line in lines if line.strip() and not line.startswith((" ", "#"))}
+
+
+def chosen_tests(source: str, line: int, tested: dict[str, Execution]) -> list[str]:
+    """The tests that execute that line, the shortest first, until they take TESTS_S together."""
+    executing = {name: each.seconds for name, each in tested.items() if line in each.lines.get(source, ())}
+    chosen: list[str] = []
+    seconds = 0.0
+    for name in sorted(executing, key=lambda name: executing[name]):
+        seconds += executing[name]
+        if chosen and seconds > TESTS_S:
+            break
+        chosen.append(name)
+    return chosen
+
+
+def functions_of(source: str) -> dict[str, list[FunctionType]]:
+    """The functions that were loaded from a file, by qualified name."""
+    found: dict[str, list[FunctionType]] = {}
+    for each in gc.get_objects():
+        if isinstance(each, FunctionType) and each.__code__.co_filename == source:
+            found.setdefault(each.__code__.co_qualname, []).append(each)
+    return found
+
+
+def exchange(change: Change, functions: dict[str, list[FunctionType]]) -> None:
+    """Puts the changed code into the functions that have it."""
+    for code in _codes(change.code):
+        if code.co_qualname == change.function:
+            for function in functions[change.function]:
+                if function.__code__.co_firstlineno == code.co_firstlineno:
+                    function.__code__ = code
+
+
+def _codes(code: CodeType) -> Iterable[CodeType]:
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield each
+            yield from _codes(each)
+
+
+def _tracer(room: str, lines: dict[str, set[int]]) -> Callable[[FrameType, str, Any], Any]:
+    def called(frame: FrameType, event: str, argument: Any) -> Any:
+        name = frame.f_code.co_filename
+        if not name.startswith(room):
+            return None
+        seen = lines.setdefault(name, set())
+
+        def ran(frame: FrameType, event: str, argument: Any) -> Any:
+            seen.add(frame.f_lineno)
+            return ran
+
+        return ran
+
+    return called
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"the test takes more than {LONGEST_S} s")
+
+
+def _passes(item: pytest.Item, following: pytest.Item | None) -> bool:
+    reports = runtestprotocol(item, log=False, nextitem=following)
+    return not any(report.failed for report in reports)
+
+
+# The process ends by SIGPROF where the test takes much longer than without the change.
+def _passes_in_time(item: pytest.Item, following: pytest.Item | None, seconds: float) -> bool:
+    signal.setitimer(signal.ITIMER_PROF, 2 * seconds + _SPARE_S)
+    return _passes(item, following)
+
+
+def _waited(child: int, seconds: float) -> int:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.002)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What is changed in a module, and that a changed function takes the place of a loaded one."""
+
+import importlib.util
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import run
+from tests.mutants.changes import changes
+from tests.mutants.run import EQUIVALENT, REPOSITORY, ROOMS, Execution
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f(a):\n    return a < 3", ["f: a < 3 -> a <= 3", "f: a < 3 -> a < 4"]),
+        ("def f(a):\n    if a:\n        g()", ["f: a -> not a", "f: g() -> None"]),
+        ("def f(a, b):\n    return a and b", ["f: a and b -> a or b"]),
+        ("def f(a):\n    return not a", ["f: not a -> not not a"]),
+        ("def f(a):\n    return a + a + a", ["f: a + a + a -> a + a - a", "f: a + a -> a - a"]),
+        ("def f(a):\n    a()\n    a()", ["f: a() -> None", "f: a() -> None"]),
+        ("def f(a):\n    return a(b=True)", ["f: a(b=True) -> a(b=False)"]),
+        ("class A:\n    def f(a):\n        return max(a)", ["A.f: max(a) -> min(a)"]),
+        ("def f(a):\n    for each in a:\n        break", ["f: break -> continue"]),
+        ("def f(a: int | None = None) -> A | B:\n    'x'\n    raise E(3)", []),
+        ("def f(a):\n    def g():\n        return a == 'x'\n    return g", ["f: a == 'x' -> a != 'x'"]),
+        ("X = 3", ["module: X = 3 -> X = 4"]),
+    ],
+)
+def test_changes_of_a_module(source: str, found: list[str]) -> None:
+    names = [change.name.removesuffix(" #2") for change in changes(source, "x.py")]
+    assert sorted(names) == sorted(found)
+
+
+def test_each_change_has_a_name_of_its_own() -> None:
+    path = REPOSITORY / "sldtrace/recording/scan.py"
+    names = [change.name for change in changes(path.read_text(), str(path))]
+    assert len(names) == len(set(names)) > 50
+
+
+def test_a_changed_function_takes_the_place_of_the_loaded_one(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    source = "class A:\n    @property\n    def f(self):\n        return self.a < 3\n"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location("module", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    one = module.A()
+    one.a = 3
+    assert not one.f
+    functions = run.functions_of(str(path))
+    for change in changes(source, str(path)):
+        run.exchange(change, functions)
+        assert one.f
+
+
+def test_the_shortest_tests_that_execute_a_line_are_run() -> None:
+    tested = {
+        "long": Execution(9, {"a": {1, 2}}),
+        "short": Execution(1, {"a": {1}}),
+        "other": Execution(0, {"b": {1}}),
+        "longest": Execution(11, {"a": {1, 3}}),
+    }
+    assert run.chosen_tests("a", 1, tested) == ["short", "long"]
+    assert run.chosen_tests("a", 3, tested) == ["longest"]
+    assert run.chosen_tests("a", 4, tested) == []
+
+
+def test_the_list_of_equivalent_changes_names_changes_that_there_are() -> None:
+    """With a reason for each of them."""
+    lines = EQUIVALENT.read_text().splitlines()
+    there = {
+        f"{path.relative_to(REPOSITORY)}: {change.name}"
+        for room in ROOMS
+        for path in (REPOSITORY / "sldtrace" / room).rglob("*.py")
+        if any(line.startswith(f"{path.relative_to(REPOSITORY)}: ") for line in lines)
+        for change in changes(path.read_text(), str(path))
+    }
+    assert run.listed(lines) <= there
+    for line, following in pairwise([*lines, ""]):
+        assert line.startswith((" ", "#")) or following.startswith("    ")
