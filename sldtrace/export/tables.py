@@ -51,7 +51,7 @@ def _wall(trace: Trace, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
     try:
         return frames.wall_clock(trace.recording, times)
     except SldtraceError:
-        return pd.Series(pd.NaT, index=times.index).astype("datetime64[ns, UTC]")
+        return pd.Series(pd.NaT, index=times.index, dtype="datetime64[ns, UTC]")
 
 
 def described(trace: Trace, wanted: Collection[str]) -> dict[str, Any]:

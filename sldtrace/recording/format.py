@@ -2,6 +2,7 @@
 
 import enum
 import json
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -143,13 +144,21 @@ def count_values(payload: bytes) -> int:
     return 1 + sum(payload.count(each) for each in (b",", b"[", b"{"))
 
 
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
 def unpack_json(payload: Buffer) -> dict[str, Any]:
-    """The JSON object in a payload; raises PayloadError for anything else, and for more than MAX_VALUES."""
+    """The JSON object in a payload; raises PayloadError for anything else, and for more than MAX_VALUES.
+
+    NaN, Infinity, and numbers too large for a double become None: they are not JSON when they are printed.
+    """
     payload = bytes(payload)
     if count_values(payload) > MAX_VALUES:
         raise PayloadError(f"has more than {MAX_VALUES} values")
     try:
-        value = json.loads(payload)
+        value = json.loads(payload, parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise PayloadError("holds no JSON") from error
     if not isinstance(value, dict):

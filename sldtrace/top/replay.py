@@ -18,8 +18,11 @@ from sldtrace.top.viewer import Viewer
 _STARTED = {"trap": "start_ns", "detection": "ns"}
 _ARRIVED = {"trap": "end_ns", "detection": "ns"}
 _KINDS = frozenset(_STARTED)
+_NEVER = (1 << 63) - 1
 _CPUS = 8192  # CONFIG_NR_CPUS of the distributions; cores of others are taken for single CPUs
 _STEP_NS = 200_000_000  # as the recorder reads its rings
+LONGEST_PAUSE_NS = 3_600_000_000_000
+"""A time without a record that is longer is left out; damaged recordings can have one of centuries."""
 
 
 def detector(trace: Trace, pause_ns: int) -> Detector:
@@ -54,6 +57,9 @@ def play(
     source, now = _Arrivals(trace), begin
     while True:
         now += _STEP_NS
+        following = min(source.next_ns, end)
+        if following - now > LONGEST_PAUSE_NS:
+            now = following
         for kind, records in source.until(now):
             found.add(kind, records)
         found.advance(now)
@@ -83,6 +89,12 @@ class _Arrivals:
         self._slices = slices(trace.recording, _KINDS)
         self._waiting: list[tuple[str, Records]] = []
         self._next: tuple[int, list[tuple[str, Records]]] | None = self._read()
+
+    @property
+    def next_ns(self) -> int:
+        """When the next one comes, at the earliest; a time after all others if there is none."""
+        first = [int(records[_ARRIVED[kind]][0]) for kind, records in self._waiting]
+        return min([*first, *([self._next[0]] if self._next else []), _NEVER])
 
     def until(self, now: int) -> list[tuple[str, Records]]:
         """Those that came before that, and since the last call."""

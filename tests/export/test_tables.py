@@ -8,8 +8,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from sldtrace.dataset import trace as traces
 from sldtrace.dataset.trace import Trace
 from sldtrace.export import parquet, tables, text_tables
+from tests.analyzers.synthetic import facts, loop, write
 from tests.reporters.cases import detail, kept_file
 
 KINDS = ("trap", "task", "counts", "exit", "user_exit", "migrate", "stall", "detail", "lost")
@@ -74,6 +76,15 @@ def test_json_lines_have_every_record(recorded: Trace, tmp_path: Path) -> None:
         assert len(found) == len(wanted) == recorded.recording.counts[kind]
         for name in wanted:
             assert [each[name] for each in found] == values(wanted[name]), (kind, name)
+
+
+def test_without_a_clock_the_times_are_empty(tmp_path: Path) -> None:
+    trace = traces.load(write(tmp_path / "a.sld", loop(3), opening=facts(clock=None), ended={}))
+    (table,) = tables.parts(trace, "trap")
+    assert table["time"].isna().all()
+    assert str(table["time"].dtype) == tables.columns("trap")["time"].dtype
+    text_tables.write_csv(trace, tmp_path)
+    assert (tmp_path / "trap.csv").read_text().splitlines()[1].startswith(",")
 
 
 def test_parts_join_to_the_whole(recorded: Trace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,26 +3,36 @@
 A new output is a function here and a line in OUTPUTS.
 """
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import sldtrace
 from sldtrace import api
+from sldtrace.comparison import compare
+from sldtrace.comparison.measure import measure
 from sldtrace.dataset import trace as traces
+from sldtrace.dataset.between import Between
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
+from sldtrace.export import parquet, perfetto, text_tables
 from sldtrace.fleet import hosts
 from sldtrace.kernlog import sources, verdict
 from sldtrace.kernlog.survey import Survey
 from sldtrace.prediction import predict
 from sldtrace.recording import collect
+from sldtrace.recording.redacted import Redactor
+from sldtrace.reporters import compare as compare_report
 from sldtrace.reporters import fleet, log, what_if
 from sldtrace.reporters.document import Report
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.reporters.style import Style
+from sldtrace.top import replay
+from sldtrace.top.viewer import Options, Viewer
 from tests.reporters import rendering
 
 CHANGES = ("timer=20ms", "timer=none", "mitigate=0", "fix=remaining")
@@ -94,6 +104,49 @@ def frames(path: Path) -> None:
         assert all(line.isprintable() for line in recording.warnings)
 
 
+def redacted(path: Path) -> None:
+    """`sldtrace report --redact`."""
+    with _opened(path) as trace:
+        _rendered(rendering.built(Trace(Redactor().timeline(trace.recording))))
+
+
+def part(path: Path) -> None:
+    """`sldtrace report --since ... --until ...`: the middle half."""
+    with _opened(path) as trace:
+        start, end = trace.span_ns
+        limits = [trace.wall_ns(start + (end - start) * quarter // 4) for quarter in (1, 3)]
+        found = Between(*limits).part(trace.recording)
+        if found is not None:
+            _rendered(rendering.built(Trace(found)))
+
+
+def comparison(path: Path) -> None:
+    """`sldtrace compare` of the file with itself."""
+    with _opened(path) as trace:
+        before, after = measure(trace), measure(trace)
+        _rendered(compare_report.build(compare.compare(before, after), before, after))
+
+
+def export(path: Path) -> None:
+    """`sldtrace export` in all formats."""
+    with _opened(path) as trace, TemporaryDirectory() as folder:
+        text_tables.write_csv(trace, Path(folder))
+        parquet.write(trace, Path(folder))
+        with io.StringIO() as lines:
+            text_tables.write_json_lines(trace, lines)
+            for line in lines.getvalue().splitlines():
+                json.loads(line, parse_constant=_refuse)
+        perfetto.write(trace, io.BytesIO())
+
+
+def top(path: Path) -> None:
+    """`sldtrace top FILE --speed max --json`."""
+    with _opened(path) as trace, redirect_stdout(io.StringIO()) as output:
+        replay.play(trace, Viewer(Options(1_000_000_000, as_json=True), "", ""), None)
+    for line in output.getvalue().splitlines():
+        json.loads(line, parse_constant=_refuse)
+
+
 _FRAMES = (
     *("traps", "detection", "exits", "user_exits", "signals", "migrations", "stalls", "detail"),
     *("names", "lost", "exit_counts", "threads", "findings_table"),
@@ -105,6 +158,11 @@ OUTPUTS: Mapping[str, Callable[[Path], None]] = {
     "timeline": timeline,
     "fleet": fleet_of_one,
     "api": frames,
+    "redacted": redacted,
+    "part": part,
+    "compare": comparison,
+    "export": export,
+    "top": top,
 }
 
 

@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("room", choices=ROOMS)
     parser.add_argument("modules", nargs="*", help="names of modules; all of the room if there are none")
     parser.add_argument("--sample", type=int, help="at most so many changes of each module, at random")
+    parser.add_argument("--tests", nargs="+", help="files of tests; all of the room if there are none")
     parser.add_argument("--lines", type=Path, help="a file that keeps which lines each test executes")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     options = parser.parse_args()
@@ -91,7 +92,7 @@ def main() -> None:
         arguments = ["-o", "addopts=--import-mode=importlib", "-m", "not lab and not service"]
         arguments += ["-s", "-p", "no:cacheprovider", "-p", "no:terminal"]
         arguments += ["--hypothesis-profile", "mutants", "--basetemp", f"{folder}/tests"]
-        pytest.main([*arguments, f"tests/{options.room}"], plugins=[run])
+        pytest.main([*arguments, *(options.tests or [f"tests/{options.room}"])], plugins=[run])
     sys.exit(run.status)
 
 

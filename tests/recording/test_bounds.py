@@ -104,6 +104,14 @@ def test_a_file_of_tiny_chunks_takes_little_memory(form: str, tmp_path: Path) ->
     assert least < 800_000 + 100 * count
 
 
+def test_numbers_that_json_has_not_are_null(tmp_path: Path) -> None:
+    """Python's parser takes them, and would write them again."""
+    text = b'{"facts": {"a": NaN, "b": -Infinity, "c": [1e999, -1e999, 1e308, 0.5]}}'
+    (tmp_path / "a.sld").write_bytes(OPENING + text_chunk(text, ChunkType.UPDATE, 1))
+    with open_recording(tmp_path / "a.sld") as recording:
+        assert recording.updates == [{"a": None, "b": None, "c": [None, None, 1e308, 0.5]}]
+
+
 @pytest.mark.parametrize("value", [b"[],", b"{},", b"0.5,", b'"x",', b'{"a":1},'])
 @pytest.mark.parametrize("type_", [ChunkType.UPDATE, ChunkType.END, ChunkType.OPENING])
 def test_small_files_with_many_values_take_little_memory(type_: int, value: bytes, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from sldtrace.commands.top import top
 from sldtrace.dataset import folding
 from sldtrace.dataset import trace as traces
 from sldtrace.errors import UsageError
+from sldtrace.top import replay
 from tests.analyzers.shorthands import loops_of, subject_of
+from tests.analyzers.synthetic import loop, write
 
 RECORDINGS = sorted((Path(__file__).parent.parent / "reporters" / "recordings").glob("*.sld"))
 
@@ -102,3 +104,13 @@ def test_what_is_for_one_of_the_two_is_refused_for_the_other(simulated: Path, tm
         play(simulated, "-o", tmp_path / "b.sld")
     with pytest.raises(UsageError, match="--speed is for a recording"):
         play()
+
+
+def test_hours_without_a_record_are_left_out(tmp_path: Path) -> None:
+    """A forged recording may claim to have lasted for a century."""
+    century, gap = 100 * 365 * 86_400 * 10**9, 3 * replay.LONGEST_PAUSE_NS
+    rows = [*loop(5), *loop(5, gap)]
+    ended = {"clock": {"monotonic_ns": century, "realtime_ns": 0}, "seen": {"trap": 10}}
+    found = looks(write(tmp_path / "a.sld", rows, ended=ended))
+    assert len(found) < 10
+    assert [row["traps"] for row in found[-1]["threads"]] == [10]
