@@ -60,7 +60,7 @@ def test_where_each_mode_begins_and_what_a_trap_changes(exits: str, start: int, 
 def test_what_is_written_is_compressed_as_long_as_there_is_time() -> None:
     made = run()
     compressed = []
-    for cpu in (0.1, 4.9, 5.1, 4.9, 2.6, 2.4, 4.9):
+    for cpu in (0.1, 4.9, 5.0, 4.9, 2.5, 2.4, 4.9):
         made.pass_by(1, cpu=cpu)
         compressed.append(made.governor.compress)
     assert compressed == [True, True, False, False, False, True, True]
@@ -136,7 +136,13 @@ def test_a_limit_that_is_just_reached_is_kept() -> None:
     assert run().pass_by(30, events=20_000, cpu=10.0).news == [(1, EXIT, "TRAP")]
 
 
+def test_the_first_second_counts_once() -> None:
+    assert run().pass_by(2, events=MANY).news == [(1, EXIT, "TRAP")]
+    assert run().pass_by(3, events=MANY).news[-1] == (3, COUNTS, "EVENTS")
+
+
 def test_a_flood_is_not_waited_for() -> None:
+    assert run().pass_by(1).pass_by(2, events=40_000).news == [(1, EXIT, "TRAP")]
     assert run().pass_by(1).pass_by(1, events=FLOOD).news == [(1, EXIT, "TRAP"), (2, COUNTS, "EVENTS")]
 
 
@@ -177,13 +183,14 @@ def test_one_level_at_a_time() -> None:
     assert it.news[-1][0] - it.news[-2][0] >= 10
 
 
-def test_each_relapse_doubles_the_wait_to_a_limit() -> None:
+@pytest.mark.parametrize("quiet", [1, 5])
+def test_each_relapse_doubles_the_wait_to_a_limit(quiet: int) -> None:
     it = run()
     waits = []
     for _ in range(8):
         while it.governor.level < EXIT:
             it.pass_by(1)
-        it.pass_by(1, events=FLOOD)
+        it.pass_by(quiet - 1).pass_by(1, events=FLOOD)
         lowered = it.now
         while it.governor.level < EXIT:
             it.pass_by(1)
@@ -199,14 +206,33 @@ def test_the_first_time_it_is_too_much_is_no_relapse_soon_after_boot() -> None:
     assert it.news[-1] == (11, EXIT, "RECOVERED")
 
 
-def test_the_wait_is_short_again_after_a_long_time_without_a_relapse() -> None:
+def waits(*quiet: int) -> list[int]:
+    """After floods, each when there were so many quiet seconds since the level was raised again."""
     it = run().pass_by(1)
-    for _ in range(2):
-        it.pass_by(1, events=FLOOD).pass_by(20)
-    assert it.governor.level == EXIT
-    it.pass_by(100)
-    it.pass_by(1, events=FLOOD).pass_by(10)
-    assert it.news[-1][1:] == (EXIT, "RECOVERED")
+    found = []
+    for seconds in quiet:
+        it.pass_by(seconds - 1).pass_by(1, events=FLOOD)
+        lowered = it.now
+        while it.governor.level < EXIT:
+            it.pass_by(1)
+        found.append(it.now - lowered)
+    return found
+
+
+def test_what_held_for_twice_the_wait_is_no_relapse() -> None:
+    assert waits(1, 19) == [10, 20]
+    assert waits(1, 20) == [10, 10]
+
+
+def test_the_wait_is_short_again_after_four_times_its_length() -> None:
+    assert waits(1, 1, 80) == [10, 20, 20]
+    assert waits(1, 1, 81) == [10, 20, 10]
+
+
+@pytest.mark.parametrize("load", [{"events": 10_000}, {"cpu": 5.0}])
+def test_half_of_the_limit_is_far_below_it(load: dict[str, Any]) -> None:
+    it = run().pass_by(1).pass_by(3, events=MANY).pass_by(10, **load)
+    assert it.news[-1] == (14, EXIT, "RECOVERED")
 
 
 def test_room_without_a_trap_lately_is_no_reason_to_attach_anything() -> None:

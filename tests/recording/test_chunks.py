@@ -33,6 +33,18 @@ def test_chunks_come_out_as_they_were_added() -> None:
     assert found.column("count").tolist() == list(range(10_000))
 
 
+def test_the_recording_is_that_of_the_first_chunk() -> None:
+    collected = ChunkList()
+    for number, each in enumerate(of(3)):
+        collected.append(Chunk(replace(each.header, recording=7 + number), each.offset))
+        assert (collected.recording, len(collected)) == (7, number + 1)
+
+
+def test_a_chunk_is_its_header_and_its_payload() -> None:
+    found = Chunk(replace(FIRST, stored=100), 1000)
+    assert (found.payload, found.end) == (1064, 1164)
+
+
 def test_a_selection_of_a_selection_has_its_own_chunks_only() -> None:
     collected = ChunkList()
     for each in of(100):
@@ -47,7 +59,7 @@ def test_a_selection_of_a_selection_has_its_own_chunks_only() -> None:
 def test_without_chunks_nothing_is_there() -> None:
     found = ChunkList().chunks()
     assert list(found) == []
-    assert len(found) == 0
+    assert (len(found), found.recording) == (0, 0)
     assert not found.column("kind").any()
 
 
