@@ -162,7 +162,7 @@ def recorded(*entries: tuple[int, int, int, int, int]) -> np.ndarray:
 def test_losses_that_the_probes_recorded_are_summed_up_by_thread() -> None:
     losses = Losses()
     one, other = (TRAP, FULL, 0, 71), (TRAP, FULL, 0, 72)
-    given_records = recorded((*one, 10), (*other, 20), (*one, 30), (TASK, TABLE, 1, 72, 40), (*one, 35))
+    given_records = recorded((*one, 30), (*other, 20), (*one, 10), (TASK, TABLE, 1, 72, 40), (*one, 35))
     table = counters((TRAP, SEEN, 0, 100), (TRAP, FULL, 0, 2))
     found = losses.update(table, {}, given_records)
     fields = ["kind", "cause", "cpu", "tgid", "tid", "count", "since_ns", "ns"]
@@ -174,6 +174,11 @@ def test_losses_that_the_probes_recorded_are_summed_up_by_thread() -> None:
     (rest,) = found[found["tid"] == 0]
     assert (rest["count"], rest["tgid"]) == (2, 0)
     assert (losses.lost("trap"), losses.lost("task"), losses.seen("trap")) == (6, 1, 100)
+
+
+def test_two_losses_of_a_thread_are_one_record() -> None:
+    (found,) = Losses().update(counters(), {}, recorded((TRAP, FULL, 0, 71, 10), (TRAP, FULL, 0, 71, 20)))
+    assert (found["count"], found["since_ns"], found["ns"]) == (2, 10, 20)
 
 
 def test_what_was_only_counted_was_lost_between_two_readings() -> None:
