@@ -1,6 +1,7 @@
 """`sldtrace fleet`: the recordings of many hosts: who is affected, and what to fix first."""
 
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sldtrace.commands import output as outputs
+from sldtrace.commands import recordings
 from sldtrace.commands.progress import Progress
 from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.reporters.formats import FORMATS
@@ -38,6 +40,7 @@ _MOST_JOBS = 64
     type=click.Choice(["notice", "warning", "critical"]),
     help="Exit with status 3 if there is a finding of at least this severity.",
 )
+@recordings.redact
 def fleet(
     places: tuple[str, ...],
     form: str,
@@ -45,6 +48,7 @@ def fleet(
     jobs: int | None,
     scheduler: str | None,
     fail_on: str | None,
+    redact: bool,
 ) -> None:
     """Compare the recordings of many hosts: who is affected, how much time is lost, and what to fix first.
 
@@ -60,6 +64,7 @@ def fleet(
       sldtrace fleet /srv/recordings
       sldtrace fleet --format json -o fleet.json s3://recordings/2026-11
       sldtrace fleet --scheduler tcp://10.0.0.1:8786 s3://recordings
+      sldtrace fleet --redact --format html -o fleet.html /srv/recordings
     """
     from sldtrace.analyzers.finding import Severity
     from sldtrace.fleet import run, sources
@@ -74,7 +79,8 @@ def fleet(
     if listing.files or listing.unreadable:
         where = run.cluster(scheduler) if scheduler else run.local(_jobs(jobs, len(listing.files)))
         with where as executor, _Stages() as bar:
-            summary = run.summarize(listing, executor, bar.start, bar.update)
+            key = secrets.token_bytes(16) if redact else None
+            summary = run.summarize(listing, executor, bar.start, bar.update, key)
     if not summary.hosts:
         raise _nothing(summary, places)
     outputs.write(outputs.render(reports.build(summary, listing.others), form, output), output)

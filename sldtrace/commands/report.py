@@ -235,13 +235,13 @@ def _of_several(
     _warn(collection, unreadable)
     if not built:
         raise SldtraceError(f"none of {len(unreadable):,} files can be read")
-    listed = [content.UnreadableContent(escape(each.path, 4096), each.reason) for each in unreadable]
+    shown: Sequence[Unreadable] = unreadable
     notes: Sequence[str] = collection.notes
     if view.redactor is not None:
+        shown = view.redactor.unreadable(unreadable)
         # Their texts have paths.
-        names = [view.redactor.name("file", each.path) for each in unreadable]
-        listed = [content.UnreadableContent(name, f"{name} cannot be read") for name in names]
         notes = [f"{len(notes):,} notes are left out (--redact)"] if notes else []
+    listed = [content.UnreadableContent(escape(each.path, 4096), each.reason) for each in shown]
     made = several.build([(name, each.content) for name, each in built], listed, notes, found.others)
     every = [each for _, each in built]
     return (

@@ -19,6 +19,7 @@ from sldtrace.fleet import hosts, sources
 from sldtrace.fleet.summary import Merger, Summary, merge_all
 from sldtrace.recording.collect import Unreadable
 from sldtrace.recording.identity import Identity
+from sldtrace.recording.redacted import KeyedRedactor
 from sldtrace.text.escape import escape
 
 _log = logging.getLogger(__name__)
@@ -37,10 +38,11 @@ Identified = list[tuple[str, Identity | Unreadable]]
 
 @dataclass(frozen=True)
 class Work:
-    """One host: its name, not escaped, and its files."""
+    """One host: its name, not escaped, and its files; key: of a KeyedRedactor, None: nothing is replaced."""
 
     name: str
     files: tuple[str, ...]
+    key: bytes | None = None
 
 
 class Executor(Protocol):
@@ -54,9 +56,13 @@ class Executor(Protocol):
 
 
 def summarize(
-    listing: sources.Listing, executor: Executor, on_stage: Callable[[str, int], None], on_done: Progress
+    listing: sources.Listing,
+    executor: Executor,
+    on_stage: Callable[[str, int], None],
+    on_done: Progress,
+    key: bytes | None = None,
 ) -> Summary:
-    """The summary of all recordings in the listing.
+    """The summary of all recordings in the listing; key: as in `Work`.
 
     on_stage: called when the files are read first, and when the hosts are, with `files` or `hosts` and their
     number; on_done: called with how many more of these are done.
@@ -72,12 +78,12 @@ def summarize(
                 unreadable.append(found)
             else:
                 known[file] = found
-    work = plan(known)
+    work = plan(known, key)
     on_stage("hosts", len(work))
-    return executor.summarize(work, on_done).merge(hosts.failed(unreadable))
+    return executor.summarize(work, on_done).merge(_failed(unreadable, key))
 
 
-def plan(known: "dict[str, Identity]") -> list[Work]:
+def plan(known: "dict[str, Identity]", key: bytes | None = None) -> list[Work]:
     """The files by host. Where the name is missing, as in simulated ones, each recording is a host.
 
     Such a host has the name of its first file; copies of a recording are files of one host.
@@ -85,7 +91,7 @@ def plan(known: "dict[str, Identity]") -> list[Work]:
     by_host: dict[tuple[str, str], list[str]] = {}
     for file, identity in sorted(known.items()):
         by_host.setdefault((identity.host, "") if identity.host else identity.boot_key, []).append(file)
-    work = [Work(host or files[0], tuple(files)) for (host, _), files in by_host.items()]
+    work = [Work(host or files[0], tuple(files), key) for (host, _), files in by_host.items()]
     return sorted(work, key=lambda each: each.name)
 
 
@@ -98,14 +104,20 @@ def summarize_host(work: Work) -> Summary:
     """The summary of one host. What fails, fails for this host only: its files are then unreadable."""
     try:
         with sources.opened(work.files) as collection:
-            return hosts.summarize(work.name, collection)
+            if work.key is None:
+                return hosts.summarize(work.name, collection)
+            redactor = KeyedRedactor(work.key)
+            return hosts.summarize(redactor.name("host", work.name), redactor.collection(collection))
     except Exception as error:
         _log.debug("traceback of this error", exc_info=True)
         line = " ".join(str(error).split())
         reason = f"sldtrace failed: {type(error).__name__}: {escape(line)}"
-        return hosts.failed(
-            Unreadable(file, f"cannot read {escape(file, 4096)}: {reason}") for file in work.files
-        )
+        failed = [Unreadable(file, f"cannot read {escape(file, 4096)}: {reason}") for file in work.files]
+        return _failed(failed, work.key)
+
+
+def _failed(unreadable: Sequence[Unreadable], key: bytes | None) -> Summary:
+    return hosts.failed(unreadable if key is None else KeyedRedactor(key).unreadable(unreadable))
 
 
 class Here:

@@ -1,12 +1,13 @@
 """Recordings without the names that they have of hosts, VMs, processes and files, and without addresses.
 
-A name is replaced by its kind and a number, in order of appearance, an address by a number that a secret key
-makes of it: the same one always by the same. What is not known to be harmless is left out.
+A name is replaced by its kind and a number: in order of appearance, or one that a secret key makes of it. An
+address is replaced by a number of the key. The same one is always replaced by the same. What is not known to
+be harmless is left out.
 """
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sldtrace.host.vms.threads import vcpu_of
+from sldtrace.recording.collect import Collection, Unreadable
 from sldtrace.recording.layout import Records
 from sldtrace.recording.timeline import Gap, Part, Timeline
 from sldtrace.recording.wrapped import WrappedTimeline
@@ -27,6 +29,7 @@ _KEPT = frozenset(
 """Facts in which there are no names of hosts, VMs or processes."""
 
 _ADDRESS_BITS = 47  # of a user-space address
+_NAME_BYTES = 4  # the name of a thread has 15 characters: thread-00c0ffee
 
 
 class Redactor:
@@ -43,9 +46,12 @@ class Redactor:
             return name
         found = self._names.get((kind, name))
         if found is None:
-            self._counts[kind] = self._counts.get(kind, 0) + 1
-            found = self._names[kind, name] = f"{kind}-{self._counts[kind]}"
+            found = self._names[kind, name] = f"{kind}-{self._number(kind, name)}"
         return found
+
+    def _number(self, kind: str, name: str) -> str:
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        return str(self._counts[kind])
 
     def text(self, text: str) -> str:
         """A message in which the names of files and hosts are replaced."""
@@ -81,6 +87,16 @@ class Redactor:
         """The recording as it is read from now on."""
         return Redacted(recording, self)
 
+    def collection(self, found: Collection) -> Collection:
+        """The recordings, and what could not be read; the notes have paths and are left out."""
+        timelines = tuple(self.timeline(each) for each in found.timelines)
+        return Collection(timelines, self.unreadable(found.unreadable), ())
+
+    def unreadable(self, files: Iterable[Unreadable]) -> tuple[Unreadable, ...]:
+        """Files that could not be read, without the reasons: they have paths."""
+        names = [self.name("file", each.path) for each in files]
+        return tuple(Unreadable(name, f"{name} cannot be read") for name in names)
+
     def comms(self, records: Records) -> Records:
         """Names of threads: those of vCPUs say only which vCPU it is, and stay."""
         found = records.copy()
@@ -108,8 +124,18 @@ class Redactor:
     def _address(self, value: int) -> int:
         if not value:
             return 0
-        digest = hashlib.blake2b(value.to_bytes(8, "little"), key=self._key, digest_size=8).digest()
+        digest = self._digest(value.to_bytes(8, "little"), 8)
         return int.from_bytes(digest, "little") >> (64 - _ADDRESS_BITS) | 1
+
+    def _digest(self, value: bytes, size: int) -> bytes:
+        return hashlib.blake2b(value, key=self._key, digest_size=size).digest()
+
+
+class KeyedRedactor(Redactor):
+    """One of several processes with the same key: a name has the same number in all of them."""
+
+    def _number(self, kind: str, name: str) -> str:
+        return self._digest(f"{kind}\0{name}".encode(errors="surrogateescape"), _NAME_BYTES).hex()
 
 
 class Redacted(WrappedTimeline):

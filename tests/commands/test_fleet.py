@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from sldtrace import cli
 from sldtrace.commands import fleet as module
+from tests.analyzers.synthetic import RIP
 from tests.fleet import fleets
 
 
@@ -51,6 +52,33 @@ def test_what_cannot_be_read_is_never_fine(tmp_path: Path) -> None:
     assert "NOT ALL WAS READ" in result.stdout
     fleets.host(tmp_path / "c.sld", 0)
     assert run(tmp_path, "--fail-on", "warning").exit_code == 3
+
+
+@pytest.mark.parametrize("form", ["text", "json", "html"])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_no_name_of_a_host_a_vm_or_a_file_is_in_a_redacted_output(
+    form: str, jobs: int, tmp_path: Path
+) -> None:
+    for number in range(2):  # of one host
+        fleets.host(tmp_path / f"s3cret-{number}.sld", 4 * number, "s3cret")
+    fleets.host(tmp_path / "s3cret-9.sld", 0, "s3cret-other")
+    (tmp_path / "s3cret-broken.sld").touch()
+    arguments = ("--redact", "--jobs", jobs, "--format", form, tmp_path)
+    result = CliRunner().invoke(module.fleet, [str(each) for each in arguments])
+    plain = CliRunner().invoke(module.fleet, [str(each) for each in arguments[1:]])
+    assert (result.exit_code, plain.exit_code) == (4, 4)
+    for name in ("s3cret", "vm-000", str(tmp_path), f"{RIP:#x}", "qemu-system"):
+        assert name in plain.stdout or form == "text"
+        assert name not in result.stdout
+    if form == "json":
+        before, after = json.loads(plain.stdout), json.loads(result.stdout)
+        assert (after["hosts"], after["lost_ns"]) == (2, before["lost_ns"])
+        # The same name has the same number in every process, and in every list.
+        hosts = {each["name"] for each in after["worst_hosts"]}
+        assert len(hosts) == 2
+        assert {each["host"] for each in after["vms"]} == hosts
+        assert len({each["name"] for each in after["vms"]}) == 2
+        assert len({each["rip"] for each in after["addresses"]}) == 1
 
 
 def test_no_finding_in_incomplete_recordings_is_not_fine(tmp_path: Path) -> None:
