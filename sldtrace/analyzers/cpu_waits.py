@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.finding import Fact, Remedy
+from sldtrace.analyzers.recovery import AT_ONCE, VERIFY
 from sldtrace.engine.run_delays import RunDelay
 from sldtrace.text.phrases import length, percent
 
@@ -82,11 +83,18 @@ def remedies(found: CpuWaits | None, tgid: int) -> list[Remedy]:
                 "On the host: raise the CPU quota of the cgroup, which throttles this thread.",
                 "other cgroups get less CPU time",
                 f"cat /proc/{tgid}/cgroup; its cpu.max and cpu.stat, and those of the cgroups above",
+                undo="set the quota as before",
+                persist="the VMM's configuration of its cgroup: what is written into cpu.max is lost with it",
+                recovery=AT_ONCE,
+                verify=VERIFY,
             )
         ]
     return [
         Remedy(
             "On the host: leave this thread more CPU time: fewer threads on its CPUs, or a higher weight.",
             "other threads get less CPU time",
+            undo="place them as before, with the weight of before",
+            recovery=AT_ONCE,
+            verify=VERIFY,
         )
     ]

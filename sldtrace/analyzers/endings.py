@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.finding import Fact, Remedy
+from sldtrace.analyzers.recovery import AT_NEXT_PENALTY, RESTARTED, VERIFY
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details
 from sldtrace.host import signals
@@ -138,37 +139,53 @@ def _remedy(ending: Ending, penalty: Penalty, where: str, tgid: int, tid: int) -
     above = ms(penalty.always_completes_above_ns)
     if ending is Ending.PTRACE:
         return Remedy(
-            f"On the host: detach the tracer of this thread, or have it leave more than {above} ms between "
-            "two stops.",
+            "On the host: detach the tracer of this thread (the command names it), or have it leave more "
+            f"than {above} ms between two stops.",
             "the tracer (a debugger, strace, a profiler) sees less",
             f"grep TracerPid /proc/{tid}/status",
+            undo="attach the tracer again",
+            recovery=AT_NEXT_PENALTY,
+            verify=VERIFY,
         )
     if ending is Ending.FREEZER:
         return Remedy(
-            f"On the host: leave more than {above} ms between two freezes of the {where}'s cgroup.",
+            f"On the host: leave more than {above} ms between two freezes of the {where}'s cgroup (the "
+            "command names it).",
             "what freezes it takes longer",
             f"cat /proc/{tgid}/cgroup",
+            undo="freeze it as before",
+            recovery=AT_NEXT_PENALTY,
+            verify=VERIFY,
         )
     if ending is Ending.GROUP_STOP:
         return Remedy(
             f"On the host: find what stops the {where} (SIGSTOP, SIGTSTP), and leave more than {above} ms "
             "between two stops.",
             "what stops it takes longer",
+            undo="stop it as before",
+            recovery=AT_NEXT_PENALTY,
+            verify=VERIFY,
         )
     if ending is Ending.TASK_WORK:
         return Remedy(
             f"In the {where}: use io_uring from another thread, or with IORING_SETUP_DEFER_TASKRUN (Linux "
             "6.1).",
             "completions are handled when the thread asks for them",
+            undo="use io_uring as before",
+            recovery=RESTARTED,
+            verify=VERIFY,
         )
     if ending is Ending.LIVEPATCH:
         return Remedy(
             "On the host: wait until the live patch is applied; the kernel wakes threads until then.",
             "none",
             "cat /sys/kernel/livepatch/*/transition",
+            undo="nothing was changed",
+            recovery="when the command prints 0 for each patch, without a restart",
+            verify=VERIFY,
         )
     return Remedy(
-        "On the host: find what wakes this thread.",
+        "On the host: find what wakes this thread. That alone changes nothing.",
         "CPU time for the recording, and nothing else",
         f"perf record -a -g -e sched:sched_waking --filter 'pid=={tid}' sleep 10",
     )

@@ -5,15 +5,11 @@ import signal
 from sldtrace.analyzers.ending_signal import SignalNumbers
 from sldtrace.analyzers.finding import Remedy
 from sldtrace.analyzers.loops import LoopNumbers
+from sldtrace.analyzers.recovery import AT_NEXT_PENALTY, RESTARTED, VERIFY
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.signals import Code
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import ms, plural
-
-VERIFY = ("sldtrace record -d 10s -o after.sld", "sldtrace compare BEFORE.sld after.sld")
-"""Whether a remedy against the penalty worked: BEFORE.sld is the recording with the finding."""
-
-_VMM = "when the VMM or program runs with the change: mostly after a restart of it"
 
 _TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
@@ -34,7 +30,7 @@ def longer_period(penalty: Penalty, found: SignalNumbers | None, where: str) -> 
         f"kernel every penalty completes above {above} ms, {below}chance decides in between.",
         f"the work of the {word} is done later; nothing changes for other VMs",
         undo=f"set the {word} as before",
-        recovery=_VMM,
+        recovery=RESTARTED,
         verify=VERIFY,
     )
 
@@ -50,7 +46,7 @@ def period_for_all(numbers: LoopNumbers) -> list[Remedy]:
             f"this thread: its sleep, and a turn of each of the {others} that took split locks at that time.",
             "the work of the signal is done later; with more such threads the time is too short again",
             undo="set the signal as before",
-            recovery=_VMM,
+            recovery=RESTARTED,
             verify=VERIFY,
         )
     ]
@@ -118,6 +114,6 @@ def pin() -> Remedy:
         "taskset -pc CPU TID, or the VMM's vCPU pinning",
         undo="taskset -pc 0-LAST TID, with the number of the last CPU",
         persist="the VMM's vCPU pinning: a thread that is created later is not pinned",
-        recovery="within a second: the thread at its next penalty, without a restart",
+        recovery=AT_NEXT_PENALTY,
         verify=VERIFY,
     )

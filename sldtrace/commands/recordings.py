@@ -16,6 +16,7 @@ import click
 
 from sldtrace.commands.progress import Progress
 from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.recording.target import STDIN, shown
 from sldtrace.text import moments
 from sldtrace.text.escape import escape
 
@@ -50,7 +51,7 @@ def _with_standard_input(
     if sys.stdin.isatty():
         raise click.BadParameter("standard input is a terminal: pipe a recording into it", context, option)
     folder = context.with_resource(TemporaryDirectory(prefix="sldtrace-"))
-    file = Path(folder, "standard-input.sld")
+    file = Path(folder, STDIN)
     with file.open("wb") as copy:
         shutil.copyfileobj(sys.stdin.buffer, copy, 1 << 20)
     return tuple(dict.fromkeys(file if path == _STDIN else path for path in paths))
@@ -163,7 +164,7 @@ def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iter
         for each in [*found.unreadable, *collection.unreadable]:
             click.echo(f"sldtrace: not read: {each.reason}", err=True)
         if not collection.timelines:
-            where = ", ".join(escape(str(path), 4096) for path in paths[:2])
+            where = ", ".join(shown(path) for path in paths[:2])
             raise SldtraceError(f"there is no recording in {where}", "name a file of sldtrace record")
         if len(collection.timelines) > 1:
             count = len(collection.timelines)

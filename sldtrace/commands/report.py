@@ -15,8 +15,8 @@ from sldtrace.commands import recordings
 from sldtrace.commands.progress import Progress
 from sldtrace.commands.recordings import View
 from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError, UsageError
+from sldtrace.recording import target
 from sldtrace.reporters.formats import FORMATS
-from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.analyzers.finding import Severity
@@ -241,7 +241,7 @@ def _of_several(
         shown = view.redactor.unreadable(unreadable)
         # Their texts have paths.
         notes = [f"{len(notes):,} notes are left out (--redact)"] if notes else []
-    listed = [content.UnreadableContent(escape(each.path, 4096), each.reason) for each in shown]
+    listed = [content.UnreadableContent(target.shown(Path(each.path)), each.reason) for each in shown]
     made = several.build([(name, each.content) for name, each in built], listed, notes, found.others)
     every = [each for _, each in built]
     return (
@@ -292,7 +292,7 @@ def _warn(collection: "Collection", unreadable: "Sequence[Unreadable]") -> None:
 def _nothing(paths: tuple[Path, ...], found: "Found", unreadable: "Sequence[Unreadable]") -> SldtraceError:
     if unreadable:
         return SldtraceError(unreadable[0].reason)
-    where = ", ".join(escape(str(path), 4096) for path in paths[:2])
+    where = ", ".join(target.shown(path) for path in paths[:2])
     where += f" and {len(paths) - 2} more" if len(paths) > 2 else ""
     hint = "name a directory with files of sldtrace record"
     if found.folders:

@@ -18,8 +18,11 @@ from sldtrace.engine.traps import Traps
 from sldtrace.engine.windows import WindowTracker
 from sldtrace.export.protobuf import FIXED64, Message, Slot, Template, data, number
 from sldtrace.host import signals
+from sldtrace.recording.layout import Records
+from sldtrace.recording.losses import named_losses
+from sldtrace.text.phrases import length, plural
 
-WRITTEN = frozenset({"trap", "detection", "stall", "migrate", "task"})
+WRITTEN = frozenset({"trap", "detection", "stall", "migrate", "task", "lost"})
 """Kinds of record that are in the trace; of signals, those that ended a sleep or a wait."""
 
 _SEQUENCE = number(10, 1)
@@ -31,6 +34,7 @@ _SECOND = 1_000_000_000
 # Of a thread each kind of wait has a track: one may begin in another, and slices of a track nest.
 _WAITS = {1: "waits for kvm->srcu", 2: "waits for a mutex"}  # enum sld_stall_kind
 _PID = 0x7FFF_FFFF  # they are int32
+_LOST = ("ns", "count", "kind", "cause", "cpu")
 
 _NAMES = (
     "early return",
@@ -101,10 +105,11 @@ class PerfettoWriter:
     Per process a track with the traps a second; per thread slices for traps, and in them for the sleep and
     the wait for the semaphore, for the guest before them, and for its waits in KVM; an instant for each
     trap. Per core slices in which detection was off, and moves of threads. From the signal, on its sender's
-    track, a flow leads to the sleep or the wait that it ended.
+    track, a flow leads to the sleep or the wait that it ended. An instant for each `lost` record, at the time
+    of the first loss that it counts.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"trap", "detection", "stall", "migrate"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"trap", "detection", "stall", "migrate", "lost"})
 
     def __init__(self, trace: Trace, file: BinaryIO) -> None:
         self._trace = trace
@@ -127,6 +132,7 @@ class PerfettoWriter:
         self._stalls(batch, events)
         self._moves(batch, events)
         self._detection(self._windows.update(batch), events)
+        self._losses(batch.records("lost"))
         self._file.write(events.bytes())
 
     def finish(self) -> None:
@@ -168,11 +174,24 @@ class PerfettoWriter:
         if wall is not None:
             clocks += data(1, number(1, _REALTIME) + number(2, wall))
         self._packet(data(6, clocks + number(2, _MONOTONIC)))
-        for loss in self._trace.recording.losses:
-            track = self._track("lost", 0)
-            name = f"{loss.count} {loss.kind} records lost ({loss.cause})"
-            event = number(9, _INSTANT) + number(11, track) + data(22, "lost") + data(23, name)
-            self._packet(number(8, start), number(13, 2), data(11, event))
+        discarded = self._trace.recording.discarded
+        for key, count in (discarded.lost if discarded else {}).items():
+            self._loss(start, key, count, ", before the first record")
+
+    def _losses(self, lost: Records) -> None:
+        since = lost["since_ns"] if "since_ns" in (lost.dtype.names or ()) else np.zeros_like(lost["ns"])
+        rows = zip(since.tolist(), *(lost[name].tolist() for name in _LOST), strict=True)
+        for first, last, count, *key in rows:
+            span = f" in {length(last - first)}" if last > first else ""
+            self._loss(first or last, tuple(key), count, span if first else ", or earlier")
+
+    # key: numbers of the kind and the cause, and the CPU.
+    def _loss(self, ns: int, key: tuple[int, ...], count: int, when: str) -> None:
+        kind, cause, cpu = key
+        (loss,) = named_losses({(kind, cause, cpu): count}, self._trace.recording.schema)
+        name = f"{plural(loss.count, f'{loss.kind} record')} lost ({loss.cause}){when}"
+        event = number(9, _INSTANT) + number(11, self._track("lost", 0)) + data(22, "lost") + data(23, name)
+        self._packet(number(8, ns), number(13, 2), data(11, event))
 
     # The track of a thing, which is described at its first use.
     def _track(self, kind: str, which: int, tgid: int = 0, vcpu: int | None = None) -> int:

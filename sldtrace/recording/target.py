@@ -21,10 +21,15 @@ MODE = 0o600
 STDOUT = Path("-")
 """The path that stands for standard output."""
 
+STDIN = "standard input"
+"""The name of the temporary file with what was read from there."""
+
 
 def shown(path: Path) -> str:
     """The path, escaped for a message of one line."""
-    return "standard output" if path == STDOUT else escape(str(path), 4096)
+    if path == STDOUT:
+        return "standard output"
+    return STDIN if path.name == STDIN else escape(str(path), 4096)
 
 
 class ExistsError(SldtraceError):

@@ -2,6 +2,8 @@
 
 import math
 
+from sldtrace.text.phrases import significant
+
 
 def ticks(top: float, most: int = 5) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten apart) from 0 to the first one that is not below `top`.
@@ -16,6 +18,6 @@ def ticks(top: float, most: int = 5) -> list[float]:
 def short(number: float) -> str:
     """A number of at least 0 with at most three digits: 0, 950, 1.5k, 20M."""
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
+        if number >= 0.9995 * size:  # three digits of it are rounded up to the unit
+            return f"{significant(number / size, 3)}{unit}"
+    return significant(number, 3)

@@ -46,4 +46,5 @@ def _details(remedy: Remedy) -> Iterator[Fact]:
     if len(remedy.verify) == 1:
         yield Fact("verify", remedy.verify[0])
     elif remedy.verify:
-        yield Fact("verify", "with this recording as BEFORE.sld", commands=tuple(map(Command, remedy.verify)))
+        which = "with this recording as BEFORE.sld" if any("BEFORE" in each for each in remedy.verify) else ""
+        yield Fact("verify", which, commands=tuple(map(Command, remedy.verify)))

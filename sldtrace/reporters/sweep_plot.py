@@ -8,6 +8,7 @@ from sldtrace.reporters.sweep_data import Figure, Series
 from sldtrace.reporters.tables import table
 from sldtrace.text.durations import render as duration
 from sldtrace.text.escape import escape
+from sldtrace.text.phrases import significant
 
 _HEIGHT = 12  # lines
 _MARGIN = 8
@@ -80,7 +81,7 @@ class _Canvas:
         yield " " * (_MARGIN + 1) + corner + floor * self._columns
         below = [" "] * (self._columns + 4)
         for mark in self._span:
-            text = f"{mark:g}"
+            text = significant(mark, 6)
             column = round(mark / self._span[-1] * (self._columns - 1)) - len(text) // 2
             below[max(column, 0) : max(column, 0) + len(text)] = text
         yield " " * (_MARGIN + 2) + "".join(below).rstrip()

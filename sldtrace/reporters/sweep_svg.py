@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape as quote
 from sldtrace.reporters import axis
 from sldtrace.reporters.sweep_data import Figure, Series
 from sldtrace.text.escape import escape
+from sldtrace.text.phrases import significant
 
 _WIDTH, _HEIGHT = 420, 250  # of a panel's plot
 _LEFT, _TOP, _GAP, _RIGHT, _BOTTOM = 74, 122, 46, 28, 92
@@ -66,8 +67,8 @@ def _panel(left: int, top: int, figure: Figure, marks: Sequence[float], first: b
             parts.append(_text(left - 10, y(mark) + 4, axis.short(mark), size=12, colour=_SOFT, anchor="end"))
     for mark in span:
         parts.append(_stroke(x(mark * _MS), top + _HEIGHT, x(mark * _MS), top + _HEIGHT + 5, _SOFT))
-        label = _text(x(mark * _MS), top + _HEIGHT + 20, f"{mark:g}", size=12, colour=_SOFT, anchor="middle")
-        parts.append(label)
+        label, below = significant(mark, 6), top + _HEIGHT + 20
+        parts.append(_text(x(mark * _MS), below, label, size=12, colour=_SOFT, anchor="middle"))
     parts.append(_stroke(left, top + _HEIGHT, left + _WIDTH, top + _HEIGHT, _SOFT))
     parts.append(
         _text(left + _WIDTH / 2, top + _HEIGHT + 40, "period of the timer (ms)", size=12, anchor="middle")
@@ -88,7 +89,8 @@ def _panel(left: int, top: int, figure: Figure, marks: Sequence[float], first: b
             )
         for point in one.points:
             fill = _colour(one) if point.loops else _CARD
-            title = f"{point.timeout_ns / _MS:g} ms: {point.loops:,} loops, {axis.short(point.rate)}/s"
+            period = significant(point.timeout_ns / _MS, 6)
+            title = f"{period} ms: {point.loops:,} loops, {axis.short(point.rate)}/s"
             parts.append(
                 f'<circle cx="{x(point.timeout_ns):.1f}" cy="{y(point.rate):.1f}" r="4" fill="{fill}"'
                 f' stroke="{_colour(one)}" stroke-width="1.6"><title>{quote(title)}</title></circle>'

@@ -1,5 +1,7 @@
 """Amounts and addresses in words, the same in findings and in every report."""
 
+from decimal import Decimal
+
 
 def length(ns: int) -> str:
     """A length of time with three significant digits: 5.76 us, 972 us, 12 ms, 1.98 s, 205 s."""
@@ -33,9 +35,13 @@ def rate(per_s: float) -> str:
 def ms(ns: int) -> str:
     """Milliseconds without their unit, three digits or more: `0.95`, `12`, `1,250`."""
     value = ns / 1e6
-    if abs(value) >= 999.5:
-        return f"{value:,.0f}"
-    return f"{value:.6f}".rstrip("0") if 0 < abs(value) < 0.0001 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else significant(value, 3)
+
+
+def significant(value: float, digits: int) -> str:
+    """A number with at most so many significant digits, without an exponent: `0.00005`, `12`, `2000000`."""
+    text = f"{Decimal(f'{value:.{digits - 1}e}'):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def address(value: int) -> str:

@@ -1,5 +1,6 @@
 """Long output goes through a pager on a terminal, and only there."""
 
+import json
 import os
 import pty
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from tests.analyzers.synthetic import loop, write
 
@@ -71,6 +74,29 @@ def test_a_simulation_is_piped_into_a_report() -> None:
     )
     assert "LIVELOCK: vCPU 0 of simulated" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "standard input is empty; nothing was recorded into it"),
+        (b"garbage", "standard input is not an sldtrace recording; name a file that `record` wrote"),
+    ],
+)
+@pytest.mark.parametrize("command", ["report -", "report - .", "export --format jsonl -o - -"])
+def test_messages_about_standard_input_name_it(raw: bytes, message: str, command: str) -> None:
+    line = [sys.executable, "-m", "sldtrace", *command.split()]
+    done = subprocess.run(line, input=raw, cwd=ROOT, env=ENVIRONMENT, capture_output=True)
+    assert message in done.stderr.decode()
+    assert b"/tmp" not in done.stdout + done.stderr
+
+
+def test_a_damaged_recording_from_standard_input_is_named(tmp_path: Path) -> None:
+    raw = write(tmp_path / "a.sld", loop(200)).read_bytes()[:-200]
+    line = [sys.executable, "-m", "sldtrace", "report", "--format", "json", "-"]
+    done = subprocess.run(line, input=raw, cwd=ROOT, env=ENVIRONMENT, capture_output=True)
+    assert json.loads(done.stdout)["recording"]["files"][0]["name"] == "standard input"
+    assert b"/tmp" not in done.stdout + done.stderr
 
 
 def test_ctrl_c_while_standard_input_is_read_ends_by_sigint() -> None:

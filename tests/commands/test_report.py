@@ -250,7 +250,7 @@ def test_standard_input_is_a_recording(tmp_path: Path) -> None:
     piped = CliRunner().invoke(module.report, ["-", "--brief"], input=path.read_bytes())
     assert piped.output == run(path, "--brief").output
     empty = CliRunner().invoke(module.report, ["-"], input=b"")
-    assert "standard-input.sld is empty" in str(empty.exception)
+    assert "standard input is empty" in str(empty.exception)
 
 
 def test_both_forms_say_the_same(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
 
 from sldtrace.dataset import folding
 from sldtrace.export import perfetto
+from tests.analyzers.synthetic import MS, START_NS, loop, trace
 from tests.reporters import cases, rendering
 
 NAMES = [
@@ -153,6 +154,25 @@ def test_counters_have_the_traps_of_each_second() -> None:
     assert counts[-1].track_event.counter_value == 0
 
 
-def test_lost_records_are_in_the_trace() -> None:
-    names = [each.track_event.name for each in packets("detail") if each.track_event.name]
-    assert names == ["100 exit records lost (ring_full)"] * 3
+def test_lost_records_are_in_the_trace_when_they_were_lost(tmp_path: Path) -> None:
+    found = [(each.timestamp, each.track_event.name) for each in packets("detail") if each.track_event.name]
+    lost = cases.CASES["detail"](tmp_path).recording.records("lost")
+    assert [ns for ns, _ in found] == [int(each["since_ns"] or each["ns"]) for each in lost]
+    assert [name.startswith("100 exit records lost (ring_full)") for _, name in found] == [True] * 3
+
+
+def test_a_loss_says_how_long_it_lasted(tmp_path: Path) -> None:
+    lost = [
+        {"ns": START_NS + 7 * MS, "since_ns": START_NS + 5 * MS, "count": 9, "kind": 1, "cause": 1, "cpu": 0},
+        {"ns": START_NS + 8 * MS, "since_ns": 0, "count": 1, "kind": 1, "cause": 1, "cpu": 0},
+    ]
+    recorded = trace(tmp_path, loop(200), more={"lost": lost})
+    file = io.BytesIO()
+    perfetto.write(recorded, file)
+    decoded = Proto()
+    decoded.ParseFromString(file.getvalue())
+    named = [(each.timestamp, each.track_event.name) for each in decoded.packet if each.track_event.name]
+    assert named == [
+        (START_NS + 5 * MS, "9 trap records lost (ring_full) in 2 ms"),
+        (START_NS + 8 * MS, "1 trap record lost (ring_full), or earlier"),
+    ]

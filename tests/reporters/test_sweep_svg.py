@@ -94,11 +94,13 @@ def test_marks_are_round_and_reach_the_top(top: float, expected: list[float]) ->
 
 
 def test_numbers_at_the_axis_are_short() -> None:
-    assert [axis.short(n) for n in (0, 7.25, 950, 1500, 20e6, 3e9, 2e12)] == [
+    assert [axis.short(n) for n in (0, 7.25, 950, 999.7, 1500, 999_700, 20e6, 3e9, 2e12)] == [
         "0",
         "7.25",
         "950",
+        "1k",
         "1.5k",
+        "1M",
         "20M",
         "3G",
         "2T",

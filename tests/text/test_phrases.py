@@ -18,6 +18,21 @@ def test_ms(ns: int, text: str) -> None:
     assert phrases.ms(ns) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0, 3, "0"),
+        (0.3, 6, "0.3"),
+        (1e-7, 3, "0.0000001"),
+        (2e6, 3, "2000000"),
+        (999.7, 3, "1000"),
+        (-1.5, 6, "-1.5"),
+    ],
+)
+def test_significant(value: float, digits: int, text: str) -> None:
+    assert phrases.significant(value, digits) == text
+
+
 @pytest.mark.parametrize(("per_s", "text"), [(8.4, "8.4"), (83.0, "83"), (12_000.4, "12,000")])
 def test_rate(per_s: float, text: str) -> None:
     assert phrases.rate(per_s) == text

@@ -11,6 +11,7 @@ from sldtrace.analyzers import remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.analyzers.recovery import LOOK, RESTARTED
 from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import SVM, is_bus_lock
@@ -93,8 +94,8 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
                 "In the VMM: disable bus-lock exits, or allow more of them.",
                 "bus locks of this guest slow down memory for all others",
                 undo="enable them again",
-                recovery="when the VMM runs with the change: mostly after a restart of it",
-                verify=remedies.VERIFY,
+                recovery=RESTARTED,
+                verify=LOOK,
             ),
             remedies.align(guest=True),
         ],

@@ -13,6 +13,7 @@ from sldtrace.analyzers import detection_writes, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.analyzers.recovery import AT_ONCE, LOOK
 from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
@@ -97,7 +98,13 @@ def _finding(trace: Trace, penalty: Penalty, every: list[tuple[int, Array]]) -> 
         facts=_facts(numbers),
         numbers=numbers,
         remedies=[
-            Remedy("Use Linux 6.15 or newer, in which each CPU has a work item of its own.", "a reboot"),
+            Remedy(
+                "Use Linux 6.15 or newer, in which each CPU has a work item of its own.",
+                "a reboot",
+                undo="boot the kernel of before",
+                recovery="after the boot: all VMs of the host stop for it",
+                verify=LOOK,
+            ),
             Remedy("Until then, do not rely on numbers of traps.", "none"),
         ]
         if shared
@@ -106,6 +113,10 @@ def _finding(trace: Trace, penalty: Penalty, every: list[tuple[int, Array]]) -> 
                 "Look for real-time tasks on these cores, and leave time for the kernel's workers there.",
                 "the real-time tasks may be late",
                 "ps -eLo cls,rtprio,psr,pid,tid,comm",
+                undo="give the tasks the priority and the CPUs of before",
+                persist="what starts the tasks: priorities and CPUs of a thread end with it",
+                recovery=AT_ONCE,
+                verify=LOOK,
             ),
             Remedy("Look for stalled workqueues in the kernel's log (workqueue or soft lockup).", "none"),
         ],

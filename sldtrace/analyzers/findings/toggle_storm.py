@@ -12,6 +12,7 @@ from sldtrace.analyzers import detection_writes, penalties, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
+from sldtrace.analyzers.recovery import AT_ONCE, LOOK
 from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
@@ -100,9 +101,13 @@ def _finding(trace: Trace, penalty: Penalty, core: int, sums: Array) -> Finding[
         numbers=numbers,
         remedies=[
             Remedy(
-                "Find what writes MSR 0x33 besides the kernel's own work (the TIDs are above).",
-                "none",
+                "Find what writes MSR 0x33 besides the kernel's own work (the TIDs are in the finding), and "
+                "stop it.",
+                "what that program wants of the MSR is not done",
                 "perf trace -e msr:write_msr --filter 'msr==0x33'",
+                undo="start it again",
+                recovery=AT_ONCE,
+                verify=LOOK,
             )
         ],
         evidence=evidence,
