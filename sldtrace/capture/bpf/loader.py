@@ -102,8 +102,8 @@ def _build(source: Text) -> Loaded:
     return _compile(source)
 
 
-# No debug information, which the kernel does not need, and none of clang's passes of optimization: libbcc runs its
-# own on the result (BPFModule::run_pass_manager, src/cc/bpf_module.cc). Both take as long as the rest.
+# No debug information, which the kernel does not need, and none of clang's passes of optimization: libbcc
+# does its own later (BPFModule::run_pass_manager, src/cc/bpf_module.cc). Each is a fifth of the work.
 _FLAGS = ("-Wno-everything", "-g0", "-Xclang", "-disable-llvm-passes")
 
 
