@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What a fresh Debian 12 or 13 lacks. The lab builds an emulator and a root file system; the tests assemble.
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
-	patch python3 python3-venv tmux xz-utils zstd
+	openssl patch python3 python3-venv tmux xz-utils zstd
 
 .PHONY: help setup demo figure test test-kernels test-fast fuzz mutants soak test-service style lint format bench lab docs goldens clean
 

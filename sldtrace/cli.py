@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": "sldtrace.commands.compare:compare",
     "export": "sldtrace.commands.export:export",
     "fleet": "sldtrace.commands.fleet:fleet",
+    "metrics": "sldtrace.commands.metrics:metrics",
     "service": "sldtrace.commands.service:service",
     "guest": "sldtrace.commands.guest:guest",
     "log": "sldtrace.commands.log:log",

@@ -30,7 +30,7 @@ BANNED = {
     r"Lack": "missing requirement",
     r"deadly": "default action",
     r"(give|gives|gave|giving)(?: |_)way": "lower priority",
-    r"for ?ever": "always, without end",
+    r"(?<!serve_)for ?ever": "always, without end",  # serve_forever of socketserver
     r"in vain": "without effect",
     r"prices?": "cost",
     r"half <": "p50",

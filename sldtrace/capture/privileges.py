@@ -3,6 +3,7 @@
 import os
 import stat
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 from sldtrace.host.access import (
@@ -25,10 +26,10 @@ _LAST_CAPABILITY = 63
 CAP_DAC_OVERRIDE = 1
 
 
-def drop(folder: Path | None = None, paranoid: Path = PARANOID) -> int:
+def drop(folders: Collection[Path] = (), paranoid: Path = PARANOID) -> int:
     """Drops all capabilities but CAP_BPF and CAP_PERFMON, which the late probes need; returns the new set.
 
-    folder: where files are created later; CAP_DAC_OVERRIDE is kept if that needs it. CAP_SYS_ADMIN is kept
+    folders: where files are created later; CAP_DAC_OVERRIDE is kept if one needs it. CAP_SYS_ADMIN is kept
     where the kernel requires it: before 5.8, which lacks the two (a17b53c4a4b5), and by
     access.perf_events_require_admin. Child processes cannot gain privileges either (no_new_privs). Raises
     OSError.
@@ -37,7 +38,7 @@ def drop(folder: Path | None = None, paranoid: Path = PARANOID) -> int:
     keep = 1 << CAP_BPF | 1 << CAP_PERFMON
     if held & keep != keep or perf_events_require_admin(paranoid):
         keep |= 1 << CAP_SYS_ADMIN
-    if folder is not None and not _may_write(folder):
+    if not all(_may_write(folder) for folder in folders):
         keep |= 1 << CAP_DAC_OVERRIDE
     keep &= held
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -20,7 +20,7 @@ from sldtrace.capture.clock_steps import ClockSteps
 from sldtrace.capture.cost import Cost
 from sldtrace.capture.detail import Detail
 from sldtrace.capture.governor import Governor, Limits
-from sldtrace.capture.live.detector import LAG_NS, LONGEST_PAUSE_NS, Detector
+from sldtrace.capture.live.detector import LONGEST_PAUSE_NS, Detector
 from sldtrace.capture.live.finding_watch import FindingOptions, FindingWatch
 from sldtrace.capture.losses import Losses, starts_trap
 from sldtrace.capture.newest import Newest
@@ -64,6 +64,7 @@ class RecordOptions:
     retention: RetentionOptions | None = None
     rotation: RotationOptions | None = None
     force: bool = False  # overwrite an existing file
+    folders: tuple[Path, ...] = ()  # in which on_live creates files
     # For tests: one backend only, sizes of the rings, how often they are read.
     backend: str | None = None
     sizes: Sizes = field(default_factory=Sizes)
@@ -102,8 +103,8 @@ class Recorder:
     """Makes one recording.
 
     on_message: called with a line of text for the user; on_status: called once a second; on_live: called each
-    time the rings have been read, with the time (CLOCK_MONOTONIC, ns); the detector then evaluates each
-    second.
+    time the rings have been read, with the time (CLOCK_MONOTONIC, ns); pause_ns: see
+    Detector.longest_pause_ns.
     """
 
     def __init__(
@@ -112,8 +113,10 @@ class Recorder:
         on_message: Callable[[str], None],
         on_status: Callable[[Status], None],
         on_live: Callable[[Live, int], None] | None = None,
+        pause_ns: int = LONGEST_PAUSE_NS,
     ) -> None:
         self._options = options
+        self._pause_ns = pause_ns
         self._on_live = on_live
         self._on_message = on_message
         self._on_status = on_status
@@ -226,7 +229,7 @@ class Recorder:
             kernel.cores(),
             self._on_message,
             self._describe,
-            LONGEST_PAUSE_NS if self._on_live is None else LAG_NS,
+            self._pause_ns,
         )
 
     def _describe(self, tgid: int) -> Mapping[str, Any]:
@@ -235,7 +238,8 @@ class Recorder:
     def _drop_privileges(self) -> None:
         options = self._options
         creates_files = options.rotation is not None or options.retention is not None
-        privileges.drop(options.path.parent if options.path is not None and creates_files else None)
+        own = (options.path.parent,) if options.path is not None and creates_files else ()
+        privileges.drop((*own, *options.folders))
 
     def _closing(self, program: Program, detail: Detail) -> dict[str, Any]:
         status = self._status

@@ -20,6 +20,7 @@ from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.capture.recorder import RecordOptions, Status
+    from sldtrace.metrics.textfile import Textfile
 
 
 def _addresses(
@@ -133,6 +134,18 @@ def _limit(
     metavar="COMMAND",
     help="Run this with /bin/sh for each early-return loop; standard input: JSON.",
 )
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    help="Keep counters of each VM in this file, for Prometheus' node_exporter (textfile collector).",
+)
+@click.option(
+    "--metrics-vms",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="VMs and programs with counters of their own; the rest is one, 'other'.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option("--backend", type=click.Choice(["fentry", "kprobe"]), hidden=True)
 @click.option("--ring-pages", type=click.IntRange(min=1), hidden=True)
@@ -164,10 +177,13 @@ def record(**options: Any) -> None:
     from sldtrace.capture.recorder import FINDING, Recorder
 
     given, screen = _record_options(options), _Screen()
+    metrics = _metrics(options, screen)
     try:
-        status = Recorder(given, screen.message, screen.status).run()
+        status = Recorder(given, screen.message, screen.status, metrics.look if metrics else None).run()
     finally:
         screen.end()
+        if metrics:
+            metrics.close()
     click.echo(_summary(status), err=True)
     if status.ended_by == FINDING:
         sys.exit(EXIT_FINDING)
@@ -177,6 +193,13 @@ def _check_options(options: dict[str, Any]) -> None:
     if options["output"] == STDOUT and (options["keep"] or options["rotate"]):
         raise UsageError(
             "--keep and --rotate need a file", "what is written to standard output cannot be removed"
+        )
+    if options["metrics"] is not None and (
+        options["metrics"].is_dir() or not options["metrics"].absolute().parent.is_dir()
+    ):
+        raise UsageError(
+            f"--metrics {escape(str(options['metrics']))} is not a file in a folder that exists",
+            "make the folder first",
         )
     if options["rotate_keep"] is not None and options["rotate"] is None:
         raise UsageError("--rotate-keep needs --rotate", "add --rotate 1h, or --rotate 100M")
@@ -226,10 +249,19 @@ def _record_options(options: dict[str, Any]) -> "RecordOptions":
         if rotate is not None
         else None,
         force=options["force"],
+        folders=(options["metrics"].absolute().parent,) if options["metrics"] is not None else (),
         backend=options["backend"],
         sizes=Sizes(*[pages] * len(fields(Sizes))) if pages else Sizes(),
         poll_ns=options["poll"] or RecordOptions.poll_ns,
     )
+
+
+def _metrics(options: dict[str, Any], screen: "_Screen") -> "Textfile | None":
+    if options["metrics"] is None:
+        return None
+    from sldtrace.metrics.textfile import Textfile
+
+    return Textfile(options["metrics"], options["metrics_vms"], screen.message)
 
 
 def _warnings() -> list[str]:

@@ -76,6 +76,7 @@ def _live(options: Mapping[str, Any]) -> None:
     access.require()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from sldtrace.capture.bpf.filters import Filters
+    from sldtrace.capture.live.detector import LAG_NS
     from sldtrace.capture.recorder import Recorder, RecordOptions
     from sldtrace.top.viewer import Viewer
 
@@ -91,7 +92,7 @@ def _live(options: Mapping[str, Any]) -> None:
 
     given = RecordOptions(options["output"], filters=Filters(vm=options["vm"]))
     try:
-        Recorder(given, viewer.message, lambda status: None, look).run()
+        Recorder(given, viewer.message, lambda status: None, look, LAG_NS).run()
     finally:
         viewer.close()
 

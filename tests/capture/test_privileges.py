@@ -125,7 +125,7 @@ def test_files_that_are_made_later_take_the_right_to_if_it_is_needed(
     os.chown(folder, owner, owner)
 
     def work() -> int:
-        privileges.drop(folder, paranoid(tmp_path, "2"))
+        privileges.drop([folder], paranoid(tmp_path, "2"))
         (folder / "later").touch()
         return 0
 

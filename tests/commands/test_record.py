@@ -13,12 +13,14 @@ from sldtrace.capture import recorder
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.sources import EXITS, Sizes
 from sldtrace.capture.governor import Limits
-from sldtrace.capture.recorder import RecordOptions, Status
+from sldtrace.capture.live.detector import Detector
+from sldtrace.capture.recorder import Live, RecordOptions, Status
 from sldtrace.commands import record as module
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.host import access, btf, cgroup_filter, kernel, split_lock
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.host.vms import process
+from sldtrace.model import penalty
 
 DETECTS = SplitLock("warn", True, False, 1)
 SECOND = 1_000_000_000
@@ -39,13 +41,21 @@ class FakeRecorder:
     ends: Status | Exception
 
     def __init__(
-        self, options: RecordOptions, on_message: Callable[[str], None], on_status: Callable[[Status], None]
+        self,
+        options: RecordOptions,
+        on_message: Callable[[str], None],
+        on_status: Callable[[Status], None],
+        on_live: Callable[[Live, int], None] | None = None,
     ) -> None:
         self.orders.append(options)
-        self._on_message, self._on_status = on_message, on_status
+        self._on_message, self._on_status, self._on_live = on_message, on_status, on_live
 
     def run(self) -> Status:
         self._on_message("recording")
+        if self._on_live is not None:
+            self._on_live(
+                Live(Detector(penalty.for_kernel("6.12", 4_000_000), {}), lambda tgid: {}, Status()), 0
+            )
         for status in self.progress:
             self._on_status(status)
         if isinstance(self.ends, Exception):
@@ -365,3 +375,22 @@ def test_only_the_finding_of_until_has_a_status_of_its_own(
 ) -> None:
     fake.ends = Status(ended_by=ended_by, cost=COST)
     assert run("-o", "x", "--until", "early-return-loop").exit_code == status
+
+
+def test_metrics_are_written_while_it_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: type[FakeRecorder]
+) -> None:
+    path, seen = tmp_path / "x.prom", []
+    monkeypatch.setattr(fake, "progress", [Status()])
+    monkeypatch.setattr(module._Screen, "status", lambda *_: seen.append(path.read_text()))
+    assert run("-o", "x", "--metrics", str(path)).exit_code == 0
+    assert "sldtrace_recorder_records_total 0" in seen[0]
+    assert not path.exists()
+    assert fake.orders[0].folders == (tmp_path,)
+
+
+@pytest.mark.parametrize("path", ["", "gone/x.prom"])
+def test_metrics_need_a_folder(tmp_path: Path, path: str) -> None:
+    refused = run("-o", "x", "--metrics", str(tmp_path / path)).exception
+    assert isinstance(refused, UsageError)
+    assert "is not a file in a folder that exists" in refused.message

@@ -20,6 +20,8 @@ from tests.integration import enders
 from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
+# Until all traps are evaluated (detector.LAG_NS, LONGEST_PAUSE_NS) and in the metrics (textfile.EVERY_NS).
+_METRICS_S = 11
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,11 @@ def run(folder: Path) -> Protocol:
     host = split_lock.read()
     penalties = penalty.for_kernel(kernel.release(), kernel.tick_ns(), mode=host.mode, mitigate=host.mitigate)
     late = f"{penalties.longest_sleep_ns // 1_000_000 + 1}ms"
-    recorder = Recorder(folder / "findings.sld", "--exits", "counts", "--rotate", f"{_FILE_S}s")
+    metrics = folder / "metrics.prom"
+    recorder = Recorder(
+        folder / "findings.sld",
+        *("--exits", "counts", "--rotate", f"{_FILE_S}s", "--metrics", str(metrics)),
+    )
     runs: Protocol = {}
     with recorder:
         for each in PROVOCATIONS[host.mode]:
@@ -150,9 +156,10 @@ def run(folder: Path) -> Protocol:
                 found = guest_here(*each.options.format(late=late).split(), "--duration", each.duration)
             found |= {"file": file.name, "ended in": newest(recorder.path).name, "msr": detection_on()}
             runs[each.name] = found | {"mitigate": each.mitigate} | (more or {})
-        time.sleep(1.2)  # written
+        time.sleep(_METRICS_S)
+        written = metrics.read_text()
     MITIGATE.write_text("1")
-    return recorder.protocol | {"runs": runs}
+    return recorder.protocol | {"runs": runs, "metrics": written, "metrics left": metrics.exists()}
 
 
 def newest(path: Path) -> Path:

@@ -325,6 +325,16 @@ def test_two_cpus_that_trap_at_once_share_the_work_item_where_there_is_only_one(
         assert len(of(findings, "two at once").traps) > 20
 
 
+def test_the_metrics_count_every_trap_of_the_recording(findings: Scenario) -> None:
+    text = findings.protocol["metrics"]
+    traps = [int(each) for each in re.findall(r"^sldtrace_traps_total\{.*\} (\d+)$", text, re.MULTILINE)]
+    recorded = re.search(r"([\d,]+) traps in", "\n".join(findings.protocol["stderr"]))
+    assert recorded
+    assert sum(traps) == int(recorded[1].replace(",", "")) > 0
+    assert re.search(r"^sldtrace_recorder_lost_records_total 0$", text, re.MULTILINE)
+    assert not findings.protocol["metrics left"]
+
+
 def test_fatal(findings_fatal: Scenario) -> None:
     """The VMM is killed at its first split lock; a guest's own #AC stays its own."""
     check_the_recording(findings_fatal)

@@ -1,0 +1,1 @@
+"""What Prometheus gets: counters of each VM, as a file and over HTTP."""
