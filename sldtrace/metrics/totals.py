@@ -57,8 +57,8 @@ class Totals:
         threads = self._detector.threads()
         owners = [self._owner(int(one["tgid"]), bool(one["guest"]), describe, now_ns) for one in threads]
         added = self._added(threads)
-        for row in np.flatnonzero(added.any(axis=1)):
-            self.counts[owners[row]].values += added[row]
+        for grown in np.flatnonzero(added.any(axis=1)).tolist():
+            self.counts[owners[grown]].values += added[grown]
         self._before = threads
         for counts in self.counts.values():
             counts.livelocked = 0
