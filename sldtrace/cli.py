@@ -44,7 +44,8 @@ class LazyGroup(click.Group):
             "sldtrace %s, Python %s, Linux %s", __version__, platform.python_version(), os.uname().release
         )
         try:
-            return super().invoke(ctx)
+            with interrupt.handled():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             _end_by_sigint()
 
@@ -121,9 +122,9 @@ def run(argv: list[str] | None = None) -> Any:
 
 # As a program without a handler ends: a shell then ends its loop, too.
 def _end_by_sigint() -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C
     _log.debug("traceback of this error", exc_info=True)
     click.echo("sldtrace: interrupted", err=True)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGINT)
     sys.exit(EXIT_INTERRUPTED)  # where SIGINT is blocked
 

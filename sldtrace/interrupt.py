@@ -1,9 +1,23 @@
-"""Ctrl-C with the default action of SIGINT, for the time when there is nothing to clean up."""
+"""Ctrl-C: an exception where there is something to clean up, elsewhere the default action of SIGINT."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt inside, where `sldtrace.__main__` has given it its default action."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        # Nothing is left to clean up, and Ctrl-C while the interpreter ends would print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

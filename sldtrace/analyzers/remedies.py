@@ -89,7 +89,7 @@ def no_detection() -> Remedy:
         "a reboot; split locks are not detected, and any guest or program can slow down the whole host with "
         "them",
         "split_lock_detect=off on the kernel's command line",
-        undo="take it off the kernel's command line, and boot again",
+        undo="the kernel's command line of before, and another boot",
         recovery="after the boot: all VMs of the host stop for it",
         verify=("sldtrace check",),
     )

@@ -36,15 +36,20 @@ def _command() -> str | None:
     return None if command in ("", "cat") else command
 
 
-# False: there is no such program. Ctrl-C is for the pager as long as it runs.
+# False: there is no such program. As in git, Ctrl-C is for the pager, and ends this process after it.
 def _paged(command: str, text: str) -> bool:
     environment = {**os.environ, "LESS": os.environ.get("LESS", _OPTIONS)}
     sys.stdout.flush()
-    pager = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, env=environment)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pressed: list[int] = []
+    # Not SIG_IGN, which the pager would inherit.
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
+        pager = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, env=environment)
         with suppress(BrokenPipeError):  # it was ended before all was read
             pager.communicate(text.encode(errors="backslashreplace"))
-        return pager.wait() not in (126, 127)
+        status = pager.wait()
     finally:
         signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+    return status not in (126, 127)

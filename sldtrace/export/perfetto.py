@@ -11,6 +11,7 @@ import numpy as np
 
 from sldtrace.dataset.folding import stops
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Batch, Fold
 from sldtrace.engine.slices import slices
 from sldtrace.engine.tables import Array
@@ -18,7 +19,6 @@ from sldtrace.engine.traps import Traps
 from sldtrace.engine.windows import WindowTracker
 from sldtrace.export.protobuf import FIXED64, Message, Slot, Template, data, number
 from sldtrace.host import signals
-from sldtrace.recording.layout import Records
 from sldtrace.recording.losses import named_losses
 from sldtrace.text.phrases import length, plural
 
@@ -178,8 +178,8 @@ class PerfettoWriter:
         for key, count in (discarded.lost if discarded else {}).items():
             self._loss(start, key, count, ", before the first record")
 
-    def _losses(self, lost: Records) -> None:
-        since = lost["since_ns"] if "since_ns" in (lost.dtype.names or ()) else np.zeros_like(lost["ns"])
+    def _losses(self, lost: Columns) -> None:
+        since = lost["since_ns"] if "since_ns" in (lost.dtype.names or ()) else np.zeros(len(lost), np.uint64)
         rows = zip(since.tolist(), *(lost[name].tolist() for name in _LOST), strict=True)
         for first, last, count, *key in rows:
             span = f" in {length(last - first)}" if last > first else ""

@@ -91,7 +91,7 @@ def _finding(trace: Trace, numbered: Threads, threads: Array, who: Array) -> Fin
                 "On the host, at the next boot: a warning and a penalty instead.",
                 "a reboot; then such a guest is slow, and makes no progress if its VMM uses short timers",
                 "split_lock_detect=warn on the kernel's command line",
-                undo="take it off the kernel's command line, and boot again",
+                undo="split_lock_detect=fatal on the kernel's command line, and another boot",
                 recovery="after the boot: a VMM that was killed has to be started again",
                 verify=("sldtrace check",),
             ),

@@ -130,7 +130,10 @@ def _finding(trace: Trace, row: dict[Any, Any], seen: _Own) -> Finding[GuestAcNu
         ],
         numbers=numbers,
         remedies=[
-            Remedy("On the host, none is needed. In the guest, see what its #AC handler reports.", "none")
+            Remedy(
+                "Nothing is to be changed on the host. In the guest, see what its #AC handler reports.",
+                "none",
+            )
         ],
         evidence=evidence,
         evidence_kind="exit",
