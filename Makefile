@@ -88,6 +88,7 @@ docs: setup ## Write the generated parts of the documentation again
 	@$(BIN)/python -m tools.lab_page
 	@$(BIN)/python -m tools.json_schemas
 	@$(BIN)/python -m tools.thresholds_page
+	@$(BIN)/python -m tools.gallery_page
 	@$(BIN)/python -m tools.report_figure
 
 goldens: setup ## Write the reports that tests compare with again (read the difference before it is committed)

@@ -126,6 +126,22 @@ def test_the_command(form: str, tmp_path: Path) -> None:
         assert "vm-1" in done.stdout
 
 
+@pytest.mark.parametrize("form", ["text", "json", "html"])
+def test_a_part_of_the_time_has_no_names_either(form: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "s3cret-file.sld", loop(200), **options())  # type: ignore[arg-type]
+    since = ["--since", "2026-09-21 14:13:20.1", "--until", "2026-09-21 14:13:20.18"]
+    for paths in ([path], [tmp_path]):
+        arguments = ["--redact", "--format", form, *since, *map(str, paths)]
+        done = CliRunner().invoke(report.report, arguments)
+        assert done.exit_code == 0
+        assert clean(done.stdout)
+        assert "vm-1" in done.stdout
+        if form == "json" and paths == [path]:
+            shown = json.loads(done.stdout)
+            assert 70 <= shown["recording"]["counts"]["trap"] <= 90
+            assert shown["recording"]["facts"]["host"]["name"] == "host-1"
+
+
 def test_the_command_export(tmp_path: Path) -> None:
     path = write(tmp_path / "s3cret-file.sld", loop(200), **options())  # type: ignore[arg-type]
     done = CliRunner().invoke(export.export, ["--redact", "--format", "jsonl", "-o", "-", str(path)])

@@ -17,6 +17,7 @@ from sldtrace.reporters.document import (
     Facts,
     Lanes,
     Overview,
+    Rates,
     Report,
     Section,
     Step,
@@ -114,6 +115,21 @@ def test_the_numbers_of_the_pictures_are_those_of_the_json(name: str) -> None:
         assert any(text.startswith(f"{thread['traps']:,} trap") and counts in text for text in captions)
     early = sum(thread["early_returns"] for thread in threads)
     assert not early or f"{early:,} early returns" in page(content).text
+
+
+def test_the_rate_of_a_regular_loop_is_even() -> None:
+    (rates,) = (
+        block
+        for section in built("lab-early-return-loop").sections
+        for part in (section, *section.parts)
+        for block in part.blocks
+        if isinstance(block, Rates)
+    )
+    ((_, name, values),) = rates.series
+    inside = [value for value in values if value][1:-1]
+    assert name == "early returns"
+    assert len(inside) > 10
+    assert max(inside) < 1.2 * min(inside)
 
 
 def test_json_and_text_of_a_report_with_pictures_are_those_without() -> None:
