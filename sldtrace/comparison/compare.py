@@ -1,6 +1,6 @@
 """Before and after: the verdict for each vCPU and address, and for all, and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -91,7 +91,7 @@ def compare(before: Measured, after: Measured) -> Comparison:
     keys = dict.fromkeys([*before.places, *after.places])
     rows = [row for key in keys for row in _rows(before, after, key)]
     rows.sort(key=lambda row: list(Outcome).index(row.outcome))
-    outcome, why = _overall(rows)
+    outcome, why = _overall(rows, dict.fromkeys([*before.verdicts, *after.verdicts]))
     return Comparison(outcome, why, rows, changed)
 
 
@@ -230,7 +230,10 @@ def _per_block(data: Data | None, one: Measured, name: str) -> npt.NDArray[np.fl
     return np.zeros(one.blocks) if data is None else metric(data[0], name)
 
 
-def _overall(rows: Sequence[Row]) -> tuple[Outcome, str]:
+def _overall(rows: Sequence[Row], verdicts: Iterable[str]) -> tuple[Outcome, str]:
+    if not rows and (named := ", ".join(verdicts)):
+        why = f"no split-lock trap in either recording; findings that are not compared: {named}"
+        return Outcome.NOT_COMPARABLE, why
     if not rows:
         return Outcome.SAME, "no split-lock trap in either recording"
     # Those that something was wrong with decide; the others only if nothing was.

@@ -42,7 +42,7 @@ class Place:
 @dataclass(frozen=True)
 class Measured:
     """One recording. blocks: how many, of block_ns; places: by vCPU and address; ambiguous: vCPUs of several
-    VMs with the same name."""
+    VMs with the same name; verdicts: of all findings, also of those about no address."""
 
     trace: Trace
     blocks: int
@@ -50,6 +50,7 @@ class Measured:
     places: Mapping[Key, Mapping[int, Place]]
     ambiguous: frozenset[Key]
     left_out: int
+    verdicts: tuple[str, ...]
 
 
 def measure(trace: Trace) -> Measured:
@@ -61,7 +62,8 @@ def measure(trace: Trace) -> Measured:
     fold = Fold([found])
     fold.run(slices(trace.recording, fold.kinds))
     threads = fold.tracker.threads
-    worst = _worst(catalogue.run(trace))
+    findings = catalogue.run(trace)
+    worst = _worst(findings)
     vcpus = _vcpus(trace)
     places: dict[Key, dict[int, Place]] = {}
     ambiguous = set()
@@ -72,7 +74,8 @@ def measure(trace: Trace) -> Measured:
         if any((each.subject.tgid, each.subject.tid) != (tgid, tid) for each in mine.values()):
             ambiguous.add(key(who))
         mine[rip] = Place(who, rip, sums, worst.get((tgid, tid, rip)) or worst.get((tgid, tid, None)))
-    return Measured(trace, count, block_ns, places, frozenset(ambiguous), found.left_out)
+    verdicts = tuple(dict.fromkeys(each.verdict for each in findings))
+    return Measured(trace, count, block_ns, places, frozenset(ambiguous), found.left_out, verdicts)
 
 
 def key(who: Subject) -> Key:

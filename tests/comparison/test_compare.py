@@ -45,6 +45,15 @@ def test_outcomes(before: tuple[str, ...], after: tuple[str, ...], outcome: Outc
     assert len(found.rows) == 2
 
 
+def test_what_is_about_no_trap_is_not_called_the_same(tmp_path: Path) -> None:
+    quiet = ("--mode", "off", "--spacing", "1ms", "-d", "3s")
+    bus_locks = of(tmp_path / "a", "--bus-lock-exits", *quiet)
+    found = compared(bus_locks, of(tmp_path / "b", *quiet))
+    assert found.outcome is Outcome.NOT_COMPARABLE
+    assert found.why.endswith("; findings that are not compared: bus locks")
+    assert compared(of(tmp_path / "c", *quiet), of(tmp_path / "d", *quiet)).outcome is Outcome.SAME
+
+
 def test_another_seed_is_the_same(tmp_path: Path) -> None:
     chance = ("--timer", "13ms", "--jitter", "3ms", "-d", "20s")
     found = compared(of(tmp_path / "a", *chance), of(tmp_path / "b", *chance, "--seed", "7"))
