@@ -123,7 +123,7 @@ def test_version() -> None:
         (["nothing"], "No such command 'nothing'"),
         (["--nothing"], "--nothing"),
         (["report"], "Missing argument 'FILE|DIRECTORY|-...'"),
-        (["record"], "Missing option '-o'"),
+        (["simulate"], "Missing option '-o'"),
         (["record", "-o", "x", "--duration", "soon"], "'soon' is not a length of time"),
         (["record", "-o", "x", "--pid", "0"], "0 is not in the range x>=1"),
         (["report", "x", "--fail-on", "everything"], "'everything' is not one of"),

@@ -2,13 +2,17 @@
 
 import contextlib
 import os
+import re
+import shutil
 import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sldtrace.commands.grouped import GroupedCommand
 from sldtrace.errors import EXIT_FINDING, UsageError
 from sldtrace.host import access, cgroup_filter, split_lock
 from sldtrace.host.vms import process
@@ -19,7 +23,7 @@ from sldtrace.text.durations import Duration
 from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
-    from sldtrace.capture.recorder import RecordOptions, Status
+    from sldtrace.capture.recorder import Live, RecordOptions, Status
     from sldtrace.metrics.textfile import Textfile
 
 
@@ -61,14 +65,30 @@ def _limit(
     return pair
 
 
-@click.command(short_help="Record the split-lock traps of this host into a file.")
+_GROUPS = {
+    "What is recorded": ("duration", "pid", "tid", "vm", "comm", "cgroup", "address", "exits"),
+    "The file": ("output", "force", "keep", "rotate", "rotate_keep"),
+    "Findings": ("show", "until", "tail", "on_finding"),
+    "What it may cost": ("max_events_per_second", "max_cpu_percent"),
+    "For Prometheus": ("metrics", "metrics_vms"),
+}
+
+
+@click.command(
+    cls=GroupedCommand,
+    groups=_GROUPS,
+    short_help="Record the split-lock traps of this host into a file.",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "-o",
     "--output",
-    required=True,
     type=click.Path(path_type=Path),
-    help="The file to write; - is standard output.",
+    help="The file to write; - is standard output. Default: sldtrace-HOST-DATE.sld in this folder.",
 )
+@click.option("--report", "show", is_flag=True, help="Print the report at the end.")
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and findings only.")
 @click.option(
     "-d",
     "--duration",
@@ -154,8 +174,15 @@ def _limit(
 def record(**options: Any) -> None:
     """Record the split-lock traps of this host into a file. Needs root.
 
-    Neither guests nor VMMs have to be restarted or changed. Read the file with `sldtrace report FILE`,
-    here or on another machine. The recording ends at Ctrl-C, at SIGTERM, or after --duration.
+    \b
+    sldtrace record -d 10 --report             ten seconds, and what they show
+    sldtrace record -o incident.sld            until Ctrl-C
+    sldtrace record --vm web-1 --until livelock
+    sldtrace record -- ./reproduce.sh          while a command runs
+
+    Neither guests nor VMMs have to be restarted or changed. Read the file with `sldtrace report FILE`, here
+    or on another machine. The recording ends at Ctrl-C, at SIGTERM, after --duration, or when COMMAND ends,
+    whose exit status it then has.
 
     Probes that fire on every VM exit are attached at the first trap, and detached after 30 s without one;
     with --exits all or counts they are attached from the start. Above one of the two limits the recorder
@@ -163,6 +190,10 @@ def record(**options: Any) -> None:
     the load is down. The file contains each change.
     """
     _check_options(options)
+    if options["command"] and shutil.which(options["command"][0]) is None:
+        raise UsageError(
+            f"there is no program {escape(options['command'][0])} to run", "a file is named by -o FILE"
+        )
     access.require()
     for pid in options["pid"]:
         if not process.exists(pid):
@@ -175,18 +206,38 @@ def record(**options: Any) -> None:
     # One thread of linear algebra less: numpy is used for its arrays only.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from sldtrace.capture.recorder import FINDING, Recorder
+    from sldtrace.commands.workload import Workload
 
-    given, screen = _record_options(options), _Screen()
+    given, screen = _record_options(options), _Screen(options["quiet"])
     metrics = _metrics(options, screen)
+    workload = Workload(options["command"]) if options["command"] else None
+    looks = [each.look for each in (metrics, workload) if each is not None]
+
+    def look(live: "Live", now_ns: int) -> None:
+        for each in looks:
+            each(live, now_ns)
+
     try:
-        status = Recorder(given, screen.message, screen.status, metrics.look if metrics else None).run()
+        status = Recorder(given, screen.message, screen.status, look if looks else None).run()
     finally:
         screen.end()
-        if metrics:
-            metrics.close()
-    click.echo(_summary(status), err=True)
-    if status.ended_by == FINDING:
-        sys.exit(EXIT_FINDING)
+        for one in (metrics, workload):
+            if one is not None:
+                one.close()
+    code = EXIT_FINDING if status.ended_by == FINDING else 0
+    if workload is not None and workload.status is not None:
+        status.ended_by = f"the end of the command, with status {workload.status}"
+        code = workload.status
+    elif workload is not None:
+        screen.message("the command goes on")
+    if not options["quiet"]:
+        click.echo(_summary(status), err=True)
+    if options["show"]:
+        from sldtrace.commands.report import report
+
+        report.main([str(status.path)], standalone_mode=False)
+    if code:
+        sys.exit(code)
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -194,6 +245,8 @@ def _check_options(options: dict[str, Any]) -> None:
         raise UsageError(
             "--keep and --rotate need a file", "what is written to standard output cannot be removed"
         )
+    if options["show"] and (options["output"] == STDOUT or options["rotate"]):
+        raise UsageError("--report needs one file", "leave out -o - and --rotate")
     if options["metrics"] is not None and (
         options["metrics"].is_dir() or not options["metrics"].absolute().parent.is_dir()
     ):
@@ -230,7 +283,7 @@ def _record_options(options: dict[str, Any]) -> "RecordOptions":
         limits = replace(limits, idle_ns=options["idle"])
     pages = options["ring_pages"]
     return RecordOptions(
-        path=options["output"],
+        path=options["output"] or _path_of_now(),
         duration_ns=options["duration"],
         filters=Filters(
             tgids=options["pid"],
@@ -256,6 +309,12 @@ def _record_options(options: dict[str, Any]) -> "RecordOptions":
     )
 
 
+# A name that says where and when it was recorded, and that no file has yet.
+def _path_of_now() -> Path:
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", os.uname().nodename)
+    return Path(f"sldtrace-{host}-{time.strftime('%Y%m%d-%H%M%S')}.sld")
+
+
 def _metrics(options: dict[str, Any], screen: "_Screen") -> "Textfile | None":
     if options["metrics"] is None:
         return None
@@ -276,7 +335,8 @@ class _Screen:
 
     _QUIET_NS = 10_000_000_000
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._terminal = sys.stderr.isatty()
         self._open = False
         self._next_ns = self._QUIET_NS
@@ -286,6 +346,8 @@ class _Screen:
         self._write(f"sldtrace: {text}\n")
 
     def status(self, status: "Status") -> None:
+        if self._quiet:
+            return
         line = (
             f"{_clock(status.elapsed_ns)}  traps {status.traps:,}  early returns {status.early_returns:,}"
             f"  lost {status.lost:,}  {status.bytes / 1024:,.0f} KiB  {status.level}  {status.cpu:.1f} % CPU"

@@ -1,11 +1,13 @@
 """`sldtrace record` without a kernel: what it orders of the recorder, what it says, what it refuses."""
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,6 +23,7 @@ from sldtrace.host import access, btf, cgroup_filter, kernel, split_lock
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.host.vms import process
 from sldtrace.model import penalty
+from tests.reporters import cases
 
 DETECTS = SplitLock("warn", True, False, 1)
 SECOND = 1_000_000_000
@@ -394,3 +397,47 @@ def test_metrics_need_a_folder(tmp_path: Path, path: str) -> None:
     refused = run("-o", "x", "--metrics", str(tmp_path / path)).exception
     assert isinstance(refused, UsageError)
     assert "is not a file in a folder that exists" in refused.message
+
+
+def test_without_a_name_the_file_has_the_hosts_and_the_date(fake: type[FakeRecorder]) -> None:
+    assert run().exit_code == 0
+    (path,) = (given.path for given in fake.orders)
+    assert re.fullmatch(r"sldtrace-[A-Za-z0-9._-]+-\d{8}-\d{6}\.sld", str(path))
+
+
+def test_quiet_leaves_messages_only(monkeypatch: pytest.MonkeyPatch, fake: type[FakeRecorder]) -> None:
+    monkeypatch.setattr(fake, "progress", [Status(elapsed_ns=20 * SECOND)])
+    assert run("-o", "x", "-q").stderr.splitlines() == ["sldtrace: recording"]
+
+
+def test_the_report_comes_at_the_end() -> None:
+    kept = cases.RECORDINGS / "lab-early-return-loop.sld"
+    done = run("-o", str(kept), "--report")
+    assert done.exit_code == 0
+    assert "LIVELOCK" in done.stdout
+
+
+@pytest.mark.parametrize("options", [("-o", "-"), ("-o", "x", "--rotate", "1h")])
+def test_the_report_needs_one_file(options: tuple[str, ...]) -> None:
+    refused = run(*options, "--report").exception
+    assert isinstance(refused, UsageError)
+    assert refused.message == "--report needs one file"
+
+
+def test_help_has_every_option_once_under_a_heading() -> None:
+    lines = run("--help").output.splitlines()
+    for option in module.record.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            name = rf"  (-\w, )?{option.opts[-1]}( .*)?"
+            assert sum(re.fullmatch(name, line) is not None for line in lines) == 1, option.name
+    headings = [line for line in lines if re.fullmatch(r"[A-Z][\w ]+:", line)]
+    assert headings == [*(f"{each}:" for each in module._GROUPS), "Other options:"]
+
+
+def test_a_file_without_its_option_is_no_command() -> None:
+    refused = run("incident.sld").exception
+    assert isinstance(refused, UsageError)
+    assert (refused.message, refused.hint) == (
+        "there is no program incident.sld to run",
+        "a file is named by -o FILE",
+    )
