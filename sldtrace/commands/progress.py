@@ -43,3 +43,28 @@ class Progress:
             )
             self._bar.__enter__()
             self._bar.update(self._done)
+
+
+class Share:
+    """The part of a bar that one of several things has, as a context manager.
+
+    It adds no more steps than its own, and at the end those that are left.
+    """
+
+    def __init__(self, bar: Progress, steps: int) -> None:
+        self._bar = bar
+        self._left = steps
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.update(self._left)
+
+    def update(self, steps: int = 1) -> None:
+        """Adds finished steps."""
+        steps = min(steps, self._left)
+        self._left -= steps
+        self._bar.update(steps)

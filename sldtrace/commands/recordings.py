@@ -23,6 +23,7 @@ from sldtrace.text.escape import escape
 if TYPE_CHECKING:
     from sldtrace.dataset.symbols import Symbols
     from sldtrace.dataset.trace import Trace
+    from sldtrace.recording.collect import Collection
     from sldtrace.recording.redacted import Redactor
     from sldtrace.recording.timeline import Timeline
 
@@ -140,6 +141,15 @@ def load(path: Path) -> "Trace":
     return traces.Trace(Observed(trace.recording, lambda total: Progress("analyzing", total, begun)))
 
 
+def open_all(files: Sequence[Path]) -> "Collection":
+    """Opens the files, see recording.collect; a bar shows how far they are read."""
+    from sldtrace.recording import collect
+
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    with Progress("verifying", size) as bar:
+        return collect.open_all(files, bar.update)
+
+
 @contextmanager
 def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iterator[Trace]":
     """The recordings of one boot of one host at these paths, read as one.
@@ -149,6 +159,7 @@ def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iter
     """
     from sldtrace.dataset import trace as traces
     from sldtrace.recording import collect
+    from sldtrace.recording.observed import Observed
 
     if len(paths) == 1 and not paths[0].is_dir():
         trace = load(paths[0])
@@ -157,10 +168,9 @@ def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iter
         finally:
             trace.recording.close()
         return
+    begun = time.monotonic()
     found = collect.find(tuple(paths))
-    with Progress("reading", len(found.files)) as bar:
-        collection = collect.open_all(found.files, lambda _: bar.update())
-    with collection:
+    with open_all(found.files) as collection:
         for each in [*found.unreadable, *collection.unreadable]:
             click.echo(f"sldtrace: not read: {each.reason}", err=True)
         if not collection.timelines:
@@ -169,5 +179,6 @@ def open_one(paths: Sequence[Path], redactor: "Redactor | None" = None) -> "Iter
         if len(collection.timelines) > 1:
             count = len(collection.timelines)
             raise UsageError(f"these are recordings of {count} hosts or boots", "name those of one of them")
-        (timeline,) = collection.timelines
+        (one,) = collection.timelines
+        timeline = Observed(one, lambda total: Progress("analyzing", total, begun))
         yield traces.Trace(timeline if redactor is None else redactor.timeline(timeline))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import tzinfo
 from functools import partial
@@ -12,7 +13,7 @@ import click
 
 from sldtrace.commands import output as outputs
 from sldtrace.commands import recordings
-from sldtrace.commands.progress import Progress
+from sldtrace.commands.progress import Progress, Share
 from sldtrace.commands.recordings import View
 from sldtrace.errors import EXIT_FINDING, EXIT_UNKNOWN, EXIT_UNREADABLE, SldtraceError, UsageError
 from sldtrace.recording import target
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sldtrace.recording.timeline import Timeline
     from sldtrace.reporters.document import Report
 
+_READINGS = 2  # of each recording, about
 _MOST_LINES = 20  # on stderr, about files that cannot be read
 
 
@@ -223,9 +225,7 @@ def _of_several(
     from sldtrace.reporters import content, several
 
     found = collect.find(paths)
-    with Progress("reading", len(found.files)) as bar:
-        collection = collect.open_all(found.files, lambda _: bar.update())
-    with collection:
+    with recordings.open_all(found.files) as collection:
         built, failed = _built(collection, make, view)
         if not built and not failed and collection.timelines:
             raise _nothing_then(collection.timelines, view)
@@ -259,16 +259,19 @@ def _built(
     collection: "Collection", make: "Callable[[Trace], Built]", view: View
 ) -> "tuple[list[tuple[str, Built]], list[Unreadable]]":
     from sldtrace.recording.collect import Unreadable
+    from sldtrace.recording.observed import Observed
 
     built, failed = [], []
-    with Progress("analyzing", len(collection.timelines)) as bar:
-        for timeline in collection.timelines:
-            try:
-                if (shown := view.part(timeline)) is not None:
-                    built.append((_name(shown), make(view.trace(shown))))
-            except SldtraceError as error:  # it changed while it was read
-                failed.append(Unreadable(str(timeline.path), str(error)))
-            bar.update()
+    steps = [_READINGS * sum(timeline.counts.values()) for timeline in collection.timelines]
+    with Progress("analyzing", sum(steps)) as bar:
+        for timeline, own in zip(collection.timelines, steps, strict=True):
+            with Share(bar, own) as share:
+                try:
+                    if (shown := view.part(timeline)) is not None:
+                        observed = Observed(shown, lambda _, share=share: nullcontext(share))  # type: ignore[misc]
+                        built.append((_name(shown), make(view.trace(observed))))
+                except SldtraceError as error:  # it changed while it was read
+                    failed.append(Unreadable(str(timeline.path), str(error)))
     return built, failed
 
 

@@ -143,17 +143,16 @@ def _once(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def open_all(files: Sequence[Path], on_file: Callable[[Path], None] = lambda _: None) -> Collection:
+def open_all(files: Sequence[Path], on_read: Callable[[int], object] = lambda _: None) -> Collection:
     """Opens the files and groups them; what cannot be read is in `unreadable`.
 
-    on_file: called for each file before it is opened.
+    on_read: called with the numbers of bytes that have been read.
     """
     recordings: list[Recording] = []
     unreadable: list[Unreadable] = []
     for path in files:
-        on_file(path)
         try:
-            recordings.append(reader.open_recording(path))
+            recordings.append(reader.open_recording(path, on_read))
         except SldtraceError as error:
             unreadable.append(Unreadable(str(path), str(error)))
     kept, notes = _without_copies(recordings)
