@@ -19,12 +19,18 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from sldtrace.engine.fold import Batch, Fold
+from sldtrace.engine.keys import Keys, joined
+from sldtrace.engine.quantiles import Quantiles
+from sldtrace.engine.slices import slices
+from sldtrace.engine.tables import Array, Table
+from sldtrace.engine.traps import Outcome
 from sldtrace.model import early_returns, records, simulation
 from sldtrace.model import penalty as penalties
 from sldtrace.model.records import ThreadIdentity
@@ -122,8 +128,60 @@ def _analysis(path: Path) -> None:
     findings, not_evaluated = catalogue.run(recorded), catalogue.not_evaluated(recorded)
     table = threads.summarize(recorded, findings)
     content = report.build(recorded, findings, table, not_evaluated)
-    for reporter in FORMATS.values():
-        reporter.render(content, Style(80))
+    for name in ("text", "json"):
+        FORMATS[name].render(content, Style(80))
+
+
+class Central:
+    """The central question as a summary of the engine: memory does not grow with the traps.
+
+    counts: of each thread and address, in order of appearance, traps, early returns, loops and time slept.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"trap"})
+
+    def __init__(self) -> None:
+        self._rips, self._groups = Keys(1 << 20), Keys(1 << 20)
+        self._counts = Table((np.int64, (4,)))
+        self._slept = Quantiles()
+
+    def update(self, batch: Batch) -> None:
+        """Adds the next batch."""
+        traps = batch.traps
+        if not len(traps):
+            return
+        rip, early, slept = traps["rip"], _signal_ended(traps), traps["sleep_ns"]
+        begins = early & ~traps.before(early, _signal_ended(traps.last))
+        starts = rip[1:] != rip[:-1]
+        starts |= traps.thread[1:] != traps.thread[:-1]
+        heads = np.flatnonzero(np.append(True, starts))
+        group = self._groups.numbers(joined(traps.thread[heads], self._rips.numbers(rip[heads])))
+        lengths = np.diff(heads, append=len(traps))
+        counts = self.counts
+        np.add.at(counts[:, 0], group, lengths)
+        for column, values in enumerate((early, begins, slept), 1):
+            np.add.at(counts[:, column], group, np.add.reduceat(values, heads, dtype=np.int64))
+        self._slept.add(np.repeat(group, lengths), slept)
+
+    @property
+    def counts(self) -> Array:
+        """One row a group."""
+        return self._counts.upto(len(self._groups))
+
+    def quantiles(self) -> list[list[float]]:
+        """The median and the 99th percentile of the time slept, by group."""
+        return [self._slept.of(group, [0.5, 0.99]) for group in range(len(self._groups))]
+
+
+def _signal_ended(traps: Outcome) -> early_returns.Bools:
+    return early_returns.signal_ended({name: traps[name] for name in ("sleep_left_ms", "semaphore_result")})
+
+
+def _central(path: Path) -> int:
+    with open_recording(path) as opened:
+        central = Central()
+        Fold([central]).run(slices(opened, central.kinds))
+    return len(central.quantiles())
 
 
 _BY = ["tgid", "tid", "rip"]
@@ -187,6 +245,7 @@ _FLOOR = "numpy.fromfile, sum"
 _ACTIONS: dict[str, Callable[[Path], object]] = {
     "sldtrace, complete, text and JSON": _analysis,
     "the same, compressed": lambda path: _analysis(path.with_suffix(".packed")),
+    "sldtrace, central question": _central,
     "pandas, central question": _pandas,
     "Polars, central question": _polars,
     "DuckDB, central question": _duckdb,

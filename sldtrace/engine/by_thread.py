@@ -32,6 +32,12 @@ class ByThread:
 
     def sum(self, values: Array) -> Times:
         """The sum for each thread; of bools how many."""
+        if values.dtype == bool:
+            # They are mostly the same for all, and to convert them takes longest.
+            if not values.any():
+                return np.zeros(len(self.heads), np.int64)
+            if values.all():
+                return self.lengths.astype(np.int64)
         found: Times = np.add.reduceat(values, self.heads, dtype=np.int64)
         return found
 

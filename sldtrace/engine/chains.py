@@ -1,6 +1,7 @@
 """Chains of early returns as rows: made of the traps of a slice, joined over slices, and added up."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -103,10 +104,21 @@ class Pieces:
         return rows, np.cumsum(counts) - counts
 
 
-def of_traps(traps: Traps, rows: Array, offsets: Array, counters: Mapping[str, tuple[Array, Array]]) -> Array:
+class Counted(NamedTuple):
+    """A counter of the threads.
+
+    values: what each trap adds; upto: their sums up to each trap; before: what is to be added, by chain.
+    """
+
+    values: Array
+    upto: Array
+    before: Array
+
+
+def of_traps(traps: Traps, rows: Array, offsets: Array, counters: Mapping[str, Counted]) -> Array:
     """The chains of which these are the traps, each from its offset on: see CHAIN.
 
-    counters: of the threads, by name: the value after each trap, and what each trap adds.
+    counters: of the threads, by name.
     """
     found = np.zeros(len(offsets), CHAIN)
     if not len(offsets):
@@ -126,7 +138,8 @@ def of_traps(traps: Traps, rows: Array, offsets: Array, counters: Mapping[str, t
         ("unwatched", ~msr),
         ("missed", of(traps.flag("RETURN_MISSED"))),
     ):
-        found[name] = np.add.reduceat(values, offsets, dtype=np.int64)
+        if values.any():
+            found[name] = np.add.reduceat(values, offsets, dtype=np.int64)
     if watched.any():
         for name, values in (
             ("watched", watched),
@@ -136,13 +149,16 @@ def of_traps(traps: Traps, rows: Array, offsets: Array, counters: Mapping[str, t
             found[name] = np.add.reduceat(values, offsets, dtype=np.int64)
             found["of_first"][name] = values[offsets]
     found["start"], found["end"] = enter[first], np.maximum.reduceat(of(leave), offsets)
-    found["msr_start"] = np.minimum.reduceat(np.where(msr, of(enter), NEVER), offsets)
-    found["msr_end"] = np.maximum.reduceat(np.where(msr, of(leave), -1), offsets)
+    if msr.all():
+        found["msr_start"], found["msr_end"] = found["start"], found["end"]
+    else:
+        found["msr_start"] = np.minimum.reduceat(np.where(msr, of(enter), NEVER), offsets)
+        found["msr_end"] = np.maximum.reduceat(np.where(msr, of(leave), -1), offsets)
     found["vcpu"] = np.maximum.reduceat(of(traps["vcpu"]), offsets)
     found["guest"] = traps.flag("GUEST")[first]
-    for name, (after, values) in counters.items():
-        found["before"][name] = after[first] - values[first]
-        found["after"][name] = after[last]
+    for name, (values, upto, before) in counters.items():
+        found["before"][name] = upto[first] - values[first] + before
+        found["after"][name] = upto[last] + before
     for number in range(FIRST):
         each = offsets + number
         there = each < ends

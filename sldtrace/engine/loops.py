@@ -18,6 +18,7 @@ from sldtrace.engine.chains import (
     NEVER,
     SPAN,
     TOTAL,
+    Counted,
     Pieces,
     add_up,
     join,
@@ -306,8 +307,8 @@ class LoopSummary:
         lasted = pieces.end - traps["start_ns"][pieces.first]
         chosen = in_head | in_tail | rule.is_loop(pieces.count, lasted, self.penalty)
         rows, offsets = pieces.rows(chosen)
-        found = of_traps(traps, rows, offsets, self._count_up(traps))
         in_head, in_tail, whose = in_head[chosen], in_tail[chosen], whose[chosen]
+        found = of_traps(traps, rows, offsets, self._count_up(traps, whose))
         place = self._number(batch.threads, traps.who[whose], pieces.rip[chosen])
         places = self._places.upto(self._numbers.size)
         series = np.repeat(place, found["count"])
@@ -342,8 +343,8 @@ class LoopSummary:
         going = place[in_head | last]
         self._note(going[self._is_loop(places["open"][going])])
 
-    # For each counter of the threads: its value after each trap, and what each trap adds to it.
-    def _count_up(self, traps: Traps) -> dict[str, tuple[Array, Array]]:
+    # Counts the traps. whose: the thread of each chain, by its position in traps.who.
+    def _count_up(self, traps: Traps, whose: Array) -> dict[str, Counted]:
         state = self._counters.upto(int(traps.who[-1]) + 1)
         mine = state[traps.who]
         found = {}
@@ -355,11 +356,10 @@ class LoopSummary:
             ("slept_ns", np.minimum(traps["sleep_ns"], self.penalty.longest_sleep_ns)),
             ("waited_ns", traps["semaphore_ns"]),
         ):
-            after = np.cumsum(values, dtype=np.int64)
-            base = mine[name] - (after[traps.heads] - values[traps.heads])
-            after += np.repeat(base, traps.lengths)
-            mine[name] = after[traps.tails]
-            found[name] = after, values
+            upto = np.cumsum(values, dtype=np.int64)
+            before = mine[name] - (upto[traps.heads] - values[traps.heads])
+            mine[name] = upto[traps.tails] + before
+            found[name] = Counted(values, upto, before[whose])
         state[traps.who] = mine
         return found
 
