@@ -17,26 +17,6 @@ from tests.recording.rotated import rotate
 from tests.recording.test_joined import comparable
 from tests.reporters import cases
 
-NAMES = (
-    "livelock",
-    "locks",
-    "storm",
-    "semaphore",
-    "program",
-    "migration",
-    "queue",
-    "slowed",
-    "left-off",
-    "bus-lock",
-    "lab-fatal",
-    "lab-guest-ac",
-    "lab-lock-hold",
-    "lab-early-return-loop",
-    "lab-toggle-storm",
-    "lab-migration-defeat",
-)
-"""Together they have each kind of finding."""
-
 
 def moments(source: Timeline) -> list[int]:
     """When records of the most frequent kind were written, without the last one: a file may end there."""
@@ -67,7 +47,7 @@ def different_cuts(source: Timeline, folder: Path, chance: random.Random) -> Ite
         yield timeline
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases.EACH_KIND)
 def test_the_findings_are_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = cases.CASES[name](tmp_path)
     expected = content(whole)
@@ -78,5 +58,5 @@ def test_the_findings_are_the_same(name: str, tmp_path: Path, monkeypatch: pytes
 
 
 def test_each_kind_of_finding_is_among_them(tmp_path: Path) -> None:
-    found = {each.kind for name in NAMES for each in catalogue.run(cases.CASES[name](tmp_path))}
+    found = {each.kind for name in cases.EACH_KIND for each in catalogue.run(cases.CASES[name](tmp_path))}
     assert found == {each.kind for each in catalogue.ANALYZERS}

@@ -1,5 +1,6 @@
 """The summary of one host: what its findings cost, and whom."""
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sldtrace.analyzers.findings import catalogue
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
 from sldtrace.fleet import hosts
-from sldtrace.fleet.summary import OTHERS, Summary, Tally
+from sldtrace.fleet.summary import OTHERS, Summary, Tally, merge_all
 from sldtrace.recording import collect
 from tests.analyzers.synthetic import MS, RIP, START_NS, facts, loop, write
 from tests.fleet import fleets
@@ -70,6 +71,24 @@ def test_several_boots_are_one_host(tmp_path: Path) -> None:
     found = summary(paths)
     assert (found.hosts, found.recordings) == (1, 3)
     assert {key: each.hosts for key, each in found.kernels.items()} == {(each,): 1 for each in fleets.KERNELS}
+
+
+def test_hosts_with_each_kind_of_finding_are_merged_in_any_order(tmp_path: Path) -> None:
+    made = []
+    for name in cases.EACH_KIND:
+        (tmp_path / name).mkdir()
+        path = cases.CASES[name](tmp_path / name).recording.path
+        made.append(summary([path], name))
+    whole = merge_all(made)
+    assert {key[0] for key in whole.problems} == {each.kind for each in catalogue.ANALYZERS}
+    assert whole.lost_ns == sum(each.lost_ns for each in made)
+    chance = random.Random(12)
+    for _ in range(5):
+        parts = list(made)
+        while len(parts) > 1:
+            one, other = (parts.pop(chance.randrange(len(parts))) for _ in range(2))
+            parts.append(one.merge(other))
+        assert parts == [whole]
 
 
 def test_a_thread_with_two_findings_counts_once(tmp_path: Path) -> None:

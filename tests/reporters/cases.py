@@ -251,6 +251,26 @@ CASES: dict[str, Callable[[Path], Trace]] = {
     "bus-lock": model("--mode", "off", "--bus-lock-exits", "--spacing", "1ms", "-d", "3s"),
 } | {name: partial(kept_file, name) for names in FROM_LAB.values() for name in names}
 
+EACH_KIND = (
+    "livelock",
+    "locks",
+    "storm",
+    "semaphore",
+    "program",
+    "migration",
+    "queue",
+    "slowed",
+    "left-off",
+    "bus-lock",
+    "lab-fatal",
+    "lab-guest-ac",
+    "lab-lock-hold",
+    "lab-early-return-loop",
+    "lab-toggle-storm",
+    "lab-migration-defeat",
+)
+"""Names of cases that together have each kind of finding."""
+
 
 JSON = ("livelock", "losses", "lab-early-return-loop")
 """The cases whose JSON is kept; that of the others must fit the schema."""
