@@ -80,9 +80,10 @@ def early_return_loop(count: int) -> Records:
 
 
 def kept(path: Path) -> list[Part]:
-    """The chunks of a recording, one after the other."""
+    """The chunks of a recording, one after the other, as this version writes them."""
+    now = schema.current().records
     with open_recording(path) as recording:
-        return [(kind, records.copy()) for kind, records in recording.chunks()]
+        return [(kind, records.astype(now[kind].dtype)) for kind, records in recording.chunks()]
 
 
 def simulated(folder: Path, duration: str, *options: str) -> list[Part]:
