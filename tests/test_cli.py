@@ -1,6 +1,7 @@
 """The command line as a whole: what it imports, how it fails, how it ends."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -309,15 +310,15 @@ def test_nothing_else_is_imported_before_ctrl_c_has_its_default_action() -> None
 
 
 def test_ctrl_c_while_python_starts_shows_no_code_of_ours() -> None:
-    """Before Python runs the first line of sldtrace it shows its own traceback, which nothing can prevent."""
-    ours = str(Path(cli.__file__).parent)
+    """Until the first lines of sldtrace have run, Python shows its own traceback, which nothing can prevent."""
+    ours = re.compile(re.escape(str(Path(cli.__file__).parent)) + r"/(\S+)\"")
     for moment in range(20):
         arguments = [sys.executable, "-m", "sldtrace", "guest", "list"]
         run = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         time.sleep(moment * 0.004)
         run.send_signal(signal.SIGINT)
         said = run.communicate()[1]
-        assert ours not in said
+        assert set(ours.findall(said)) <= {"__init__.py", "__main__.py"}
         assert run.returncode in (0, 1, 130, -signal.SIGINT)
         if run.returncode == 130:
             assert said == "sldtrace: interrupted\n"
