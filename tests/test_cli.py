@@ -310,7 +310,7 @@ def test_nothing_else_is_imported_before_ctrl_c_has_its_default_action() -> None
 
 
 def test_ctrl_c_while_python_starts_shows_no_code_of_ours() -> None:
-    """Until the first lines of sldtrace have run, Python shows its own traceback, which nothing can prevent."""
+    """Until the first lines of sldtrace have run, Python shows its own traceback: nothing prevents that."""
     ours = re.compile(re.escape(str(Path(cli.__file__).parent)) + r"/(\S+)\"")
     for moment in range(20):
         arguments = [sys.executable, "-m", "sldtrace", "guest", "list"]
