@@ -87,8 +87,7 @@ def _live(options: Mapping[str, Any]) -> None:
     def look(live: "Live", now_ns: int) -> None:
         status = live.status
         if viewer.look(now_ns, now_ns + offset, live.detector, live.describe, status.lost, status.cpu):
-            # The recorder ends as at Ctrl-C.
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # the recorder ends as at Ctrl-C
 
     given = RecordOptions(options["output"], filters=Filters(vm=options["vm"]))
     try:

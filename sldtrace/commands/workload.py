@@ -38,7 +38,7 @@ class Workload:
             if ended:
                 code = os.waitstatus_to_exitcode(status)
                 self.status = code if code >= 0 else 128 - code
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # to this thread, which waits for it
 
     def close(self) -> None:
         """A command that was not started is not started any more; one that runs goes on."""
