@@ -76,10 +76,12 @@ int main(void)
 	for (u32 i = 0; i < SLD_KINDS * SLD_CAUSES; i++)
 		if (event_counts_entries[i])
 			printf("counted %u %u %llu\n", i / SLD_CAUSES, i % SLD_CAUSES, event_counts_entries[i]);
-	for (u32 slot = 0; slot <= SLD_SLOTS; slot++)
+	for (u32 slot = 0; slot <= SLD_SLOTS; slot++) {
+		struct sld_vcpu *v = (void *)&vcpus_entries[slot];
+
 		if (followed_entries[slot])
-			printf("counts %u %u %llu %d\n", vcpus_entries[slot].tgid, vcpus_entries[slot].tid,
-			       vcpus_entries[slot].exits, vcpus_entries[slot].ended_ns != 0);
+			printf("counts %u %u %llu %d\n", v->tgid, v->tid, v->exits, v->ended_ns != 0);
+	}
 	printf("free %u\n", free_slots_count);
 	return 0;
 }

@@ -62,7 +62,7 @@ def completed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_it_is_installed_and_active_when_it_records(completed: Scenario) -> None:
     protocol = completed.protocol
     assert protocol["installed"]["status"] == 0
-    assert protocol["started"] == {"status": 0, "output": ""}
+    assert (protocol["started"]["status"], protocol["started"]["output"]) == (0, "")
     running = protocol["running"]
     assert (running["ActiveState"], running["SubState"], running["NRestarts"]) == ("active", "running", "0")
     assert running["StatusText"] == "recording to /var/lib/sldtrace/host.0001.sld"
@@ -117,7 +117,7 @@ def test_a_recorder_that_hangs_is_ended_and_replaced(completed: Scenario) -> Non
 
 def test_it_ends_clean(completed: Scenario) -> None:
     protocol = completed.protocol
-    assert protocol["stopped"] == {"status": 0, "output": ""}
+    assert (protocol["stopped"]["status"], protocol["stopped"]["output"]) == (0, "")
     last = [line for line in protocol["journal"] if "sldtrace.service: " in line][-2:]
     assert "Deactivated successfully" in last[0], last
     closing = load(completed.folder / "host.0002.sld").recording.closing
