@@ -104,6 +104,14 @@ def fact(trace: Trace, found: SignalNumbers | None, early_returns: int) -> list[
     return [Fact("signal", name + made + often + share)]
 
 
+def sentence(trace: Trace, found: SignalNumbers | None, verb: str) -> str:
+    """Where the signal comes from, with a blank before it; empty without one. verb: `is` or `was`."""
+    if found is None:
+        return ""
+    often = f", every {length(found.period_ns)}" if found.period_ns is not None else ""
+    return f" Its source {verb} {_maker(found)}{_sender(trace, found)}{often}."
+
+
 def _maker(found: SignalNumbers) -> str:
     return "setitimer or alarm" if found.made_by == "setitimer" else signals.source(found.code)
 

@@ -56,15 +56,17 @@ def no_penalty(trace: Trace, penalty: Penalty) -> list[Remedy]:
     """kernel.split_lock_mitigate=0; none where it does not exist or is 0 already."""
     if trace.number("split_lock", "mitigate") != 1:
         return []
-    late = "; before 6.15 detection may come back late on other CPUs" if penalty.shared_reenable else ""
+    late = ""
+    if penalty.shared_reenable:
+        late = "; here (Linux before 6.15) detection may come back late on other CPUs"
     return [
         Remedy(
             "On the host, at once: switch the penalty off.",
-            "any VM or program on the host may then take split locks for the cost of one trap in two "
-            f"jiffies, and slow down memory for all others: the attack that the penalty prevents{late}",
+            "any VM or program on the host may then slow down memory for all others by split locks: the "
+            f"penalty prevents that{late}",
             "sysctl kernel.split_lock_mitigate=0",
             undo="sysctl kernel.split_lock_mitigate=1",
-            persist="write kernel.split_lock_mitigate=0 into a file in /etc/sysctl.d",
+            persist="write kernel.split_lock_mitigate=0 into a file in /etc/sysctl.d; delete it to undo that",
             recovery="within a second: each thread at its next split lock, without a restart",
             verify=VERIFY,
         )
@@ -112,7 +114,7 @@ def pin() -> Remedy:
         "On the host: pin the vCPU threads, or leave them on one core while they are penalized.",
         "the scheduler can no longer balance them",
         "taskset -pc CPU TID, or the VMM's vCPU pinning",
-        undo="taskset -pc 0-LAST TID, with the number of the last CPU",
+        undo="taskset -pc TID prints the CPUs of before: set these again",
         persist="the VMM's vCPU pinning: a thread that is created later is not pinned",
         recovery=AT_NEXT_PENALTY,
         verify=VERIFY,

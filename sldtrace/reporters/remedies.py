@@ -46,5 +46,6 @@ def _details(remedy: Remedy) -> Iterator[Fact]:
     if len(remedy.verify) == 1:
         yield Fact("verify", remedy.verify[0])
     elif remedy.verify:
-        which = "with this recording as BEFORE.sld" if any("BEFORE" in each for each in remedy.verify) else ""
+        compared = any("BEFORE" in each for each in remedy.verify)
+        which = "with this recording as BEFORE.sld; FIXED or BETTER: it worked" if compared else ""
         yield Fact("verify", which, commands=tuple(map(Command, remedy.verify)))

@@ -181,8 +181,7 @@ def test_a_golden_report(tmp_path: Path) -> None:
         "     1 thread on 1 host; most on host-0000, vm-0000, at 0x7c40): On the host, at\n"
         "     once: switch the penalty off.\n"
         "       sysctl kernel.split_lock_mitigate=0\n"
-        "     cost: any VM or program on the host may then take split locks for the cost\n"
-        "     of one trap in two jiffies, and slow down memory for all others: the attack\n"
-        "     that the penalty prevents; before 6.15 detection may come back late on\n"
-        "     other CPUs"
+        "     cost: any VM or program on the host may then slow down memory for all\n"
+        "     others by split locks: the penalty prevents that; here (Linux before 6.15)\n"
+        "     detection may come back late on other CPUs"
     )

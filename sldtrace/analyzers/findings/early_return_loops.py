@@ -51,8 +51,14 @@ class LoopKind:
 
 def _ended_sleep(trace: Trace, each: Loops) -> str:
     after = f", after a median of {ms(each.numbers.slept_median_ns)} ms"
-    ends = penalties.tense(_is_ongoing(trace, each), "ends", "ended")
-    return endings.sentences(trace, each.numbers.ended_by, "the sleep", after, ends)
+    return _ended_by(trace, each, "the sleep", after)
+
+
+def _ended_by(trace: Trace, each: Loops, what: str, how: str) -> str:
+    ongoing = _is_ongoing(trace, each)
+    ends, verb = penalties.tense(ongoing, "ends", "ended"), penalties.tense(ongoing, "is", "was")
+    found = endings.sentences(trace, each.numbers.ended_by, what, how, ends)
+    return found + ending_signal.sentence(trace, each.numbers.signal, verb)
 
 
 def _is_ongoing(trace: Trace, each: Loops) -> bool:
@@ -69,8 +75,7 @@ def _cause_in_sleep(trace: Trace, each: Loops) -> str:
 
 
 def _cause_at_semaphore(trace: Trace, each: Loops) -> str:
-    ends = penalties.tense(_is_ongoing(trace, each), "ends", "ended")
-    ended = endings.sentences(trace, each.numbers.ended_by, "the wait", "", ends)
+    ended = _ended_by(trace, each, "the wait", "")
     return (
         "After the sleep the thread takes a semaphore, one for the whole host, which each penalty holds for "
         f"{penalties.window(each.penalty)}. {ended} "
