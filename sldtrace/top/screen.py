@@ -3,6 +3,7 @@
 import contextlib
 import curses
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,6 +63,11 @@ class Screen:
                 found.append(_KEYS[code])
             elif 0 <= code < 128:
                 found.append(chr(code))
+        # ncurses misses some changes of the size: those whose SIGWINCH comes while it handles another one.
+        columns, rows = os.get_terminal_size(sys.stdout.fileno())
+        if (rows, columns) != self._window.getmaxyx() and rows and columns:
+            curses.resizeterm(rows, columns)
+            found.append(RESIZE)
         return found
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Top in a real terminal (tmux): sizes, a change of size in the middle, keys, a thousand threads."""
 
+import curses
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from sldtrace.recording.writer import Writer
+from sldtrace.top.frame import RESIZE
+from sldtrace.top.screen import Screen
 from tests.analyzers.synthetic import FACTS, MS, VMM, array, loop
 from tests.waiting import until
 
@@ -96,6 +99,29 @@ def test_a_thousand_threads_in_a_terminal_that_changes_its_size(terminal: Termin
     terminal.shows("s sort: traps")
     terminal.press("q")
     terminal.shows("ended 0")
+
+
+class Window:
+    """Of a curses that has not seen that the terminal is larger now, and of which no key was pressed."""
+
+    size = (24, 80)
+
+    def getch(self) -> int:
+        return -1
+
+    def getmaxyx(self) -> tuple[int, int]:
+        return self.size
+
+
+def test_a_change_of_size_that_curses_missed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = Window()
+    monkeypatch.setattr(os, "get_terminal_size", lambda descriptor: os.terminal_size((200, 50)))
+    monkeypatch.setattr(curses, "resizeterm", lambda *size: setattr(window, "size", size))
+    seen = Screen()
+    seen._window = window
+    assert seen.keys() == [RESIZE]
+    assert window.size == (50, 200)
+    assert seen.keys() == []
 
 
 def test_ctrl_c_gives_the_terminal_back(terminal: Terminal) -> None:
