@@ -109,6 +109,14 @@ def run(argv: list[str] | None = None) -> Any:
         sys.exit(EXIT_ERROR)
     except MemoryError:
         _fail("out of memory", EXIT_ERROR)
+    except ModuleNotFoundError as error:
+        # A host that only records need not have what reports are made with.
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "sldtrace"):
+            raise
+        from sldtrace.host import distribution
+
+        _fail(f"the Python module {library} is missing: {distribution.read().install(library)}", EXIT_ERROR)
     except SystemExit:
         # If nothing reads the output any more, click replaces sys.stdout, and ends with status 1 and no word.
         # Other programs end by SIGPIPE then.

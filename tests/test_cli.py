@@ -335,6 +335,17 @@ def test_ctrl_c_is_pythons_own_again_when_a_command_runs() -> None:
     assert python(code).stdout == "True\n"
 
 
+def test_a_host_that_only_records_says_what_a_report_needs() -> None:
+    code = (
+        "import sys; sys.modules['pandas'] = None; from sldtrace import cli\n"
+        f"cli.run(['report', {str(ROOT / 'tests/reporters/recordings/lab-nothing.sld')!r}])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 1
+    assert run.stderr.startswith("sldtrace: the Python module pandas is missing: ")
+    assert run.stderr.count("\n") == 1
+
+
 # Exit statuses
 
 

@@ -26,6 +26,7 @@ _INSTALL = {
 _PACKAGES = {
     "bcc": {"debian": "python3-bpfcc", "arch": "python-bcc", "": "python3-bcc"},
     "numpy": {"arch": "python-numpy", "": "python3-numpy"},
+    "pandas": {"arch": "python-pandas", "": "python3-pandas"},
 }
 
 

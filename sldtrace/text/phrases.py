@@ -39,7 +39,7 @@ def ms(ns: int) -> str:
 
 
 def significant(value: float, digits: int) -> str:
-    """A number with at most so many significant digits, without an exponent: `0.00005`, `12`, `2000000`."""
+    """A number with at most `digits` significant digits, without an exponent: `0.00005`, `12`, `2000000`."""
     text = f"{Decimal(f'{value:.{digits - 1}e}'):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

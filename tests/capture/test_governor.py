@@ -207,7 +207,7 @@ def test_the_first_time_it_is_too_much_is_no_relapse_soon_after_boot() -> None:
 
 
 def waits(*quiet: int) -> list[int]:
-    """After floods, each when there were so many quiet seconds since the level was raised again."""
+    """After each flood, which comes a given number of quiet seconds after the level was raised again."""
     it = run().pass_by(1)
     found = []
     for seconds in quiet:

@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs the tests against changed modules.")
     parser.add_argument("room", choices=ROOMS)
     parser.add_argument("modules", nargs="*", help="names of modules; all of the room if there are none")
-    parser.add_argument("--sample", type=int, help="at most so many changes of each module, at random")
+    parser.add_argument("--sample", type=int, help="at most this number of changes of each module, at random")
     parser.add_argument("--tests", nargs="+", help="files of tests; all of the room if there are none")
     parser.add_argument("--lines", type=Path, help="a file that keeps which lines each test executes")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
