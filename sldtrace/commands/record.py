@@ -88,7 +88,7 @@ _GROUPS = {
     help="The file to write; - is standard output. Default: sldtrace-HOST-DATE.sld in this folder.",
 )
 @click.option("--report", "show", is_flag=True, help="Print the report at the end.")
-@click.option("-q", "--quiet", is_flag=True, help="Print warnings and findings only.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no summary.")
 @click.option(
     "-d",
     "--duration",
