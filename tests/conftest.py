@@ -21,9 +21,12 @@ from hypothesis import HealthCheck, settings
 
 from tests.machines import ALL_KERNELS, BOOT_OF, ONE_KERNEL, Machine, machines
 
-# How long an example takes says nothing: other processes are at work, too.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+# How long an example takes says nothing: other processes are at work, too. The examples of a commit are the
+# same in each run; --hypothesis-profile=random looks for others.
+_ANY_MACHINE: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same examples", derandomize=True, **_ANY_MACHINE)
+settings.register_profile("random", **_ANY_MACHINE)
+settings.load_profile("same examples")
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _RUNNING = pytest.StashKey["Machines"]()

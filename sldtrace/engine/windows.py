@@ -136,6 +136,7 @@ class WindowTracker:
         closed = np.sort(ns[ends])
         others = np.count_nonzero(state["open"]) + np.searchsorted(opened, ns, "right")
         others -= np.searchsorted(closed, ns, "left") + 1
+        others -= _same_moment(core, ns, begins, ends)
         # Of the write that each event follows.
         last = np.where(heads, known["last_ns"], np.append(0, ns[:-1]))
         refused = np.where(heads, known["refused"], np.append(False, others[:-1] > 0))
@@ -184,6 +185,17 @@ class WindowTracker:
         there = known[order][at] == cores
         found[there] = order[at[there]]
         return found
+
+
+# How many other windows of its own core ended or began at the moment of each event (by core and time).
+def _same_moment(core: Array, ns: Times, begins: Bools, ends: Bools) -> Array:
+    place = np.arange(len(core))
+    changed = (core[1:] != core[:-1]) | (ns[1:] != ns[:-1])
+    first = np.maximum.accumulate(np.where(np.append(True, changed), place, 0))
+    last = np.minimum.accumulate(np.where(np.append(changed, True), place, len(core))[::-1])[::-1]
+    ended, begun = np.append(0, np.cumsum(ends)), np.cumsum(begins)
+    found: Array = ended[place] - ended[first] + begun[last] - begun[place]
+    return found
 
 
 _SUMS = np.dtype(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sldtrace.engine import windows
@@ -69,6 +69,7 @@ def run(
 
 @settings(deadline=None, max_examples=150)
 @given(writes_, traps_, st.lists(moments, max_size=5), st.lists(moments, max_size=2, unique=True))
+@example([(1, 0, False), (2, 0, False)], [(2, 0)], [], [])  # its own window ends when it begins
 def test_windows_are_those_of_a_plain_walk(
     writes: list[Write], traps: list[tuple[int, int]], cuts: list[int], stops: list[int]
 ) -> None:
