@@ -24,12 +24,17 @@ def archive(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
     return Archive(QUIET)
 
 
-def test_the_tracers_are_in_their_own_root_file_system_only(archive: Archive) -> None:
-    plain, tracers = (rootfs.inputs(archive, name)["packages"] for name in ("plain", "tracers"))
-    added = {"bpftrace/trixie.deb", "linux-perf/trixie.deb", "trace-cmd/trixie.deb"}
-    assert tracers.keys() - plain.keys() == added
-    assert plain.keys() < tracers.keys()
-    assert rootfs.kind("plain") != rootfs.kind("tracers")
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [("tracers", {"bpftrace", "linux-perf", "trace-cmd"}), ("qemu", {"qemu-system-x86"})],
+)
+def test_what_few_runs_need_is_in_its_own_root_file_system_only(
+    archive: Archive, name: str, added: set[str]
+) -> None:
+    plain, larger = (rootfs.inputs(archive, one)["packages"] for one in ("plain", name))
+    assert larger.keys() - plain.keys() == {f"{package}/trixie.deb" for package in added}
+    assert plain.keys() < larger.keys()
+    assert rootfs.kind("plain") != rootfs.kind(name)
 
 
 def test_only_what_is_asked_for_is_built(
