@@ -1,53 +1,61 @@
-"""The click group: imports the command that is used, and prints expected failures as one line."""
+"""The click group: imports the command that is used, and prints expected failures as one line.
 
-import importlib
-import logging
+Only what `--help` needs is imported at once: `diagnostics` (logging), `interrupt` (signal) and others take a
+third of the time that click does.
+"""
+
 import os
-import platform
-import signal
 import sys
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from sldtrace import diagnostics, interrupt
 from sldtrace._version import __version__
 from sldtrace.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_STATUSES, SldtraceError
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import logging
 
 COMMANDS = {
-    "probe": "sldtrace.commands.probe:probe",
-    "check": "sldtrace.commands.check:check",
-    "record": "sldtrace.commands.record:record",
-    "top": "sldtrace.commands.top:top",
-    "report": "sldtrace.commands.report:report",
-    "compare": "sldtrace.commands.compare:compare",
-    "export": "sldtrace.commands.export:export",
-    "fleet": "sldtrace.commands.fleet:fleet",
-    "metrics": "sldtrace.commands.metrics:metrics",
-    "service": "sldtrace.commands.service:service",
-    "guest": "sldtrace.commands.guest:guest",
-    "log": "sldtrace.commands.log:log",
-    "simulate": "sldtrace.commands.simulate:simulate",
+    "probe": "Measure what a split lock costs here, and who charges it.",
+    "check": "Can split locks freeze VMs here, and can it be recorded?",
+    "record": "Record the split-lock traps of this host into a file.",
+    "top": "Show the VMs and vCPUs that trap, each second.",
+    "report": "What a recording shows: verdict, evidence, what to change.",
+    "compare": "Did a change help: the recordings before and after it.",
+    "export": "Write a recording for pandas, DuckDB, Polars or Perfetto.",
+    "fleet": "Compare the recordings of many hosts.",
+    "metrics": "Serve the metrics of a running recorder to Prometheus.",
+    "service": "Record all the time, as a systemd service.",
+    "guest": "Run bundled guests that take split locks on this host.",
+    "log": "What a kernel's log says about split locks.",
+    "simulate": "Write a recording of simulated threads.",
 }
+"""Each is `sldtrace.commands.NAME.NAME`; with what the list of commands says, for which none is imported."""
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is used or listed, not before."""
+    """Imports a command's module when the command is used, not before."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        import logging
+        import platform
+
+        from sldtrace import diagnostics, interrupt
+
         verbose, debug = ctx.params["verbose"], ctx.params["debug"]
         diagnostics.configure(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
-        _log.info(
-            "sldtrace %s, Python %s, Linux %s", __version__, platform.python_version(), os.uname().release
-        )
+        system = os.uname().release
+        _log().info("sldtrace %s, Python %s, Linux %s", __version__, platform.python_version(), system)
         try:
             with interrupt.handled():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             _end_by_sigint()
+        finally:
+            if debug:
+                _log_libraries()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -55,10 +63,19 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[name].split(":")
-        with interrupt.default_sigint(), diagnostics.phase(_log, f"import of the command {name}"):
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+        from importlib import import_module
+
+        from sldtrace import diagnostics, interrupt
+
+        with interrupt.default_sigint(), diagnostics.phase(_log(), f"import of the command {name}"):
+            command: click.Command = getattr(import_module(f"sldtrace.commands.{name}"), name)
+        command.short_help = COMMANDS[name]
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands into the formatter. Imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 _STATUSES = "\n".join(f"  {status}  {meaning}" for status, meaning in EXIT_STATUSES.items())
@@ -77,6 +94,12 @@ def main(verbose: bool, debug: bool) -> None:
 
     Record on the host while it happens (as root), read the report there or on another machine.
     """
+
+
+def _log() -> "logging.Logger":
+    import logging
+
+    return logging.getLogger(__name__)
 
 
 def _open_missing_streams() -> None:
@@ -101,7 +124,7 @@ def run(argv: list[str] | None = None) -> Any:
         _fail(str(error), error.exit_status)
     except OSError as error:
         # Mostly of our own output: a full disk, a terminal that is closed.
-        _log.debug("traceback of this error", exc_info=True)
+        _log().debug("traceback of this error", exc_info=True)
         click.echo(f"sldtrace: {error.strerror or error}", err=True)
         # The rest of the buffer must not fail again when the interpreter ends.
         with suppress(OSError):  # there may be no descriptor left
@@ -121,33 +144,34 @@ def run(argv: list[str] | None = None) -> Any:
         # If nothing reads the output any more, click replaces sys.stdout, and ends with status 1 and no word.
         # Other programs end by SIGPIPE then.
         if sys.stdout is not stdout:
+            import signal
+
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGPIPE)
         raise
-    finally:
-        _log_versions()
 
 
 # As a program without a handler ends: a shell then ends its loop, too.
 def _end_by_sigint() -> NoReturn:
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the second Ctrl-C
-    _log.debug("traceback of this error", exc_info=True)
+    _log().debug("traceback of this error", exc_info=True)
     click.echo("sldtrace: interrupted", err=True)
     os.kill(os.getpid(), signal.SIGINT)
     sys.exit(EXIT_INTERRUPTED)  # where SIGINT is blocked
 
 
 def _fail(line: str, status: int) -> NoReturn:
-    _log.debug("traceback of this error", exc_info=True)
+    _log().debug("traceback of this error", exc_info=True)
     click.echo(f"sldtrace: {line}", err=True)
     sys.exit(status)
 
 
-def _log_versions() -> None:
-    if diagnostics.debugging():
-        from importlib import metadata
+def _log_libraries() -> None:
+    from importlib import metadata
 
-        for name in ("click", "numpy", "pandas"):
-            if name in sys.modules:
-                with suppress(metadata.PackageNotFoundError):
-                    _log.debug("%s %s", name, metadata.version(name))
+    for name in ("click", "numpy", "pandas"):
+        if name in sys.modules:
+            with suppress(metadata.PackageNotFoundError):
+                _log().debug("%s %s", name, metadata.version(name))

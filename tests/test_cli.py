@@ -36,12 +36,16 @@ def command(*arguments: str, **rest: object) -> "subprocess.CompletedProcess[str
     )
 
 
-def loaded(code: str) -> set[str]:
-    """Which of the heavy modules are imported after that code."""
-    report = f"import sys\nprint('loaded', *(name for name in {HEAVY} if name in sys.modules))"
-    run = python(f"try:\n {code}\nexcept SystemExit: pass\n{report}")
+def loaded_modules(code: str) -> set[str]:
+    """The modules that are imported after that code."""
+    run = python(f"try:\n {code}\nexcept SystemExit: pass\nimport sys\nprint('loaded', *sys.modules)")
     assert run.returncode == 0, run.stderr
     return set(run.stdout.splitlines()[-1].split()[1:])
+
+
+def loaded(code: str) -> set[str]:
+    """Which of the heavy modules are imported after that code."""
+    return loaded_modules(code) & {*HEAVY}
 
 
 # What is imported
@@ -62,6 +66,22 @@ def loaded(code: str) -> set[str]:
 )
 def test_help_imports_nothing_heavy(code: str) -> None:
     assert loaded(code) == set()
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_imports_click_and_little_more(option: str) -> None:
+    """What click does not import takes time: no command, no logging, no enum of signals."""
+    more = loaded_modules(f"from sldtrace.cli import run; run([{option!r}])") - loaded_modules("import click")
+    ours = {name for name in more if name.partition(".")[0] == "sldtrace"}
+    assert ours == {"sldtrace", "sldtrace._version", "sldtrace.cli", "sldtrace.errors"}
+    assert len(more) < 20  # most are what click itself imports to print
+    assert not more & {"dataclasses", "hashlib", "json", "logging", "signal", "socket", "subprocess"}
+
+
+def test_a_command_imports_no_other_command() -> None:
+    modules = loaded_modules("from sldtrace.cli import run; run(['report', '--help'])")
+    commands = {name.split(".")[2] for name in modules if name.startswith("sldtrace.commands.")}
+    assert commands & cli.COMMANDS.keys() == {"report"}
 
 
 def test_recording_never_imports_pandas() -> None:

@@ -17,7 +17,7 @@ Examples:
 """
 
 
-@click.command(short_help="Can split locks freeze VMs here, and can it be recorded?", epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES)
 @outputs.options(*FORMATS)
 @click.option(
     "--fail-on",

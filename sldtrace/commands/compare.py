@@ -13,7 +13,7 @@ from sldtrace.reporters.formats import FORMATS
 _EXPECTED = ("same", "better", "fixed")
 
 
-@click.command(short_help="Did a change help: the recordings before and after it.")
+@click.command()
 @click.argument("before", type=click.Path(path_type=Path, readable=False))
 @click.argument("after", type=click.Path(path_type=Path, readable=False))
 @outputs.options(*FORMATS)

@@ -23,7 +23,7 @@ _FOLDERS = ("parquet", "csv")
 _STDOUT = Path("-")
 
 
-@click.command(short_help="Write a recording for pandas, DuckDB, Polars or Perfetto.")
+@click.command()
 @recordings.paths
 @click.option(
     "--format",

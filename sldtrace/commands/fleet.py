@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_JOBS = 64
 
 
-@click.command(short_help="Compare the recordings of many hosts.")
+@click.command()
 @click.argument("places", metavar="PATH|URL...", nargs=-1, required=True)
 @outputs.options(*FORMATS)
 @click.option(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@click.command(short_help="What a kernel's log says about split locks.")
+@click.command()
 @click.argument("files", metavar="[FILE|-]...", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @outputs.options(*FORMATS)
 @click.option(

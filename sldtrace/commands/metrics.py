@@ -17,7 +17,7 @@ FILE = Path("/run/sldtrace/metrics.prom")
 """Where the service's recorder writes them (sldtrace.service)."""
 
 
-@click.command(short_help="Serve the metrics of a running recorder to Prometheus.")
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), default=FILE, required=False)
 @click.option(
     "--listen",

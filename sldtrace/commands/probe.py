@@ -18,7 +18,7 @@ Examples:
 """
 
 
-@click.command(short_help="Measure what a split lock costs here, and who charges it.", epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES)
 @outputs.options(*FORMATS)
 @click.option(
     "--locks",

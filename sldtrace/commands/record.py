@@ -77,7 +77,6 @@ _GROUPS = {
 @click.command(
     cls=GroupedCommand,
     groups=_GROUPS,
-    short_help="Record the split-lock traps of this host into a file.",
     context_settings={"allow_interspersed_args": False},
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -45,7 +45,7 @@ class Built:
     incomplete: bool = False
 
 
-@click.command(short_help="What a recording shows: verdict, evidence, what to change.")
+@click.command()
 @recordings.paths
 @outputs.options(*FORMATS)
 @click.option(

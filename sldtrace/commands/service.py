@@ -16,7 +16,7 @@ NAME = "sldtrace.service"
 FOLDER = Path("/etc/systemd/system")
 
 
-@click.group(short_help="Record all the time, as a systemd service.")
+@click.group()
 def service() -> None:
     """Record permanently, as a systemd service with a limit on disk space.
 

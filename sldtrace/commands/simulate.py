@@ -16,7 +16,7 @@ _MODE = re.compile(r"off|warn|fatal|ratelimit:(?:[1-9][0-9]{0,2}|1000)")
 _RELEASE = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{1,3}[A-Za-z0-9.+~_-]{0,60}")
 
 
-@click.command(short_help="Write a recording of simulated threads.")
+@click.command()
 @click.option(
     "-o",
     "--output",

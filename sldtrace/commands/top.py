@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SORT_KEYS = ("verdict", "traps", "early", "penalty", "progress", "name")
 
 
-@click.command(short_help="Show the VMs and vCPUs that trap, each second.")
+@click.command()
 @click.argument(
     "paths", metavar="[FILE|DIRECTORY]...", nargs=-1, type=click.Path(path_type=Path, readable=False)
 )

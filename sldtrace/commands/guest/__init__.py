@@ -8,7 +8,7 @@ from sldtrace.commands.guest.run import run_guest
 from sldtrace.commands.guest.sweep import sweep_guest
 
 
-@click.group(short_help="Run bundled guests that take split locks on this host.")
+@click.group()
 def guest() -> None:
     """Run a bundled guest that takes split locks, to see how this host handles them.
 
