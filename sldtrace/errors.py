@@ -19,7 +19,8 @@ EXIT_STATUSES = {
     EXIT_UNKNOWN: "it could not be determined: `report`, `fleet`: whether there is a finding of "
     "`--fail-on`, because a recording is incomplete; `log`: something looks like split-lock detection and "
     "is not understood, or no line is of a kernel; `check`: whether the `--fail-on` condition holds; "
-    "`probe`: the verdict is `unclear`; `compare`: the recordings are not comparable",
+    "`probe`: the verdict is `unclear`; `compare`: the recordings are not comparable, or "
+    "the change may be chance",
     EXIT_INTERRUPTED: "ended by Ctrl-C (SIGINT) before it was done, other than `record`",
 }
 """The meaning of each exit status; in --help and, by a test, in the README."""

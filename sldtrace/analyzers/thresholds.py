@@ -160,6 +160,13 @@ ENDING_SHARE = Threshold(
 LOCK_WARNING_PENALTIES = Threshold(
     "lock-hold", 1, "shortest sleep", "the longest wait, at least: a warning", "a whole penalty"
 )
+LOCK_WARNING_TIME = Threshold(
+    "lock-hold",
+    3,
+    "shortest sleeps",
+    "all waits together, at least: a warning",
+    "one whole penalty is chance",
+)
 LOCK_CERTAIN_SHARE = Threshold(
     "lock-hold", 0.5, "of the time waited", "time in penalties, at least: certain", "most of it decides"
 )

@@ -26,7 +26,7 @@ _EXPECTED = ("same", "better", "fixed")
 def compare(
     before: Path, after: Path, form: str, output: Path | None, expect: str | None, redact: bool
 ) -> None:
-    """Say whether a change helped: fixed, better, same, worse, or not comparable and why.
+    """Say whether a change helped: fixed, better, same, worse, cannot tell, or not comparable and why.
 
     BEFORE and AFTER are recordings, or directories with the recordings of one boot of a host. vCPUs are
     matched by VM, vCPU and address. Both recordings should be of the same work: the longer they are, the
@@ -48,7 +48,7 @@ def compare(
         first, second = measure(one), measure(two)
         found = comparisons.compare(first, second)
         outputs.write(outputs.render(reports.build(found, first, second), form, output), output)
-    if found.outcome is comparisons.Outcome.NOT_COMPARABLE:
+    if found.outcome in (comparisons.Outcome.NOT_COMPARABLE, comparisons.Outcome.CANNOT_TELL):
         sys.exit(EXIT_UNKNOWN)
     order = list(comparisons.Outcome)
     if expect and order.index(found.outcome) < order.index(comparisons.Outcome(expect)):

@@ -26,6 +26,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def excludes_0(self) -> bool:
+        """Of a difference: is it more than chance?"""
+        return self.low > 0 or self.high < 0
+
 
 def means(blocks: Values) -> Values:
     """Means of RESAMPLES samples of the blocks, as many as there are, with replacement."""

@@ -17,7 +17,13 @@ from sldtrace.engine.block_sums import METRICS
 from sldtrace.text.phrases import length, plural
 
 LEAST_CHANGE = 0.02
-"""Of the share of time in penalties; a smaller difference is none."""
+"""Of the share of time in penalties, where the findings are as severe as before; a smaller one is none."""
+
+LEAST_PROGRESS = 0.1
+"""Of the larger rate of progress, where the findings are as severe as before; a smaller change is none."""
+
+WIDEST = 0.1
+"""Of the interval of the change of the share, to either side: beyond it, "the same" would not be known."""
 
 MOST_LOST = 0.01
 """Lost traps, of all; with more, rates are not known."""
@@ -28,6 +34,7 @@ class Outcome(StrEnum):
 
     WORSE = "worse"
     NOT_COMPARABLE = "not comparable"
+    CANNOT_TELL = "cannot tell"
     SAME = "same"
     BETTER = "better"
     FIXED = "fixed"
@@ -61,6 +68,8 @@ class Row:
     after: Side | None
     change: Interval | None
     """Of the share of time in penalties."""
+    progress_change: Interval | None
+    """Of the progress a second."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ def _rows(before: Measured, after: Measured, key: Key) -> Iterator[Row]:
     subject = next(iter((one or two).values())).subject
     if key in before.ambiguous | after.ambiguous:
         why = "several threads have this name: they cannot be distinguished"
-        yield Row(subject, None, Outcome.NOT_COMPARABLE, why, None, None, None)
+        yield Row(subject, None, Outcome.NOT_COMPARABLE, why, None, None, None, None)
         return
     shared = set(one) & set(two)
     if one and two and not shared:
@@ -182,35 +191,60 @@ def _row(
         why = f"no trap of it in {where}" + (
             ": fixed, if it ran and did the same work" if two is None else ""
         )
-        return Row(subject, rip, Outcome.NOT_COMPARABLE, why, one, two, None)
-    change = bootstrap.difference(
-        _per_block(first, before, "penalty_ns") / before.block_ns,
-        _per_block(second, after, "penalty_ns") / after.block_ns,
-    )
-    outcome, why = _judge(one, two, change, _rank(first), _rank(second))
-    return Row(subject, rip, outcome, why, one, two, change)
+        return Row(subject, rip, Outcome.NOT_COMPARABLE, why, one, two, None, None)
+    share = bootstrap.difference(*(_shares(*each) for each in ((first, before), (second, after))))
+    progress = bootstrap.difference(*(_progress(*each) for each in ((first, before), (second, after))))
+    outcome, why = _judge(one, two, share, progress, _rank(first), _rank(second))
+    return Row(subject, rip, outcome, why, one, two, share, progress)
 
 
 def _rank(data: Data | None) -> int:
     return 0 if data is None or data[1] is None else int(data[1].severity)
 
 
-def _judge(one: Side, two: Side, change: Interval, before: int, after: int) -> tuple[Outcome, str]:
-    less = change.high < 0 and change.value <= -LEAST_CHANGE
-    more = change.low > 0 and change.value >= LEAST_CHANGE
-    if before and not after and not more:
-        return Outcome.FIXED, f"{one.verdict} before, no finding after"
-    if after > before:
-        return Outcome.WORSE, f"{two.verdict} after, {one.verdict or 'no finding'} before"
-    if after < before and not more:
-        return Outcome.BETTER, f"{two.verdict} after, {one.verdict} before"
-    if more:
-        return Outcome.WORSE, "more time in penalties"
-    if less:
-        return Outcome.BETTER, "less time in penalties"
-    if before:
-        return Outcome.SAME, f"{one.verdict} before, {two.verdict} after"
-    return Outcome.SAME, "the difference is within chance, or too small to matter"
+# share, progress: the changes; before, after: how severe the findings are, 0 for none.
+def _judge(
+    one: Side, two: Side, share: Interval, progress: Interval, before: int, after: int
+) -> tuple[Outcome, str]:
+    verdicts = f"{one.verdict or 'no finding'} before, {two.verdict or 'no finding'} after"
+    if before == after:
+        return _of_equals(one, two, share, progress, verdicts if before else "")
+    if after < before:
+        seen, direction = share.high < 0 or progress.low > 0, "better"
+        outcome = Outcome.BETTER if after else Outcome.FIXED
+    else:
+        seen, direction = share.low > 0 or progress.high < 0, "worse"
+        outcome = Outcome.WORSE
+    if seen:
+        return outcome, verdicts
+    chance = "may be chance: neither the time in penalties nor the progress changed for the"
+    return Outcome.CANNOT_TELL, f"{verdicts}, but that {chance} {direction}; record longer"
+
+
+# verdicts: in words, empty where there is no finding: fewer traps are less progress then, which is no loss.
+def _of_equals(
+    one: Side, two: Side, share: Interval, progress: Interval, verdicts: str
+) -> tuple[Outcome, str]:
+    if share.excludes_0 and abs(share.value) >= LEAST_CHANGE:
+        more = share.value > 0
+        return (
+            (Outcome.WORSE, "more time in penalties") if more else (Outcome.BETTER, "less time in penalties")
+        )
+    least = LEAST_PROGRESS * max(one.progress_per_s.value, two.progress_per_s.value)
+    if verdicts and progress.excludes_0 and abs(progress.value) >= least:
+        return (Outcome.BETTER, "more progress") if progress.value > 0 else (Outcome.WORSE, "less progress")
+    lead = f"{verdicts}: " if verdicts else ""
+    if max(-share.low, share.high) > WIDEST:
+        return Outcome.CANNOT_TELL, f"{lead}the time in penalties varies too much; record longer"
+    return Outcome.SAME, f"{lead}no change, or one that may be chance or is too small to matter"
+
+
+def _shares(data: Data | None, one: Measured) -> npt.NDArray[np.float64]:
+    return _per_block(data, one, "penalty_ns") / one.block_ns
+
+
+def _progress(data: Data | None, one: Measured) -> npt.NDArray[np.float64]:
+    return _per_block(data, one, "progress") / (one.block_ns / 1e9)
 
 
 def _side(data: Data | None, one: Measured) -> Side:
@@ -239,6 +273,7 @@ def _overall(rows: Sequence[Row], verdicts: Iterable[str]) -> tuple[Outcome, str
     # Those that something was wrong with decide; the others only if nothing was.
     wrong = [row for row in rows if any(side and side.verdict for side in (row.before, row.after))]
     decisive = (wrong or list(rows))[0]
+    if len(wrong or rows) == 1:
+        return decisive.outcome, decisive.why
     same = sum(row.outcome == decisive.outcome for row in (wrong or rows))
-    count = f"{same:,} of {plural(len(wrong or rows), 'thread and address', 'threads and addresses')}"
-    return decisive.outcome, f"{count}: {decisive.why}"
+    return decisive.outcome, f"{same:,} of {len(wrong or rows):,} threads and addresses: {decisive.why}"

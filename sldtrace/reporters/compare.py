@@ -6,14 +6,23 @@ from typing import Annotated
 
 from sldtrace.comparison import bootstrap
 from sldtrace.comparison.bootstrap import Interval
-from sldtrace.comparison.compare import LEAST_CHANGE, Comparison, Outcome, Row, Setting, Side
+from sldtrace.comparison.compare import (
+    LEAST_CHANGE,
+    LEAST_PROGRESS,
+    WIDEST,
+    Comparison,
+    Outcome,
+    Row,
+    Setting,
+    Side,
+)
 from sldtrace.comparison.measure import Measured
 from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import Block, Column, Fact, Facts, Report, Section, Table, Text, Tone
 from sldtrace.text.escape import escape
-from sldtrace.text.phrases import address, percent, rate
+from sldtrace.text.phrases import address, percent, rate, significant
 
 VERSION = 1
 """Of the JSON; grows when a key changes its meaning or goes away."""
@@ -21,6 +30,7 @@ VERSION = 1
 _TONES = {
     Outcome.WORSE: Tone.CRITICAL,
     Outcome.NOT_COMPARABLE: Tone.UNKNOWN,
+    Outcome.CANNOT_TELL: Tone.UNKNOWN,
     Outcome.SAME: Tone.NOTICE,
     Outcome.BETTER: Tone.GOOD,
     Outcome.FIXED: Tone.GOOD,
@@ -52,6 +62,7 @@ class RowContent:
     before: Annotated[Side | None, "null: no trap of this thread"]
     after: Annotated[Side | None, "null: no trap of this thread"]
     change: Annotated[Interval | None, "of `penalty_share`; null: not comparable"]
+    progress_change: Annotated[Interval | None, "of `progress_per_s`; null: not comparable"]
 
 
 @dataclass(frozen=True)
@@ -69,11 +80,16 @@ class CompareContent:
 
 
 METHOD = (
-    f"Confidence intervals ({bootstrap.LEVEL:.0%}) are made by the block bootstrap: each recording is cut "
-    f"into blocks of time, and {bootstrap.RESAMPLES:,} samples of whole blocks are drawn with replacement, "
-    "because the traps of a loop depend on each other. A difference counts if its interval excludes 0 and it "
-    f"is at least {LEAST_CHANGE:.0%} of the time. vCPUs are matched by VM and vCPU, and by address where it "
-    "is the same."
+    "The outcome follows the findings only if a measured change agrees: the interval of the change of the "
+    "time in penalties excludes 0, or that of the progress does (better: less time, or more progress). "
+    "Otherwise it is CANNOT TELL. Where the findings are as severe as before, the time in penalties decides "
+    f"if its interval excludes 0 and the change is at least {LEAST_CHANGE * 100:g} percentage points, and "
+    f"next the progress, if its interval excludes 0 and the change is at least {percent(LEAST_PROGRESS, 1)}. "
+    f"What remains is SAME, or CANNOT TELL if the change may be above {WIDEST * 100:g} percentage points. "
+    f"Confidence intervals ({percent(bootstrap.LEVEL, 1)}) are made by the block bootstrap: each recording "
+    f"is cut into blocks of time, and {bootstrap.RESAMPLES:,} samples of whole blocks are drawn with "
+    "replacement, because the traps of a loop depend on each other. vCPUs are matched by VM and vCPU, and by "
+    "address where it is the same."
 )
 
 
@@ -115,8 +131,9 @@ def _of(row: Row) -> Section:
     sides = row.before, row.after
     lines = [(label, *("-" if side is None else of(side) for side in sides)) for label, of in _LINES.items()]
     blocks: list[Block] = [Table((Column(""), Column("before"), Column("after")), tuple(lines))]
-    if row.change:
-        blocks.append(Text(f"Change of the time in penalties: {_shares(row.change, signed=True)}."))
+    if row.change and row.progress_change:
+        blocks.append(Text(f"Time in penalties: {_change(row.change, 100, 'percentage points')}."))
+        blocks.append(Text(f"Progress: {_change(row.progress_change, 1, 'a second')}."))
     return Section(f"{row.outcome}: {name}{at}: {row.why}", blocks, tone=_TONES[row.outcome])
 
 
@@ -134,9 +151,17 @@ def _rates(found: Interval) -> str:
     return f"{rate(found.value)} ({rate(found.low)} to {rate(found.high)})"
 
 
-def _shares(found: Interval, signed: bool = False) -> str:
-    sign = "+" if signed and found.value > 0 else ""
-    return f"{sign}{percent(found.value, 1)} ({percent(found.low, 1)} to {percent(found.high, 1)})"
+def _shares(found: Interval) -> str:
+    return f"{percent(found.value, 1)} ({percent(found.low, 1)} to {percent(found.high, 1)})"
+
+
+# `-41.2 percentage points (-41.6 to -40.8)`, and whether that is more than chance.
+def _change(found: Interval, factor: int, unit: str) -> str:
+    value, low, high = (significant(factor * each, 3) for each in (found.value, found.low, found.high))
+    text = f"{'+' if found.value > 0 else ''}{value} {unit} ({low} to {high})"
+    if found.excludes_0:
+        return text
+    return f"{text}: 0 is in the interval" if found.value else f"no change ({low} to {high})"
 
 
 def _when(trace: Trace) -> str:
@@ -162,4 +187,6 @@ def _recording(one: Measured) -> RecordingContent:
 
 def _row(row: Row) -> RowContent:
     rip = None if row.rip is None else address(row.rip)
-    return RowContent(row.subject, rip, row.outcome, row.why, row.before, row.after, row.change)
+    return RowContent(
+        row.subject, rip, row.outcome, row.why, row.before, row.after, row.change, row.progress_change
+    )

@@ -79,6 +79,7 @@ class VerdictContent:
     ongoing: Annotated[bool, "it had not ended when the recording did"]
     remedy: Annotated[Remedy | None, "what to change first; null: none is known"]
     findings: Annotated[Sequence[int], "positions in `findings`, from 0"]
+    related: Annotated[Sequence[int], "positions in `summary`: of the same VM or process, or the same waits"]
 
 
 @dataclass(frozen=True)

@@ -123,11 +123,25 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Words about another section, and its title; empty: there is none."""
+
+    text: str
+    title: str = ""
+
+
+def titled(verdict: str, sentence: str, tone: Tone) -> str:
+    """The title of a finding: `LIVELOCK: vCPU 0 of ...`."""
+    return f"{verdict.upper()}{' (notice, no alarm)' if tone is Tone.NOTICE else ''}: {sentence}"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One cause and the threads of one VM that have it.
 
     sentence: who is affected, and how; affected: VMs and processes that the sentence does not name; when: in
-    words; cause: empty where it is that of a verdict before; step: what to change first.
+    words; cause: empty where it is that of a verdict before; step: what to change first; related:
+    verdicts that have to do with it.
     """
 
     tone: Tone
@@ -137,11 +151,12 @@ class Verdict:
     when: str
     cause: str
     step: Step | None
+    related: Sequence[Reference] = ()
 
     @property
     def title(self) -> str:
         """The verdict in one line; also the title of the section that has all about it."""
-        return f"{self.verdict.upper()}: {self.sentence}"
+        return titled(self.verdict, self.sentence, self.tone)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,20 @@ from typing import Any
 from sldtrace.analyzers.finding import Finding, Remedy, Severity
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import excerpt, lanes, remedies, wording
-from sldtrace.reporters.document import Cell, Column, Fact, Facts, Section, Table, Text, Tone, Unit
+from sldtrace.reporters import excerpt, groups, lanes, remedies, wording
+from sldtrace.reporters.document import (
+    Cell,
+    Column,
+    Fact,
+    Facts,
+    Reference,
+    Section,
+    Table,
+    Text,
+    Tone,
+    Unit,
+    titled,
+)
 from sldtrace.reporters.groups import Group
 
 TONES = {
@@ -17,6 +29,7 @@ TONES = {
 }
 
 _INTERVALS = 5
+_RELATED = 4
 _NOUNS = {
     "trap": ("trap", "traps"),
     "exit": ("VM exit", "VM exits"),
@@ -28,10 +41,12 @@ _NOUNS = {
 }
 
 
-def section(trace: Trace, group: Group, listed: Sequence[Remedy]) -> Section:
-    """All about the findings of one VM and cause; listed: the remedies of the report."""
+def section(trace: Trace, group: Group, others: Sequence[Group], listed: Sequence[Remedy]) -> Section:
+    """All about the findings of one VM and cause; others: the groups, listed: the remedies of the report."""
     first = group.first
     facts = [Fact("when", when(trace, group)), *_facts(trace, first)]
+    if found := see_also(group, others):
+        facts.append(Fact("see also", ", ".join(each.text for each in found)))
     if numbers := remedies.references(group, listed):
         facts.append(Fact("change", numbers))
     parts = [Section(blocks=[Facts(tuple(facts))]), Section(blocks=[Text(first.cause)])]
@@ -50,7 +65,19 @@ def section(trace: Trace, group: Group, listed: Sequence[Remedy]) -> Section:
 
 def title(group: Group) -> str:
     """The title of its section, as `document.Verdict.title` has it."""
-    return f"{group.first.verdict.upper()}: {sentence(group)}"
+    return titled(group.first.verdict, sentence(group), TONES[group.first.severity])
+
+
+def see_also(group: Group, others: Sequence[Group]) -> list[Reference]:
+    """The groups that have to do with it: `QUEUE`, `DELAYED (vCPU 0 of VM web-1)`."""
+    found = groups.related(group, others)
+    shown = [Reference(_short(each), title(each)) for each in found[:_RELATED]]
+    return shown + [Reference(f"and {len(found) - _RELATED:,} more")] * (len(found) > _RELATED)
+
+
+def _short(group: Group) -> str:
+    whose = f" ({group.threads} of {wording.process(group.who)})" if group.who else ""
+    return f"{group.first.verdict.upper()}{whose}"
 
 
 def sentence(group: Group) -> str:
@@ -68,12 +95,13 @@ def sentence(group: Group) -> str:
 
 
 def when(trace: Trace, group: Group) -> str:
-    """From when to when, and how long."""
-    end = "the end of the recording" if group.ongoing else wording.moment(trace, group.end_ns, date=False)
-    lasted = wording.length(group.end_ns - group.start_ns)
-    left = trace.span_ns[1] - group.end_ns
-    rest = "" if group.ongoing else f", {wording.length(left)} before the end of the recording"
-    return f"{wording.moment(trace, group.start_ns)} to {end}: {lasted}{rest}"
+    """Since when, or from when to when, and how long."""
+    start, lasted = wording.moment(trace, group.start_ns), wording.length(group.end_ns - group.start_ns)
+    last = wording.moment_since(trace, group.start_ns, trace.span_ns[1])
+    if group.ongoing:
+        return f"since {start}, for {lasted}; not ended when the recording did, at {last}"
+    end = wording.moment_since(trace, group.start_ns, group.end_ns)
+    return f"{start} to {end}, {lasted}; not seen since (recorded until {last})"
 
 
 def _threads(trace: Trace, group: Group) -> Table:

@@ -7,11 +7,14 @@ from itertools import groupby
 from typing import Any
 
 from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.findings import semaphore_queue
 from sldtrace.dataset.subject import Subject
+from sldtrace.model import early_returns
 
 MOST = 100
 """Findings of a group, the worst ones, that tables and pictures have; the others are counted."""
 
+_OF_SEMAPHORE = {semaphore_queue.KIND, early_returns.SEMAPHORE}  # one semaphore for the host
 _RANGES = 8  # of vCPUs or TIDs, that are named
 
 
@@ -56,6 +59,12 @@ class Group:
         """The threads, each once."""
         return tuple(dict.fromkeys(each.subject for each in self.found if each.subject is not None))
 
+    @cached_property
+    def processes(self) -> frozenset[int]:
+        """TGIDs of the threads, also of those that a finding of no single thread is about."""
+        affected = (tgid for each in self.found for tgid, _ in each.numbers.affected)
+        return frozenset((*(who.tgid for who in self.subjects), *affected))
+
     @property
     def threads(self) -> str:
         """The threads in words: `vCPU 3`, `64 vCPUs (0-63)`, `TID 201`; empty of no thread."""
@@ -84,6 +93,18 @@ def grouped(found: Sequence[Finding[Any]]) -> list[Group]:
         key = (each.kind, each.verdict, who.tgid) if who else number
         groups.setdefault(key, []).append(each)
     return [Group(tuple(each)) for each in groups.values()]
+
+
+def related(group: Group, others: Sequence[Group]) -> list[Group]:
+    """Those of the others that are about a process of this one, or about waits for the semaphore then."""
+    return [each for each in others if each is not group and _is_related(group, each)]
+
+
+def _is_related(one: Group, other: Group) -> bool:
+    if not one.processes.isdisjoint(other.processes):
+        return True
+    waits = {one.first.kind, other.first.kind} <= _OF_SEMAPHORE
+    return waits and one.start_ns <= other.end_ns and other.start_ns <= one.end_ns
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -29,6 +29,7 @@ def section(trace: Trace, groups: Sequence[Group], nothing: Fact | None, more: s
         ),
         Fact("host", ", ".join([escape(host) if host else "name not known", *wording.host(trace)])),
     ]
+    facts.append(Fact("about", wording.SPLIT_LOCK))
     if incomplete(trace) and nothing is None:
         facts.append(Fact("missing", _INCOMPLETE, tone=Tone.WARNING))
     title = f"Split locks on {escape(host) if host else 'a host without a name'}"
@@ -47,6 +48,7 @@ def _verdicts(trace: Trace, groups: Sequence[Group]) -> Iterator[Verdict]:
             when=findings.when(trace, group),
             cause="" if first.kind in explained else first.cause,
             step=remedies.step(first.remedies[0]) if first.remedies else None,
+            related=findings.see_also(group, groups),
         )
         explained.add(first.kind)
 

@@ -83,7 +83,7 @@ def _sections(
     if with_pictures:
         yield from pictures.sections(trace, found, threads)
     for group in listed:
-        yield findings.section(trace, group, changes)
+        yield findings.section(trace, group, listed, changes)
     if texts := limitations.sentences(trace):
         yield Section("Limitations", [Text(each) for each in texts])
     yield from findings.not_evaluated(not_evaluated)
@@ -225,11 +225,16 @@ def _discarded(discarded: Discarded | None) -> content.DiscardedContent | None:
 
 def _verdicts(found: Sequence[Finding[Any]]) -> list[content.VerdictContent]:
     positions = {id(each): number for number, each in enumerate(found)}
-    return [_verdict(positions, each) for each in groups.grouped(found)]
+    every = groups.grouped(found)
+    numbers = {id(each): number for number, each in enumerate(every)}
+    return [
+        _verdict(positions, each, [numbers[id(other)] for other in groups.related(each, every)])
+        for each in every
+    ]
 
 
-# positions: of the findings, by id.
-def _verdict(positions: Mapping[int, int], group: Group) -> content.VerdictContent:
+# positions: of the findings, by id; related: numbers of groups.
+def _verdict(positions: Mapping[int, int], group: Group, related: Sequence[int]) -> content.VerdictContent:
     first, who = group.first, group.who
     return content.VerdictContent(
         verdict=first.verdict,
@@ -244,6 +249,7 @@ def _verdict(positions: Mapping[int, int], group: Group) -> content.VerdictConte
         ongoing=group.ongoing,
         remedy=first.remedies[0] if first.remedies else None,
         findings=[positions[id(each)] for each in group.found],
+        related=related,
     )
 
 

@@ -143,7 +143,9 @@ def _overview(overview: Overview, style: Style, indent: int) -> Iterator[str]:
         first, *rest = _wrap(verdict.title, style, indent, hanging=2)
         yield style.loud(first, verdict.tone)
         yield from rest
-        for label, text in (("who", verdict.affected), ("when", verdict.when), ("why", verdict.cause)):
+        related = ", ".join(each.text for each in verdict.related)
+        facts = (("who", verdict.affected), ("when", verdict.when), ("why", verdict.cause), ("also", related))
+        for label, text in facts:
             if text:
                 yield from _fact(Fact(label, text), 8, style, indent + 2)
         following = overview.verdicts[number : number + 1]

@@ -16,6 +16,7 @@ __all__ = [
     "host",
     "length",
     "moment",
+    "moment_since",
     "percent",
     "plural",
     "process",
@@ -28,6 +29,12 @@ SIMULATED = "SIMULATED: made by sldtrace simulate, not recorded on any host"
 """The first line of every report of such a recording."""
 
 
+SPLIT_LOCK = (
+    "A split lock is a locked instruction whose data crosses a cache line (64 bytes). It slows down memory "
+    "for the whole host, so the kernel traps it and delays its thread: the penalty."
+)
+"""What a report is about, for a reader who does not know."""
+
 _TAIL_NS = 2_000_000_000  # the beginning and the end of a recording, in which its cost is never measured
 
 
@@ -38,6 +45,13 @@ def moment(trace: "Trace", monotonic_ns: int, date: bool = True) -> str:
         return f"{monotonic_ns / 1e9:.3f} s of the host's clock"
     when = _moment(wall, trace.zone)
     return f"{_written(when, date)} {when.tzname()}"
+
+
+def moment_since(trace: "Trace", since_ns: int, monotonic_ns: int) -> str:
+    """A moment after one that is named beside it: with a date only if that is another one."""
+    walls = trace.wall_ns(since_ns), trace.wall_ns(monotonic_ns)
+    days = {_moment(wall, trace.zone).date() for wall in walls if wall is not None}
+    return moment(trace, monotonic_ns, date=len(days) > 1)
 
 
 def time_of_day(trace: "Trace", monotonic_ns: int) -> str:

@@ -10,7 +10,7 @@ from sldtrace.comparison.compare import Comparison, Outcome, compare
 from sldtrace.comparison.measure import measure
 from sldtrace.dataset.trace import Trace
 from tests.analyzers.simulated import simulated
-from tests.analyzers.synthetic import MS, VCPU, VMM, closing, completed, facts, loop, trace
+from tests.analyzers.synthetic import MS, VCPU, VMM, closing, completed, early, facts, loop, trace
 
 TWO = ("--vcpus", "2", "--cpus", "2", "-d", "4s")
 LIVELOCK, SLOWED = ("--timer", "1ms", *TWO), ("--timer", "20ms", *TWO)
@@ -163,7 +163,49 @@ def test_a_loop_that_ends_is_better_for_the_time_that_it_took(tmp_path: Path) ->
     before = recorded(tmp_path / "a", loop(8000))
     after = recorded(tmp_path / "b", [*loop(500), *(completed(index * 100 * MS) for index in range(10, 80))])
     found = compared(before, after)
-    assert found.outcome in (Outcome.SAME, Outcome.BETTER)
+    assert found.outcome is Outcome.BETTER
     (row,) = found.rows
     assert row.change is not None
     assert row.change.high < 0
+
+
+RARE = [completed(index * 1000 * MS) for index in range(1, 10)]
+
+
+def test_a_finding_that_one_block_decides_about_may_be_chance(tmp_path: Path) -> None:
+    once, never = recorded(tmp_path / "a", [*loop(300), *RARE]), recorded(tmp_path / "b", RARE)
+    for before, after, why in (
+        (once, never, "livelock before, no finding after"),
+        (never, once, "no finding before, livelock after"),
+    ):
+        found = compared(before, after)
+        assert found.outcome is Outcome.CANNOT_TELL
+        assert found.why.startswith(f"{why}, but that may be chance")
+        (row,) = found.rows
+        assert row.change is not None
+        assert row.progress_change is not None
+        assert not row.change.excludes_0
+        assert not row.progress_change.excludes_0
+
+
+def test_what_varies_too_much_is_not_called_the_same(tmp_path: Path) -> None:
+    burst = recorded(tmp_path / "a", [completed(index * 20 * MS) for index in [*range(100), 400]])
+    found = compared(burst, burst)
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.why == "the time in penalties varies too much; record longer"
+
+
+def test_where_the_time_is_the_same_progress_decides(tmp_path: Path) -> None:
+    early = [
+        row for index in range(0, 240, 3) for row in (*pair(index), completed(index * 50 * MS + 100 * MS))
+    ]
+    done = [completed(index * 50 * MS) for index in range(240)]
+    found = compared(recorded(tmp_path / "a", early), recorded(tmp_path / "b", done))
+    assert (found.outcome, found.why) == (Outcome.BETTER, "more progress")
+    found = compared(recorded(tmp_path / "c", done), recorded(tmp_path / "d", early))
+    assert (found.outcome, found.why) == (Outcome.WORSE, "less progress")
+
+
+def pair(index: int) -> list[dict[str, int]]:
+    """Two early returns as long as a penalty, which a third one follows: no loop."""
+    return [early((index + at) * 50 * MS, 13 * MS, left_ms=1) for at in (0, 1)]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from sldtrace.analyzers.findings import catalogue
 from sldtrace.reporters.groups import Group, grouped
-from tests.analyzers.synthetic import VCPU, loop, task, trace
+from tests.analyzers.synthetic import MS, VCPU, completed, loop, task, trace
+from tests.reporters import cases
 from tests.reporters.rendering import parsed, text
 
 
@@ -19,6 +20,30 @@ def test_threads_of_one_vm_and_cause_are_one_group(tmp_path: Path) -> None:
     assert group.threads == "5 vCPUs (0-3, 7)"
     assert group.worst.startswith("vCPU ")
     assert (group.start_ns, group.end_ns) == (group.first.start_ns, group.first.end_ns)
+
+
+def test_findings_of_one_vm_name_each_other(tmp_path: Path) -> None:
+    slow = [completed(index * 40 * MS, tid=VCPU + 1, vcpu=1, start_cpu=1) for index in range(50)]
+    other = [row | {"tgid": 300, "tid": 301} for row in loop(200)]
+    recorded = trace(tmp_path, [*loop(200), *slow, *other])
+    by_name = {(each["verdict"], each["tgid"]): each for each in parsed(recorded)["summary"]}
+    order = list(by_name)
+    one, two = ("livelock", 200), ("slowed", 200)
+    assert [order[at] for at in by_name[one]["related"]] == [two]
+    assert [order[at] for at in by_name[two]["related"]] == [one]
+    assert by_name["livelock", 300]["related"] == []
+    said = text(recorded)
+    assert "\n  also    SLOWED (vCPU 1 of a process (PID 200))\n" in said
+    assert "\n  see also  LIVELOCK (vCPU 0 of a process (PID 200))\n" in said
+
+
+def test_a_wait_for_the_semaphore_and_its_queue_name_each_other(tmp_path: Path) -> None:
+    """They are of several VMs: there is one semaphore."""
+    made = cases.CASES["lab-semaphore-early-return"](tmp_path)
+    assert [(each["verdict"], each["related"]) for each in parsed(made)["summary"]] == [
+        ("delayed", [1]),
+        ("queue", [0]),
+    ]
 
 
 def test_a_single_thread_has_its_number(tmp_path: Path) -> None:

@@ -129,3 +129,9 @@ HOST = "Linux 6.12.48+deb13-amd64, HZ=250, 11th Gen Intel(R) Core(TM) i7-1185G7"
 )
 def test_host(tmp_path: Path, opening: dict[str, Any], lines: list[str]) -> None:
     assert wording.host(trace(tmp_path, opening=opening)) == lines
+
+
+def test_a_later_moment_has_a_date_if_that_is_another_one(tmp_path: Path) -> None:
+    recorded = trace(tmp_path, [])
+    for hours, text in ((1, "15:13:20.000 UTC"), (24, "2026-09-22 14:13:20.000 UTC")):
+        assert wording.moment_since(recorded, START_NS, START_NS + hours * 3_600_000 * MS) == text

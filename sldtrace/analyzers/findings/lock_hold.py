@@ -128,14 +128,17 @@ def _finding(trace: Trace, penalty: Penalty, group: int, row: np.void) -> Findin
     )
     thread = folded.numbers.look_up(tgid, tid)
     vcpu = -1 if thread is None else int(folded.threads.sums["vcpu"][thread])
-    long = thresholds.LOCK_WARNING_PENALTIES.value * penalty.shortest_sleep_ns
+    severe = (
+        longest >= thresholds.LOCK_WARNING_PENALTIES.value * penalty.shortest_sleep_ns
+        and waited >= thresholds.LOCK_WARNING_TIME.value * penalty.shortest_sleep_ns
+    )
     sure = penalized >= thresholds.LOCK_CERTAIN_SHARE.value * waited
     return Finding(
         kind=KIND,
-        severity=Severity.WARNING if longest >= long else Severity.NOTICE,
+        severity=Severity.WARNING if severe else Severity.NOTICE,
         verdict="lock held",
         subject=trace.subject(tgid, tid, vcpu if vcpu >= 0 else None),
-        headline=f"{_held(lock)}: {plural(numbers.threads, 'thread')} waited for it",
+        headline=f"{_held(lock)}: {_waited(numbers)}",
         rip=None,
         start_ns=int(row["start_ns"]),
         end_ns=int(row["end_ns"]),
@@ -172,8 +175,15 @@ def _lock(what: str, callers: Sequence[Caller]) -> str:
 # A vCPU in KVM_RUN holds no other mutex (Documentation/virt/kvm/locking.rst).
 def _held(lock: str) -> str:
     if lock in (_SRCU, _VCPU, _UNKNOWN):
-        return f"holds {lock} while it is penalized"
-    return f"is penalized while a thread that waits for it holds {lock}"
+        return f"held {lock} while it was penalized"
+    return f"was penalized while a thread that waited for it held {lock}"
+
+
+def _waited(n: LockHoldNumbers) -> str:
+    if n.waits == 1:
+        return f"1 thread waited for it once, {length(n.longest_ns)}"
+    threads, waits = plural(n.threads, "thread"), plural(n.waits, "time")
+    return f"{threads} waited for it {waits}, {length(n.waited_ns)} in all"
 
 
 def _facts(n: LockHoldNumbers, all_callers: int) -> list[Fact]:

@@ -19,11 +19,22 @@ def test_a_wait_of_less_than_a_jiffy_is_no_penaltys(tmp_path: Path, length_ns: i
 
 
 @pytest.mark.parametrize(
-    ("length_ns", "severity"), [(SHORTEST - 1, Severity.NOTICE), (SHORTEST, Severity.WARNING)]
+    ("lengths", "severity", "said"),
+    [
+        ([SHORTEST], Severity.NOTICE, "1 thread waited for it once, 12 ms"),
+        ([3 * SHORTEST - 1], Severity.NOTICE, "once, 36 ms"),
+        ([3 * SHORTEST], Severity.WARNING, "once, 36 ms"),
+        ([SHORTEST] * 3, Severity.WARNING, "1 thread waited for it 3 times, 36 ms in all"),
+        ([SHORTEST - 1] * 4, Severity.NOTICE, "4 times, 48 ms in all"),
+    ],
 )
-def test_a_wait_of_a_whole_penalty_is_a_warning(tmp_path: Path, length_ns: int, severity: Severity) -> None:
-    (finding,) = lock_hold.find(trace(tmp_path, [completed(0)], more={"stall": [waited(0, length_ns)]}))
+def test_a_short_wait_is_no_warning(
+    tmp_path: Path, lengths: list[int], severity: Severity, said: str
+) -> None:
+    stalls = [waited(100 * at * MS, each) for at, each in enumerate(lengths)]
+    (finding,) = lock_hold.find(trace(tmp_path, [completed(0)], more={"stall": stalls}))
     assert finding.severity is severity
+    assert finding.headline.endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +75,10 @@ def test_each_lock_is_a_finding_and_callers_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("functions", "name", "headline"),
     [
-        (["kvm_vcpu_ioctl"], "vcpu->mutex", "holds vcpu->mutex while it is penalized"),
-        (["kvm_set_memory_region", "kvm_ioeventfd"], "kvm->slots_lock", "is penalized while a thread"),
-        (["kvm_vm_ioctl"], "kvm->lock or kvm->slots_lock", "is penalized while a thread"),
-        (["kvm_vcpu_ioctl", "kvm_new"], "a mutex", "holds a mutex while it is penalized"),
+        (["kvm_vcpu_ioctl"], "vcpu->mutex", "held vcpu->mutex while it was penalized"),
+        (["kvm_set_memory_region", "kvm_ioeventfd"], "kvm->slots_lock", "was penalized while a thread"),
+        (["kvm_vm_ioctl"], "kvm->lock or kvm->slots_lock", "was penalized while a thread"),
+        (["kvm_vcpu_ioctl", "kvm_new"], "a mutex", "held a mutex while it was penalized"),
     ],
 )
 def test_a_mutex_has_the_name_of_what_its_callers_take(
