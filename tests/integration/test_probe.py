@@ -8,10 +8,8 @@ from sldtrace.host import kernel
 from sldtrace.model import penalty
 from tests.conftest import Scenario
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.every_kernel("how long the penalty lasts, and that a signal ends it early"),
-]
+pytestmark = pytest.mark.lab
+every_kernel = pytest.mark.every_kernel("how long the penalty lasts, and that a signal ends it early")
 
 TICK_NS = 4_000_000
 
@@ -21,6 +19,7 @@ def on(scenario: Scenario) -> Any:
     return scenario.protocol["probe"]["1"]
 
 
+@every_kernel
 def test_the_penalty_is_this_kernels(scenario: Scenario, on: Any) -> None:
     said = on["said"]
     assert (on["status"], on["stderr"]) == (0, "")
@@ -28,6 +27,7 @@ def test_the_penalty_is_this_kernels(scenario: Scenario, on: Any) -> None:
     assert said["release"] == scenario.protocol["kernel"]
 
 
+@every_kernel
 def test_its_length_is_the_models(scenario: Scenario, on: Any) -> None:
     """Beside the model: what the timer wheel makes of 10 ms on this kernel."""
     said = on["said"]
@@ -41,6 +41,7 @@ def test_its_length_is_the_models(scenario: Scenario, on: Any) -> None:
     assert said["penalized"]["count"] >= 10
 
 
+@every_kernel
 def test_detection_is_off_after_it_and_on_again(on: Any) -> None:
     said = on["said"]
     low, high = said["predicted"]["window_ns"]
@@ -49,10 +50,12 @@ def test_detection_is_off_after_it_and_on_again(on: Any) -> None:
     assert said["on_again_ns"] > low - TICK_NS
 
 
+@every_kernel
 def test_who_charges_has_this_jiffy(on: Any) -> None:
     assert on["said"]["charged_tick_ns"] == TICK_NS
 
 
+@every_kernel
 def test_this_kernel_has_the_livelock(on: Any) -> None:
     said = on["said"]
     assert said["predicted"]["livelock"]
@@ -60,6 +63,7 @@ def test_this_kernel_has_the_livelock(on: Any) -> None:
     assert said["livelock"]["took_ns"] >= 300_000_000
 
 
+@every_kernel
 def test_without_the_penalty_there_is_none(scenario: Scenario) -> None:
     off = scenario.protocol["probe"]["0"]
     assert (off["status"], off["stderr"]) == (0, "")

@@ -83,8 +83,18 @@ def test_the_sample_is_sound_and_has_chunks_of_every_encoding() -> None:
     assert SAMPLE.extents[-1].end == SIZE
 
 
-def test_every_single_byte_flipped() -> None:
-    for at in range(SIZE):
+def places() -> list[int]:
+    """Every byte of the headers, with the bytes beside them, and every fifth of the rest.
+
+    One checksum covers all bytes between two headers, so each of them means the same for a reader.
+    """
+    starts = [0, *(each.start for each in SAMPLE.extents), SIZE]
+    near = {at for start in starts for at in range(start - 8, start + CHUNK_HEADER_SIZE + 8)}
+    return [at for at in range(SIZE) if at in near or at % 5 == 0]
+
+
+def test_a_single_byte_flipped() -> None:
+    for at in places():
         data = bytearray(DATA)
         data[at] ^= 1 << at % 8 if at % 3 else 0xFF
         untouched = [each for each in SAMPLE.extents if not each.start <= at < each.end]
@@ -102,9 +112,9 @@ def test_every_single_byte_flipped() -> None:
             assert any(warning.startswith(missing) for warning in warnings)
 
 
-def test_cut_at_every_byte() -> None:
+def test_cut_anywhere() -> None:
     assert "is empty" in refused(b"")
-    for end in range(1, SIZE):
+    for end in places()[1:]:
         whole = [each for each in SAMPLE.extents if each.end <= end]
         warnings = check(DATA[:end], whole)
         if whole:

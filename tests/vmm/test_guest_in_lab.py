@@ -126,7 +126,6 @@ def test_one_command_freezes_a_guest_records_it_and_the_recording_tells(guests_s
     assert (livelock.verdict, livelock.rip) == ("livelock", 0x4018)
 
 
-@pytest.mark.every_kernel("that nothing traps")
 def test_with_detection_off_every_guest_progresses_with_every_timer(
     guests_off: Scenario, off: dict[str, Any]
 ) -> None:
@@ -136,7 +135,6 @@ def test_with_detection_off_every_guest_progresses_with_every_timer(
     assert all(loops(guests_off.protocol["sweep"]).values())
 
 
-@pytest.mark.every_kernel("who is killed, and what the log has of it")
 @pytest.mark.parametrize("name", ["split", "rare", "program"])
 def test_fatal_mode_kills_the_vms_process_and_is_explained_in_a_line(
     guests_fatal: Scenario, name: str
@@ -149,14 +147,12 @@ def test_fatal_mode_kills_the_vms_process_and_is_explained_in_a_line(
     assert "split_lock_detect=fatal" in line
 
 
-@pytest.mark.every_kernel("who is killed, and what the log has of it")
 def test_fatal_mode_ends_a_sweep_with_that_line(guests_fatal: Scenario) -> None:
     run = guests_fatal.protocol["sweep"]
     assert (run["status"], run["result"]) == (1, None)
     assert "killed the monitor by SIGBUS at a split lock of guest split-bts" in run["said"][-1]
 
 
-@pytest.mark.every_kernel("who is killed, and what the log has of it")
 @pytest.mark.parametrize("name", ["own #AC", "aligned"])
 def test_in_fatal_mode_who_takes_no_split_lock_runs(guests_fatal: Scenario, name: str) -> None:
     run = guests_fatal.protocol["runs"][name]
@@ -165,7 +161,6 @@ def test_in_fatal_mode_who_takes_no_split_lock_runs(guests_fatal: Scenario, name
     assert run["result"]["split_lock_detection"]["mode"] == "fatal"
 
 
-@pytest.mark.every_kernel("who is killed, and what the log has of it")
 def test_in_fatal_mode_the_log_tells_of_the_first_split_lock_only(guests_fatal: Scenario) -> None:
     """pr_warn_once in handle_guest_split_lock; of a program's nothing is said at all."""
     (line,) = guests_fatal.protocol["log"]
