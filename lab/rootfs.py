@@ -23,11 +23,13 @@ _PACKAGES = (
 SYSTEMD = "systemd"
 # "tracers" adds the programs that benchmarks/observer.py compares sldtrace with;
 # "qemu" adds a VMM that people use; its firmware is the guest of the test.
+# "prometheus" adds what scrapes the metrics of a recorder;
 # "systemd" boots with systemd as the first process, which runs the job as a service.
 ROOTS = {
     "plain": _PACKAGES,
     "tracers": (*_PACKAGES, "bpftrace", "linux-perf", "trace-cmd"),
     "qemu": (*_PACKAGES, "qemu-system-x86"),
+    "prometheus": (*_PACKAGES, "prometheus"),
     SYSTEMD: (*_PACKAGES, "systemd"),
 }
 DEFAULT = "plain"

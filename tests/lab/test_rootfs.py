@@ -26,7 +26,11 @@ def archive(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
 
 @pytest.mark.parametrize(
     ("name", "added"),
-    [("tracers", {"bpftrace", "linux-perf", "trace-cmd"}), ("qemu", {"qemu-system-x86"})],
+    [
+        ("tracers", {"bpftrace", "linux-perf", "trace-cmd"}),
+        ("qemu", {"qemu-system-x86"}),
+        ("prometheus", {"prometheus"}),
+    ],
 )
 def test_what_few_runs_need_is_in_its_own_root_file_system_only(
     archive: Archive, name: str, added: set[str]
