@@ -90,6 +90,8 @@ docs: setup ## Write the generated parts of the documentation again
 	@$(BIN)/python -m tools.thresholds_page
 	@$(BIN)/python -m tools.gallery_page
 	@$(BIN)/python -m tools.report_figure
+	@$(BIN)/python -m tools.limits_page
+	@$(BIN)/python -m tools.outputs_page
 
 goldens: setup ## Write the reports that tests compare with again (read the difference before it is committed)
 	@$(BIN)/python -m tests.reporters.cases

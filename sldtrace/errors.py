@@ -23,7 +23,7 @@ EXIT_STATUSES = {
     "the change may be chance",
     EXIT_INTERRUPTED: "ended by Ctrl-C (SIGINT) before it was done, other than `record`",
 }
-"""The meaning of each exit status; in --help and, by a test, in the README."""
+"""The meaning of each exit status; in --help and, by a test, in docs/conventions.md."""
 
 
 class SldtraceError(Exception):

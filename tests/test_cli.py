@@ -371,7 +371,7 @@ def test_a_host_that_only_records_says_what_a_report_needs() -> None:
 
 def test_exit_statuses_are_one_table() -> None:
     rows = "".join(f"| {status} | {meaning} |\n" for status, meaning in EXIT_STATUSES.items())
-    assert f"| exit status | meaning |\n|---|---|\n{rows}" in (ROOT / "README.md").read_text()
+    assert f"| exit status | meaning |\n|---|---|\n{rows}" in (ROOT / "docs/conventions.md").read_text()
     shown = command("--help").stdout.partition("Exit status:")[2]
     assert [line.split()[0] for line in shown.splitlines() if line[4:5].isdigit()] == [
         "0",

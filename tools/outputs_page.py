@@ -1,0 +1,117 @@
+"""Runs the commands whose output the documentation shows: python -m tools.outputs_page.
+
+A page says where: a line `<!-- made by python -m tools.outputs_page: NAME -->`, with NAME of `OUTPUTS`. The
+commands run in an empty folder with the files that the output names, by the sldtrace of this checkout.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tools import format_page
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN = "<!-- made by python -m tools.outputs_page: {} -->"
+WIDTH = 110
+"""Columns of the outputs; the documentation has no longer lines."""
+
+_MARK = re.compile(re.escape(BEGIN).replace(r"\{\}", "([a-z-]+)"))
+_INCIDENT = {"incident.sld": "tests/reporters/recordings/lab-early-return-loop.sld"}
+_FIXES = "--what-if fix=uninterruptible --what-if fix=remaining --what-if fix=early-returns:3"
+_CHANGE = "sldtrace simulate -d 3s -o before.sld && sldtrace simulate -d 3s --mitigate 0 -o after.sld"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a page shows: commands with their standard output.
+
+    files: names in the folder, and what they are in the checkout; before: a command that is not shown;
+    lines: how many lines of output are shown (None: all), then `...`.
+    """
+
+    commands: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    before: str = ""
+    lines: int | None = None
+
+
+OUTPUTS: Mapping[str, Output] = {
+    "report-brief": Output(("sldtrace report --brief incident.sld",), _INCIDENT),
+    "fixes": Output((f"sldtrace report {_FIXES} incident.sld",), _INCIDENT),
+    "compare": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE, lines=10),
+    "compare-whole": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE),
+}
+"""By the name in the page's mark."""
+
+
+def pages() -> list[Path]:
+    """The pages that may show outputs."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@cache
+def text(name: str) -> str:
+    """The Markdown between the markers; RuntimeError if a command fails, KeyError without such an output."""
+    output = OUTPUTS[name]
+    with TemporaryDirectory() as folder:
+        for shown, real in output.files.items():
+            (Path(folder) / shown).symlink_to(ROOT / real)
+        if output.before:
+            run(output.before, folder)
+        shown = [line for command in output.commands for line in _shown(command, folder, output.lines)]
+    return "\n".join(["```", *shown, "```", ""])
+
+
+def _shown(command: str, folder: str, limit: int | None) -> Iterator[str]:
+    yield f"$ {command}"
+    lines = run(command, folder).splitlines()
+    yield from lines[:limit]
+    if limit is not None and len(lines) > limit:
+        yield "..."
+
+
+def run(command: str, folder: str) -> str:
+    """The standard output of a command of sh in that folder; RuntimeError if it fails.
+
+    `sldtrace` in it is that of this checkout, on a terminal of `WIDTH` columns without colours.
+    """
+    program = Path(folder) / ".bin" / "sldtrace"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m sldtrace "$@"\n')
+    program.chmod(0o755)
+    environment = {
+        **os.environ,
+        "COLUMNS": str(WIDTH),
+        "NO_COLOR": "1",
+        "PATH": f"{folder}/.bin:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "TZ": "UTC",
+    }
+    done = subprocess.run(["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command}: status {done.returncode}: {done.stderr}")
+    return done.stdout
+
+
+def names(page: str) -> list[str]:
+    """The outputs that a page shows."""
+    return _MARK.findall(page)
+
+
+def updated(page: str) -> str:
+    """The page with fresh outputs; raises SldtraceError when a mark has no end."""
+    for name in names(page):
+        page = format_page.filled(page, BEGIN.format(name), text(name))
+    return page
+
+
+if __name__ == "__main__":
+    for each in pages():
+        if names(each.read_text(encoding="utf-8")):
+            format_page.write(each, updated)
