@@ -44,7 +44,7 @@ class Output:
 OUTPUTS: Mapping[str, Output] = {
     "report-brief": Output(("sldtrace report --brief incident.sld",), _INCIDENT),
     "fixes": Output((f"sldtrace report {_FIXES} incident.sld",), _INCIDENT),
-    "compare": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE, lines=10),
+    "compare": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE, lines=6),
     "compare-whole": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE),
 }
 """By the name in the page's mark."""
