@@ -88,6 +88,11 @@ class WindowTracker:
         found["end_ns"] = np.maximum(self._stops[0] if len(self._stops) else 0, found["last_ns"])
         return found
 
+    def open_since(self) -> Times:
+        """When each window that is open now began, in ns, in no order."""
+        found: Times = self._state.upto(len(self._numbers))["window"]["start_ns"][self._open]
+        return found
+
     def overlapping(self, core: Times, since: Times, until: Times) -> Bools:
         """For each stay on a core that ended in the last batch: was detection off at some time of it?"""
         found: Bools = np.zeros(len(core), bool)

@@ -33,7 +33,14 @@ def of(totals: Totals, status: Status, started_ns: int, now_ns: int) -> list[Met
         "sldtrace_livelocked_threads", "gauge", "vCPUs and threads that make no progress now."
     )
     livelocked.samples = [(labels, counts.livelocked) for labels, counts in owners]
-    return [*found, livelocked, *_recorder(status, started_ns, now_ns)]
+    off = Metric(
+        "sldtrace_detection_off_core_seconds",
+        "counter",
+        "Time in which split-lock detection was off, summed over the cores.",
+        [({}, totals.detection_off_ns / 1e9)],
+        [({}, started_ns / 1e9)],
+    )
+    return [*found, livelocked, off, *_recorder(status, started_ns, now_ns)]
 
 
 def _recorder(status: Status, started_ns: int, now_ns: int) -> list[Metric]:

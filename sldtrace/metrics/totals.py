@@ -51,9 +51,12 @@ class Totals:
         self._before: Array = detector.threads()[:0]
         self._owners: dict[tuple[int, bool], Owner] = {}
         self.counts: dict[Owner, Counts] = {}
+        self.detection_off_ns = 0
+        """See Detector.detection_off_ns; never falls."""
 
     def update(self, describe: Describe, now_ns: int) -> None:
         """describe: host.vms.process.describe of a TGID, as far as known; now_ns: Unix time."""
+        self.detection_off_ns = max(self.detection_off_ns, self._detector.detection_off_ns())
         threads = self._detector.threads()
         owners = [self._owner(int(one["tgid"]), bool(one["guest"]), describe, now_ns) for one in threads]
         added = self._added(threads)

@@ -13,6 +13,7 @@ from tests.analyzers.synthetic import TICK
 def watched(**owners: Owner) -> Totals:
     totals = Totals(Detector(penalty.for_kernel("6.12", TICK), {0: 0}), 10)
     values = np.arange(1, len(COUNTED) + 1) * 1_000_000_000
+    totals.detection_off_ns = 1_500_000_000
     totals.counts = {owner: Counts(5_000_000_000, values, livelocked=2) for owner in owners.values()}
     return totals
 
@@ -26,6 +27,8 @@ def test_counters_of_vms_and_programs() -> None:
     assert found["sldtrace_penalty_sleep_seconds"].samples[0][1] == COUNTED.index("slept_ns") + 1
     assert found["sldtrace_penalty_wait_seconds"].samples[0][1] == COUNTED.index("waited_ns") + 1
     assert found["sldtrace_livelocked_threads"].samples[0] == ({"vm": "web-1"}, 2)
+    off = found["sldtrace_detection_off_core_seconds"]
+    assert (off.kind, off.samples, off.created) == ("counter", [({}, 1.5)], [({}, 7.0)])
     assert found["sldtrace_recorder_lost_records"].samples == [({}, 4)]
     assert found["sldtrace_recorder_cpu_ratio"].samples == [({}, 0.025)]
     assert found["sldtrace_recorder_written_time_seconds"].samples == [({}, 9.0)]

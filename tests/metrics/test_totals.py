@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sldtrace.capture.live.detector import MAX_THREADS, Detector
+from sldtrace.host.msr import DETECT
 from sldtrace.metrics.totals import OTHER, Owner, Totals
 from sldtrace.model import penalty
 from tests.analyzers.synthetic import MS, START_NS, TICK, VCPU, VMM, array, completed, loop
@@ -39,6 +40,18 @@ def test_the_counters_are_the_sums_of_the_threads() -> None:
     assert (counts["traps"], counts["early_returns"], counts["completed"]) == (500, 500, 0)
     assert counts["slept_ns"] == int(detector.threads()["slept_ns"].sum())
     assert (counts.created_ns, counts.livelocked) == (1, 1)
+
+
+def test_how_long_detection_was_off_is_that_of_the_detector() -> None:
+    detector = watching()
+    totals = Totals(detector, 10)
+    writes = [(0, 0), (8 * MS, DETECT), (100 * MS, 0)]
+    detector.add(
+        "detection", array("detection", [{"ns": START_NS + ns, "cpu": 0, "value": on} for ns, on in writes])
+    )
+    detector.advance(START_NS + 110 * MS + LAG)
+    totals.update(named, 1)
+    assert totals.detection_off_ns == detector.detection_off_ns() == 18 * MS
 
 
 def test_a_livelock_that_is_over_is_counted_no_more() -> None:

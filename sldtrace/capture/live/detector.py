@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from sldtrace.engine.fold import LiveFold
 from sldtrace.engine.loops import Loop, LoopSummary
+from sldtrace.engine.off_time import OffTime
 from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.slices import Slicer
 from sldtrace.engine.thread_sums import ThreadSums
@@ -50,12 +51,14 @@ class Detector:
         lag_ns: int = LAG_NS,
         longest_pause_ns: int = LONGEST_PAUSE_NS,
     ) -> None:
+        def core(cpu: int) -> int:
+            return cores.get(cpu, cpu)
+
         self._sleeps = SleepSummary(penalty.tick_ns)
-        self._summary = LoopSummary(
-            penalty, lambda cpu: cores.get(cpu, cpu), sleeps=self._sleeps, most=MAX_LOOPS
-        )
+        self._summary = LoopSummary(penalty, core, sleeps=self._sleeps, most=MAX_LOOPS)
         self._sums = ThreadSums(penalty.longest_sleep_ns)
-        self._fold = LiveFold([self._sleeps, self._summary, self._sums])
+        self._off = OffTime(core)
+        self._fold = LiveFold([self._sleeps, self._summary, self._sums, self._off])
         self._slicer = Slicer()
         self._lag = lag_ns
         self._pause = lag_ns
@@ -80,6 +83,10 @@ class Detector:
     def going(self) -> list[Loop]:
         """The loops in progress at `until_ns`: the thread's last trap is in it, and ended within GOING_NS."""
         return list(self._going.values())
+
+    def detection_off_ns(self) -> int:
+        """How long detection was off until `until_ns`, summed over the cores."""
+        return self._off.until(self.until_ns)
 
     def add(self, kind: str, records: Array) -> None:
         """Takes records of that kind; only `trap` and `detection` are used. Keeps a reference to them."""
