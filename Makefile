@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
 	openssl patch python3 python3-venv tmux xz-utils zstd
 
-.PHONY: help setup demo figure test test-kernels test-fast fuzz mutants soak test-service style lint format bench lab docs goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast fuzz mutants soak test-service style lint format bench lab docs man goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -92,6 +92,10 @@ docs: setup ## Write the generated parts of the documentation again
 	@$(BIN)/python -m tools.report_figure
 	@$(BIN)/python -m tools.limits_page
 	@$(BIN)/python -m tools.outputs_page
+
+man: setup ## Write manual pages and completions into build/
+	@$(BIN)/python -m tools.man_pages
+	@$(BIN)/python -m tools.completions
 
 goldens: setup ## Write the reports that tests compare with again (read the difference before it is committed)
 	@$(BIN)/python -m tests.reporters.cases

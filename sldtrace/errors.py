@@ -14,8 +14,8 @@ EXIT_STATUSES = {
     EXIT_USAGE: "usage error",
     EXIT_FINDING: "`report`, `fleet`: a finding at or above `--fail-on`; `check`, `log`, `probe`: the "
     "`--fail-on` condition holds; `record`: `--until` found a loop; `compare`: not what `--expect` names",
-    EXIT_UNREADABLE: "some files could not be read, or not to their end: they are named, and the output is "
-    "about the rest",
+    EXIT_UNREADABLE: "`report`, `fleet`, `log`: some files could not be read, or not to their end: they are "
+    "named, and the output is about the rest",
     EXIT_UNKNOWN: "it could not be determined: `report`, `fleet`: whether there is a finding of "
     "`--fail-on`, because a recording is incomplete; `log`: something looks like split-lock detection and "
     "is not understood, or no line is of a kernel; `check`: whether the `--fail-on` condition holds; "

@@ -42,6 +42,7 @@ class Output:
 
 
 OUTPUTS: Mapping[str, Output] = {
+    "report-begin": Output(("sldtrace report --brief incident.sld",), _INCIDENT, lines=20),
     "report-brief": Output(("sldtrace report --brief incident.sld",), _INCIDENT),
     "fixes": Output((f"sldtrace report {_FIXES} incident.sld",), _INCIDENT),
     "compare": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE, lines=6),
