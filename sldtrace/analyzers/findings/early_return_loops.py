@@ -25,6 +25,7 @@ from sldtrace.analyzers import (
     penalties,
     progress,
     remedies,
+    vmm_kicks,
 )
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Fact, Finding, Interval, Remedy, Severity
@@ -58,7 +59,15 @@ def _ended_by(trace: Trace, each: Loops, what: str, how: str) -> str:
     ongoing = _is_ongoing(trace, each)
     ends, verb = penalties.tense(ongoing, "ends", "ended"), penalties.tense(ongoing, "is", "was")
     found = endings.sentences(trace, each.numbers.ended_by, what, how, ends)
-    return found + ending_signal.sentence(trace, each.numbers.signal, verb)
+    return (
+        found
+        + ending_signal.sentence(trace, each.numbers.signal, verb)
+        + vmm_kicks.sentence(_kicker(trace, each))
+    )
+
+
+def _kicker(trace: Trace, each: Loops) -> str | None:
+    return vmm_kicks.kicker(trace, each.loop.tgid, each.numbers.signal)
 
 
 def _is_ongoing(trace: Trace, each: Loops) -> bool:
@@ -97,9 +106,12 @@ def _cause_in_program(trace: Trace, each: Loops) -> str:
     )
 
 
-def _remedies_by_cause(each: Loops, where: str) -> list[Remedy]:
+def _remedies_by_cause(trace: Trace, each: Loops, where: str) -> list[Remedy]:
     signal = each.numbers.signal
-    further = [remedies.longer_period(each.penalty, signal, where)] if signal is not None else []
+    if _kicker(trace, each):
+        further = vmm_kicks.remedies(trace, each.penalty.always_completes_above_ns, each.loop.tgid)
+    else:
+        further = [remedies.longer_period(each.penalty, signal, where)] if signal is not None else []
     return further + _remedies_without_signal(each)
 
 
@@ -112,7 +124,7 @@ def _remedies_without_signal(each: Loops) -> list[Remedy]:
 def _remedies_in_sleep(trace: Trace, each: Loops) -> list[Remedy]:
     return [
         *remedies.no_penalty(trace, each.penalty),
-        *_remedies_by_cause(each, "VMM"),
+        *_remedies_by_cause(trace, each, "VMM"),
         remedies.align(guest=True),
         remedies.no_detection(),
     ]
@@ -133,7 +145,7 @@ def _remedies_in_program(trace: Trace, each: Loops) -> list[Remedy]:
     return [
         *remedies.no_penalty(trace, each.penalty),
         remedies.align(guest=False),
-        *_remedies_by_cause(each, "program"),
+        *_remedies_by_cause(trace, each, "program"),
         remedies.no_detection(),
     ]
 

@@ -11,6 +11,7 @@ from sldtrace.host.vms.vmms import VMMS, NameOption, Vmm
 Arguments = Sequence[str]
 
 _BY_NAME = {vmm.name: vmm for vmm in VMMS}
+_IRQCHIPS = ("on", "split", "off")
 
 
 def vmm_of(arguments: Arguments, exe: str = "", comm: str = "") -> str | None:
@@ -43,6 +44,22 @@ def names_of(name: str | None, arguments: Arguments) -> Names:
             if option == _plain(vmm, known.option):
                 found = found.with_default(known.key, _value(known, value), known.option)
     return found
+
+
+def irqchip_of(name: str | None, arguments: Arguments) -> str | None:
+    """Which interrupt controllers KVM emulates: `on` (all), `split` (the local APICs), `off` (none).
+
+    None where the command line of the VMM of that name does not say it: its default.
+    """
+    vmm = _BY_NAME.get(name or "")
+    if vmm is None:
+        return None
+    for option, value in _options(vmm, arguments):
+        for known in vmm.irqchip:
+            chip = _parameters(value).get(known.parameter) if option == _plain(vmm, known.option) else None
+            if chip in _IRQCHIPS:
+                return chip
+    return None
 
 
 # An option as it is compared: without a second dash where that makes no difference.

@@ -19,9 +19,9 @@ def describe(tgid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
 
     comm; exe, where it can be read (which requires the rights of ptrace: proc_pid_exe(5)); vmm: its
     name in host.vms.vmms.VMMS, or null; vm: the VM's names (host.vms.names.Names), null where the process is
-    not a known VMM and not in the cgroup of a VM; cgroup: its path; unit: its systemd service. All but exe
-    are readable by every user unless /proc is mounted with hidepid. Bytes that are not UTF-8 become backslash
-    escapes; the command line itself is not kept.
+    not a known VMM and not in the cgroup of a VM; irqchip: see host.vms.cmdline.irqchip_of; cgroup: its path;
+    unit: its systemd service. All but exe are readable by every user unless /proc is mounted with hidepid.
+    Bytes that are not UTF-8 become backslash escapes; the command line itself is not kept.
     """
     entry = proc / str(tgid)
     comm = _read(entry / "comm")
@@ -35,6 +35,7 @@ def describe(tgid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
     path = cgroups.path_of(_text(_read(entry / "cgroup") or b""))
     unit = None if path is None else cgroups.unit_of(path)
     found["vm"] = _vm(found["vmm"], arguments, path, unit)
+    found["irqchip"] = cmdline.irqchip_of(found["vmm"], arguments)
     found["cgroup"] = None if path is None else cut(path)
     found["unit"] = None if unit is None else cut(unit)
     return found

@@ -4,6 +4,7 @@ To add one, add a row to VMMS and an example of it to tests/host/vms/test_vmms.p
 """
 
 from dataclasses import dataclass
+from signal import Signals
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,14 @@ class NameOption:
 
 
 @dataclass(frozen=True)
+class ListOption:
+    """A parameter in the list `key=value,...` that is the value of an option."""
+
+    option: str
+    parameter: str
+
+
+@dataclass(frozen=True)
 class Vmm:
     """A virtual machine monitor.
 
@@ -32,7 +41,9 @@ class Vmm:
     number; without it the number is 0. options: where the VM's names are, the better one of a key first; the
     last occurrence of an option counts. free_text: options whose value the guest's owner may choose; the
     argument after them is never an option. any_dashes: options have one dash or two. script: its executable
-    is an interpreter, and these are the words of the command line; the VM's name is the next one.
+    is an interpreter, and these are the words of the command line; the VM's name is the next one. irqchip:
+    where the command line says which interrupt controllers KVM emulates. kick: the signal by which its
+    threads end KVM_RUN of a vCPU thread; None: not known.
     """
 
     name: str
@@ -42,6 +53,8 @@ class Vmm:
     free_text: tuple[str, ...] = ()
     any_dashes: bool = False
     script: tuple[str, ...] = ()
+    irqchip: tuple[ListOption, ...] = ()
+    kick: Signals | None = None
 
 
 # The comments name where a thread's name is set, in the VMM's own source.
@@ -58,6 +71,12 @@ VMMS = (
         ),
         free_text=("-append",),
         any_dashes=True,
+        irqchip=tuple(
+            ListOption(option, parameter)
+            for option in ("-machine", "-M", "-accel")
+            for parameter in ("kernel-irqchip", "kernel_irqchip")
+        ),
+        kick=Signals.SIGUSR1,  # include/system/cpus.h, SIG_IPI; system/cpus.c, cpus_kick_thread
     ),
     Vmm(
         "firecracker",

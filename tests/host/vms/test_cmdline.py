@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sldtrace.host.vms.cmdline import names_of, vmm_of
+from sldtrace.host.vms.cmdline import irqchip_of, names_of, vmm_of
 from sldtrace.host.vms.vmms import VMMS
 
 UUID = "4dea22b3-1d52-4bdb-a2a4-0d6cc6c0d1f1"
@@ -161,3 +161,23 @@ def test_any_command_line(vmm: str, arguments: list[str]) -> None:
 def test_a_name_without_end_is_cut() -> None:
     found = names_of("qemu", ["qemu", "-name", "A" * 100_000]).name
     assert found == "A" * 1021 + "..."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "irqchip"),
+    [
+        (["-machine", "pc-q35-9.2,usb=off,kernel_irqchip=split"], "split"),
+        (["-M", "pc,kernel-irqchip=off"], "off"),
+        (["--machine=q35,kernel-irqchip=on"], "on"),
+        (["-accel", "kvm,kernel-irqchip=split", "-machine", "q35"], "split"),
+        (["-machine", "q35,kernel-irqchip=on", "-machine", "kernel-irqchip=split"], "split"),
+        (["-machine", "q35,kernel-irqchip=maybe"], None),
+        (["-machine", "kernel-irqchip"], None),
+        (["-append", "-machine kernel-irqchip=split"], None),
+        ([], None),
+    ],
+)
+def test_the_irqchip_of_qemu(arguments: list[str], irqchip: str | None) -> None:
+    assert irqchip_of("qemu", ["qemu", *arguments]) == irqchip
+    assert irqchip_of("crosvm", ["crosvm", *arguments]) is None
+    assert irqchip_of(None, ["qemu", *arguments]) is None

@@ -45,7 +45,7 @@ def test_names_of_any_bytes(
     comm: bytes, exe: bytes | None, described: dict[str, str], tmp_path: Path
 ) -> None:
     fakeproc.process(tmp_path, 77, comm, exe)
-    unknown = {"vmm": "qemu" if comm == b"qemu" else None, "cgroup": "/", "unit": None}
+    unknown = {"vmm": "qemu" if comm == b"qemu" else None, "irqchip": None, "cgroup": "/", "unit": None}
     found = process.describe(77, tmp_path)
     assert (found.pop("vm") is None) == (comm != b"qemu")
     assert found == described | unknown
