@@ -1,9 +1,13 @@
-"""Lost records that a finding may lack: those of its time, and of its thread where that is known."""
+"""Lost records that a finding may lack: those of its time and its thread."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
+from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.rows import BATCH
 from sldtrace.dataset.trace import Trace
+from sldtrace.engine.keys import joined
 from sldtrace.engine.tables import Array
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
@@ -11,28 +15,66 @@ from sldtrace.recording.layout import Records
 READ_NS = 2_000_000_000
 """A `lost` record without `since_ns` is of no longer a time: the counters are read once a second."""
 
+_UNKNOWN = 0
+"""The thread of a loss that may be of any."""
 
-def count(trace: Trace, kind: str, start_ns: int, end_ns: int, tid: int | None = None) -> int:
-    """How many records of that kind were lost that may be of this time (CLOCK_MONOTONIC).
 
-    tid: and of this thread; a loss whose thread is not known may be of any.
+@dataclass(frozen=True)
+class _Lost:
+    """The losses of one kind and thread: begins and ends in ns, sorted; sums of the counts before each."""
+
+    begins: Array
+    sums_by_begin: Array
+    ends: Array
+    sums_by_end: Array
+
+    def within(self, start_ns: int, end_ns: int) -> int:
+        """Records of the losses that begin by `end_ns` and do not end before `start_ns`."""
+        begun = self.sums_by_begin[np.searchsorted(self.begins, end_ns, "right")]
+        return int(begun - self.sums_by_end[np.searchsorted(self.ends, start_ns, "left")])
+
+
+def count(trace: Trace, kind: str, start_ns: int, end_ns: int, tid: int) -> int:
+    """How many records of that kind were lost that may be of this time (CLOCK_MONOTONIC) and this thread.
+
+    A loss whose thread is not known may be of any.
     """
-    if not any(loss.kind == kind for loss in trace.recording.losses):
-        return 0
-    number = schema.current().records[kind].number
-    total = 0
-    for lost in trace.recording.batches("lost", BATCH):
-        until = lost["ns"].astype(np.int64)
-        mine = (lost["kind"] == number) & (until >= start_ns) & (_since(lost, until) <= end_ns)
-        if tid is not None:
-            mine &= np.isin(_field(lost, "tid"), [0, tid])
-        total += int(lost["count"][mine].sum())
-    return total
+    number, lost = schema.current().records[kind].number, _lost(trace)
+    found = [lost[key] for each in {_UNKNOWN, tid} if (key := (number, each)) in lost]
+    return sum(each.within(start_ns, end_ns) for each in found)
 
 
-def _since(lost: Records, until: Array) -> Array:
-    known = _field(lost, "since_ns").astype(np.int64)
-    return np.where(known > 0, known, until - READ_NS)
+# By number of the kind, and TID.
+@per_trace
+def _lost(trace: Trace) -> dict[tuple[int, int], _Lost]:
+    if not trace.recording.losses:
+        return {}
+    parts = [_columns(one) for one in trace.recording.batches("lost", BATCH)]
+    whose, begins, ends, counts = np.concatenate(parts, axis=1)
+    order = np.argsort(whose, kind="stable")
+    keys, heads = np.unique(whose[order], return_index=True)
+    return {
+        (key >> 32, key & 0xFFFFFFFF): _of(begins[mine], ends[mine], counts[mine])
+        for key, mine in zip(keys.tolist(), np.split(order, heads[1:]), strict=True)
+    }
+
+
+def _of(begins: Array, ends: Array, counts: Array) -> _Lost:
+    by_begin, by_end = np.argsort(begins), np.argsort(ends)
+    return _Lost(begins[by_begin], _sums(counts[by_begin]), ends[by_end], _sums(counts[by_end]))
+
+
+def _sums(counts: Array) -> Array:
+    return np.append(0, np.cumsum(counts))
+
+
+# Key of kind and thread, begin, end, count.
+def _columns(lost: Records) -> Array:
+    until = lost["ns"].astype(np.int64)
+    since = _field(lost, "since_ns").astype(np.int64)
+    whose = joined(lost["kind"], _field(lost, "tid")).astype(np.int64)
+    begin = np.where(since > 0, since, until - READ_NS)
+    return np.stack([whose, begin, until, lost["count"].astype(np.int64)])
 
 
 # A field that recordings of an earlier version lack.
