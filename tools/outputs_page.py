@@ -61,8 +61,8 @@ def text(name: str) -> str:
     """The Markdown between the markers; RuntimeError if a command fails, KeyError without such an output."""
     output = OUTPUTS[name]
     with TemporaryDirectory() as folder:
-        for shown, real in output.files.items():
-            (Path(folder) / shown).symlink_to(ROOT / real)
+        for name_there, real in output.files.items():
+            (Path(folder) / name_there).symlink_to(ROOT / real)
         if output.before:
             run(output.before, folder)
         shown = [line for command in output.commands for line in _shown(command, folder, output.lines)]
