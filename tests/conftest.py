@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import pytest
 from hypothesis import HealthCheck, settings
 
+from guests.assemble import assemble
 from tests.machines import ALL_KERNELS, BOOT_OF, ONE_KERNEL, Machine, machines
 
 # How long an example takes says nothing: other processes are at work, too. The examples of a commit are the
@@ -32,7 +33,7 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 _RUNNING = pytest.StashKey["Machines"]()
 _HEARTBEAT_S = 50.0
 # Parts that take long and run only where this is in the environment.
-_ASKED_FOR = {"by_hand": "SLDTRACE_BY_HAND", "soak": "SLDTRACE_SOAK"}
+_ASKED_FOR = {"by_hand": "SLDTRACE_BY_HAND", "soak": "SLDTRACE_SOAK", "vmms": "SLDTRACE_VMMS"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Machines:
 
     def begin(self, wanted: set[tuple[str, str]]) -> None:
         """Builds what is missing, then runs the machines for (part, kernel)."""
-        built = self._pool.submit(self._build, sorted({kernel for _, kernel in wanted}))
-        for machine in machines(wanted):
+        needed = machines(wanted)
+        built = self._pool.submit(self._build, needed)
+        for machine in needed:
             run = self._pool.submit(self._run, machine, built)
             self._runs |= {(part, machine.kernel): (machine, run) for part in machine.parts}
         threading.Thread(target=self._beat, daemon=True).start()
@@ -98,8 +100,10 @@ class Machines:
             if at_work := dict(self._at_work):
                 self._say("; ".join(f"{name}: {doing}" for name, doing in at_work.items()))
 
-    def _build(self, kernels: list[str]) -> None:
-        options = [word for kernel in kernels for word in ("--kernel", kernel)]
+    def _build(self, needed: list[Machine]) -> None:
+        kernels, roots = {each.kernel for each in needed}, {each.boot.root for each in needed}
+        options = [word for kernel in sorted(kernels) for word in ("--kernel", kernel)]
+        options += [word for root in sorted(roots) for word in ("--root", root)]
         command = [sys.executable, "-m", "lab", "build", *options]
         if subprocess.run(command, cwd=_REPOSITORY, env=self._environment, stderr=self._terminal).returncode:
             raise RuntimeError("the lab cannot be built; see above")
@@ -118,9 +122,7 @@ class Machines:
         out.mkdir()
         put: tuple[str, ...] = ()
         if machine.boot.program:
-            compiled = out / Path(machine.boot.program).stem
-            subprocess.run(["cc", "-O2", "-o", compiled, machine.boot.program], cwd=_REPOSITORY, check=True)
-            put = ("--put", str(compiled))
+            put = ("--put", str(_built(_REPOSITORY / machine.boot.program, out)))
         command = [sys.executable, "-m", "lab"]
         command += machine.arguments(out, *put)
         self._at_work[name] = "boots"
@@ -144,6 +146,16 @@ class Machines:
         (out / "said").write_text("".join(said))
         self._say(f"{name}: status {process.returncode} after {time.monotonic() - begun:.0f} s")
         return out / "out"
+
+
+def _built(source: Path, out: Path) -> Path:
+    """What is made from that source, a program or a flat image, in the folder `out`."""
+    built = out / source.stem
+    if source.suffix == ".S":
+        assemble(source, built)
+    else:
+        subprocess.run(["cc", "-O2", "-o", built, source], check=True)
+    return built
 
 
 def _part(item: pytest.Item) -> tuple[str, str] | None:
@@ -263,6 +275,18 @@ def limits(request: pytest.FixtureRequest) -> Scenario:
 @part
 def production(request: pytest.FixtureRequest) -> Scenario:
     """One long recording on two CPUs."""
+    return _brought(request)
+
+
+@part
+def vmm(request: pytest.FixtureRequest) -> Scenario:
+    """QEMU: a VM that is frozen, one that is well, one whose monitor is polled."""
+    return _brought(request)
+
+
+@part
+def vmms(request: pytest.FixtureRequest) -> Scenario:
+    """QEMU's machines and all that wakes vCPUs; only when it is asked for, see test_vmm_matrix.py."""
     return _brought(request)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.kernel import DEFAULT, KERNELS
+from lab.rootfs import DEFAULT as PLAIN
 
 _SCRIPT = "tests/integration/scenario.py"
 
@@ -15,8 +16,8 @@ class Boot:
 
     name: for people. parts: names of scenario.PARTS, which are the names of fixtures in conftest.py, too,
     with the machine's own seconds that they take, by which the longest boot begins first. mode:
-    split_lock_detect=, empty: not given. program: a C source; what it compiles to is put at /tmp/, without
-    the suffix.
+    split_lock_detect=, empty: not given. program: a source in C or assembly; what is built from it is put at
+    /tmp/, without the suffix. root: its root file system.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Boot:
     cpus: int = 1
     mode: str = ""
     program: str = ""
+    root: str = PLAIN
 
 
 BOOTS = (
@@ -36,6 +38,8 @@ BOOTS = (
     Boot("one CPU", {"scenario": 92, "guests_sweep": 8}),
     Boot("limits", {"limits": 170}),
     Boot("cost", {"cost": 110}),
+    Boot("QEMU", {"vmm": 30}, program="tests/integration/firmware.S", root="qemu"),
+    Boot("all VMMs", {"vmms": 90}, program="tests/integration/firmware.S", root="qemu"),
     Boot("fatal", {"findings_fatal": 45, "guests_fatal": 10}, mode="fatal"),
     Boot("off", {"findings_off": 45, "guests_off": 10}, mode="off"),
     Boot("by hand", {"by_hand": 100}, cpus=2),
@@ -64,6 +68,7 @@ class Machine:
         boot = self.boot
         return [
             *("run", "--quiet", "--kernel", self.kernel, "--cpus", str(boot.cpus)),
+            *("--root", boot.root),
             *(("--split-lock-detect", boot.mode) if boot.mode else ()),
             *more,
             *("--fetch", "/tmp/out", "--out", str(out)),

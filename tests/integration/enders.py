@@ -56,7 +56,8 @@ def _beside(act: Callable[[int, int, threading.Event], int | Protocol]) -> Itera
         thread.join()
 
 
-def _trace(_: int, tid: int, ended: threading.Event) -> int:
+def trace(_: int, tid: int, ended: threading.Event) -> int:
+    """Stops a thread by PTRACE_INTERRUPT every two milliseconds, until `ended`; how often it did."""
     stops = 0
     if _ptrace(_PTRACE_SEIZE, tid, None, None):
         raise OSError(ctypes.get_errno(), "PTRACE_SEIZE")
@@ -140,7 +141,7 @@ def _throttle(pid: int, tid: int, ended: threading.Event) -> Protocol:
 @contextmanager
 def traced() -> Iterator[Protocol]:
     """A tracer stops the thread by PTRACE_INTERRUPT every two milliseconds."""
-    with _beside(_trace) as protocol:
+    with _beside(trace) as protocol:
         yield protocol
 
 

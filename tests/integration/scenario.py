@@ -30,6 +30,8 @@ PARTS = {
     "guests_sweep": "tests.vmm.guests_in_lab:swept",
     "guests_off": "tests.vmm.guests_in_lab:off",
     "guests_fatal": "tests.vmm.guests_in_lab:fatal",
+    "vmm": "tests.integration.vmms:run",
+    "vmms": "tests.integration.vmms:matrix",
     "cost": "tests.benchmarks.cost_in_lab:run",
 }
 

@@ -1,0 +1,199 @@
+"""QEMU under the recorder, in the emulated host: VMs that freeze, are slowed, or are well.
+
+The truth is the guests' own counters, read from the VMs' memory; what sldtrace makes of the recording is
+compared with it outside.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.integration import enders
+from tests.integration.firmware import Settings
+from tests.integration.observing import Protocol, Recorder
+from tests.integration.qemu import Vm, Watch, polled
+
+SPLIT_IRQCHIP = "pc,kernel-irqchip=split"
+_BRIEF_S = 0.3
+_SECONDS = 1.2
+_TIMER_HZ = 250  # each 4 ms, less than any penalty's sleep
+
+_BUSY = Settings()
+_FAST = Settings(pit_hz=1000)
+_SLOW = Settings(pit_hz=50)
+_ALIGNED = Settings(offset=0, pit_hz=_TIMER_HZ)
+
+
+def described(vm: Vm, watch: Watch) -> Protocol:
+    """What the tests are to know of a VM."""
+    return {"pid": vm.pid, "tids": vm.tids, "command": vm.command, "samples": watch.samples[vm.name]}
+
+
+def run(folder: Path) -> Protocol:
+    """A VM frozen by its timer since before the record, beside one that is well; then one that is polled."""
+    recorder = Recorder(folder / "vmm.sld")
+    with Vm("frozen", Settings(pit_hz=_TIMER_HZ), SPLIT_IRQCHIP) as frozen:
+        # It would take the CPU from the compiler.
+        os.kill(frozen.pid, signal.SIGSTOP)
+        with recorder:
+            os.kill(frozen.pid, signal.SIGCONT)
+            with Vm("well", _ALIGNED, SPLIT_IRQCHIP) as well, Watch(frozen, well) as first:
+                time.sleep(_SECONDS)
+            os.kill(frozen.pid, signal.SIGSTOP)
+            with Vm("polled", _BUSY, "microvm") as slow, Watch(slow) as second:
+                with polled(slow, "info registers", 0) as polls:
+                    time.sleep(_SECONDS)
+                polls["end_ns"] = time.monotonic_ns()
+                time.sleep(0.4)
+    vms = {
+        "frozen": described(frozen, first),
+        "well": described(well, first),
+        "polled": described(slow, second) | polls,
+    }
+    return recorder.protocol | {"vms": vms}
+
+
+def _polling(line: str, every: float) -> Callable[[Vm], AbstractContextManager[Protocol]]:
+    return lambda vm: polled(vm, line, every)
+
+
+@contextmanager
+def _beside(act: Callable[[threading.Event], object]) -> Iterator[Protocol]:
+    """Calls act(ended) in another thread; `ended` is set when the VM has run for its time."""
+    ended, protocol = threading.Event(), Protocol()
+
+    def keep() -> None:
+        protocol["acted"] = act(ended)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    try:
+        yield protocol
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _polled_briefly(vm: Vm) -> AbstractContextManager[Protocol]:
+    """The monitor is polled for 300 ms, after as long without."""
+
+    def act(ended: threading.Event) -> int:
+        ended.wait(_BRIEF_S)
+        with polled(vm, "info registers", 0) as polls:
+            ended.wait(_BRIEF_S)
+        return int(polls["polls"])
+
+    return _beside(act)
+
+
+def _stopped(vm: Vm) -> AbstractContextManager[Protocol]:
+    """The process is stopped for longer than FROZEN_S (vmm_truth.py)."""
+
+    def act(ended: threading.Event) -> None:
+        ended.wait(_BRIEF_S)
+        os.kill(vm.pid, signal.SIGSTOP)
+        ended.wait(0.7)
+        os.kill(vm.pid, signal.SIGCONT)
+
+    return _beside(act)
+
+
+def _traced(vm: Vm) -> AbstractContextManager[Protocol]:
+    """A tracer stops vCPU 0 every two milliseconds."""
+    return _beside(lambda ended: enders.trace(vm.pid, vm.tids[0], ended))
+
+
+def _reset(vm: Vm) -> AbstractContextManager[Protocol]:
+    """The VM is reset once."""
+
+    def act(ended: threading.Event) -> None:
+        ended.wait(_BRIEF_S)
+        vm.qmp("system_reset")
+
+    return _beside(act)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A VM for some time.
+
+    name: of the VM. what: in words, what is done to it. during: makes a context manager for that time.
+    """
+
+    name: str
+    what: str
+    machine: str = "microvm"
+    settings: Settings = _BUSY
+    during: Callable[[Vm], AbstractContextManager[Protocol | None]] = lambda _: nullcontext()
+    cpu_max: str | None = None
+
+
+CASES = (
+    Case("microvm", "nothing"),
+    Case("pc", "nothing", "pc"),
+    Case("q35", "nothing", "q35"),
+    Case(
+        "aligned", "no split lock; the guest's PIT at 1 kHz", SPLIT_IRQCHIP, Settings(offset=0, pit_hz=1000)
+    ),
+    Case("registers", "`info registers`, without a pause", during=_polling("info registers", 0)),
+    Case("registers-3ms", "`info registers`, 3 ms after the other", during=_polling("info registers", 0.003)),
+    Case(
+        "registers-20ms", "`info registers`, 20 ms after the other", during=_polling("info registers", 0.02)
+    ),
+    Case("cpus-1ms", "`info cpus`, 1 ms after the other", during=_polling("info cpus", 0.001)),
+    Case("stats-1ms", "`info stats vcpu`, 1 ms after the other", during=_polling("info stats vcpu", 0.001)),
+    Case("brief", "`info registers`, without a pause, for 300 ms", during=_polled_briefly),
+    Case("pc-split-1khz", "the guest's PIT at 1 kHz", SPLIT_IRQCHIP, _FAST),
+    Case("q35-split-1khz", "the guest's PIT at 1 kHz", "q35,kernel-irqchip=split", _FAST),
+    Case("pc-split-50hz", "the guest's PIT at 50 Hz", SPLIT_IRQCHIP, _SLOW),
+    Case("pc-on-1khz", "the guest's PIT at 1 kHz", "pc,kernel-irqchip=on", _FAST),
+    Case(
+        "rare",
+        "the guest's PIT at 1 kHz; one split lock in 5 million locks",
+        SPLIT_IRQCHIP,
+        Settings(pit_hz=1000, every=5_000_000),
+    ),
+    Case(
+        "two-vcpus",
+        "two vCPUs; the guest's PIT at 1 kHz, to vCPU 0",
+        SPLIT_IRQCHIP,
+        Settings(pit_hz=1000, vcpus=2),
+    ),
+    Case("reset", "the guest's PIT at 1 kHz; one reset", SPLIT_IRQCHIP, _FAST, during=_reset),
+    Case("stopped", "SIGSTOP, and SIGCONT 0.7 s later", during=_stopped),
+    Case("traced", "a tracer stops the vCPU every 2 ms", during=_traced),
+    Case(
+        "quota",
+        "no split lock; cpu.max is 10 ms in 100 ms",
+        settings=Settings(offset=0),
+        cpu_max="10000 100000",
+    ),
+)
+
+
+def matrix(folder: Path) -> Protocol:
+    """All cases, one after the other, in one recording."""
+    recorder = Recorder(folder / "vmms.sld")
+    with recorder:
+        vms = {case.name: ran(case) for case in CASES}
+    return recorder.protocol | {"vms": vms}
+
+
+def ran(case: Case) -> Protocol:
+    """Runs a VM; of one that fails there is only `error`."""
+    print(f"part vmms: {case.name}", flush=True)
+    try:
+        with (
+            Vm(case.name, case.settings, case.machine, cpu_max=case.cpu_max) as vm,
+            Watch(vm) as watch,
+            case.during(vm) as more,
+        ):
+            time.sleep(_SECONDS)
+    except (OSError, RuntimeError) as error:
+        return {"error": str(error)}
+    return described(vm, watch) | (more or {})
