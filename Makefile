@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
 	openssl patch python3 python3-venv tmux xz-utils zstd
 
-.PHONY: help setup demo figure test test-kernels test-fast fuzz mutants soak test-service style lint format bench lab docs man goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast test-vmm fuzz mutants soak test-service style lint format bench lab docs man goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ test-fast: setup ## Run the tests that need no emulated host (minutes)
 
 test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
 	@$(BIN)/python -m pytest -m service tests/integration
+
+test-vmm: setup ## Run QEMU under the recorder in the emulated host; writes the table of docs/vmms.md (minutes)
+	@SLDTRACE_VMMS=1 $(BIN)/python -m pytest --basetemp=vmms-output tests/integration/test_vmm_matrix.py
+	@$(BIN)/python -m tests.integration.vmms_page vmms-output/machines0/6.12-all-VMMs/out/vmms
 
 soak: setup ## Record for long in the emulated host, beside VMs and programs that come and go (an hour)
 	@SLDTRACE_SOAK=1 $(BIN)/python -m pytest tests/integration/test_soak.py
@@ -102,5 +106,5 @@ goldens: setup ## Write the reports that tests compare with again (read the diff
 	@$(BIN)/python -m tests.commands.test_log
 
 clean: ## Remove what the commands above made in this folder (the lab's cache stays: python3 -m lab clean)
-	@rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist demo-output vmms-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

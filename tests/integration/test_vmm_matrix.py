@@ -1,0 +1,139 @@
+"""All VMs of QEMU and all that wakes their vCPUs: make test-vmm, or SLDTRACE_VMMS=1 pytest with this file.
+
+A VM that its own counter shows to be frozen by its penalties is found, with what freezes it and what to
+change; no other is. What ran is in vmms.py, and vmms_page.py makes the table of docs/vmms.md from it.
+"""
+
+import os
+from signal import SIGUSR1
+from typing import Any
+
+import pytest
+
+from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers.findings import catalogue
+from sldtrace.dataset.trace import Trace, load
+from sldtrace.host.signals import Code
+from tests.conftest import Scenario
+from tests.integration.vmm_truth import APART_S, FROZEN_S, findings_of, standstill_s
+from tests.integration.vmms import CASES
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif("SLDTRACE_VMMS" not in os.environ, reason="takes long: make test-vmm"),
+]
+
+MONITOR = "a monitor command that reads the vCPU's registers"
+IRQCHIP = "kernel-irqchip=on"
+# What freezes a VM, and the remedy that names it; else the VM is not frozen by split locks.
+FROZEN = {
+    "pc-split-1khz": IRQCHIP,
+    "q35-split-1khz": IRQCHIP,
+    "rare": IRQCHIP,
+    "reset": IRQCHIP,
+}
+# Frozen, but not by QEMU; or without CPU, which is no freeze by split locks.
+BY_OTHERS = {"traced", "stopped", "quota"}
+# Stopped by polls, with progress in between.
+POLLED = ["registers", "brief"]
+WELL = [case.name for case in CASES if case.name not in FROZEN.keys() | BY_OTHERS | {*POLLED}]
+
+
+@pytest.fixture(scope="module")
+def recorded(vmms: Scenario) -> Trace:
+    return load(vmms.folder / "vmms.sld")
+
+
+@pytest.fixture(scope="module")
+def found(recorded: Trace) -> list[Finding[Any]]:
+    return catalogue.run(recorded)
+
+
+def of(vmms: Scenario, name: str) -> dict[str, Any]:
+    vm: dict[str, Any] = vmms.protocol["vms"][name]
+    return vm
+
+
+def livelocks(vm: dict[str, Any], found: list[Finding[Any]]) -> list[Finding[Any]]:
+    return [each for each in findings_of(vm, found) if each.verdict == "livelock"]
+
+
+def test_the_recording_is_whole(vmms: Scenario, recorded: Trace) -> None:
+    assert vmms.protocol["status"] == 0, vmms.protocol["stderr"]
+    assert (recorded.recording.warnings, recorded.recording.losses) == ([], [])
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_frozen_vm_is_found_with_its_cause_and_remedy(
+    vmms: Scenario, recorded: Trace, found: list[Finding[Any]], name: str
+) -> None:
+    vm = of(vmms, name)
+    assert standstill_s(vm) > FROZEN_S
+    (finding,) = livelocks(vm, found)
+    assert finding.subject
+    assert (finding.subject.vm, finding.subject.vmm) == (name, "qemu")
+    assert (finding.subject.tid, finding.subject.vcpu) == (vm["tids"][0], 0)
+    kick = finding.numbers.signal
+    assert (kick.number, kick.code, kick.sender_tid) == (SIGUSR1, Code.SI_TKILL, vm["pid"])
+    assert FROZEN[name] in finding.remedies[1].what
+
+
+@pytest.mark.parametrize("name", POLLED)
+def test_a_polled_vm_stands_still_for_as_long_as_is_said(
+    vmms: Scenario, found: list[Finding[Any]], name: str
+) -> None:
+    vm = of(vmms, name)
+    (loop,) = (each for each in findings_of(vm, found) if each.kind == "early-return-loop")
+    assert loop.numbers.longest_ns / 1e9 == pytest.approx(standstill_s(vm), abs=APART_S)
+    assert loop.numbers.signal.sender_tid == vm["pid"]
+    assert MONITOR in loop.remedies[1].what
+
+
+@pytest.mark.parametrize("name", WELL)
+def test_a_vm_that_makes_progress_is_not_called_frozen(
+    vmms: Scenario, found: list[Finding[Any]], name: str
+) -> None:
+    vm = of(vmms, name)
+    assert standstill_s(vm) < FROZEN_S
+    assert livelocks(vm, found) == []
+
+
+@pytest.mark.parametrize("name", ["registers-20ms", "pc-on-1khz"])
+def test_the_remedy_applied_the_vm_makes_progress(
+    vmms: Scenario, found: list[Finding[Any]], name: str
+) -> None:
+    vm = of(vmms, name)
+    assert standstill_s(vm) < FROZEN_S / 2
+    assert {each.kind for each in findings_of(vm, found)} <= {"penalty-slowdown"}
+
+
+@pytest.mark.parametrize("name", ["cpus-1ms", "stats-1ms"])
+def test_these_commands_do_not_wake_a_vcpu(vmms: Scenario, recorded: Trace, name: str) -> None:
+    vm, traps = of(vmms, name), recorded.traps
+    assert vm["polls"] > 50
+    mine = traps[traps["tgid"] == vm["pid"]]
+    assert mine["early_return"].mean() < 0.1
+
+
+def test_a_vcpu_that_completes_its_penalties_frees_the_other_one_on_the_same_core(
+    vmms: Scenario, found: list[Finding[Any]]
+) -> None:
+    """Detection is off on the core then, for both."""
+    vm = of(vmms, "two-vcpus")
+    assert max(standstill_s(vm, 0), standstill_s(vm, 1)) < FROZEN_S / 2
+    verdicts = {(each.subject.vcpu, each.verdict) for each in findings_of(vm, found) if each.subject}
+    assert verdicts == {(0, "delayed"), (0, "slowed"), (1, "slowed")}
+
+
+def test_a_tracer_is_named(vmms: Scenario, found: list[Finding[Any]]) -> None:
+    vm = of(vmms, "traced")
+    assert standstill_s(vm) > FROZEN_S
+    (finding,) = livelocks(vm, found)
+    assert finding.numbers.ended_by[0].cause == "ptrace"
+
+
+@pytest.mark.parametrize("name", ["stopped", "quota"])
+def test_a_vm_without_cpu_is_not_frozen_by_split_locks(
+    vmms: Scenario, found: list[Finding[Any]], name: str
+) -> None:
+    assert livelocks(of(vmms, name), found) == []
