@@ -1,7 +1,7 @@
-"""kill -9 at fifty clock_steps: the file opens, and has all but what came in the last rounds.
+"""kill -9 at fifty moments: the file opens, and has all but what came in the last rounds.
 
 A moment is a line of sldtrace that is about to run, and the recorder's clock goes by rounds: on every machine
-the same clock_steps are tried.
+the same moments are tried.
 """
 
 import mmap
