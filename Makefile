@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
 	openssl patch python3 python3-venv tmux xz-utils zstd
 
-.PHONY: help setup demo figure test test-kernels test-fast test-vmm fuzz mutants soak test-service style lint format bench lab docs man goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast test-vmm fuzz mutants soak test-service style lint format bench lab docs man site goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -100,6 +100,14 @@ docs: setup ## Write the generated parts of the documentation again
 man: setup ## Write manual pages and completions into build/
 	@$(BIN)/python -m tools.man_pages
 	@$(BIN)/python -m tools.completions
+
+SITE := build/site
+
+site: setup ## Make the documentation as a site, in build/site; warnings are errors
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@$(BIN)/python -m tools.site $(SITE)-source
+	@$(BIN)/python -m sphinx -b html -W -n -q -c $(SITE)-source/docs $(SITE)-source $(SITE)
+	@echo "$(SITE)/index.html"
 
 goldens: setup ## Write the reports that tests compare with again (read the difference before it is committed)
 	@$(BIN)/python -m tests.reporters.cases
