@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
 	openssl patch python3 python3-venv tmux xz-utils zstd
 
-.PHONY: help setup demo figure test test-kernels test-fast test-vmm fuzz mutants soak test-service style lint format bench lab docs man site goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast test-vmm test-dist dist deb release fuzz mutants soak test-service style lint format bench lab docs man site goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +46,7 @@ test-kernels: setup style ## Run all tests on every kernel (an hour or more)
 	@$(BIN)/python -m pytest --all-kernels
 
 test-fast: setup ## Run the tests that need no emulated host (minutes)
-	@$(BIN)/python -m pytest -n auto -m 'not lab'
+	@$(BIN)/python -m pytest -n auto -m 'not lab and not dist'
 
 test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
 	@$(BIN)/python -m pytest -m service tests/integration
@@ -54,6 +54,24 @@ test-service: setup ## Run the systemd unit in the emulated host, under systemd 
 test-vmm: setup ## Run QEMU under the recorder in the emulated host; writes the table of docs/vmms.md (minutes)
 	@SLDTRACE_VMMS=1 $(BIN)/python -m pytest --basetemp=vmms-output tests/integration/test_vmm_matrix.py
 	@$(BIN)/python -m tests.integration.vmms_page vmms-output/machines0/6.12-all-VMMs/out/vmms
+
+dist: setup ## Build wheel, sdist and sldtrace.pyz in dist/ (the same bytes from the same commit)
+	@$(BIN)/python -m tools.dist dist
+
+deb: setup ## Build the Debian package in dist/, and check it with lintian
+	@dpkg-checkbuilddeps 2>/dev/null && dpkg-query -W lintian >/dev/null 2>&1 || { \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get build-dep -y -qq ./ >/dev/null && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends lintian >/dev/null; }
+	@$(BIN)/python -m tools.deb dist
+
+release: setup ## Test everything and build what is released in dist/; uploads nothing
+	@$(BIN)/python -m tools.release
+	@$(MAKE) --no-print-directory lint test-kernels test-service test-dist dist deb
+	@cd dist && sha256sum -- *$$(../$(BIN)/python -m tools.release --version)* sldtrace.pyz | tee SHA256SUMS
+
+test-dist: setup ## Build the packages, install them in clean environments, run them there (minutes)
+	@$(BIN)/python -m pytest -m dist tests/dist
 
 soak: setup ## Record for long in the emulated host, beside VMs and programs that come and go (an hour)
 	@SLDTRACE_SOAK=1 $(BIN)/python -m pytest tests/integration/test_soak.py

@@ -1,0 +1,105 @@
+"""The Debian package: built in clean Debian 12 and 13 roots, installed into others, removed without a trace."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sldtrace._version import __version__
+from tools import deb, dist
+
+pytestmark = [
+    pytest.mark.dist,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes and enters root file systems"),
+]
+CONTROL = (dist.ROOT / "debian" / "control").read_text()
+# What dpkg itself writes, and what this test brings.
+NOT_OURS = ("var/lib/dpkg", "var/log", "tmp", "proc")
+
+
+def packages(field: str) -> list[str]:
+    """The names in a field of debian/control, without versions and substitutions."""
+    found = re.search(rf"^{field}: ((?:.*\n)(?:[ ].*\n)*)", CONTROL, re.MULTILINE)
+    assert found
+    return [name for name in re.findall(r"(?:^|,)\s*([\w.$-]+)", found[1]) if "$" not in name]
+
+
+def concrete(name: str) -> str:
+    """The package that provides a virtual one."""
+    return {"debhelper-compat": "debhelper", "dh-sequence-python3": "dh-python"}.get(name, name)
+
+
+def make_root(suite: str, folder: Path, include: list[str]) -> Path:
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(include)}", suite, folder],
+        check=True,
+    )
+    return folder
+
+
+def inside(root: Path, script: str) -> "subprocess.CompletedProcess[str]":
+    """Runs it in the root, with its own /proc."""
+    enter = f"mount -t proc proc {root}/proc && exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot {root} sh -c"
+    return subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "sh", "-c", f'{enter} "$1"', "sh", script],
+        capture_output=True,
+        text=True,
+    )
+
+
+def files(root: Path) -> set[str]:
+    found = set()
+    for folder, folders, names in os.walk(root):
+        here = Path(folder).relative_to(root)
+        folders[:] = [name for name in folders if str(here / name) not in NOT_OURS]
+        found |= {str(here / name) for name in (*folders, *names)}
+    return found
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The suite, and the package that was built in a clean root of it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    build = [*map(concrete, packages("Build-Depends")), "fakeroot", "lintian"]
+    root = make_root(request.param, folder / "root", build)
+    deb.source(root / "tmp" / "build")
+    tree = f"/tmp/build/sldtrace-{__version__}"
+    done = inside(root, f"cd {tree} && dpkg-buildpackage -us -uc -b")
+    assert done.returncode == 0, done.stdout + done.stderr
+    checked = inside(root, "cd /tmp/build && lintian --allow-root --fail-on error,warning *.changes")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    return request.param, root / "tmp" / "build" / deb.NAME
+
+
+def test_it_is_installed_runs_and_is_removed_without_a_trace(
+    built: tuple[str, Path], tmp_path: Path
+) -> None:
+    suite, package = built
+    root = make_root(suite, tmp_path / "root", packages("Depends"))
+    before = files(root)
+    (root / "tmp" / deb.NAME).write_bytes(package.read_bytes())
+    (root / "tmp" / "record").write_bytes((dist.ROOT / "debian" / "tests" / "record").read_bytes())
+    installed = inside(root, f"dpkg --install /tmp/{deb.NAME}")
+    assert installed.returncode == 0, installed.stderr
+    assert {"usr/bin/sldtrace", "etc/default/sldtrace"} <= files(root)
+
+    tested = inside(root, "sh /tmp/record")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    simulated = inside(root, "sldtrace simulate --output /tmp/made.sld")
+    assert simulated.returncode == 0, simulated.stderr
+    report = inside(root, "sldtrace report /tmp/made.sld")
+    assert report.stderr == "sldtrace: the Python module pandas is missing: apt install python3-pandas\n"
+    recorded = inside(root, "sldtrace record --output /tmp/x.sld --duration 1s")
+    assert (recorded.returncode, recorded.stderr.count("\n")) == (1, 1)
+    assert "bcc" not in recorded.stderr  # it is there; a tracefs is not
+
+    (root / "var/lib/sldtrace").mkdir()
+    (root / "var/lib/sldtrace/host.0001.sld").touch()
+    removed = inside(root, "dpkg --remove sldtrace")
+    assert removed.returncode == 0, removed.stderr
+    assert files(root) - before >= {"etc/default/sldtrace", "var/lib/sldtrace/host.0001.sld"}
+    purged = inside(root, "dpkg --purge sldtrace")
+    assert purged.returncode == 0, purged.stderr
+    assert files(root) == before
