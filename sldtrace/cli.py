@@ -4,6 +4,7 @@ Only what `--help` needs is imported at once: `diagnostics` (logging), `interrup
 third of the time that click does.
 """
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -125,7 +126,8 @@ def run(argv: list[str] | None = None) -> Any:
     except OSError as error:
         # Mostly of our own output: a full disk, a terminal that is closed.
         _log().debug("traceback of this error", exc_info=True)
-        click.echo(f"sldtrace: {error.strerror or error}", err=True)
+        hint = "; raise the limit: ulimit -n 1024" if error.errno == errno.EMFILE else ""
+        click.echo(f"sldtrace: {error.strerror or error}{hint}", err=True)
         # The rest of the buffer must not fail again when the interpreter ends.
         with suppress(OSError):  # there may be no descriptor left
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -178,6 +178,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (SldtraceError("it broke"), "sldtrace: it broke", 1),
         (UsageError("no such thing", "ask for another"), "sldtrace: no such thing; ask for another", 2),
         (OSError(28, "No space left on device"), "sldtrace: No space left on device", 1),
+        (
+            OSError(24, "Too many open files"),
+            "sldtrace: Too many open files; raise the limit: ulimit -n 1024",
+            1,
+        ),
         (OSError("strange"), "sldtrace: strange", 1),
         (MemoryError(), "sldtrace: out of memory", 1),
     ],

@@ -4,17 +4,19 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sldtrace.commands.grouped import GroupedCommand
-from sldtrace.errors import EXIT_FINDING, UsageError
-from sldtrace.host import access, cgroup_filter, split_lock
+from sldtrace.errors import EXIT_FINDING, SldtraceError, UsageError
+from sldtrace.host import access, cgroup_filter, distribution, split_lock
 from sldtrace.host.vms import process
 from sldtrace.recording.target import STDOUT
 from sldtrace.reporters import wording
@@ -24,6 +26,7 @@ from sldtrace.text.escape import escape
 
 if TYPE_CHECKING:
     from sldtrace.capture.recorder import Live, RecordOptions, Status
+    from sldtrace.commands.workload import Workload
     from sldtrace.metrics.textfile import Textfile
 
 
@@ -64,6 +67,9 @@ def _limit(
         raise click.BadParameter(f"'{value}' needs a unit: 10m, 1h, 200M, 1G", context, option)
     return pair
 
+
+_AFTER_CTRL_C_S = 1
+_OF_REPORTS = ("pandas", "numpy")  # what a report needs
 
 _GROUPS = {
     "What is recorded": ("duration", "pid", "tid", "vm", "comm", "cgroup", "address", "exits"),
@@ -228,7 +234,7 @@ def record(**options: Any) -> None:
         status.ended_by = f"the end of the command, with status {workload.status}"
         code = workload.status
     elif workload is not None:
-        screen.message("the command goes on")
+        screen.message(_after(workload, status.ended_by))
     if not options["quiet"]:
         click.echo(_summary(status), err=True)
     if options["show"]:
@@ -239,6 +245,15 @@ def record(**options: Any) -> None:
         sys.exit(code)
 
 
+# Ctrl-C on a terminal goes to the command, too: most commands end by it, but not at once.
+def _after(workload: "Workload", ended_by: str) -> str:
+    if workload.outlasts(_AFTER_CTRL_C_S if ended_by == signal.SIGINT.name else 0):
+        return f"the command has not ended: process {workload.pid}"
+    if workload.started:
+        return f"the command has ended, too, with status {workload.status}"
+    return "the command was not started"
+
+
 def _check_options(options: dict[str, Any]) -> None:
     if options["output"] == STDOUT and (options["keep"] or options["rotate"]):
         raise UsageError(
@@ -246,6 +261,11 @@ def _check_options(options: dict[str, Any]) -> None:
         )
     if options["show"] and (options["output"] == STDOUT or options["rotate"]):
         raise UsageError("--report needs one file", "leave out -o - and --rotate")
+    if options["show"] and (missing := next((each for each in _OF_REPORTS if find_spec(each) is None), None)):
+        raise SldtraceError(
+            f"--report needs {missing}: {distribution.read().install(missing)}",
+            "or leave out --report, and take the file to another machine",
+        )
     if options["metrics"] is not None and (
         options["metrics"].is_dir() or not options["metrics"].absolute().parent.is_dir()
     ):

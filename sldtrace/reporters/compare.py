@@ -130,7 +130,7 @@ def _of(row: Row) -> Section:
     at = "" if row.rip is None else f" at {address(row.rip)}"
     sides = row.before, row.after
     lines = [(label, *("-" if side is None else of(side) for side in sides)) for label, of in _LINES.items()]
-    blocks: list[Block] = [Table((Column(""), Column("before"), Column("after")), tuple(lines))]
+    blocks: list[Block] = [Table((Column("what"), Column("before"), Column("after")), tuple(lines))]
     if row.change and row.progress_change:
         blocks.append(Text(f"Time in penalties: {_change(row.change, 100, 'percentage points')}."))
         blocks.append(Text(f"Progress: {_change(row.progress_change, 1, 'a second')}."))

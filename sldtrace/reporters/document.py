@@ -130,9 +130,9 @@ class Reference:
     title: str = ""
 
 
-def titled(verdict: str, sentence: str, tone: Tone) -> str:
-    """The title of a finding: `LIVELOCK: vCPU 0 of ...`."""
-    return f"{verdict.upper()}{' (notice, no alarm)' if tone is Tone.NOTICE else ''}: {sentence}"
+def marked(verdict: str, tone: Tone) -> str:
+    """The verdict of a finding as it is shown: `LIVELOCK`, `LOCK HELD (notice, no alarm)`."""
+    return f"{verdict.upper()}{' (notice, no alarm)' if tone is Tone.NOTICE else ''}"
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,14 @@ class Verdict:
     related: Sequence[Reference] = ()
 
     @property
+    def mark(self) -> str:
+        """The verdict as it is shown."""
+        return marked(self.verdict, self.tone)
+
+    @property
     def title(self) -> str:
         """The verdict in one line; also the title of the section that has all about it."""
-        return titled(self.verdict, self.sentence, self.tone)
+        return f"{self.mark}: {self.sentence}"
 
 
 @dataclass(frozen=True)

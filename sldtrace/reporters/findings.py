@@ -18,7 +18,7 @@ from sldtrace.reporters.document import (
     Text,
     Tone,
     Unit,
-    titled,
+    marked,
 )
 from sldtrace.reporters.groups import Group
 
@@ -65,7 +65,11 @@ def section(trace: Trace, group: Group, others: Sequence[Group], listed: Sequenc
 
 def title(group: Group) -> str:
     """The title of its section, as `document.Verdict.title` has it."""
-    return titled(group.first.verdict, sentence(group), TONES[group.first.severity])
+    return f"{_mark(group)}: {sentence(group)}"
+
+
+def _mark(group: Group) -> str:
+    return marked(group.first.verdict, TONES[group.first.severity])
 
 
 def see_also(group: Group, others: Sequence[Group]) -> list[Reference]:

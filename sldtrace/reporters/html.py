@@ -42,6 +42,7 @@ class HtmlReporter:
         page = environment.get_template("page.html").render(
             title=_title(report),
             sections=report.sections,
+            main=_main(report),
             css=jinja2.utils.markupsafe.Markup(css),
             script=jinja2.utils.markupsafe.Markup(script),
             policy=f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(script)}; "
@@ -81,7 +82,15 @@ def _title(report: Report) -> str:
             if isinstance(block, Overview):
                 verdicts = ", ".join(dict.fromkeys(each.verdict for each in block.verdicts))
                 return f"{block.title}: {verdicts or 'nothing found'}"
-    return "sldtrace"
+    main = _main(report)
+    return f"sldtrace: {main.title}" if main else "sldtrace"
+
+
+# The section whose title is the heading of the page; None: an overview has it.
+def _main(report: Report) -> Section | None:
+    if any(isinstance(block, Overview) for section in report.sections for block in section.blocks):
+        return None
+    return next((section for section in report.sections if section.title), None)
 
 
 # As a Content-Security-Policy names what it allows.

@@ -62,6 +62,8 @@ def test_all_formats_say_the_same(paths: dict[str, Path]) -> None:
     Draft202012Validator(json_schemas.schema(json_schemas.CONTENTS["compare"])).validate(content)
     assert content["outcome"] == "fixed"
     (row,) = content["rows"]
+    tags = [tag for tag, _ in Page(page).elements]
+    assert tags.count("h1") == 1
     for said in (text, Page(page).text):
         assert "FIXED: " in said
         assert f"{row['before']['traps']:,}" in said

@@ -424,6 +424,31 @@ def test_the_report_needs_one_file(options: tuple[str, ...]) -> None:
     assert refused.message == "--report needs one file"
 
 
+def test_a_report_that_cannot_be_made_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "pandas" else object())
+    refused = run("--report").exception
+    assert isinstance(refused, SldtraceError)
+    assert refused.message.startswith("--report needs pandas: ")
+    assert "leave out --report" in str(refused)
+    assert not FakeRecorder.orders
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "script", "words"),
+    [
+        ("SIGINT", "exit 7", "the command has ended, too, with status 7"),
+        ("duration", "sleep 1", "the command has not ended: process "),
+    ],
+)
+def test_what_became_of_the_command_when_the_recording_ended_first(
+    ended_by: str, script: str, words: str, fake: type[FakeRecorder]
+) -> None:
+    fake.ends = Status(ended_by=ended_by, cost=COST)
+    done = run("--", "sh", "-c", script)
+    assert done.exit_code == 0
+    assert f"sldtrace: {words}" in done.stderr
+
+
 def test_help_has_every_option_once_under_a_heading() -> None:
     lines = run("--help").output.splitlines()
     for option in module.record.params:

@@ -81,6 +81,22 @@ def test_a_command_that_runs_on_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "done").read_text() == "on\n"
 
 
+def test_it_is_known_whether_the_command_ended_with_the_recording(tmp_path: Path) -> None:
+    """As by the Ctrl-C that it gets, too."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with as_in_the_recorder():
+        workload = Workload(["sh", "-c", f"read x < {go}; exit 7"])
+        workload.look(LIVE, 0)
+        workload.close()
+        assert workload.outlasts(0)
+        assert workload.status is None
+        go.write_text("on\n")
+        assert not workload.outlasts(60)
+    assert workload.status == 7
+    assert not signal.sigtimedwait(STOP_SIGNALS, 0)
+
+
 @pytest.mark.parametrize(("mode", "status"), [(None, 127), (0o644, 126)])
 def test_a_program_that_cannot_be_run(
     tmp_path: Path, mode: int | None, status: int, capfd: pytest.CaptureFixture[str]

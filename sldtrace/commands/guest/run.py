@@ -1,7 +1,6 @@
 """`sldtrace guest run`: runs a bundled guest, disturbs it as requested, and prints its progress."""
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from sldtrace.commands import output as outputs
 from sldtrace.commands.guest import options, outcome
 from sldtrace.commands.guest.listing import instruction
 from sldtrace.commands.guest.options import Signal, parse_cpus
-from sldtrace.errors import EXIT_INTERRUPTED, UsageError
+from sldtrace.errors import UsageError
 from sldtrace.host import access, split_lock
 from sldtrace.recording import target
 from sldtrace.reporters.formats import FORMATS
@@ -132,7 +131,7 @@ def run_guest(
     record --pid` in another terminal. The signal of the kick is blocked outside KVM_RUN, and accepted after
     it. Ctrl-C ends the run early, with the results so far.
 
-    Exit status: 0 also without progress, 1 if the guest could not be run, 130 after Ctrl-C.
+    Exit status: 0 also without progress, 1 if the guest could not be run; it ends by SIGINT after Ctrl-C.
     """
     if kick is Kind.ITIMER and signo not in (None, kick.signo):
         raise UsageError(
@@ -191,7 +190,7 @@ def run_guest(
     finally:  # the results are printed even if there can be no report
         outputs.write(outputs.render(ran, form, output), output)
     if any(result.interrupted for result in results):
-        sys.exit(EXIT_INTERRUPTED)
+        raise KeyboardInterrupt
 
 
 def _recording(given: str, plan: Plan) -> Path:

@@ -13,7 +13,7 @@ import click
 from sldtrace import interrupt
 from sldtrace.commands import output as outputs
 from sldtrace.commands.guest import figure, options, outcome
-from sldtrace.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from sldtrace.errors import UsageError
 from sldtrace.host import split_lock
 from sldtrace.text.durations import Duration, parse
 from sldtrace.vmm import guests
@@ -103,7 +103,9 @@ def sweep_guest(
         outputs.write(json.dumps(found.to_json(), indent=2) + "\n", output)
     # The prediction takes seconds on a slow machine, so it is computed only where it is shown.
     if not points or (form == "json" and not pictures):
-        sys.exit(EXIT_OK if whole else EXIT_INTERRUPTED)
+        if not whole:
+            raise KeyboardInterrupt
+        return
     drawn = sweep_data.figure(found)
     if form == "csv":
         outputs.write(_csv(drawn), output)
@@ -113,7 +115,7 @@ def sweep_guest(
         outputs.write(f"{sweep_plot.as_table(drawn)}\n\n{plot}\n\n{meaning}\n", output)
     figure.write([drawn], pictures)
     if not whole:
-        sys.exit(EXIT_INTERRUPTED)
+        raise KeyboardInterrupt
 
 
 def _csv(drawn: "Figure") -> str:
