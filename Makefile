@@ -122,7 +122,6 @@ man: setup ## Write manual pages and completions into build/
 SITE := build/site
 
 site: setup ## Make the documentation as a site, in build/site; warnings are errors
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@$(BIN)/python -m tools.site $(SITE)-source
 	@$(BIN)/python -m sphinx -b html -W -n -q -c $(SITE)-source/docs $(SITE)-source $(SITE)
 	@echo "$(SITE)/index.html"
