@@ -13,8 +13,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def test_the_version_is_in_one_place() -> None:
     assert PROJECT["dynamic"] == ["version"]
-    command = ["git", "ls-files", "debian"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "debian"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert "debian/changelog" not in listed.stdout.split()  # tools/deb.py writes it
 
 
