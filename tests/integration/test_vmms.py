@@ -56,12 +56,11 @@ def test_a_vm_that_stands_still_is_named_with_what_stops_it(
 
 
 def test_frozen_by_its_timer(vmm: Scenario, found: list[Finding[Any]]) -> None:
-    """Since before the record, and as long as it was watched: not one loop."""
     vm = of(vmm, "frozen")
-    assert vm["samples"][0][1:] == vm["samples"][-1][1:]
+    assert standstill_s(vm) > FROZEN_S
     loop = loop_of(vm, found)
     assert loop.verdict == "livelock"
-    assert loop.numbers.longest_ns / 1e9 > standstill_s(vm) > FROZEN_S
+    assert loop.numbers.longest_ns / 1e9 > standstill_s(vm) - APART_S
     assert loop.remedies[1].command == "-machine kernel-irqchip=on"
 
 
