@@ -4,8 +4,10 @@ A page says where: a line `<!-- made by python -m tools.outputs_page: NAME -->`,
 commands run in an empty folder with the files that the output names, by the sldtrace of this checkout.
 """
 
+import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +16,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from click.testing import CliRunner
+
+from sldtrace import cli
 from tools import format_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +27,7 @@ WIDTH = 110
 """Columns of the outputs; the documentation has no longer lines."""
 
 _MARK = re.compile(re.escape(BEGIN).replace(r"\{\}", "([a-z-]+)"))
+_ENVIRONMENT = {"COLUMNS": str(WIDTH), "NO_COLOR": "1"}
 _INCIDENT = {"incident.sld": "tests/reporters/recordings/lab-early-return-loop.sld"}
 _FIXES = "--what-if fix=uninterruptible --what-if fix=remaining --what-if fix=early-returns:3"
 _CHANGE = "sldtrace simulate -d 3s -o before.sld && sldtrace simulate -d 3s --mitigate 0 -o after.sld"
@@ -32,16 +38,44 @@ class Output:
     """What a page shows: commands with their standard output.
 
     files: names in the folder, and what they are in the checkout; before: a command that is not shown;
-    lines: how many lines of output are shown (None: all), then `...`.
+    lines: how many lines of output are shown (None: all), then `...`; verdicts: only what follows the first
+    empty line, which in a summary are the verdicts.
     """
 
     commands: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     before: str = ""
     lines: int | None = None
+    verdicts: bool = False
 
+
+def _finding(recording: str) -> Output:
+    files = {"incident.sld": f"tests/reporters/recordings/lab-{recording}.sld"}
+    return Output(("sldtrace report --brief incident.sld",), files, lines=9, verdicts=True)
+
+
+# The kinds of finding that the lab's kept recordings have, each with a recording of its name.
+_FINDINGS = (
+    "early-return-loop",
+    "semaphore-early-return",
+    "user-space-split-lock",
+    "fatal",
+    "migration-defeat",
+    "semaphore-queue",
+    "penalty-slowdown",
+    "lock-hold",
+    "detection-left-off",
+    "toggle-storm",
+    "guest-ac",
+)
 
 OUTPUTS: Mapping[str, Output] = {
+    **{f"finding-{kind}": _finding(kind) for kind in _FINDINGS},
+    "log": Output(("sldtrace log kern.log",), {"kern.log": "tests/kernlog/data/cases/one-vm.log"}, lines=30),
+    "what-if": Output(("sldtrace report --what-if timer=20ms --what-if mitigate=0 incident.sld",), _INCIDENT),
+    "export": Output(
+        ("sldtrace export --format jsonl --kind trap -o - incident.sld | sed -n 2p",), _INCIDENT
+    ),
     "report-begin": Output(("sldtrace report --brief incident.sld",), _INCIDENT, lines=20),
     "report-brief": Output(("sldtrace report --brief incident.sld",), _INCIDENT),
     "fixes": Output((f"sldtrace report {_FIXES} incident.sld",), _INCIDENT),
@@ -65,34 +99,42 @@ def text(name: str) -> str:
             (Path(folder) / name_there).symlink_to(ROOT / real)
         if output.before:
             run(output.before, folder)
-        shown = [line for command in output.commands for line in _shown(command, folder, output.lines)]
+        shown = [line for command in output.commands for line in _shown(command, folder, output)]
     return "\n".join(["```", *shown, "```", ""])
 
 
-def _shown(command: str, folder: str, limit: int | None) -> Iterator[str]:
+def _shown(command: str, folder: str, output: Output) -> Iterator[str]:
     yield f"$ {command}"
     lines = run(command, folder).splitlines()
-    yield from lines[:limit]
-    if limit is not None and len(lines) > limit:
+    if output.verdicts:
+        yield "..."
+        lines = lines[lines.index("") + 1 :]
+    yield from lines[: output.lines]
+    if output.lines is not None and len(lines) > output.lines:
         yield "..."
 
 
 def run(command: str, folder: str) -> str:
-    """The standard output of a command of sh in that folder; RuntimeError if it fails.
+    """The standard output of a command in that folder; RuntimeError if it fails.
 
-    `sldtrace` in it is that of this checkout, on a terminal of `WIDTH` columns without colours.
+    `sldtrace` in it is that of this checkout, on a terminal of `WIDTH` columns without colours. A command
+    of sh has a process; `sldtrace` alone has none, because most of its time is to import pandas.
     """
+    if not set("|&") & set(command):
+        with contextlib.chdir(folder):
+            result = CliRunner().invoke(cli.main, shlex.split(command)[1:], env=_ENVIRONMENT)
+        if result.exit_code:
+            raise RuntimeError(f"{command}: status {result.exit_code}: {result.stderr}")
+        return result.stdout
     program = Path(folder) / ".bin" / "sldtrace"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m sldtrace "$@"\n')
     program.chmod(0o755)
     environment = {
         **os.environ,
-        "COLUMNS": str(WIDTH),
-        "NO_COLOR": "1",
+        **_ENVIRONMENT,
         "PATH": f"{folder}/.bin:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "TZ": "UTC",
     }
     done = subprocess.run(["sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
