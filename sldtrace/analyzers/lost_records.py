@@ -15,9 +15,6 @@ from sldtrace.recording.layout import Records
 READ_NS = 2_000_000_000
 """A `lost` record without `since_ns` is of no longer a time: the counters are read once a second."""
 
-_UNKNOWN = 0
-"""The thread of a loss that may be of any."""
-
 
 @dataclass(frozen=True)
 class _Lost:
@@ -40,7 +37,8 @@ def count(trace: Trace, kind: str, start_ns: int, end_ns: int, tid: int) -> int:
     A loss whose thread is not known may be of any.
     """
     number, lost = schema.current().records[kind].number, _lost(trace)
-    found = [lost[key] for each in {_UNKNOWN, tid} if (key := (number, each)) in lost]
+    # 0: not known, so it may be this one.
+    found = [lost[key] for each in {0, tid} if (key := (number, each)) in lost]
     return sum(each.within(start_ns, end_ns) for each in found)
 
 
