@@ -77,7 +77,7 @@ def test_a_command_that_runs_on_is_left_alone(tmp_path: Path) -> None:
         workload.close()
         assert workload.status is None
         go.write_text("on\n")
-        os.waitpid(-1, 0)
+        os.waitpid(workload.pid, 0)
     assert (tmp_path / "done").read_text() == "on\n"
 
 
