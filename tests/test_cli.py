@@ -91,6 +91,23 @@ def test_recording_never_imports_pandas() -> None:
     assert loaded(f"import sldtrace.commands.record, {', '.join(modules)}") == {"numpy"}
 
 
+RECORDINGS = sorted((ROOT / "tests/reporters/recordings").glob("*.sld"))
+
+
+def test_a_summary_is_printed_without_pandas() -> None:
+    """On a host where only the recorder is installed it names the VM, the cause and the remedy."""
+    code = (
+        "import sys; sys.modules['pandas'] = None; from sldtrace import cli\n"
+        f"for path in {[*map(str, RECORDINGS)]}:\n"
+        "    try: cli.run(['report', '--brief', path])\n"
+        "    except SystemExit as end: assert not end.code, path"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.count("Split locks on ") == len(RECORDINGS) > 10
+    assert "LIVELOCK: vCPU 0 of " in run.stdout
+
+
 def test_a_log_is_read_without_pandas() -> None:
     """It has to work where only the recorder is installed."""
     nothing = "import os; os.dup2(os.open('/dev/null', 0), 0)"
@@ -98,7 +115,7 @@ def test_a_log_is_read_without_pandas() -> None:
 
 
 def test_the_check_of_imports_sees_an_import() -> None:
-    assert "pandas" in loaded("import sldtrace.dataset.trace")
+    assert "pandas" in loaded("import sldtrace.api")
 
 
 # Commands

@@ -4,7 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from sldtrace.analyzers.finding import Fact, Finding
+from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.trace import Trace
 from sldtrace.text.phrases import address, plural
@@ -50,7 +53,9 @@ def facts(trace: Trace, tgid: int, tid: int, rip: int, guest: bool) -> list[Fact
 @per_trace
 def _nested_entries(trace: Trace) -> Mapping[tuple[int, int], int]:
     found: Counter[tuple[int, int]] = Counter()
-    rows = trace.exit_counts[["tgid", "tid", "isa", "reason", "count"]].itertuples(index=False, name=None)
-    for tgid, tid, isa, reason, count in rows:
-        found[tgid, tid] += count if reason in _NESTED.get(isa, ()) else 0
+    rows = folding.fold(trace).counts.rows
+    nested = exit_counts.chosen(trace.recording, rows, lambda isa, reason, _: reason in _NESTED.get(isa, ()))
+    counts = np.where(nested, rows["count"], 0)
+    for tgid, tid, count in zip(rows["tgid"].tolist(), rows["tid"].tolist(), counts.tolist(), strict=True):
+        found[tgid, tid] += count
     return found

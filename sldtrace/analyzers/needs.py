@@ -73,7 +73,7 @@ def _not_watched(trace: Trace, kind: str) -> Iterator[str]:
         yield "only traps were recorded (record --exits none)"
     elif kind == "exit" and levels.rank(levels.asked(trace)) < levels.rank(levels.EXITS):
         yield "single VM exits were not recorded (record --exits counts)"
-    elif len(trace.detail) and not levels.watched(trace):
+    elif len(trace.rows("detail")) and not levels.watched(trace):
         what = "VM exits were" if kind in ("exit", "counts") else f"records of the kind {kind} were"
         if not trace.recording.counts.get("trap"):
             yield f"{what} not watched before the first trap (record --exits all watches from the start)"

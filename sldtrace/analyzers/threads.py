@@ -1,16 +1,23 @@
 """Sums up each thread that trapped, with or without a finding."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sldtrace.analyzers.finding import Finding, Numbers
 from sldtrace.dataset import folding, frames
 from sldtrace.dataset.folding import Folded
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.trace import Trace
+from sldtrace.lazy import Lazy
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 UNAFFECTED = "unaffected"
 """The verdict of a thread that traps, and that no finding is about."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sldtrace.commands.grouped import GroupedCommand
-from sldtrace.errors import EXIT_FINDING, SldtraceError, UsageError
+from sldtrace.errors import EXIT_FINDING, UsageError
 from sldtrace.host import access, cgroup_filter, distribution, split_lock
 from sldtrace.host.vms import process
 from sldtrace.recording.target import STDOUT
@@ -69,7 +69,6 @@ def _limit(
 
 
 _AFTER_CTRL_C_S = 1
-_OF_REPORTS = ("pandas", "numpy")  # what a report needs
 
 _GROUPS = {
     "What is recorded": ("duration", "pid", "tid", "vm", "comm", "cgroup", "address", "exits"),
@@ -92,7 +91,9 @@ _GROUPS = {
     type=click.Path(path_type=Path),
     help="The file to write; - is standard output. Default: sldtrace-HOST-DATE.sld in this folder.",
 )
-@click.option("--report", "show", is_flag=True, help="Print the report at the end.")
+@click.option(
+    "--report", "show", is_flag=True, help="Print the report at the end (without pandas: its summary)."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print no progress and no summary.")
 @click.option(
     "-d",
@@ -240,7 +241,10 @@ def record(**options: Any) -> None:
     if options["show"]:
         from sldtrace.commands.report import report
 
-        report.main([str(status.path)], standalone_mode=False)
+        whole = find_spec("pandas") is not None
+        if not whole:
+            screen.message(f"the summary only; the report needs {distribution.read().install('pandas')}")
+        report.main([*([] if whole else ["--brief"]), str(status.path)], standalone_mode=False)
     if code:
         sys.exit(code)
 
@@ -261,11 +265,6 @@ def _check_options(options: dict[str, Any]) -> None:
         )
     if options["show"] and (options["output"] == STDOUT or options["rotate"]):
         raise UsageError("--report needs one file", "leave out -o - and --rotate")
-    if options["show"] and (missing := next((each for each in _OF_REPORTS if find_spec(each) is None), None)):
-        raise SldtraceError(
-            f"--report needs {missing}: {distribution.read().install(missing)}",
-            "or leave out --report, and take the file to another machine",
-        )
     if options["metrics"] is not None and (
         options["metrics"].is_dir() or not options["metrics"].absolute().parent.is_dir()
     ):

@@ -183,16 +183,16 @@ def _analyze(trace: "Trace", with_pictures: bool = False, only_summary: bool = F
     from sldtrace.reporters import report as reports
 
     findings = catalogue.run(trace)
-    table = threads.summarize(trace, findings)
-    content = reports.build(
-        trace,
-        findings,
-        table,
-        catalogue.not_evaluated(trace),
-        with_pictures=with_pictures and not only_summary,
-    )
     if only_summary:
-        content = reports.brief(content)
+        content = reports.brief(trace, findings)
+    else:
+        content = reports.build(
+            trace,
+            findings,
+            threads.summarize(trace, findings),
+            catalogue.not_evaluated(trace),
+            with_pictures=with_pictures,
+        )
     severities = [finding.severity for finding in findings]
     return Built(content, severities, trace.recording.damaged, accounts.incomplete(trace))
 

@@ -1,20 +1,28 @@
 """VM exits as analyzers and reports want them: named, summed by thread and reason, percentiles as bounds."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sldtrace.dataset import frames
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.rows import BATCH, Array, Labels
 from sldtrace.engine.count_sums import CountSums
 from sldtrace.host import exits
+from sldtrace.lazy import Lazy
+from sldtrace.model.early_returns import Bools
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
 from sldtrace.recording.timeline import Timeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 OTHER_REASONS = 0xFFFFFFFF
 """In `reason` of a `counts` record: all reasons for which there was no counter left."""
@@ -123,6 +131,28 @@ def table(recording: Timeline, sums: CountSums) -> pd.DataFrame:
     for name, share in QUANTILES.items():
         found[f"{name}_low_ns"], found[f"{name}_high_ns"] = bounds(rows["host_log2"], share)
     return found.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+
+
+_PLAIN = ("tgid", "tid", "vcpu", "isa", "reason", "vector", "since_ns", "ns", "count", "guest_ns", "host_ns")
+
+
+def chosen(recording: Timeline, rows: Array, accept: Callable[[str, int, int], bool]) -> Bools:
+    """For each of CountSums.rows: does `accept` take its isa, reason, vector? Asked once for each three."""
+    isas = frames.enumerations(recording, schemas.current())["isa"]
+    key = (rows["isa"].astype(np.int64) << 48) + (rows["reason"].astype(np.int64) << 9) + rows["vector"] + 1
+    _, first, codes = np.unique(key, return_index=True, return_inverse=True)
+    triples = rows[first][_REASON].tolist()
+    accepted = [accept(isas.name_of(isa), reason, vector) for isa, reason, vector in triples]
+    found: Bools = np.array(accepted, bool)[codes]
+    return found
+
+
+def plain(recording: Timeline, rows: Array) -> list[dict[str, Any]]:
+    """Some of CountSums.rows as values of Python, most exits first; vcpu: None where it is not known."""
+    enums, parts = frames.enumerations(recording, schemas.current()), frames.parts("counts")
+    rows = rows[np.argsort(-rows["count"], kind="stable")]
+    columns = [parts[name].plain(rows[name], enums) for name in _PLAIN]
+    return [dict(zip(_PLAIN, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def bounds(histograms: npt.NDArray[np.int64], share: float) -> tuple[Any, Any]:

@@ -1,18 +1,25 @@
 """Turns a recording into typed DataFrames, and the records' clock into wall time."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sldtrace.errors import SldtraceError
+from sldtrace.lazy import Lazy
 from sldtrace.model.early_returns import Times
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Field, Records, Schema
 from sldtrace.recording.timeline import Timeline
 from sldtrace.text.escape import comm
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 _CLOCK_END = 1 << 62  # ns: the year 2116; a sum of two still fits into 64 bits
 _FULL_WIDTH = {"address", "MSR"}  # units whose values may have bit 63 set
@@ -227,7 +234,7 @@ def _steps(recording: Timeline) -> Iterator[tuple[int, int]]:
                 yield pair
 
 
-def wall_clock(recording: Timeline, times: "pd.Series[int]") -> "pd.Series[pd.Timestamp]":
+def wall_clock(recording: Timeline, times: pd.Series[int]) -> pd.Series[pd.Timestamp]:
     """CLOCK_MONOTONIC ns as UTC timestamps (datetime64[ns, UTC]), with the index of `times`.
 
     See wall_ns.

@@ -35,7 +35,8 @@ class Stretch:
 def stretches(trace: Trace) -> list[Stretch]:
     """The whole recording, in order; empty where nothing says what the level was."""
     start, end = trace.span_ns
-    rows = trace.detail.to_dict("records")
+    columns = trace.rows("detail").plain()
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     moments = [min(max(int(row["ns"]), start), end) for row in rows]
     most = rank(asked(trace))
     found = []

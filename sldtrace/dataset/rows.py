@@ -5,18 +5,25 @@ has all their values, which is about half of the record; a column of the documen
 computation and dropped after it. A selection is a list of indices, not a copy.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from sldtrace.dataset import frames
+from sldtrace.lazy import Lazy
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Records
 from sldtrace.recording.timeline import Timeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 BATCH = 1 << 18
 """Records that are read at a time, where one chunk of the file does not hold more."""
@@ -135,7 +142,7 @@ class Rows:
         self._shown: Callable[[], Rows] | None = None
 
     @classmethod
-    def deferred(cls, size: int, read: "Callable[[], Rows]", shown: "Callable[[], Rows]") -> "Rows":
+    def deferred(cls, size: int, read: Callable[[], Rows], shown: Callable[[], Rows]) -> Rows:
         """Rows that are read when they are asked for. shown: gives the first and the last few of them."""
         found = cls.__new__(cls)
         found._known, found._size, found._extra = None, size, {}
@@ -172,10 +179,10 @@ class Rows:
         return [*self._table.columns, *self._extra]
 
     @overload
-    def __getitem__(self, what: str) -> "pd.Series[Any]": ...
+    def __getitem__(self, what: str) -> pd.Series[Any]: ...
     @overload
-    def __getitem__(self, what: "pd.Series[bool] | Array") -> "Rows": ...
-    def __getitem__(self, what: "str | pd.Series[bool] | Array") -> "pd.Series[Any] | Rows":
+    def __getitem__(self, what: pd.Series[bool] | Array) -> Rows: ...
+    def __getitem__(self, what: str | pd.Series[bool] | Array) -> pd.Series[Any] | Rows:
         if isinstance(what, str):
             extra = self._extra.get(what)
             return pd.Series(self._table.column(what, self._indices) if extra is None else extra)
@@ -185,7 +192,7 @@ class Rows:
             raise IndexError(f"a mask of {len(mask)} for {self._size} rows")
         return self if mask.all() else self.take(np.flatnonzero(mask))
 
-    def take(self, positions: Array) -> "Rows":
+    def take(self, positions: Array) -> Rows:
         """The rows at these positions, in their order."""
         if len(positions) == self._size and bool((positions[1:] > positions[:-1]).all()):
             return self  # all of them
@@ -193,12 +200,12 @@ class Rows:
         extra = {name: each[positions] for name, each in self._extra.items()}
         return Rows(self._table, len(positions), indices, extra)
 
-    def assign(self, **extra: "pd.Series[Any] | Array") -> "Rows":
+    def assign(self, **extra: pd.Series[Any] | Array) -> Rows:
         """The rows with more columns."""
         given = {name: np.asarray(values) for name, values in extra.items()}
         return Rows(self._table, self._size, self._indices, self._extra | given)
 
-    def drop(self, name: str) -> "Rows":
+    def drop(self, name: str) -> Rows:
         """The rows without a column of `assign`."""
         extra = {each: values for each, values in self._extra.items() if each != name}
         return Rows(self._table, self._size, self._indices, extra)
@@ -212,7 +219,7 @@ class Rows:
         extra = {name: values.tolist() for name, values in self._extra.items()}
         return {name: self._table.plain(name, self._indices) for name in self._table.columns} | extra
 
-    def head_tail(self, first: int, last: int) -> "Rows":
+    def head_tail(self, first: int, last: int) -> Rows:
         """The first and the last rows; all of them if they are no more."""
         if self._known is None and self._shown is not None:
             shown = self._shown()
@@ -226,12 +233,7 @@ class Rows:
             return self
         return self.take(np.r_[:first, self._size - last : self._size])
 
-    def nlargest(self, name: str, most: int) -> pd.DataFrame:
-        """The rows with the largest values in a column as a DataFrame, the largest first."""
-        order = np.argsort(-self[name].to_numpy(), kind="stable")
-        return self.take(order[:most]).frame()
-
-    def groupby(self, *names: str) -> Iterator[tuple[tuple[int, ...], "Rows"]]:
+    def groupby(self, *names: str) -> Iterator[tuple[tuple[int, ...], Rows]]:
         """The rows with the same values in these columns, and these as integers; in order of appearance."""
         if self.empty:
             return
@@ -244,56 +246,30 @@ class Rows:
         for start, end in zip([0, *ends[:-1]], ends, strict=True):
             yield self._key(names, int(order[start])), self.take(order[start:end])
 
-    def value_counts(self, *names: str) -> pd.DataFrame:
-        """One row for each combination of values in these columns, and `count`: the most frequent first."""
-        first: Array = np.zeros(0, np.intp)
-        counts: Array = np.zeros(0, np.int64)
-        if self._size:
-            codes, count = self._codes(names)
-            counts = np.bincount(codes, minlength=count)
-            # The codes are numbered in order of appearance.
-            seen = np.maximum.accumulate(codes)
-            first = np.flatnonzero(np.concatenate([[True], seen[1:] > seen[:-1]]))
-        found = pd.DataFrame({name: self.take(first)[name] for name in names} | {"count": counts})
-        return found.sort_values("count", ascending=False, kind="stable", ignore_index=True)
-
-    def mode(self, *names: str) -> tuple[int, ...]:
-        """The most frequent combination of values in these columns as integers (of several the smallest),
-        and how often it is there; there must be rows.
-        """
-        counts = self.value_counts(*names)
-        found = counts[counts["count"] == counts["count"].max()].sort_values(list(names)).iloc[0]
-        return tuple(int(found[name]) for name in (*names, "count"))
-
-    def last_known(self, name: str) -> int | None:
-        """The last value in a column of integers that is not <NA>; None: there is none."""
-        known = self[name].dropna()
-        return int(known.iloc[-1]) if len(known) else None
-
     @cached_property
-    def threads(self) -> dict[tuple[int, int], "Rows"]:
+    def threads(self) -> dict[tuple[int, int], Rows]:
         """The rows of each thread, by TGID and TID, in order of appearance."""
         return {(key[0], key[1]): rows for key, rows in self.groupby("tgid", "tid")}
 
-    def thread(self, tgid: int, tid: int) -> "Rows":
+    def thread(self, tgid: int, tid: int) -> Rows:
         """The rows of one thread; none if it has none."""
         found = self.threads.get((tgid, tid))
         return self.take(np.zeros(0, np.intp)) if found is None else found
 
-    def isin(self, selections: Sequence["Rows"]) -> npt.NDArray[np.bool_]:
+    def isin(self, selections: Sequence[Rows]) -> npt.NDArray[np.bool_]:
         """For each of these rows: is it in one of the selections? All must be of one table."""
         marked: npt.NDArray[np.bool_] = np.zeros(self._table.size, bool)
         for each in selections:
             marked[slice(None) if each._indices is None else each._indices] = True
         return marked if self._indices is None else marked[self._indices]
 
-    def tid(self, tid: int) -> "Rows":
+    def tid(self, tid: int) -> Rows:
         """The rows of all threads with that TID: more than one if it was used again."""
         found = self._by_tid.get(tid)
         return self.take(np.zeros(0, np.intp)) if found is None else found
 
     @cached_property
-    def _by_tid(self) -> dict[int, "Rows"]:
+    def _by_tid(self) -> dict[int, Rows]:
         return {key[0]: rows for key, rows in self.groupby("tid")}
 
     def raw(self, name: str) -> Array:

@@ -1,15 +1,16 @@
 """A recording as the analyzers see it: typed frames, the facts of the host, and who is who."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sldtrace import diagnostics
 from sldtrace.dataset import exit_counts, frames, rows
@@ -19,6 +20,7 @@ from sldtrace.dataset.symbols import Symbols
 from sldtrace.errors import SldtraceError
 from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.host.vms.threads import vcpu_of
+from sldtrace.lazy import Lazy
 from sldtrace.model import early_returns
 from sldtrace.recording import reader
 from sldtrace.recording import schema as schemas
@@ -26,6 +28,11 @@ from sldtrace.recording.layout import Records
 from sldtrace.recording.merging import merged
 from sldtrace.recording.timeline import Timeline
 from sldtrace.text import escape
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 _log = logging.getLogger(__name__)
 
@@ -242,16 +249,11 @@ class Trace:
             tgid=int(tgid),
             thread=thread,
             tid=int(tid),
-            vcpu=vcpu_of(thread) if vcpu is None or pd.isna(vcpu) else int(vcpu),
+            vcpu=int(vcpu) if isinstance(vcpu, int | np.integer) else vcpu_of(thread),
             vm=display_name(names),
             vm_uuid=names["uuid"],
             vmm=escape.escape(self.text(*path, "vmm")),
         )
-
-    def subject_of(self, rows: Rows) -> Subject:
-        """Who the thread is that these rows are about, at least one; the columns are those of a trap."""
-        tgid, tid = int(rows["tgid"].iloc[0]), int(rows["tid"].iloc[0])
-        return self.subject(tgid, tid, rows.last_known("vcpu"))
 
 
 def _outcome(_: Mapping[str, Labels], traps: Records) -> dict[str, Array]:

@@ -1,19 +1,27 @@
 """What happened around the penalties: waits for a penalized vCPU, and threads that were moved."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sldtrace.dataset import tallies
 from sldtrace.dataset.rows import BATCH, Array
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import user_name
+from sldtrace.lazy import Lazy
 from sldtrace.recording.layout import Records
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import Section, Text
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 _WAITS = 3  # the longest ones
 _MOVED = 3  # threads

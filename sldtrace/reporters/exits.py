@@ -1,15 +1,21 @@
 """The VM exits of the threads of interest: for which reasons, how often, and how long the host took."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from sldtrace.dataset import levels, tallies
 from sldtrace.dataset.trace import Trace
+from sldtrace.lazy import Lazy
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import AtLeast, Block, Cell, Column, Section, Table, Text, Unit
 from sldtrace.text.escape import escape
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 _THREADS = 3  # at most so many
 _REASONS = 5  # of each

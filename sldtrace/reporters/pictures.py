@@ -1,16 +1,18 @@
 """The pictures of a report: what each thread that trapped did over time, single traps, rates, sleeps."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sldtrace.analyzers.finding import Finding
 from sldtrace.dataset import folding, time_columns
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.time_columns import GUEST, OUTSIDE, SEMAPHORE, SLEEP, STATES, TimeColumns
 from sldtrace.host import signals
+from sldtrace.lazy import Lazy
 from sldtrace.recording.layout import Records
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import (
@@ -25,6 +27,11 @@ from sldtrace.reporters.document import (
     Text,
     Timeline,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 _NAMES = {
     SLEEP: "sleep of the penalty",

@@ -1,17 +1,18 @@
 """The report of a recording: everything that it says, built once, for all formats."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sldtrace.analyzers import addresses, limitations
 from sldtrace.analyzers import threads as thread_table
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.needs import NotEvaluated
-from sldtrace.dataset import exit_counts, frames, levels, tallies
+from sldtrace.dataset import exit_counts, folding, frames, levels, tallies
 from sldtrace.dataset.accounts import account, incomplete, others
 from sldtrace.dataset.trace import Trace
+from sldtrace.lazy import Lazy
 from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import (
@@ -28,11 +29,16 @@ from sldtrace.reporters import (
     wording,
 )
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
-from sldtrace.reporters.document import Cell, Column, Fact, Overview, Report, Section, Table, Text, Tone, Unit
+from sldtrace.reporters.document import Cell, Column, Fact, Report, Section, Table, Text, Tone, Unit
 from sldtrace.reporters.groups import Group
 from sldtrace.reporters.rows import of_values, rows
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 LONGEST = 100
 """How many waits are listed: the longest ones."""
@@ -72,13 +78,10 @@ def _sections(
     not_evaluated: Sequence[NotEvaluated],
     with_pictures: bool,
 ) -> Iterator[Section]:
-    if trace.simulated:
-        yield Section(blocks=[Text(wording.SIMULATED)])
     every = groups.grouped(found)
     listed = every[:MOST_GROUPS]
     changes = remedies.listed(listed)
-    nothing = None if found else _nothing(trace, threads)
-    yield overview.section(trace, listed, nothing, _more(every[MOST_GROUPS:]))
+    yield from _summary(trace, every, listed)
     yield from remedies.section(changes)
     if with_pictures:
         yield from pictures.sections(trace, found, threads)
@@ -101,26 +104,30 @@ def _more(groups: Sequence[Group]) -> str:
     return f"And {count} more, about {wording.plural(len(groups), 'VM or process', 'VMs or processes')}."
 
 
-def brief(report: Report) -> Report:
-    """The summary of such a report alone."""
-    end = next(
-        number
-        for number, section in enumerate(report.sections, 1)
-        if any(isinstance(block, Overview) for block in section.blocks)
-    )
-    return Report(report.data, report.sections[:end])
+def brief(trace: Trace, found: Sequence[Finding[Any]]) -> Report:
+    """The summary of such a report alone, for people only: it has no data, and takes no pandas."""
+    every = groups.grouped(found)
+    return Report(None, list(_summary(trace, every, every[:MOST_GROUPS])))
 
 
-def _nothing(trace: Trace, threads: pd.DataFrame) -> Fact:
+def _summary(trace: Trace, every: Sequence[Group], listed: Sequence[Group]) -> Iterator[Section]:
+    if trace.simulated:
+        yield Section(blocks=[Text(wording.SIMULATED)])
+    nothing = None if every else _nothing(trace)
+    yield overview.section(trace, listed, nothing, _more(every[MOST_GROUPS:]))
+
+
+def _nothing(trace: Trace) -> Fact:
     title, tone = "NOTHING FOUND: the split-lock penalty holds up no thread", Tone.GOOD
     if incomplete(trace):
         title = "NOTHING FOUND IN AN INCOMPLETE RECORDING: the last section says what is missing"
         tone = Tone.WARNING
-    return Fact(title, " ".join(_outcomes(trace, threads)), tone=tone)
+    return Fact(title, " ".join(_outcomes(trace)), tone=tone)
 
 
-def _outcomes(trace: Trace, threads: pd.DataFrame) -> Iterator[str]:
+def _outcomes(trace: Trace) -> Iterator[str]:
     start, end = trace.span_ns
+    threads = folding.fold(trace).threads.sums
     total = int(threads["traps"].sum())
     watched = f"Watched for {wording.length(end - start)}:"
     if not total:

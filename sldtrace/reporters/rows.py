@@ -1,14 +1,21 @@
 """Rows of DataFrames as plain values for JSON: one form for addresses, null for what is not known."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from sldtrace.dataset.frames import Column
+from sldtrace.lazy import Lazy
 from sldtrace.text.phrases import address
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Lazy("pandas")
 
 _HEXADECIMAL = {"address", "MSR"}  # units of 64-bit values, which many programs cannot hold as a number
 
@@ -43,7 +50,7 @@ def of_values(values: Mapping[str, Sequence[Any]], columns: Mapping[str, Column]
     return tuple(dict(zip(made, each, strict=True)) for each in zip(*made.values(), strict=True))
 
 
-def _values(values: "pd.Series[Any]") -> list[Any]:
+def _values(values: pd.Series[Any]) -> list[Any]:
     missing = values.isna().tolist()
     objects = values.astype(object).tolist()
     return [None if absent else _plain(value) for value, absent in zip(objects, missing, strict=True)]

@@ -98,17 +98,12 @@ def test_selections(tmp_path: Path) -> None:
         ((other, 1), 2),
         ((RIP, 0), 1),
     ]
-    counted = found.value_counts("tid", "rip")
-    assert counted.to_numpy().tolist() == [[VCPU, RIP, 4], [7, other, 1], [VCPU, other, 1], [7, RIP, 1]]
-    assert found.mode("rip") == (RIP, 5)
-    assert found.mode("tid", "slept") == (VCPU, 1, 5)
     late = found[found["start_ns"] > found["start_ns"][3]]
     assert late["tid"].tolist() == [7, VCPU, 7]
     assert found.isin([late]).tolist() == [False] * 4 + [True] * 3
     assert late.isin([found.tid(7)]).tolist() == [True, False, True]
     made = late.assign(number=np.array([3, 1, 2]))
     assert made.frame()[["tid", "number"]].to_numpy().tolist() == [[7, 3], [VCPU, 1], [7, 2]]
-    assert made.nlargest("number", 2)["number"].tolist() == [3, 2]
     assert made[made["number"] > 1].drop("number").columns == found.columns
     assert found.head_tail(2, 1).plain()["start_ns"] == found["start_ns"].iloc[[0, 1, 6]].tolist()
     assert len(found.head_tail(4, 3)) == 7
@@ -120,7 +115,6 @@ def test_nothing_recorded_is_no_rows(tmp_path: Path) -> None:
     found = trace(tmp_path).rows("exit")
     assert found.empty
     assert not found.threads
-    assert found.value_counts("tgid", "name").empty
     assert list(found.frame().columns) == list(trace(tmp_path, more={"exit": [exited(0)]}).exits.columns)
 
 

@@ -39,13 +39,12 @@ class BusLockNumbers(Numbers):
 
 def find(trace: Trace) -> list[Finding[BusLockNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""
-    counts = exit_counts.table(trace.recording, folding.fold(trace).counts)
-    pairs = zip(counts["isa"], counts["reason"], strict=True)
-    rows = counts[[is_bus_lock(str(isa), int(reason)) for isa, reason in pairs]]
-    return [_finding(trace, row) for row in rows.to_dict("records")]
+    rows = folding.fold(trace).counts.rows
+    mine = exit_counts.chosen(trace.recording, rows, lambda isa, reason, _: is_bus_lock(isa, reason))
+    return [_finding(trace, row) for row in exit_counts.plain(trace.recording, rows[mine])]
 
 
-def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
+def _finding(trace: Trace, row: dict[str, Any]) -> Finding[BusLockNumbers]:
     tgid, tid = int(row["tgid"]), int(row["tid"])
     count, times = folding.fold(trace).bus_locks.of(tgid, tid)
 
@@ -60,7 +59,7 @@ def _finding(trace: Trace, row: dict[Any, Any]) -> Finding[BusLockNumbers]:
         host_ns=int(row["host_ns"]),
         share=round(int(row["host_ns"]) / max(end - start, 1), 4),
     )
-    where = "at" if str(row["isa"]) == SVM else "right after"
+    where = "at" if row["isa"] == SVM else "right after"
     slow = numbers.share >= thresholds.BUS_LOCK_WARNING_SHARE.value
     return Finding(
         kind=KIND,

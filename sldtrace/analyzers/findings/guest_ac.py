@@ -20,6 +20,7 @@ from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine import ac_exits
 from sldtrace.engine.ac_exits import AcExits
+from sldtrace.host.exits import is_split_lock
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording.layout import Records
 from sldtrace.text.phrases import plural, rate
@@ -40,9 +41,11 @@ class GuestAcNumbers(Numbers):
 def find(trace: Trace) -> list[Finding[GuestAcNumbers]]:
     """One finding for each vCPU, the one with the most of them first."""
     folded = folding.fold(trace)
-    counts = exit_counts.table(trace.recording, folded.counts)
+    rows = folded.counts.rows
     found = []
-    for row in counts[counts["split_lock"]].to_dict("records"):
+    for row in exit_counts.plain(
+        trace.recording, rows[exit_counts.chosen(trace.recording, rows, is_split_lock)]
+    ):
         if lost_records.count(trace, "trap", *trace.span_ns, int(row["tid"])):
             continue
         own = _own(folded.ac_exits.of(int(row["tgid"]), int(row["tid"])), int(row["count"]))
@@ -98,7 +101,7 @@ def _evidence(trace: Trace, tgid: int, tid: int) -> Rows:
     return Rows.deferred(seen.own, own, lambda: trace.select("exit", shown, seen.own_times))
 
 
-def _finding(trace: Trace, row: dict[Any, Any], seen: _Own) -> Finding[GuestAcNumbers]:
+def _finding(trace: Trace, row: dict[str, Any], seen: _Own) -> Finding[GuestAcNumbers]:
     own, evidence = seen.exits, _evidence(trace, int(row["tgid"]), int(row["tid"]))
     start, end = int(row["since_ns"]), int(row["ns"])
     numbers = GuestAcNumbers(

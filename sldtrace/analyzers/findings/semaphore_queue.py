@@ -9,7 +9,6 @@ more is a queue.
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from sldtrace.analyzers import cpu_waits, penalties, remedies, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
@@ -23,6 +22,7 @@ from sldtrace.dataset.subject import thread
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.keys import joined
 from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
+from sldtrace.engine.tables import Array
 from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
@@ -75,15 +75,30 @@ class QueueNumbers(Numbers):
 
 def find(trace: Trace) -> list[Finding[QueueNumbers]]:
     """One finding for the host, or none."""
-    table = victims(trace)
-    return [_finding(trace, table)] if len(table) else []
+    found = victims(trace)
+    return [_finding(trace, found)] if len(found) else []
+
+
+_VICTIMS = np.dtype(
+    [
+        ("number", "i8"),
+        ("tgid", "i8"),
+        ("tid", "i8"),
+        ("vcpu", "i8"),
+        ("waits", "i8"),
+        ("waited_ns", "i8"),
+        ("longest_ns", "i8"),
+        ("share", "f8"),
+    ]
+)
 
 
 @per_trace
-def victims(trace: Trace) -> pd.DataFrame:
+def victims(trace: Trace) -> Array:
     """One row a thread that waits, the longest wait first; none if no other thread is seen to hold it.
 
-    Columns: number (of the thread in the fold), tgid, tid, vcpu, waits, waited_ns, longest_ns, share.
+    Fields: number (of the thread in the fold), tgid, tid, vcpu (-1: not known), waits, waited_ns, longest_ns,
+    share.
     """
     folded = folding.fold(trace)
     rows, sums = folded.waits.threads, folded.threads.sums
@@ -93,58 +108,51 @@ def victims(trace: Trace) -> pd.DataFrame:
     # In order of appearance.
     chosen = chosen[np.argsort(sums["start_ns"][chosen], kind="stable")]
     rows, sums = rows[chosen], sums[chosen]
-    table = pd.DataFrame({name: rows[name] for name in ("waits", "waited_ns", "longest_ns")})
-    table["number"] = chosen
-    table["tgid"], table["tid"] = (
-        each[chosen].astype(np.int64) for each in (folded.numbers.tgid, folded.numbers.tid)
-    )
-    table["vcpu"] = pd.arrays.IntegerArray(sums["vcpu"].astype(np.int64), sums["vcpu"] < 0)
-    table["share"] = (rows["waited_ns"] / np.maximum(sums["end_ns"] - sums["start_ns"], 1)).round(4)
-    table = table[table["share"] >= thresholds.QUEUE_SHARE.value]
-    return table.sort_values("waited_ns", ascending=False, kind="stable", ignore_index=True)
+    found = np.zeros(len(chosen), _VICTIMS)
+    for name in ("waits", "waited_ns", "longest_ns"):
+        found[name] = rows[name]
+    found["number"], found["vcpu"] = chosen, sums["vcpu"]
+    found["tgid"], found["tid"] = folded.numbers.tgid[chosen], folded.numbers.tid[chosen]
+    found["share"] = (rows["waited_ns"] / np.maximum(sums["end_ns"] - sums["start_ns"], 1)).round(4)
+    found = found[found["share"] >= thresholds.QUEUE_SHARE.value]
+    return found[np.argsort(-found["waited_ns"], kind="stable")]
 
 
 # A wait that a signal ended does not count: see early_return_loops.
-def _evidence(trace: Trace, penalty: Penalty, table: pd.DataFrame) -> Rows:
+def _evidence(trace: Trace, penalty: Penalty, found: Array) -> Rows:
     least_ns = np.uint64(WAIT_JIFFIES * penalty.tick_ns)
     took = np.uint32(schema.current().enums["trap_flags"].values["SEMAPHORE"])
-    who = joined(table["tgid"].to_numpy(), table["tid"].to_numpy())
+    who = joined(found["tgid"], found["tid"])
 
     def chosen(traps: Records) -> Bools:
         acquired: Bools = (traps["flags"] & took != 0) & (traps["semaphore_result"] == 0)
         acquired &= traps["semaphore_ns"] >= least_ns
         return acquired & np.isin(joined(traps["tgid"], traps["tid"]), who)
 
-    times = folding.fold(trace).waits.shown.times(table["number"].tolist())
-    return trace.evidence("trap", int(table["waits"].sum()), times, chosen)
+    times = folding.fold(trace).waits.shown.times(found["number"].tolist())
+    return trace.evidence("trap", int(found["waits"].sum()), times, chosen)
 
 
-def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
+def _finding(trace: Trace, found: Array) -> Finding[QueueNumbers]:
     penalty = recorded_penalty.penalty(trace)
     folded = folding.fold(trace)
-    who = table["number"].to_numpy()
+    who = found["number"]
     queue = folded.waits.queue(who)
     start, end = queue.start_ns, queue.end_ns
-    processes = int(table["tgid"].nunique())
+    processes = len(np.unique(found["tgid"]))
     bound = 1_000_000_000 // penalty.window_ns
     numbers = QueueNumbers(
-        threads=len(table),
+        threads=len(found),
         processes=processes,
         holders=queue.holders,
-        waits=int(table["waits"].sum()),
-        waited_ns=int(table["waited_ns"].sum()),
-        longest_ns=int(table["longest_ns"].max()),
+        waits=int(found["waits"].sum()),
+        waited_ns=int(found["waited_ns"].sum()),
+        longest_ns=int(found["longest_ns"].max()),
         completed=queue.completed,
         completed_per_s=round(queue.completed * 1e9 / max(end - start, 1), 1),
         most_per_s=bound,
-        victims=tuple(
-            Victim(row["tgid"], row["tid"], row["waits"], row["waited_ns"], row["share"])
-            for row in table.to_dict("records")
-        ),
-        cpu=cpu_waits.measure(
-            folded.run_delays.of_thread(*each)
-            for each in table[["tgid", "tid"]].itertuples(index=False, name=None)
-        ),
+        victims=tuple(Victim(*row) for row in found[["tgid", "tid", "waits", "waited_ns", "share"]].tolist()),
+        cpu=cpu_waits.measure(folded.run_delays.of_thread(*each) for each in found[["tgid", "tid"]].tolist()),
     )
     confidence, reason = _confidence(numbers)
     whose = f" of {processes:,} VMs or programs" if processes > 1 else ""
@@ -155,7 +163,7 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
         severity=Severity.WARNING,
         verdict="queue",
         subject=None,
-        headline=f"{plural(len(table), 'thread')}{whose} {wait} for each other's split-lock penalties",
+        headline=f"{plural(len(found), 'thread')}{whose} {wait} for each other's split-lock penalties",
         rip=None,
         start_ns=start,
         end_ns=end,
@@ -168,7 +176,7 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
             f"take split locks at that time wait for it: no more than {bound:,} penalties a second complete "
             "on this host."
         ),
-        facts=_facts(trace, table, numbers),
+        facts=_facts(trace, found, numbers),
         numbers=numbers,
         remedies=[
             *remedies.no_penalty(trace, penalty),
@@ -176,7 +184,7 @@ def _finding(trace: Trace, table: pd.DataFrame) -> Finding[QueueNumbers]:
             remedies.align(bool(folded.threads.sums["guest"][who].any())),
             remedies.no_detection(),
         ],
-        evidence=_evidence(trace, penalty, table),
+        evidence=_evidence(trace, penalty, found),
     )
 
 
@@ -191,15 +199,16 @@ def _confidence(n: QueueNumbers) -> tuple[Confidence, str]:
     )
 
 
-def _facts(trace: Trace, table: pd.DataFrame, n: QueueNumbers) -> list[Fact]:
+def _facts(trace: Trace, found: Array, n: QueueNumbers) -> list[Fact]:
     waited = f"{plural(n.waits, 'time')}, {length(n.waited_ns)} in all, at most {length(n.longest_ns)}"
     completed = f"{rate(n.completed_per_s)} a second of {plural(n.holders, 'thread')}"
     lines = []
-    for row in table.head(_SHOWN).to_dict("records"):
-        who = trace.subject(row["tgid"], row["tid"], row["vcpu"])
-        vcpu = "" if who.vcpu is None else f"vCPU {who.vcpu} of "
-        lines.append(f"{vcpu}{thread(who)} {percent(row['share'], 1)} of its time")
-    more = f"; and {len(table) - _SHOWN} more" if len(table) > _SHOWN else ""
+    for row in found[:_SHOWN]:
+        vcpu = int(row["vcpu"])
+        who = trace.subject(int(row["tgid"]), int(row["tid"]), vcpu if vcpu >= 0 else None)
+        of = "" if who.vcpu is None else f"vCPU {who.vcpu} of "
+        lines.append(f"{of}{thread(who)} {percent(float(row['share']), 1)} of its time")
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return [
         Fact("waited", waited),
         Fact("penalties", f"{completed}; at most {n.most_per_s:,}"),
