@@ -71,7 +71,7 @@ release: setup ## Test everything and build what is released in dist/; uploads n
 	@cd dist && sha256sum -- *$$(../$(BIN)/python -m tools.release --version)* sldtrace.pyz | tee SHA256SUMS
 
 test-dist: setup ## Build the packages, install them in clean environments, run them there (minutes)
-	@$(BIN)/python -m pytest -m dist tests/dist
+	@$(BIN)/python -m pytest -m dist tests/packaging
 
 soak: setup ## Record for long in the emulated host, beside VMs and programs that come and go (an hour)
 	@SLDTRACE_SOAK=1 $(BIN)/python -m pytest tests/integration/test_soak.py

@@ -20,7 +20,8 @@ from typing import Any
 
 from tests.integration.observing import SLDTRACE, Protocol, Recorder, start_guest
 
-RULES = Path("examples/monitoring/alerts.yml").absolute()
+MONITORING = Path("examples/monitoring").absolute()
+RULES = MONITORING / "alerts.yml"
 SERVED = "127.0.0.1:9721"
 PROMETHEUS = "http://127.0.0.1:9090"
 CONFIGURATION = f"""\
@@ -82,13 +83,23 @@ def firing() -> bool:
     return any(alert["state"] == "firing" for alert in alerts())
 
 
+def promtool(*arguments: str) -> Protocol:
+    """What Debian's promtool says of the rules."""
+    done = subprocess.run(["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True)
+    return {"status": done.returncode, "said": done.stdout + done.stderr}
+
+
 def main() -> None:
     """One boot."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
+    protocol: Protocol = {"kernel": os.uname().release}
+    protocol["rules"] = [
+        promtool("check", "rules", "alerts.yml"),
+        promtool("test", "rules", "alerts.test.yml"),
+    ]
     metrics, configuration = folder / "metrics.prom", folder / "prometheus.yml"
     configuration.write_text(CONFIGURATION)
-    protocol: Protocol = {"kernel": os.uname().release}
     recorder = Recorder(folder / "host.sld", "--metrics", str(metrics), *FREE)
     server = [*SLDTRACE, "metrics", str(metrics), "--listen", SERVED]
     program = ["prometheus", f"--config.file={configuration}", "--storage.tsdb.path=/tmp/tsdb"]

@@ -35,6 +35,14 @@ def values(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {row["metric"]["vm"]: float(row["value"][1]) for row in rows}
 
 
+def test_the_rules_hold(scraped: Scenario) -> None:
+    """Syntax and unit tests, by Debian's promtool."""
+    check, tests = scraped.protocol["rules"]
+    assert check["status"] == 0, check["said"]
+    assert "SUCCESS" in check["said"]
+    assert tests["status"] == 0, tests["said"]
+
+
 def test_the_recorder_is_scraped(scraped: Scenario) -> None:
     (target,) = scraped.protocol["targets"]
     assert (target["health"], target["lastError"]) == ("up", "")

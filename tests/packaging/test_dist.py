@@ -36,7 +36,14 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(folder: Path, *requirements: str) -> Path:
     """The bin folder of a new environment with these."""
     venv.create(folder, with_pip=True)
-    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, *requirements], check=True)
     return folder / "bin"
 
@@ -51,7 +58,9 @@ def test_two_builds_are_equal(built: Path, tmp_path: Path) -> None:
     """In another folder, from another copy of the tree."""
     tree = tmp_path / "tree"
     shutil.copytree(
-        dist.ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", ".hypothesis")
+        dist.ROOT,
+        tree,
+        ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", ".hypothesis"),
     )
     subprocess.run(
         [sys.executable, "-m", "tools.dist", tmp_path / "again"],

@@ -1,4 +1,4 @@
-"""The Debian package: built in clean Debian 12 and 13 roots, installed into others, removed without a trace."""
+"""The Debian package: built in clean Debian 12 and 13 roots, installed into others, removed completely."""
 
 import os
 import re
@@ -41,7 +41,8 @@ def make_root(suite: str, folder: Path, include: list[str]) -> Path:
 
 def inside(root: Path, script: str) -> "subprocess.CompletedProcess[str]":
     """Runs it in the root, with its own /proc."""
-    enter = f"mount -t proc proc {root}/proc && exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot {root} sh -c"
+    environment = "env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root"
+    enter = f"mount -t proc proc {root}/proc && exec {environment} chroot {root} sh -c"
     return subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "sh", "-c", f'{enter} "$1"', "sh", script],
         capture_output=True,
@@ -62,7 +63,7 @@ def files(root: Path) -> set[str]:
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The suite, and the package that was built in a clean root of it."""
     folder = tmp_path_factory.mktemp(request.param)
-    build = [*map(concrete, packages("Build-Depends")), "fakeroot", "lintian"]
+    build = [*map(concrete, packages("Build-Depends")), "build-essential", "fakeroot", "lintian"]
     root = make_root(request.param, folder / "root", build)
     deb.source(root / "tmp" / "build")
     tree = f"/tmp/build/sldtrace-{__version__}"
@@ -73,9 +74,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return request.param, root / "tmp" / "build" / deb.NAME
 
 
-def test_it_is_installed_runs_and_is_removed_without_a_trace(
-    built: tuple[str, Path], tmp_path: Path
-) -> None:
+def test_it_is_installed_runs_and_is_removed_without_a_trace(built: tuple[str, Path], tmp_path: Path) -> None:
     suite, package = built
     root = make_root(suite, tmp_path / "root", packages("Depends"))
     before = files(root)
@@ -91,6 +90,9 @@ def test_it_is_installed_runs_and_is_removed_without_a_trace(
     assert simulated.returncode == 0, simulated.stderr
     report = inside(root, "sldtrace report /tmp/made.sld")
     assert report.stderr == "sldtrace: the Python module pandas is missing: apt install python3-pandas\n"
+    summary = inside(root, "sldtrace report --brief /tmp/made.sld")
+    assert (summary.returncode, summary.stderr) == (0, "")
+    assert "LIVELOCK" in summary.stdout
     recorded = inside(root, "sldtrace record --output /tmp/x.sld --duration 1s")
     assert (recorded.returncode, recorded.stderr.count("\n")) == (1, 1)
     assert "bcc" not in recorded.stderr  # it is there; a tracefs is not
