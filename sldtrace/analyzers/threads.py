@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +12,7 @@ from sldtrace.dataset import folding, frames
 from sldtrace.dataset.folding import Folded
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.trace import Trace
-from sldtrace.lazy import Lazy
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
+from sldtrace.lazy import pd
 
 UNAFFECTED = "unaffected"
 """The verdict of a thread that traps, and that no finding is about."""

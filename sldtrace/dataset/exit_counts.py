@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,11 @@ from sldtrace.dataset.frames import Column
 from sldtrace.dataset.rows import BATCH, Array, Labels
 from sldtrace.engine.count_sums import CountSums
 from sldtrace.host import exits
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
 from sldtrace.recording.timeline import Timeline
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 OTHER_REASONS = 0xFFFFFFFF
 """In `reason` of a `counts` record: all reasons for which there was no counter left."""
@@ -112,11 +107,6 @@ def summed(recording: Timeline) -> pd.DataFrame:
     sums = CountSums()
     for records in recording.batches("counts", BATCH):
         sums.add(records)
-    return table(recording, sums)
-
-
-def table(recording: Timeline, sums: CountSums) -> pd.DataFrame:
-    """The sums of a recording as `summed` gives them."""
     rows = sums.rows
     enums, parts = frames.enumerations(recording, schemas.current()), frames.parts("counts")
     first = ["tgid", "tid", "vcpu", *_REASON]

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sldtrace.errors import SldtraceError
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.model.early_returns import Times
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Field, Records, Schema
 from sldtrace.recording.timeline import Timeline
 from sldtrace.text.escape import comm
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 _CLOCK_END = 1 << 62  # ns: the year 2116; a sum of two still fits into 64 bits
 _FULL_WIDTH = {"address", "MSR"}  # units whose values may have bit 63 set

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from sldtrace.dataset import frames
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Enumeration, Records
 from sldtrace.recording.timeline import Timeline
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 BATCH = 1 << 18
 """Records that are read at a time, where one chunk of the file does not hold more."""

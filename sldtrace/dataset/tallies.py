@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sldtrace.dataset.rows import BATCH, Array
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import exits
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 MOST = 1 << 18
 """Different combinations that are counted; of more, the rarest so far are left out each time."""

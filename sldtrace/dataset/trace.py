@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from sldtrace.dataset.symbols import Symbols
 from sldtrace.errors import SldtraceError
 from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.host.vms.threads import vcpu_of
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.model import early_returns
 from sldtrace.recording import reader
 from sldtrace.recording import schema as schemas
@@ -28,11 +28,6 @@ from sldtrace.recording.layout import Records
 from sldtrace.recording.merging import merged
 from sldtrace.recording.timeline import Timeline
 from sldtrace.text import escape
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 _log = logging.getLogger(__name__)
 

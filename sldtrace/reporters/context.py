@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,17 +10,12 @@ from sldtrace.dataset import tallies
 from sldtrace.dataset.rows import BATCH, Array
 from sldtrace.dataset.trace import Trace
 from sldtrace.host.exits import user_name
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.recording.layout import Records
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import Section, Text
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 _WAITS = 3  # the longest ones
 _MOVED = 3  # threads

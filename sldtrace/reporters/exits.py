@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sldtrace.dataset import levels, tallies
 from sldtrace.dataset.trace import Trace
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import AtLeast, Block, Cell, Column, Section, Table, Text, Unit
 from sldtrace.text.escape import escape
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 _THREADS = 3  # at most so many
 _REASONS = 5  # of each

@@ -96,14 +96,14 @@ def grouped(found: Sequence[Finding[Any]]) -> list[Group]:
 
 
 def related(group: Group, others: Sequence[Group]) -> list[Group]:
-    """Those of the others that are about a process of this one, or about waits for the semaphore then."""
+    """Those of the others that are about a process of this one; and a queue, with the waits in it."""
     return [each for each in others if each is not group and _is_related(group, each)]
 
 
 def _is_related(one: Group, other: Group) -> bool:
     if not one.processes.isdisjoint(other.processes):
         return True
-    waits = {one.first.kind, other.first.kind} <= _OF_SEMAPHORE
+    waits = {one.first.kind, other.first.kind} == _OF_SEMAPHORE
     return waits and one.start_ns <= other.end_ns and other.start_ns <= one.end_ns
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from sldtrace.dataset import folding, time_columns
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.time_columns import GUEST, OUTSIDE, SEMAPHORE, SLEEP, STATES, TimeColumns
 from sldtrace.host import signals
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.recording.layout import Records
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import (
@@ -27,11 +27,6 @@ from sldtrace.reporters.document import (
     Text,
     Timeline,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 _NAMES = {
     SLEEP: "sleep of the penalty",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sldtrace.analyzers import addresses, limitations
 from sldtrace.analyzers import threads as thread_table
@@ -12,7 +12,7 @@ from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset import exit_counts, folding, frames, levels, tallies
 from sldtrace.dataset.accounts import account, incomplete, others
 from sldtrace.dataset.trace import Trace
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.reporters import (
@@ -34,11 +34,6 @@ from sldtrace.reporters.groups import Group
 from sldtrace.reporters.rows import of_values, rows
 from sldtrace.text.escape import escape
 from sldtrace.text.phrases import address
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 LONGEST = 100
 """How many waits are listed: the longest ones."""

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sldtrace.dataset.frames import Column
-from sldtrace.lazy import Lazy
+from sldtrace.lazy import pd
 from sldtrace.text.phrases import address
-
-if TYPE_CHECKING:
-    import pandas as pd
-else:
-    pd = Lazy("pandas")
 
 _HEXADECIMAL = {"address", "MSR"}  # units of 64-bit values, which many programs cannot hold as a number
 

@@ -23,8 +23,8 @@ _COUNTERS = struct.Struct("<3I")
 class Settings:
     """What the guest does.
 
-    offset: of the operand in its line. pit_hz: interrupts of the PIT in a second, 0: none. every: one lock in
-    so many is at that offset, the others are aligned. vcpus: how many are started.
+    offset: of the operand in its line. pit_hz: interrupts of the PIT in a second, 0: none. every: the number
+    of locks of which one is at that offset; the others are aligned. vcpus: those that run the loop.
     """
 
     offset: int = SPLIT

@@ -22,12 +22,12 @@ from tests.integration.observing import SLDTRACE, Protocol, Recorder, start_gues
 
 MONITORING = Path("examples/monitoring").absolute()
 RULES = MONITORING / "alerts.yml"
-SERVED = "127.0.0.1:9721"
+ADDRESS = "127.0.0.1:9721"
 PROMETHEUS = "http://127.0.0.1:9090"
 CONFIGURATION = f"""\
 global: {{scrape_interval: 2s, evaluation_interval: 2s}}
 rule_files: [{RULES}]
-scrape_configs: [{{job_name: sldtrace, static_configs: [{{targets: ["{SERVED}"]}}]}}]
+scrape_configs: [{{job_name: sldtrace, static_configs: [{{targets: ["{ADDRESS}"]}}]}}]
 """
 SLICE = Path("/sys/fs/cgroup/machine.slice")
 FREE = ("--max-cpu-percent", "100000")  # the lab's CPU is slow
@@ -101,11 +101,11 @@ def main() -> None:
     metrics, configuration = folder / "metrics.prom", folder / "prometheus.yml"
     configuration.write_text(CONFIGURATION)
     recorder = Recorder(folder / "host.sld", "--metrics", str(metrics), *FREE)
-    server = [*SLDTRACE, "metrics", str(metrics), "--listen", SERVED]
+    endpoint = [*SLDTRACE, "metrics", str(metrics), "--listen", ADDRESS]
     program = ["prometheus", f"--config.file={configuration}", "--storage.tsdb.path=/tmp/tsdb"]
     with (
         recorder,
-        beside(*server, log=folder / "server.log"),
+        beside(*endpoint, log=folder / "endpoint.log"),
         beside(*program, log=folder / "prometheus.log"),
     ):
         healthy, protocol["healthy"], _ = named("healthy", "--timeout", "20ms")

@@ -1,9 +1,13 @@
 """Findings of one VM and cause together: their threads in words, and the order of the report."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from sldtrace.analyzers.findings import catalogue
-from sldtrace.reporters.groups import Group, grouped
+from sldtrace.analyzers.findings.semaphore_queue import KIND
+from sldtrace.model import early_returns
+from sldtrace.reporters.groups import Group, grouped, related
 from tests.analyzers.synthetic import MS, VCPU, completed, loop, task, trace
 from tests.reporters import cases
 from tests.reporters.rendering import parsed, text
@@ -44,6 +48,19 @@ def test_a_wait_for_the_semaphore_and_its_queue_name_each_other(tmp_path: Path) 
         ("delayed", [1]),
         ("queue", [0]),
     ]
+
+
+def test_waits_of_different_vms_name_the_queue_only() -> None:
+    """Not each other: of a thousand VMs that would be a million numbers."""
+
+    def group(kind: str, *tgids: int) -> Any:
+        return SimpleNamespace(
+            first=SimpleNamespace(kind=kind), processes=frozenset(tgids), start_ns=0, end_ns=1
+        )
+
+    every = [group(KIND, 7), *(group(early_returns.SEMAPHORE, tgid) for tgid in range(100, 103))]
+    named = [[every.index(other) for other in related(each, every)] for each in every]
+    assert named == [[1, 2, 3], [0], [0], [0]]
 
 
 def test_a_single_thread_has_its_number(tmp_path: Path) -> None:
