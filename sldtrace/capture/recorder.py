@@ -195,9 +195,11 @@ class Recorder:
             status.ended_by = self._loop(program, sink, detail, watch, cost, notifier, start)
             notifier.stopping()
             program.set_control("OPEN", 0)
+            # What comes later is not recorded: this is the recording's end, not the time of the last write.
+            ended = facts.clock()
             self._drain_remaining(program, sink, detail, watch)
             status.cost = cost.fact()
-            closing = self._closing(program, detail)
+            closing = {"clock": ended, **self._closing(program, detail)}
         finally:
             cost.close()
             notifier.close()

@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -52,6 +53,30 @@ def test_runs_that_end_while_the_probes_are_taken_off_are_not_unfinished(
     with session.opened() as recording:
         assert recording.closing is not None
         assert recording.closing["unfinished"]["trap"] == 1
+
+
+def test_the_recording_ends_when_nothing_more_is_recorded(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the probes are detached and the file is complete, which takes a while."""
+    end, moments = Detail.end, []
+
+    def last() -> None:
+        moments.append(time.monotonic_ns())
+        stop()
+
+    def slow_end(detail: Detail) -> None:
+        assert session.host.control_value("OPEN") == 0
+        moments.append(time.monotonic_ns())
+        end(detail)
+
+    monkeypatch.setattr(Detail, "end", slow_end)
+    session.rings(trap=[then(last)])
+    session.run()
+    with session.opened() as recording:
+        assert recording.closing is not None
+        seen, detached = moments
+        assert seen < recording.closing["clock"]["monotonic_ns"] < detached
 
 
 @pytest.mark.parametrize("number", sorted(STOP_SIGNALS))
