@@ -1,7 +1,7 @@
 """Reports a finding while the recording runs: in a message, to a command, and by ending the recording."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sldtrace.capture.live.detector import LONGEST_PAUSE_NS, Detector
@@ -9,6 +9,7 @@ from sldtrace.capture.live.finding_json import finding_json
 from sldtrace.capture.live.on_finding import OnFinding
 from sldtrace.engine.loops import Loop
 from sldtrace.host.vms.names import process_label
+from sldtrace.host.vms.threads import vcpu_of_thread
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.recording.layout import Records
@@ -72,6 +73,9 @@ class FindingWatch:
 
     def _report(self, loop: Loop, now_ns: int, path: str) -> None:
         process = dict(self._describe(loop.tgid))
+        # The records have the vCPU from its first VM exit on that was watched; its name is there before.
+        if loop.vcpu < 0 and (named := vcpu_of_thread(loop.tgid, loop.tid)) is not None:
+            loop = replace(loop, vcpu=named)
         self._on_message(_message(loop, process))
         if self._command is not None:
             _, severity = rule.verdict(loop.livelock)

@@ -1,6 +1,7 @@
 """Which vCPU a thread runs, by the name that its VMM gave it."""
 
 import re
+from pathlib import Path
 
 from sldtrace.host.vms.vmms import VMMS
 
@@ -19,3 +20,12 @@ def vcpu_of(comm: str) -> int | None:
     if match is None:
         return None
     return int(match[match.lastindex]) if match.lastindex else 0
+
+
+def vcpu_of_thread(tgid: int, tid: int, proc: Path = Path("/proc")) -> int | None:
+    """The same for a thread that runs; None as well where it has ended."""
+    try:
+        raw = (proc / str(tgid) / "task" / str(tid) / "comm").read_bytes()
+    except OSError:
+        return None
+    return vcpu_of(raw.rstrip(b"\n").decode("utf-8", "backslashreplace"))

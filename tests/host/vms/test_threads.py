@@ -1,8 +1,10 @@
 """Names of vCPU threads, and names that only look like them."""
 
+from pathlib import Path
+
 import pytest
 
-from sldtrace.host.vms.threads import vcpu_of
+from sldtrace.host.vms.threads import vcpu_of, vcpu_of_thread
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,11 @@ def test_spellings(comm: str, vcpu: int) -> None:
 )
 def test_other_threads(comm: str) -> None:
     assert vcpu_of(comm) is None
+
+
+def test_a_thread_that_runs_and_one_that_has_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "7" / "task" / "8"
+    folder.mkdir(parents=True)
+    (folder / "comm").write_bytes(b"CPU 3/KVM\n")
+    assert vcpu_of_thread(7, 8, tmp_path) == 3
+    assert vcpu_of_thread(7, 9, tmp_path) is None
