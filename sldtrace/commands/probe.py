@@ -14,6 +14,7 @@ _EXAMPLES = """\b
 Examples:
   sldtrace probe                              # any user, any machine, about two seconds
   sldtrace probe --livelock                   # does this kernel have the livelock?
+  sldtrace probe --vm --livelock              # what does a VM on this host get?
   sldtrace probe --format json | jq -r .verdict
 """
 
@@ -32,16 +33,20 @@ Examples:
     is_flag=True,
     help="Then execute one more under a signal each millisecond, for at most 300 ms.",
 )
+@click.option("--vm", "in_vm", is_flag=True, help="Execute them in a VM on this host. Needs /dev/kvm.")
 @click.option(
     "--fail-on",
     multiple=True,
     type=click.Choice(["penalty", "livelock", "fatal"]),
     help="Exit with status 3 if this holds; repeatable.",
 )
-def probe(form: str, output: Path | None, locks: int, livelock: bool, fail_on: tuple[str, ...]) -> None:
+def probe(
+    form: str, output: Path | None, locks: int, livelock: bool, in_vm: bool, fail_on: tuple[str, ...]
+) -> None:
     """Measure what a split lock costs on this machine, and say who charges it.
 
-    Executes a few split locks, and as many aligned locks to compare with, in a child process on one CPU.
+    Executes a few split locks, and as many aligned locks to compare with, in a child process on one CPU;
+    with --vm in a small virtual machine there, whose guest times them itself.
     Needs neither root nor KVM; works in virtual machines and containers, on Intel and AMD. A split lock
     holds up the memory accesses of all CPUs for about a microsecond; no more than --locks are executed, in
     two seconds.
@@ -59,7 +64,7 @@ def probe(form: str, output: Path | None, locks: int, livelock: bool, fail_on: t
     from sldtrace.reporters import probe as reports
 
     outputs.check(output)
-    result = measure.measure(locks, livelock or "livelock" in fail_on)
+    result = measure.measure(locks, livelock or "livelock" in fail_on, in_vm)
     outputs.write(outputs.render(reports.build(result), form, output), output)
     found = {
         "penalty": result.verdict in (Verdict.OWN_PENALTY, Verdict.OUTSIDE_PENALTY, Verdict.RATE_LIMIT),

@@ -4,6 +4,7 @@ import ctypes
 import mmap
 import platform
 import struct
+from typing import Literal
 
 from sldtrace.errors import SldtraceError
 
@@ -59,6 +60,12 @@ class Lock:
         self._memory[: len(IMAGE)] = IMAGE
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)(self._base)
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> Literal[False]:
+        return False  # the memory goes with the object
 
     def execute(self, split: bool) -> tuple[int, int]:
         """Executes the instruction once; the time-stamp counter before and after it."""

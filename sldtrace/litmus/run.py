@@ -5,9 +5,10 @@ import select
 import signal
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import NoReturn
+from typing import Literal, NoReturn, Protocol
 
 from sldtrace.errors import SldtraceError
 from sldtrace.litmus.code import Lock
@@ -16,6 +17,17 @@ from sldtrace.litmus.plan import Plan
 # start and end (CLOCK_MONOTONIC), time-stamp counter before and after, split or not.
 _RECORD = struct.Struct("<4QB")
 _SPIN_NS = 200_000  # the scheduler may wake a thread this much late
+
+
+class Locks(Protocol):
+    """Executes locked instructions; a context manager."""
+
+    def __enter__(self) -> "Locks": ...
+
+    def __exit__(self, *_: object) -> Literal[False]: ...
+
+    def execute(self, split: bool) -> tuple[int, int]:
+        """Executes one, of an operand in two cache lines or in one; the counter before and after it."""
 
 
 class End(Enum):
@@ -57,15 +69,16 @@ class Outcome:
         return [round(each.ticks * self.tsc_ns) for each in self.locks if each.split == split]
 
 
-def run(plan: Plan) -> Outcome:
-    """Executes the plan. Raises SldtraceError if this program cannot have the memory, or the child fails."""
-    lock = Lock()
+def run(plan: Plan, make: Callable[[], Locks] = Lock) -> Outcome:
+    """Executes the plan. Raises SldtraceError as `make` does, or if the child fails."""
+    with make():
+        pass  # it works; the child makes its own, because a VM belongs to one process
     cpu = min(os.sched_getaffinity(0))
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
-        _child(plan, lock, cpu, writing)
+        _child(plan, make, cpu, writing)
     os.close(writing)
     try:
         return _watch(plan, child, reading)
@@ -73,9 +86,10 @@ def run(plan: Plan) -> Outcome:
         os.close(reading)
 
 
-def _child(plan: Plan, lock: Lock, cpu: int, writing: int) -> NoReturn:
+def _child(plan: Plan, make: Callable[[], Locks], cpu: int, writing: int) -> NoReturn:
     status = 1
     try:
+        lock = make()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGINT, signal.SIGTERM})
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGBUS):
             signal.signal(number, signal.SIG_DFL)
@@ -106,7 +120,7 @@ def _sleep(ns: int) -> None:
         pass
 
 
-def _measure(lock: Lock, split: bool) -> bytes:
+def _measure(lock: Locks, split: bool) -> bytes:
     start = time.monotonic_ns()
     before, after = lock.execute(split)
     return _RECORD.pack(start, time.monotonic_ns(), before, after, split)

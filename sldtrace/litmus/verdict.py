@@ -30,12 +30,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """What the answer depends on besides the measurement. release: `uname -r`; guest: it runs in a VM."""
+    """What the answer depends on besides the measurement.
+
+    release: `uname -r`; guest: it is a VM; in_vm: the locks are executed in a VM on it.
+    """
 
     release: str
     tick_ns: int
     split_lock: SplitLock
     guest: bool
+    in_vm: bool = False
 
     @property
     def penalty(self) -> Penalty:
@@ -56,7 +60,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the model says of this kernel's own penalty; lengths in ns, None: there is no penalty.
+    """What the model says of this kernel's penalty; lengths in ns, None: there is no penalty.
 
     window: how long detection is off after a penalty, at least and at most. livelock: under a signal each
     millisecond a split lock does not complete.
@@ -127,17 +131,21 @@ def judge(machine: Machine, outcome: Outcome, under_signals: Outcome | None = No
 
 
 def predict(machine: Machine) -> Predicted:
-    """What this kernel itself does, by its version and settings (see docs/model.md)."""
+    """What this kernel itself does, by its version and settings (see docs/model.md).
+
+    A VM gets #AC as a program does (handle_guest_split_lock). Its bus locks raise no #DB in the host, so
+    it has no rate limit, and is not ended by `fatal` on a CPU that detects bus locks only.
+    """
     lock, own = machine.split_lock, machine.penalty
-    if lock.mode == "fatal":
+    if lock.mode == "fatal" and (lock.detects_split_locks or not machine.in_vm):
         verdict = Verdict.FATAL
-    elif lock.detects_bus_locks and lock.mode.startswith("ratelimit"):
+    elif lock.detects_bus_locks and lock.mode.startswith("ratelimit") and not machine.in_vm:
         verdict = Verdict.RATE_LIMIT
     elif lock.detects_split_locks and own.penalizes:
-        verdict = Verdict.OWN_PENALTY
+        verdict = Verdict.OUTSIDE_PENALTY if machine.in_vm else Verdict.OWN_PENALTY
     else:
         verdict = Verdict.NO_PENALTY
-    if verdict is not Verdict.OWN_PENALTY:
+    if verdict not in (Verdict.OWN_PENALTY, Verdict.OUTSIDE_PENALTY):
         return Predicted(verdict, None, None, None, False)
     window = (own.window_ns, own.window_ns + own.tick_ns)
     livelock = own.always_early_below_ns >= 1_000_000
@@ -164,7 +172,7 @@ def _verdict(machine: Machine, outcome: Outcome, long: int, long_aligned: int) -
         return Verdict.UNCLEAR
     if predicted in (Verdict.OWN_PENALTY, Verdict.RATE_LIMIT):
         return predicted
-    return Verdict.OUTSIDE_PENALTY if machine.guest else Verdict.UNCLEAR
+    return Verdict.OUTSIDE_PENALTY if machine.guest or machine.in_vm else Verdict.UNCLEAR
 
 
 # Where a split lock that is penalized begins a time without detection.

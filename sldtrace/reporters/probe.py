@@ -33,6 +33,7 @@ class ProbeContent:
     verdict: Verdict
     release: Annotated[str, "`uname -r`"]
     guest: Annotated[bool, "this machine is a virtual machine"]
+    in_vm: Annotated[bool, "the locks were executed in a virtual machine on this one (--vm)"]
     mode: Annotated[str, "split_lock_detect= of this kernel"]
     mitigate: Annotated[int | None, "kernel.split_lock_mitigate; null: there is none"]
     split: Annotated[Lengths | None, "of all split locks"]
@@ -57,16 +58,17 @@ def build(result: Result) -> Report:
 
 
 def _headline(result: Result) -> str:
-    costs = f"a split lock costs {length(result.split.median_ns)} here" if result.split else ""
+    here = "in a VM here" if result.machine.in_vm else "here"
+    costs = f"a split lock costs {length(result.split.median_ns)} {here}" if result.split else ""
     if result.aligned and costs:
         costs += f", an aligned lock {length(result.aligned.median_ns)}"
     if result.verdict is Verdict.FATAL:
-        return "a split lock ends the program by SIGBUS here"
+        return f"a split lock ends the {'VMM' if result.machine.in_vm else 'program'} by SIGBUS here"
     if result.verdict is Verdict.UNCLEAR:
         return "too few split locks were delayed to say who delays them, or too many aligned ones"
     if result.verdict is Verdict.NO_PENALTY or result.penalized is None:
         return costs
-    return f"a split lock that traps costs {length(result.penalized.median_ns)} here"
+    return f"a split lock that traps costs {length(result.penalized.median_ns)} {here}"
 
 
 def _meaning(result: Result) -> Iterator[str]:
@@ -82,6 +84,12 @@ def _meaning(result: Result) -> Iterator[str]:
         yield (
             "This kernel detects split locks of programs and of its VMs, and delays the thread that executes "
             "one. `sysctl kernel.split_lock_mitigate=0` switches the penalty off, where the sysctl exists."
+        )
+    elif result.verdict is Verdict.OUTSIDE_PENALTY and result.machine.in_vm:
+        yield (
+            "This host's kernel delays the vCPU thread whose guest executes a split lock. "
+            "`sysctl kernel.split_lock_mitigate=0` on this host switches the penalty off, where the sysctl "
+            "exists."
         )
     elif result.verdict is Verdict.OUTSIDE_PENALTY:
         yield (
@@ -101,16 +109,17 @@ def _meaning(result: Result) -> Iterator[str]:
 
 def _under_signals(result: Result) -> Section:
     assert result.livelock is not None
+    who = "VM" if result.machine.in_vm else "program"
     expected = "the model predicts " + ("that it does not complete" if result.predicted.livelock else "so")
     if result.livelock.completed:
         text = (
             f"A split lock under a signal each millisecond completes after {length(result.livelock.took_ns)}"
         )
-        title, tone = "NO LIVELOCK: a program with a timer gets past a split lock", Tone.GOOD
+        title, tone = f"NO LIVELOCK: a {who} with a timer gets past a split lock", Tone.GOOD
     else:
         text = f"A split lock under a signal each millisecond did not complete in {length(LIVELOCK_LIMIT_NS)}"
         expected = "the model predicts " + ("so" if result.predicted.livelock else "that it completes")
-        title, tone = "LIVELOCK: a program with a 1 ms timer does not get past a split lock", Tone.CRITICAL
+        title, tone = f"LIVELOCK: a {who} with a 1 ms timer does not get past a split lock", Tone.CRITICAL
     return Section(title, [Text(f"{text}; {expected}.")], tone=tone)
 
 
@@ -133,6 +142,7 @@ def _table(result: Result) -> Table:
 def _facts(result: Result) -> Iterator[Fact]:
     machine = result.machine
     where = ", in a virtual machine" if machine.guest else ""
+    where += "; the locks are executed in a VM on it" if machine.in_vm else ""
     mitigate = "" if machine.split_lock.mitigate is None else f", mitigate={machine.split_lock.mitigate}"
     setting = f"split_lock_detect={machine.split_lock.mode}{mitigate}"
     yield Fact("kernel", f"Linux {escape(machine.release)}{where}; {setting}")
@@ -144,7 +154,7 @@ def _facts(result: Result) -> Iterator[Fact]:
     if result.charged_tick_ns is not None:
         hertz = round(1e9 / result.charged_tick_ns)
         yield Fact("jiffy", f"{ms(result.charged_tick_ns)} ms (HZ={hertz}): the penalties end at its ticks")
-        if result.verdict is Verdict.OUTSIDE_PENALTY:
+        if result.verdict is Verdict.OUTSIDE_PENALTY and not machine.in_vm:
             hosts = verdict.hosts(result.charged_tick_ns)
             known = "; ".join(f"{name}: {ms(low)} to {ms(high)} ms" for name, low, high in hosts)
             yield Fact("such hosts", f"a penalty of Linux {known}")
@@ -166,6 +176,7 @@ def _content(result: Result) -> ProbeContent:
         verdict=result.verdict,
         release=result.machine.release,
         guest=result.machine.guest,
+        in_vm=result.machine.in_vm,
         mode=result.machine.split_lock.mode,
         mitigate=result.machine.split_lock.mitigate,
         split=result.split,

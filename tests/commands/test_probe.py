@@ -19,6 +19,7 @@ from tools import json_schemas
 FROZEN = judge(machine(), outcome([14.0] * 50), Outcome([], End.STUCK, 0.0, 300 * MS))
 RESULTS = {
     "frozen": FROZEN,
+    "frozen VM": judge(machine(in_vm=True), outcome([14.0] * 50), Outcome([], End.STUCK, 0.0, 300 * MS)),
     "own": judge(machine(), outcome([14.0] * 50)),
     "outside": judge(machine(NONE, guest=True), outcome([11.1] * 50)),
     "none": judge(machine(NONE), outcome([0.002] * 50)),
@@ -27,11 +28,11 @@ RESULTS = {
 }
 
 
-def use(monkeypatch: pytest.MonkeyPatch, result: Result) -> list[tuple[int, bool]]:
-    asked: list[tuple[int, bool]] = []
+def use(monkeypatch: pytest.MonkeyPatch, result: Result) -> list[tuple[int, bool, bool]]:
+    asked: list[tuple[int, bool, bool]] = []
 
-    def made_up(locks: int, livelock: bool) -> Result:
-        asked.append((locks, livelock))
+    def made_up(locks: int, livelock: bool, in_vm: bool) -> Result:
+        asked.append((locks, livelock, in_vm))
         return result
 
     monkeypatch.setattr(measure, "measure", made_up)
@@ -69,10 +70,20 @@ def test_status(name: str, fail_on: list[str], status: int, monkeypatch: pytest.
     asked = use(monkeypatch, RESULTS[name])
     done = CliRunner().invoke(probe, [word for each in fail_on for word in ("--fail-on", each)])
     assert done.exit_code == status
-    assert asked == [(50, "livelock" in fail_on)]
+    assert asked == [(50, "livelock" in fail_on, False)]
 
 
 def test_fewer_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = use(monkeypatch, RESULTS["none"])
     assert CliRunner().invoke(probe, ["--locks", "5"]).exit_code == 0
-    assert asked == [(5, False)]
+    assert asked == [(5, False, False)]
+
+
+def test_in_a_vm(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = use(monkeypatch, RESULTS["frozen VM"])
+    done = CliRunner().invoke(probe, ["--vm", "--fail-on", "livelock"])
+    assert done.exit_code == EXIT_FINDING
+    assert asked == [(50, True, True)]
+    assert done.output.startswith("PENALTY FROM OUTSIDE: a split lock that traps costs 14 ms in a VM here")
+    assert "LIVELOCK: a VM with a 1 ms timer does not get past a split lock" in done.output
+    assert "the locks are executed in a VM on it" in done.output

@@ -35,9 +35,10 @@ def guest(timeout: str, duration: str, *options: str, program: Path | None = Non
     return {**result, "pid": result["tgid"], "status": process.returncode}
 
 
-def probe() -> Protocol:
+def probe(*options: str) -> Protocol:
     """What `probe` measures on this host, as a program."""
-    done = subprocess.run([*SLDTRACE, "probe", "--livelock", "--format=json"], capture_output=True, text=True)
+    command = [*SLDTRACE, "probe", "--livelock", "--format=json", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
     return {"status": done.returncode, "stderr": done.stderr, "said": json.loads(done.stdout)}
 
 

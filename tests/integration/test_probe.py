@@ -64,6 +64,22 @@ def test_this_kernel_has_the_livelock(on: Any) -> None:
 
 
 @every_kernel
+def test_in_a_vm_the_host_charges_it(scenario: Scenario, on: Any) -> None:
+    """A guest of the lab's host times its own locks: as long as a program's, for the same reason."""
+    done = scenario.protocol["probe"]["VM"]
+    said = done["said"]
+    assert (done["status"], done["stderr"]) == (0, "")
+    assert (said["verdict"], said["in_vm"]) == ("penalty from outside", True)
+    assert said["predicted"] == on["said"]["predicted"] | {"verdict": "penalty from outside"}
+    predicted = said["predicted"]
+    assert predicted["shortest_ns"] - TICK_NS / 20 < said["penalized"]["median_ns"]
+    assert said["penalized"]["median_ns"] < predicted["longest_ns"] + TICK_NS / 20
+    assert said["charged_tick_ns"] == TICK_NS
+    assert said["aligned"]["median_ns"] < TICK_NS / 10
+    assert not said["livelock"]["completed"]
+
+
+@every_kernel
 def test_without_the_penalty_there_is_none(scenario: Scenario) -> None:
     off = scenario.protocol["probe"]["0"]
     assert (off["status"], off["stderr"]) == (0, "")
@@ -83,6 +99,12 @@ def test_fatal_mode_ends_the_child_only(guests_fatal: Scenario) -> None:
     )
     assert said["split"] is None
     assert said["predicted"]["verdict"] == "fatal"
+
+
+def test_fatal_mode_ends_a_vm_the_same_way(guests_fatal: Scenario) -> None:
+    probe = guests_fatal.protocol["probe in VM"]
+    assert (probe["status"], probe["said"]["verdict"], probe["said"]["in_vm"]) == (0, "fatal", True)
+    assert probe["said"]["predicted"]["verdict"] == "fatal"
 
 
 def test_nothing_is_penalized_where_detection_is_off(guests_off: Scenario) -> None:

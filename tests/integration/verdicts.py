@@ -56,8 +56,8 @@ def check() -> Protocol:
 
 
 def probes() -> dict[str, Protocol]:
-    """With the penalty and without it."""
-    found = {"1": probe()}
+    """With the penalty, in a VM, and without it."""
+    found = {"1": probe(), "VM": probe("--vm")}
     MITIGATE.write_text("0")
     found["0"] = probe()
     MITIGATE.write_text("1")

@@ -6,11 +6,11 @@ import signal
 import struct
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.litmus import run as runs
 from sldtrace.litmus.plan import MOST_LOCKS, Plan
 from sldtrace.litmus.run import End, run
 
@@ -23,6 +23,15 @@ class Counted:
     def __init__(self, at_split: int = 0) -> None:
         self.memory = mmap.mmap(-1, mmap.PAGESIZE)
         self.at_split = at_split  # the split lock at which `happen` is called
+
+    def made(self) -> "Counted":
+        return self
+
+    def __enter__(self) -> "Counted":
+        return self
+
+    def __exit__(self, *_: object) -> Literal[False]:
+        return False
 
     def execute(self, split: bool) -> tuple[int, int]:
         offset = 4 * split
@@ -60,11 +69,6 @@ def no_child_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             os.waitpid(pid, os.WNOHANG)
 
 
-def use(monkeypatch: pytest.MonkeyPatch, lock: Counted) -> Counted:
-    monkeypatch.setattr(runs, "Lock", lambda: lock)
-    return lock
-
-
 def test_real_locks_are_measured() -> None:
     outcome = run(QUICK)
     assert outcome.end is End.FINISHED
@@ -75,64 +79,62 @@ def test_real_locks_are_measured() -> None:
 
 
 @pytest.mark.parametrize("locks", [1, 7, MOST_LOCKS])
-def test_no_more_locks_than_asked_for(locks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = use(monkeypatch, Counted())
-    outcome = run(Plan(locks=locks, spacings_ns=(0,)))
+def test_no_more_locks_than_asked_for(locks: int) -> None:
+    lock = Counted()
+    outcome = run(Plan(locks=locks, spacings_ns=(0,)), lock.made)
     assert lock.counts == (locks, locks)
     assert len(outcome.durations_ns(True)) == locks
 
 
-def test_none_begins_after_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = use(monkeypatch, Counted())
-    outcome = run(Plan(locks=5, spacings_ns=(2_000_000,), limit_ns=1_000_000))
+def test_none_begins_after_the_limit() -> None:
+    lock = Counted()
+    outcome = run(Plan(locks=5, spacings_ns=(2_000_000,), limit_ns=1_000_000), lock.made)
     assert lock.counts[1] == 0
     assert (outcome.end, outcome.durations_ns(True)) == (End.FINISHED, [])
 
 
-def test_a_bus_error_is_the_kernels_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bus_error_is_the_kernels_answer() -> None:
     class Fatal(Counted):
         def happen(self) -> None:
             os.kill(os.getpid(), signal.SIGBUS)
 
-    lock = use(monkeypatch, Fatal(at_split=3))
-    outcome = run(QUICK)
+    lock = Fatal(at_split=3)
+    outcome = run(QUICK, lock.made)
     assert (outcome.end, lock.counts[1]) == (End.KILLED, 3)
     assert len(outcome.durations_ns(True)) == 2
 
 
-def test_a_lock_that_does_not_complete_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_does_not_complete_is_ended() -> None:
     class Stuck(Counted):
         def happen(self) -> None:
             while True:
                 signal.pause()
 
-    lock = use(monkeypatch, Stuck(at_split=2))
-    outcome = run(Plan(locks=5, spacings_ns=(0,), stuck_ns=50_000_000, period_ns=1_000_000))
+    lock = Stuck(at_split=2)
+    outcome = run(Plan(locks=5, spacings_ns=(0,), stuck_ns=50_000_000, period_ns=1_000_000), lock.made)
     assert (outcome.end, lock.counts[1]) == (End.STUCK, 2)
     assert outcome.stuck_ns >= 50_000_000
     assert len(outcome.durations_ns(True)) == 1
 
 
-def test_signals_come_while_the_lock_is_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_come_while_the_lock_is_executed() -> None:
     class Interrupted(Counted):
         def happen(self) -> None:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the next one ends the child
             while True:
                 signal.pause()
 
-    use(monkeypatch, Interrupted(at_split=1))
+    lock = Interrupted(at_split=1)
     with pytest.raises(SldtraceError, match="ended \\(SIGALRM\\)"):
-        run(Plan(locks=1, spacings_ns=(0,), period_ns=1_000_000))
+        run(Plan(locks=1, spacings_ns=(0,), period_ns=1_000_000), lock.made)
 
 
-def test_a_child_that_fails_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_child_that_fails_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     class Failing(Counted):
         def happen(self) -> None:
             raise OSError("no")
 
-    use(monkeypatch, Failing(at_split=2))
+    lock = Failing(at_split=2)
     with pytest.raises(SldtraceError, match="ended \\(status 1\\)"):
-        run(QUICK)
+        run(QUICK, lock.made)
     assert "Traceback" not in capfd.readouterr().err

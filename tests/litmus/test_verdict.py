@@ -12,8 +12,10 @@ NONE = SplitLock("unsupported", False, False, None)
 MS = 1_000_000
 
 
-def machine(lock: SplitLock = WARN, guest: bool = False, tick_ns: int = 4 * MS) -> Machine:
-    return Machine("6.12.1", tick_ns, lock, guest)
+def machine(
+    lock: SplitLock = WARN, guest: bool = False, tick_ns: int = 4 * MS, in_vm: bool = False
+) -> Machine:
+    return Machine("6.12.1", tick_ns, lock, guest, in_vm)
 
 
 def outcome(split_ms: list[float], aligned_ms: float = 0.0003, end: End = End.FINISHED) -> Outcome:
@@ -96,3 +98,26 @@ def test_under_signals(completed: bool) -> None:
     found = judge(machine(), outcome([14] * 5), signals).livelock
     assert found
     assert (found.completed, found.took_ns) == (completed, 13 * MS if completed else 300 * MS)
+
+
+@pytest.mark.parametrize(
+    ("lock", "split_ms", "predicted", "found"),
+    [
+        (WARN, 14, Verdict.OUTSIDE_PENALTY, Verdict.OUTSIDE_PENALTY),
+        (WARN, 0.01, Verdict.OUTSIDE_PENALTY, Verdict.NO_PENALTY),
+        (NONE, 11, Verdict.NO_PENALTY, Verdict.OUTSIDE_PENALTY),  # this host is a VM of one that charges
+        (SplitLock("warn", True, False, 0), 0.01, Verdict.NO_PENALTY, Verdict.NO_PENALTY),
+        (SplitLock("ratelimit:10", False, True, 1), 0.01, Verdict.NO_PENALTY, Verdict.NO_PENALTY),
+        (SplitLock("fatal", False, True, 1), 0.01, Verdict.NO_PENALTY, Verdict.NO_PENALTY),
+    ],
+)
+def test_what_a_vm_gets_is_charged_by_its_host(
+    lock: SplitLock, split_ms: float, predicted: Verdict, found: Verdict
+) -> None:
+    said = judge(machine(lock, in_vm=True), outcome([split_ms] * 50))
+    assert (said.predicted.verdict, said.verdict) == (predicted, found)
+
+
+def test_in_fatal_mode_a_vm_that_takes_a_split_lock_ends() -> None:
+    host = machine(SplitLock("fatal", True, True, 1), in_vm=True)
+    assert verdict.predict(host).verdict is Verdict.FATAL

@@ -121,4 +121,4 @@ def fatal(_folder: Path) -> Protocol:
     found = {"runs": runs, "sweep": sweep(timers=(1, 25))}
     log = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
     lines = [line for line in log.splitlines() if "split_lock trap" in line]
-    return found | {"log": lines, "probe": probe()}
+    return found | {"log": lines, "probe": probe(), "probe in VM": probe("--vm")}
