@@ -118,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         help="copy a file of this host to PATH in the machine (default /tmp/NAME)",
     )
     run.add_argument(
+        "--put-kernel", metavar="PATH", help="copy the kernel that the machine boots to PATH in it, for a VM"
+    )
+    run.add_argument(
         "--fetch",
         action="append",
         default=[],
@@ -161,6 +164,7 @@ def _run(arguments: argparse.Namespace) -> int:
         environment=dict(_pair(text) for text in arguments.env),
         tree=arguments.tree,
         put=dict(_put(text) for text in arguments.put),
+        put_kernel=arguments.put_kernel,
         fetch=arguments.fetch,
         out=arguments.out,
     )

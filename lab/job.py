@@ -22,9 +22,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 HEADER_SIZE = 64 << 10
 RESULT_DISK = 1 << 30
 
-# Half of the boot and of no use here: self-tests of cryptography, the jitter random generator,
-# certificates for module signatures (the lab's modules come without).
-_SKIPPED = ("cryptomgr.notests=1", "initcall_blacklist=load_system_certificate_list,jent_mod_init")
+SKIPPED = ("cryptomgr.notests=1", "initcall_blacklist=load_system_certificate_list,jent_mod_init")
+"""Half of the boot of a kernel and of no use here: self-tests of cryptography, the jitter random generator,
+certificates for module signatures (the lab's modules come without)."""
 
 _TREE_MAX = 64 << 20
 _MODES = r"off|warn|fatal|ratelimit:([1-9]\d{0,2}|1000)"
@@ -43,7 +43,8 @@ class Job:
     mitigate: the sysctl kernel.split_lock_mitigate; None leaves the default (1).
     append: more of the kernel command line. environment: more variables for the command.
     tree: the folder put at /sldtrace (what git tracks or would track, when it is in a checkout).
-    put: path in the machine (absolute): file of this host. fetch: paths in the machine (relative
+    put: path in the machine (absolute): file of this host. put_kernel: where the machine finds the image of
+    its own kernel, for a VM in it; None: nowhere. fetch: paths in the machine (relative
     ones are below /sldtrace) to bring to the folder `out`, each under its last name.
     """
 
@@ -62,6 +63,7 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     tree: Path = REPOSITORY
     put: Mapping[str, Path] = field(default_factory=dict)
+    put_kernel: str | None = None
     fetch: Sequence[str] = ()
     out: Path | None = None
 
@@ -88,7 +90,7 @@ class Job:
         names = [PurePosixPath(path).name for path in self.fetch]
         if len(set(names)) != len(names) or "" in names:
             raise LabError("two fetched files have the same name", "fetch the folder that holds them")
-        for path in self.put:
+        for path in (*self.put, *([self.put_kernel] if self.put_kernel is not None else [])):
             _check_path(path)
             if not path.startswith("/") or ".." in PurePosixPath(path).parts:
                 raise LabError(f"{path} is not an absolute path in the machine", "--put FILE:/path")
@@ -104,7 +106,7 @@ class Job:
     @property
     def command_line(self) -> str:
         """The kernel's command line. idle=halt: Bochs sometimes loses a wake-up out of MWAIT."""
-        parts = ["console=ttyS0,115200", "quiet", "idle=halt", *_SKIPPED]
+        parts = ["console=ttyS0,115200", "quiet", "idle=halt", *SKIPPED]
         if self.split_lock_detect is not None:
             parts.append(f"split_lock_detect={self.split_lock_detect}")
         return " ".join([*parts, self.append]).strip()

@@ -99,6 +99,8 @@ def initramfs(what: Job, kernel: KernelFiles) -> bytes:
     for name in ("second.sh", "lab.service"):
         archive.file(f"job/{name}", (_HERE / name).read_bytes())
     job.pack(what, archive)
+    if what.put_kernel is not None:
+        archive.file(f"job/put{what.put_kernel}", kernel.vmlinuz.read_bytes())
     return archive.finish()
 
 

@@ -33,7 +33,12 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 _RUNNING = pytest.StashKey["Machines"]()
 _HEARTBEAT_S = 50.0
 # Parts that take long and run only where this is in the environment.
-_ASKED_FOR = {"by_hand": "SLDTRACE_BY_HAND", "soak": "SLDTRACE_SOAK", "vmms": "SLDTRACE_VMMS"}
+_ASKED_FOR = {
+    "by_hand": "SLDTRACE_BY_HAND",
+    "soak": "SLDTRACE_SOAK",
+    "vmms": "SLDTRACE_VMMS",
+    "linux_vm": "SLDTRACE_VMMS",
+}
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def _built(source: Path, out: Path) -> Path:
     if source.suffix == ".S":
         assemble(source, built)
     else:
-        subprocess.run(["cc", "-O2", "-o", built, source], check=True)
+        subprocess.run(["cc", "-O2", "-static", "-o", built, source], check=True)
     return built
 
 
@@ -287,6 +292,12 @@ def vmm(request: pytest.FixtureRequest) -> Scenario:
 @part
 def vmms(request: pytest.FixtureRequest) -> Scenario:
     """QEMU's machines and all that wakes vCPUs; only when it is asked for, see test_vmm_matrix.py."""
+    return _brought(request)
+
+
+@part
+def linux_vm(request: pytest.FixtureRequest) -> Scenario:
+    """Debian's kernel in QEMU; only when it is asked for, see test_linux_vm.py."""
     return _brought(request)
 
 

@@ -17,7 +17,7 @@ class Boot:
     name: for people. parts: names of scenario.PARTS, which are the names of fixtures in conftest.py, too,
     with the machine's own seconds that they take, by which the longest boot begins first. mode:
     split_lock_detect=, empty: not given. program: a source in C or assembly; what is built from it is put at
-    /tmp/, without the suffix. root: its root file system.
+    /tmp/, without the suffix. root: its root file system. options: more for `lab run`.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Boot:
     mode: str = ""
     program: str = ""
     root: str = PLAIN
+    options: tuple[str, ...] = ()
 
 
 BOOTS = (
@@ -40,6 +41,13 @@ BOOTS = (
     Boot("cost", {"cost": 110}),
     Boot("QEMU", {"vmm": 30}, program="tests/integration/firmware.S", root="qemu"),
     Boot("all VMMs", {"vmms": 90}, program="tests/integration/firmware.S", root="qemu"),
+    Boot(
+        "Linux in QEMU",
+        {"linux_vm": 60},
+        program="tests/integration/linux_guest.c",
+        root="qemu",
+        options=("--put-kernel", "/tmp/vmlinuz"),
+    ),
     Boot("fatal", {"findings_fatal": 45, "guests_fatal": 10}, mode="fatal"),
     Boot("off", {"findings_off": 45, "guests_off": 10}, mode="off"),
     Boot("by hand", {"by_hand": 100}, cpus=2),
@@ -69,6 +77,7 @@ class Machine:
         return [
             *("run", "--quiet", "--kernel", self.kernel, "--cpus", str(boot.cpus)),
             *("--root", boot.root),
+            *boot.options,
             *(("--split-lock-detect", boot.mode) if boot.mode else ()),
             *more,
             *("--fetch", "/tmp/out", "--out", str(out)),

@@ -39,8 +39,9 @@ def remedies(trace: Trace, least_ns: int, tgid: int) -> list[Remedy]:
     irqchip = trace.text("processes", str(tgid), "irqchip")
     monitor = Remedy(
         "In what manages this VM: a monitor command that reads the vCPU's registers (info registers, for "
-        f"example) sends this signal once. Leave more than {ms(least_ns)} ms between "
-        "two of them. query-status, query-cpus-fast and query-stats (QEMU 8.1 and later) send none.",
+        "example) sends this signal once, and so does a debugger (gdbstub) when it stops the VM. Leave more "
+        f"than {ms(least_ns)} ms between two of them. query-status, query-cpus-fast and query-stats (QEMU "
+        "8.1 and later) send none.",
         "what polls the monitor sees less",
         undo="poll the monitor as before",
         recovery=AT_NEXT_PENALTY,

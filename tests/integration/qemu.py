@@ -15,41 +15,44 @@ from tests.integration import firmware
 from tests.integration.firmware import Counters, Settings
 from tests.integration.observing import Protocol
 
-_MEMORY = 16 << 20
+_MEGABYTES = 16
 _PROMPT = b"(qemu) "
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-class Vm:
+class Qemu:
     """A VM: within `with` it runs. Its command line is as libvirt's.
 
-    machine: QEMU's -machine without accel. cpu_max: of the cgroup that QEMU is in, which is named as libvirt
-    names it; None: it is in that of this process. options: more of the command line.
+    machine: QEMU's -machine without accel and memory, which has `megabytes`, in a file that is mapped as
+    `memory`. options: more of the command line. cpu_max: of the cgroup that QEMU is in, which is named as
+    libvirt names it; None: it is in that of this process. folder: for its files.
     """
 
     def __init__(
-        self, name: str, settings: Settings, machine: str, *options: str, cpu_max: str | None = None
+        self, name: str, machine: str, megabytes: int, *options: str, cpu_max: str | None = None
     ) -> None:
-        self.name, self.settings, self._cpu_max = name, settings, cpu_max
-        folder = Path("/tmp") / name
-        folder.mkdir()
-        bios, memory, self._qmp_path, self._hmp_path = (
-            folder / each for each in ("bios", "memory", "qmp", "monitor")
-        )
-        bios.write_bytes(settings.written(firmware.ASSEMBLED.read_bytes()))
+        self.name, self._cpu_max = name, cpu_max
+        self.folder = Path("/tmp") / name
+        self.folder.mkdir()
+        self._qmp_path, self._hmp_path = self.folder / "qmp", self.folder / "monitor"
+        memory, size = self.folder / "memory", megabytes << 20
         with memory.open("wb") as file:
-            file.truncate(_MEMORY)
+            file.truncate(size)
         with memory.open("rb") as file:
-            self._memory = mmap.mmap(file.fileno(), _MEMORY, prot=mmap.PROT_READ)
+            self.memory = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
         self.command = [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
-            *("-name", f"guest={name},debug-threads=on", "-cpu", "qemu64", "-m", f"{_MEMORY >> 20}"),
-            *("-machine", f"{machine},accel=kvm,memory-backend=ram", "-smp", str(settings.vcpus)),
-            *("-object", f"memory-backend-file,id=ram,size={_MEMORY},mem-path={memory},share=on"),
-            *("-bios", str(bios), "-qmp", f"unix:{self._qmp_path},server=on,wait=off"),
+            *("-name", f"guest={name},debug-threads=on", "-cpu", "qemu64", "-m", str(megabytes)),
+            *("-machine", f"{machine},accel=kvm,memory-backend=ram"),
+            *("-object", f"memory-backend-file,id=ram,size={size},mem-path={memory},share=on"),
+            *("-qmp", f"unix:{self._qmp_path},server=on,wait=off"),
             *("-monitor", f"unix:{self._hmp_path},server=on,wait=off"),
             *options,
         ]
+
+    def loops(self) -> list[int]:
+        """How many loops each vCPU has done so far."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
@@ -114,10 +117,27 @@ class Vm:
             printed += more
         return printed.decode(errors="replace")
 
+
+class Vm(Qemu):
+    """A VM with the firmware, whose loops are counted in its memory."""
+
+    def __init__(
+        self, name: str, settings: Settings, machine: str, *options: str, cpu_max: str | None = None
+    ) -> None:
+        self.settings = settings
+        super().__init__(name, machine, _MEGABYTES, "-smp", str(settings.vcpus), *options, cpu_max=cpu_max)
+        bios = self.folder / "bios"
+        bios.write_bytes(settings.written(firmware.ASSEMBLED.read_bytes()))
+        self.command += ["-bios", str(bios)]
+
     def counters(self) -> list[Counters]:
         """What each vCPU has done, read from the VM's memory: QEMU and the vCPUs do not notice it."""
-        data = self._memory[: firmware.DATA_END]
+        data = self.memory[: firmware.DATA_END]
         return [firmware.counters(data, vcpu) for vcpu in range(self.settings.vcpus)]
+
+    def loops(self) -> list[int]:
+        """See Qemu.loops."""
+        return [each.loops for each in self.counters()]
 
 
 class Watch:
@@ -126,7 +146,7 @@ class Watch:
     samples: for each VM [CLOCK_MONOTONIC in ns, loops of each vCPU...], every 10 ms.
     """
 
-    def __init__(self, *vms: Vm) -> None:
+    def __init__(self, *vms: Qemu) -> None:
         self._vms = vms
         self._ended = threading.Event()
         self.samples: dict[str, list[list[int]]] = {vm.name: [] for vm in vms}
@@ -139,8 +159,7 @@ class Watch:
     def _sample(self) -> None:
         while not self._ended.wait(0.01):
             for vm in self._vms:
-                loops = [each.loops for each in vm.counters()]
-                self.samples[vm.name].append([time.monotonic_ns(), *loops])
+                self.samples[vm.name].append([time.monotonic_ns(), *vm.loops()])
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
@@ -148,7 +167,7 @@ class Watch:
 
 
 @contextmanager
-def polled(vm: Vm, line: str, every: float) -> Iterator[Protocol]:
+def polled(vm: Qemu, line: str, every: float) -> Iterator[Protocol]:
     """Another thread gives that command to QEMU's monitor all the time, with a pause of `every` seconds."""
     ended, protocol = threading.Event(), Protocol(polls=0)
 

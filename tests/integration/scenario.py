@@ -32,6 +32,7 @@ PARTS = {
     "guests_fatal": "tests.vmm.guests_in_lab:fatal",
     "vmm": "tests.integration.vmms:run",
     "vmms": "tests.integration.vmms:matrix",
+    "linux_vm": "tests.integration.linux_vm:run",
     "cost": "tests.benchmarks.cost_in_lab:run",
 }
 

@@ -31,6 +31,7 @@ FROZEN = {
     "q35-split-1khz": IRQCHIP,
     "rare": IRQCHIP,
     "reset": IRQCHIP,
+    "debugged": "a debugger (gdbstub)",
 }
 # Frozen, but not by QEMU; or without CPU, which is no freeze by split locks.
 BY_OTHERS = {"traced", "stopped", "quota"}

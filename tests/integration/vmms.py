@@ -5,7 +5,9 @@ compared with it outside.
 """
 
 import os
+import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from pathlib import Path
 from tests.integration import enders
 from tests.integration.firmware import Settings
 from tests.integration.observing import Protocol, Recorder
-from tests.integration.qemu import Vm, Watch, polled
+from tests.integration.qemu import Qemu, Vm, Watch, polled
 
 SPLIT_IRQCHIP = "pc,kernel-irqchip=split"
 _BRIEF_S = 0.3
@@ -29,7 +31,7 @@ _SLOW = Settings(pit_hz=50)
 _ALIGNED = Settings(offset=0, pit_hz=1000)
 
 
-def described(vm: Vm, watch: Watch) -> Protocol:
+def described(vm: Qemu, watch: Watch) -> Protocol:
     """What the tests are to know of a VM."""
     return {"pid": vm.pid, "tids": vm.tids, "command": vm.command, "samples": watch.samples[vm.name]}
 
@@ -126,6 +128,45 @@ def _reset(vm: Vm) -> AbstractContextManager[Protocol]:
     return _beside(act)
 
 
+def _migrated(vm: Vm) -> AbstractContextManager[Protocol]:
+    """The VM's state is written to a file while it runs, by dirty logging; then it goes on here."""
+
+    def act(ended: threading.Event) -> str:
+        ended.wait(_BRIEF_S)
+        vm.qmp("migrate", uri=f"file:{vm.folder}/state")
+        while (status := str(vm.qmp("query-migrate").get("status"))) in ("setup", "active", "device"):
+            ended.wait(0.02)
+        vm.qmp("cont")
+        return status
+
+    return _beside(act)
+
+
+def _debugged(vm: Vm) -> AbstractContextManager[Protocol]:
+    """A debugger stops the VM by QEMU's gdbstub and lets it go on, every 3 ms."""
+
+    def act(ended: threading.Event) -> int:
+        path, stops = vm.folder / "gdb", 0
+        vm.hmp(f"gdbserver unix:{path},server=on,wait=off")
+        with socket.socket(socket.AF_UNIX) as debugger:
+            debugger.settimeout(10)
+            debugger.connect(str(path))  # which stops it
+            while not ended.is_set():
+                debugger.sendall(b"$c#63")
+                ended.wait(0.003)
+                debugger.sendall(b"\x03")
+                answer = b""
+                while not re.search(rb"\$T.*#..$", answer):
+                    answer += debugger.recv(4096)
+                debugger.sendall(b"+")
+                stops += 1
+            debugger.sendall(b"$D#44")
+            debugger.recv(4096)
+        return stops
+
+    return _beside(act)
+
+
 @dataclass(frozen=True)
 class Case:
     """A VM for some time.
@@ -171,6 +212,8 @@ CASES = (
         Settings(pit_hz=1000, vcpus=2),
     ),
     Case("reset", "the guest's PIT at 1 kHz; one reset", SPLIT_IRQCHIP, _FAST, during=_reset),
+    Case("migrated", "migration to a file; then it goes on", during=_migrated),
+    Case("debugged", "a debugger stops it every 3 ms (gdbstub)", during=_debugged),
     Case("stopped", "SIGSTOP, and SIGCONT 0.7 s later", during=_stopped),
     Case("traced", "a tracer stops the vCPU every 2 ms", during=_traced),
     Case(

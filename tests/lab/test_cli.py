@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 def test_run_passes_what_was_given(asked: list[Job], capfd: pytest.CaptureFixture[str]) -> None:
     line = "run --kernel 7.x --root tracers --cpus 2 --split-lock-detect fatal --mitigate 0"
     line += " --append a=b --memory 2048 --machine-time 7 --stalled 8 --timeout 9.5"
-    more = " --env A=b=c --put f.bin:/opt/f --put dir/g.bin --fetch /tmp/r --fetch s --out o -- sh -c"
+    more = " --env A=b=c --put f.bin:/opt/f --put dir/g.bin --put-kernel /tmp/k --fetch /tmp/r --fetch s --out o -- sh -c"
     assert cli.main([*(line + more).split(), "exit 1 -- x"]) == 7
     (job,) = asked
     assert (job.kernel, job.cpus, job.split_lock_detect, job.mitigate) == ("sid", 2, "fatal", 0)
@@ -36,6 +36,7 @@ def test_run_passes_what_was_given(asked: list[Job], capfd: pytest.CaptureFixtur
     assert (job.append, job.memory, job.environment) == ("a=b", 2048, {"A": "b=c"})
     assert (job.machine_time, job.stalled, job.timeout) == (7, 8, 9.5)
     assert job.put == {"/opt/f": Path("f.bin"), "/tmp/g.bin": Path("dir/g.bin")}
+    assert job.put_kernel == "/tmp/k"
     assert (job.fetch, job.out) == (["/tmp/r", "s"], Path("o"))
     assert list(job.command) == ["sh", "-c", "exit 1 -- x"]
     assert "the machine has no /lost" in capfd.readouterr().err

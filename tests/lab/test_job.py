@@ -34,6 +34,7 @@ from lab.job import Job, ResultHeader
         ({"fetch": ["a\nb"], "out": Path("o")}, "cannot be a path"),
         ({"put": {"relative": Path("x")}}, "absolute"),
         ({"put": {"/a/../b": Path("x")}}, "absolute"),
+        ({"put_kernel": "vmlinuz"}, "absolute"),
         ({"environment": {"A B": "1"}}, "is not the name"),
     ],
 )

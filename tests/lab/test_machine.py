@@ -56,7 +56,8 @@ def test_a_kernel_boots_and_gives_everything_back(tree: Path, tmp_path: Path) ->
         mitigate=0,
         tree=tree,
         put={"/tmp/in": tmp_path / "in"},
-        fetch=["/tmp/out", "/tmp/numbers", "/tmp/never"],
+        put_kernel="/tmp/vmlinuz",
+        fetch=["/tmp/out", "/tmp/numbers", "/tmp/vmlinuz", "/tmp/never"],
         out=tmp_path / "out",
     )
     lab = artefacts.ensure([kernel], QUIET)
@@ -75,8 +76,9 @@ def test_a_kernel_boots_and_gives_everything_back(tree: Path, tmp_path: Path) ->
     assert b"".join(pieces) == result.output
     assert result.files["/tmp/out"].read_bytes() == secret
     assert result.files["/tmp/numbers"].read_text().split() == [str(n) for n in range(1, 100001)]
+    assert result.files["/tmp/vmlinuz"].read_bytes() == lab.kernels[kernel].vmlinuz.read_bytes()
     assert result.missing == ("/tmp/never",)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["numbers", "out"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["numbers", "out", "vmlinuz"]
 
 
 def test_two_cpus_and_the_boot_parameter(tree: Path) -> None:
