@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
@@ -173,7 +173,7 @@ def roff(page: Page) -> str:
     """The page in the man(7) language; its date is $SOURCE_DATE_EPOCH, or none."""
     words = page.name.replace("-", " ")
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    date = datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%d") if epoch else ""
+    date = datetime.fromtimestamp(int(epoch), timezone.utc).strftime("%Y-%m-%d") if epoch else ""
     title = [page.name.upper(), "1", date, f"sldtrace {__version__}", "User Commands"]
     lines = [
         ".TH " + " ".join(f'"{part}"' for part in title),

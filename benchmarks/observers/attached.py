@@ -8,7 +8,6 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from benchmarks.observers.table import Observer
 
@@ -35,7 +34,7 @@ class Attached:
         self.folder = Path(tempfile.mkdtemp(prefix="observer-"))
         self._said = self.folder / "said"
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Attached":
         words = [word.replace("FOLDER", str(self.folder)) for word in self._observer.command]
         try:
             with self._said.open("wb") as sink:

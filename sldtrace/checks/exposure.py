@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from sldtrace.checks import bootlog
@@ -16,6 +15,7 @@ from sldtrace.model import generation as generations
 from sldtrace.model import penalty as kernel_penalty
 from sldtrace.model.generation import Generation
 from sldtrace.model.penalty import Penalty
+from sldtrace.strenum import StrEnum
 from sldtrace.text.phrases import ms
 
 

@@ -1,9 +1,10 @@
 """The result of a check."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from sldtrace.strenum import StrEnum
 
 
 class State(StrEnum):

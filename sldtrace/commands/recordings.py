@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import timezone, tzinfo
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,7 +68,7 @@ def between(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def found(*args: Any, since: str | None, until: str | None, local_time: bool, **options: Any) -> Any:
-        zone = None if local_time else UTC
+        zone = None if local_time else timezone.utc
         limits = [_moment(*each, zone) for each in (("--since", since), ("--until", until))]
         if None not in limits and not limits[0] < limits[1]:  # type: ignore[operator]
             raise UsageError("--since is not before --until", "name an earlier time")
@@ -95,7 +95,7 @@ class View:
     between: Sequence[int | None] = (None, None)
     redactor: "Redactor | None" = None
     symbols: "Symbols | None" = None
-    zone: tzinfo | None = UTC
+    zone: tzinfo | None = timezone.utc
 
     def part(self, timeline: "Timeline") -> "Timeline | None":
         """What is left of a recording; None if nothing was recorded at that time."""

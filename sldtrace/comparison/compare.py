@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from sldtrace.comparison.bootstrap import Interval
 from sldtrace.comparison.measure import LEAST_BLOCKS, SHORTEST_BLOCK_NS, Key, Measured, Place, metric
 from sldtrace.dataset.subject import Subject
 from sldtrace.engine.block_sums import METRICS
+from sldtrace.strenum import StrEnum
 from sldtrace.text.phrases import length, plural
 
 LEAST_CHANGE = 0.02

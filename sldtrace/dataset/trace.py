@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import timezone, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Trace:
 
     recording: Timeline
     symbols: Symbols | None = None
-    zone: tzinfo | None = UTC
+    zone: tzinfo | None = timezone.utc
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:

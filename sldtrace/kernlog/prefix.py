@@ -6,9 +6,9 @@ language than English stays text, because a guessed year may be wrong.
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HEAD, _TAIL = 256, 128  # characters of a long prefix that are parsed, at both ends
 _TEXT = 64  # characters of a time that is kept as text
@@ -211,7 +211,7 @@ def _zone(name: str | None) -> timezone | None:
     if name is None:
         return None
     if name in ("Z", "UTC"):
-        return UTC
+        return timezone.utc
     minutes = int(name[1:3]) * 60 + int(name[-2:])
     return timezone(timedelta(minutes=-minutes if name[0] == "-" else minutes))
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.litmus import tick
 from sldtrace.litmus.run import End, Outcome
 from sldtrace.model import penalty
 from sldtrace.model.penalty import Penalty
+from sldtrace.strenum import StrEnum
 
 PENALTY_NS = 5_000_000
 """A lock that takes longer has been penalized: the shortest penalty is 10 ms, at HZ=1000."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any
+
+from sldtrace.strenum import StrEnum
 
 
 class Tone(StrEnum):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from sldtrace.reporters.axis import short
 from sldtrace.reporters.document import Closeup, Histogram, Marks, Rates, Span, Timeline
@@ -113,7 +113,7 @@ def moment(span: Span, ns: int) -> str:
     """A time of day in UTC with milliseconds, or seconds of CLOCK_MONOTONIC."""
     if not span.utc:
         return f"{ns / 1e9:.3f} s"
-    when = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
+    when = datetime.fromtimestamp(ns // 1_000_000_000, timezone.utc)
     return f"{when:%H:%M:%S}.{ns // 1_000_000 % 1000:03}"
 
 

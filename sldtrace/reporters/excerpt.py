@@ -1,7 +1,7 @@
 """The evidence of a finding as a table: the first and the last records of its kind."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC
+from datetime import timezone
 from typing import Any
 
 from sldtrace.analyzers import endings
@@ -33,7 +33,7 @@ def table(trace: Trace, evidence: Rows, kind: str) -> Table:
 
 
 def _times(trace: Trace, times: list[int]) -> tuple[Column, Sequence[Cell]]:
-    if trace.zone is not UTC:
+    if trace.zone is not timezone.utc:
         return Column("local time"), [wording.time_of_day(trace, ns) for ns in times]
     wall = [known for ns in times if (known := trace.wall_ns(ns)) is not None]
     if len(wall) == len(times):

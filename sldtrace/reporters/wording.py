@@ -1,6 +1,6 @@
 """Numbers and times in words, the same in every report."""
 
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from sldtrace.dataset.subject import process, thread
@@ -62,12 +62,12 @@ def time_of_day(trace: "Trace", monotonic_ns: int) -> str:
 
 def utc(wall_ns: int, date: bool = True) -> str:
     """ns since 1970 as a date and time in UTC with milliseconds."""
-    return f"{_written(_moment(wall_ns, UTC), date)} UTC"
+    return f"{_written(_moment(wall_ns, timezone.utc), date)} UTC"
 
 
 # zone None: that of this machine.
 def _moment(wall_ns: int, zone: tzinfo | None) -> datetime:
-    return datetime.fromtimestamp(wall_ns / 1e9, UTC).astimezone(zone)
+    return datetime.fromtimestamp(wall_ns / 1e9, timezone.utc).astimezone(zone)
 
 
 def _written(when: datetime, date: bool) -> str:

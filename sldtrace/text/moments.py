@@ -16,6 +16,8 @@ _UNITS = {
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _LENGTHS = {name: _SECONDS[unit] for unit, names in _UNITS.items() for name in names}
 _DAYS = {"today": 0, "yesterday": -1}
+_FRACTION = re.compile(r"(?<=:[0-9]{2})\.([0-9]{1,6})[0-9]*")
+_ZONE = re.compile(r"(?<=[0-9])(?:Z|([+-][0-9]{2})([0-9]{2}))$")
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?")
 
 
@@ -40,18 +42,25 @@ def parse(text: str, now_ns: int, zone: tzinfo | None) -> int:
         found = _at(now, words, zone, text)
         return _ns(found if found <= now else _at(now - timedelta(days=1), words, zone, text))
     try:
-        given = datetime.fromisoformat(" ".join(text.split()))
+        given = datetime.fromisoformat(_iso(" ".join(text.split())))
         return _ns(given if given.tzinfo else _in_zone(given, zone))
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"'{text}' is not a time such as {FORMS}") from None
 
 
+# As fromisoformat of Python 3.10 reads it: six digits of a fraction, and a zone with a colon.
+def _iso(text: str) -> str:
+    text = _FRACTION.sub(lambda found: f".{found[1]:0<6}", text)
+    return _ZONE.sub(lambda found: f"{found[1]}:{found[2]}" if found[1] else "+00:00", text)
+
+
 def _at(day: datetime, clock: str, zone: tzinfo | None, text: str) -> datetime:
     hour, _, rest = clock.partition(":")
     try:
-        return _in_zone(datetime.combine(day.date(), time.fromisoformat(f"{int(hour):02}:{rest}")), zone)
+        moment = time.fromisoformat(_iso(f"{int(hour):02}:{rest}"))
     except ValueError:
         raise ValueError(f"'{text}' is not a time such as {FORMS}") from None
+    return _in_zone(datetime.combine(day.date(), moment), zone)
 
 
 # A naive time has the zone of this machine for astimezone.

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import click
 
@@ -134,7 +134,7 @@ class Viewer:
         return f"{self._time(began):%H:%M:%S}, {seconds:,} s" if began is not None else f"{seconds:,} s ago"
 
     def _time(self, wall_ns: int) -> datetime:
-        moment = datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC)
+        moment = datetime.fromtimestamp(wall_ns // 1_000_000_000, timezone.utc)
         return moment if self._options.utc else moment.astimezone()
 
 

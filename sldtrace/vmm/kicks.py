@@ -1,7 +1,6 @@
 """Makes vCPU threads leave KVM_RUN by signals: timers of the kernel, and a thread that sends signals."""
 
 import ctypes
-import enum
 import signal
 import threading
 import time
@@ -9,11 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from sldtrace.strenum import StrEnum
 from sldtrace.vmm import abi, libc
 from sldtrace.vmm.threads import start_thread
 
 
-class Kind(enum.StrEnum):
+class Kind(StrEnum):
     """How the signal is sent."""
 
     TIMER = "timer"  # timer_create(2), SIGEV_THREAD_ID: to the vCPU's thread, armed for each KVM_RUN

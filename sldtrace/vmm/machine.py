@@ -5,7 +5,6 @@ import mmap
 import os
 import time
 from types import TracebackType
-from typing import Self
 
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.vmm import abi, kvm, memory
@@ -54,7 +53,7 @@ class Machine:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Machine":
         return self
 
     def __exit__(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from sldtrace.errors import SldtraceError
 from sldtrace.vmm import libc
@@ -36,7 +35,7 @@ class RecorderProcess:
         self._exits = "all" if every_exit else "recent"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RecorderProcess":
         return self
 
     def __exit__(

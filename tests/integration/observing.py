@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from sldtrace import cli
 
@@ -91,7 +91,7 @@ def define(line: str) -> None:
 class Counter:
     """The kernel's own count of handle_guest_split_lock, by a kprobe event."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Counter":
         define("p:counter/traps handle_guest_split_lock\n")
         (TRACEFS / "events/counter/enable").write_text("1")
         return self
@@ -156,7 +156,7 @@ class Account:
             self.traced += WAITS
         self.triggers = HISTOGRAMS | (WHERE if waits else {})
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Account":
         for event, probe in self.kprobes.items():
             kind, function = probe.split()
             define(f"{kind}:{event} {function}\n")
@@ -216,7 +216,7 @@ class Recorder:
         self.stop = stop
         self.protocol: Protocol = {"command": self.command[3:], "file": path.name}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Recorder":
         self.begin()
         self.ready()
         return self

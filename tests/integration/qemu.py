@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from tests.integration import firmware
 from tests.integration.firmware import Counters, Settings
@@ -18,6 +18,7 @@ from tests.integration.observing import Protocol
 _MEGABYTES = 16
 _PROMPT = b"(qemu) "
 _CGROUPS = Path("/sys/fs/cgroup")
+_Q = TypeVar("_Q", bound="Qemu")
 
 
 class Qemu:
@@ -54,7 +55,7 @@ class Qemu:
         """How many loops each vCPU has done so far."""
         raise NotImplementedError
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Q) -> _Q:
         self._process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True)
         self.pid = self._process.pid
         self._qmp, self._hmp = self._connected(self._qmp_path), self._connected(self._hmp_path)
@@ -151,7 +152,7 @@ class Watch:
         self._ended = threading.Event()
         self.samples: dict[str, list[list[int]]] = {vm.name: [] for vm in vms}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Watch":
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
         return self

@@ -143,7 +143,7 @@ def _migrated(vm: Vm) -> AbstractContextManager[Protocol]:
 
 
 def _debugged(vm: Vm) -> AbstractContextManager[Protocol]:
-    """A debugger stops the VM by QEMU's gdbstub and lets it go on, every 3 ms."""
+    """A debugger stops the VM by QEMU's gdbstub every 3 ms, and continues it."""
 
     def act(ended: threading.Event) -> int:
         path, stops = vm.folder / "gdb", 0

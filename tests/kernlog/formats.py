@@ -4,7 +4,7 @@ import json
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 HOST, BOOT = "pve-1", "0f" * 16
 WALL_NS = 1_781_360_000_000_000_000  # of the boot
@@ -28,7 +28,7 @@ class Message:
 
     @property
     def iso(self) -> str:
-        return datetime.fromtimestamp(self.wall_us // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return datetime.fromtimestamp(self.wall_us // 10**6, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
     @property
     def fraction(self) -> str:
@@ -134,7 +134,7 @@ def docker(each: Message) -> str:
 
 
 def date(each: Message) -> str:
-    return datetime.fromtimestamp(each.wall_us // 10**6, UTC).strftime("%b %d %H:%M:%S")
+    return datetime.fromtimestamp(each.wall_us // 10**6, timezone.utc).strftime("%b %d %H:%M:%S")
 
 
 SINCE_BOOT: Mapping[str, Writer] = {

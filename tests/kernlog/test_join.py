@@ -1,6 +1,6 @@
 """Lines and the threads of a recording, by TID and time."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def recording(folder: Path) -> Trace:
 
 
 def at(offset_ns: int) -> str:
-    moment = datetime.fromtimestamp((WALL_NS + offset_ns) // S, UTC)
+    moment = datetime.fromtimestamp((WALL_NS + offset_ns) // S, timezone.utc)
     return f"{moment.isoformat()} h kernel: "
 
 

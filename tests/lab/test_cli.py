@@ -28,7 +28,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 def test_run_passes_what_was_given(asked: list[Job], capfd: pytest.CaptureFixture[str]) -> None:
     line = "run --kernel 7.x --root tracers --cpus 2 --split-lock-detect fatal --mitigate 0"
     line += " --append a=b --memory 2048 --machine-time 7 --stalled 8 --timeout 9.5"
-    more = " --env A=b=c --put f.bin:/opt/f --put dir/g.bin --put-kernel /tmp/k --fetch /tmp/r --fetch s --out o -- sh -c"
+    more = " --env A=b=c --put f.bin:/opt/f --put dir/g.bin --put-kernel /tmp/k"
+    more += " --fetch /tmp/r --fetch s --out o -- sh -c"
     assert cli.main([*(line + more).split(), "exit 1 -- x"]) == 7
     (job,) = asked
     assert (job.kernel, job.cpus, job.split_lock_detect, job.mitigate) == ("sid", 2, "fatal", 0)

@@ -1,19 +1,19 @@
 """Times as people say them."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from sldtrace.text import moments
 
-NOW = datetime(2026, 11, 28, 11, 30, 15, tzinfo=UTC)
+NOW = datetime(2026, 11, 28, 11, 30, 15, tzinfo=timezone.utc)
 CET = timezone(timedelta(hours=1))
 
 
-def parsed(text: str, zone: timezone = UTC) -> str:
+def parsed(text: str, zone: timezone = timezone.utc) -> str:
     ns = moments.parse(text, int(NOW.timestamp()) * 10**9, zone)
     assert ns % 1000 == 0
-    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(" ").removesuffix("+00:00")
+    return datetime.fromtimestamp(ns / 1e9, timezone.utc).isoformat(" ").removesuffix("+00:00")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,8 @@ def parsed(text: str, zone: timezone = UTC) -> str:
         ("2026-11-20 14:05", "2026-11-20 14:05:00"),
         ("2026-11-20T14:05:30+02:00", "2026-11-20 12:05:30"),
         ("2026-11-20T14:05:30Z", "2026-11-20 14:05:30"),
+        ("2026-11-20T14:05:30.25+0200", "2026-11-20 12:05:30.250000"),
+        ("2026-11-20 14:05:30.123456789", "2026-11-20 14:05:30.123456"),
     ],
 )
 def test_a_time(text: str, moment: str) -> None:
