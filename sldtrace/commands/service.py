@@ -14,6 +14,8 @@ from sldtrace.text.escape import escape
 
 NAME = "sldtrace.service"
 FOLDER = Path("/etc/systemd/system")
+PACKAGED = Path("/usr/lib/systemd/system") / NAME
+"""The unit of a distribution's package; one of the same name in `FOLDER` hides it."""
 
 
 @click.group()
@@ -36,12 +38,18 @@ def print_() -> None:
 
 
 @service.command(short_help="Write the unit to /etc/systemd/system, as root.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite a unit that was changed.")
+@click.option(
+    "-f", "--force", is_flag=True, help="Overwrite a unit that was changed, and hide one of a package."
+)
 def install(force: bool) -> None:
     """Write the unit to /etc/systemd/system, as root, without starting it."""
     path, text = FOLDER / NAME, unit()
     if not shutil.which("systemctl"):
         raise SldtraceError("this host has no systemd", "start `sldtrace record` by other means")
+    if PACKAGED.exists() and not force:
+        raise SldtraceError(
+            f"a package has installed the unit: {PACKAGED}", "use it: systemctl enable --now sldtrace"
+        )
     try:
         if path.exists() and path.read_text() != text and not force:
             raise SldtraceError(f"{path} exists and is different", "use --force to overwrite it")
@@ -60,6 +68,11 @@ def remove() -> None:
     """Stop and disable the service and delete its unit, as root; recordings are kept."""
     path = FOLDER / NAME
     if not path.exists():
+        if PACKAGED.exists():
+            raise SldtraceError(
+                f"{PACKAGED} is of a package",
+                "stop it with systemctl disable --now sldtrace, or remove the package",
+            )
         raise SldtraceError(f"{path} does not exist", "there is nothing to remove")
     if not os.access(FOLDER, os.W_OK):
         raise SldtraceError(f"cannot delete {path}: Permission denied", "run it as root")

@@ -27,6 +27,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "argv", [str(folder / "sldtrace")])
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr(service, "FOLDER", tmp_path / "units")
+    monkeypatch.setattr(service, "PACKAGED", tmp_path / "packaged" / service.NAME)
     (tmp_path / "units").mkdir()
     return tmp_path
 
@@ -88,6 +89,18 @@ def test_print_install_and_remove(installed: Path) -> None:
     assert calls == ["daemon-reload"] * 3 + [f"disable --now {service.NAME}", "daemon-reload"]
     with pytest.raises(SldtraceError, match="nothing to remove"):
         CliRunner().invoke(service.service, ["remove"], catch_exceptions=False)
+
+
+def test_the_unit_of_a_package_is_used_not_hidden(installed: Path) -> None:
+    service.PACKAGED.parent.mkdir()
+    service.PACKAGED.write_text("of the package")
+    for command, hint in (("install", "use it: systemctl enable"), ("remove", "or remove the package")):
+        with pytest.raises(SldtraceError, match=hint):
+            CliRunner().invoke(service.service, [command], catch_exceptions=False)
+    assert list((installed / "units").iterdir()) == []
+    run("install", "--force")
+    run("remove")
+    assert service.PACKAGED.read_text() == "of the package"
 
 
 def test_a_host_without_systemd(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
