@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
 	openssl patch python3 python3-venv tmux xz-utils zstd
 
-.PHONY: help setup demo figure test test-kernels test-fast test-vmm test-dist dist deb release fuzz mutants soak test-service style lint format bench lab docs man site goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast test-vmm test-dist dist deb release fuzz mutants soak test-service style lint format bench lab docs man site linkcheck goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -114,6 +114,7 @@ docs: setup ## Write the generated parts of the documentation again
 	@$(BIN)/python -m tools.report_figure
 	@$(BIN)/python -m tools.limits_page
 	@$(BIN)/python -m tools.outputs_page
+	@$(BIN)/python -m tools.messages_page
 
 man: setup ## Write manual pages and completions into build/
 	@$(BIN)/python -m tools.man_pages
@@ -125,6 +126,11 @@ site: setup ## Make the documentation as a site, in build/site; warnings are err
 	@$(BIN)/python -m tools.site $(SITE)-source
 	@$(BIN)/python -m sphinx -b html -W -n -q -c $(SITE)-source/docs $(SITE)-source $(SITE)
 	@echo "$(SITE)/index.html"
+
+# Not in CI: other sites change, and CI has no internet.
+linkcheck: setup ## Look whether the documentation's links to other sites lead somewhere; needs the internet
+	@$(BIN)/python -m tools.site $(SITE)-source
+	@$(BIN)/python -m sphinx -b linkcheck -q -c $(SITE)-source/docs $(SITE)-source build/linkcheck
 
 goldens: setup ## Write the reports that tests compare with again (read the difference before it is committed)
 	@$(BIN)/python -m tests.reporters.cases
