@@ -9,7 +9,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := binutils cpio curl e2fsprogs g++ gcc git libc6-dev linux-libc-dev make mmdebstrap \
 	openssl patch python3 python3-venv tmux xz-utils zstd
 
-.PHONY: help setup demo figure test test-kernels test-fast test-vmm test-dist dist deb release fuzz mutants soak test-service style lint format bench lab docs man site linkcheck goldens clean
+.PHONY: help setup demo figure test test-kernels test-fast test-vmm test-ends test-dist dist deb release fuzz mutants soak test-service style lint format bench lab docs man site linkcheck goldens clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,7 +58,7 @@ test-vmm: setup ## Run QEMU under the recorder in the emulated host; writes the 
 dist: setup ## Build wheel, sdist and sldtrace.pyz in dist/ (the same bytes from the same commit)
 	@$(BIN)/python -m tools.dist dist
 
-deb: setup ## Build the Debian package in dist/, and check it with lintian
+deb: setup ## Build the Debian package in dist/ (the same bytes, too), and check it with lintian
 	@dpkg-checkbuilddeps 2>/dev/null && dpkg-query -W lintian >/dev/null 2>&1 || { \
 		$(SUDO) apt-get update -qq && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get build-dep -y -qq ./ >/dev/null && \
@@ -67,11 +67,29 @@ deb: setup ## Build the Debian package in dist/, and check it with lintian
 
 release: setup ## Test everything and build what is released in dist/; uploads nothing
 	@$(BIN)/python -m tools.release
-	@$(MAKE) --no-print-directory lint test-kernels test-service test-dist dist deb
+	@$(MAKE) --no-print-directory lint test-kernels test-service test-ends test-dist dist deb
 	@cd dist && sha256sum -- *$$(../$(BIN)/python -m tools.release --version)* sldtrace.pyz | tee SHA256SUMS
 
 test-dist: setup ## Build the packages, install them in clean environments, run them there (minutes)
 	@$(BIN)/python -m pytest -m dist tests/packaging
+
+# click 8.2, not 8.1: its test runner keeps the two outputs apart. make test-dist runs with the 8.1 of Debian 12.
+OLDEST := 'numpy==1.24.*' 'pandas==1.5.*' 'click==8.2.*' 'pyarrow<20'
+NEWEST := numpy pandas click pyarrow
+END_TESTS := tests/analyzers tests/commands tests/comparison tests/dataset tests/engine tests/export tests/prediction \
+	tests/recording tests/reporters tests/test_api.py
+
+define end
+$(PYTHON) -m venv --clear build/ends/$(1)
+build/ends/$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2) \
+	hypothesis jinja2 jsonschema perfetto pytest pytest-xdist zstandard
+build/ends/$(1)/bin/python -m pytest -n auto -p no:cacheprovider -m 'not lab and not dist' $(END_TESTS)
+
+endef
+
+test-ends: ## Run the tests of what uses pandas and numpy with their oldest and newest versions (PYTHON=, minutes)
+	$(call end,oldest,$(OLDEST))
+	$(call end,newest,$(NEWEST))
 
 soak: setup ## Record for long in the emulated host, beside VMs and programs that come and go (an hour)
 	@SLDTRACE_SOAK=1 $(BIN)/python -m pytest tests/integration/test_soak.py

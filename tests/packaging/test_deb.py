@@ -1,4 +1,4 @@
-"""The Debian package: built in clean Debian 12 and 13 roots, installed into others, removed completely."""
+"""The Debian package: built twice the same in clean Debian 12 and 13 roots, installed, and removed."""
 
 import os
 import re
@@ -65,13 +65,26 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(request.param)
     build = [*map(concrete, packages("Build-Depends")), "build-essential", "fakeroot", "lintian"]
     root = make_root(request.param, folder / "root", build)
-    deb.source(root / "tmp" / "build")
-    tree = f"/tmp/build/sldtrace-{__version__}"
-    done = inside(root, f"cd {tree} && dpkg-buildpackage -us -uc -b")
-    assert done.returncode == 0, done.stdout + done.stderr
+    package = build_in(root, "build")
     checked = inside(root, "cd /tmp/build && lintian --allow-root --fail-on error,warning *.changes")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    return request.param, root / "tmp" / "build" / deb.NAME
+    return request.param, package
+
+
+def build_in(root: Path, folder: str, settings: str = "true") -> Path:
+    """Builds the package in /tmp/`folder` of the root, after the `settings` of the shell; its path."""
+    deb.source(root / "tmp" / folder)
+    tree = f"/tmp/{folder}/sldtrace-{__version__}"
+    done = inside(root, f"{settings}; cd {tree} && dpkg-buildpackage -us -uc -b")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / "tmp" / folder / deb.NAME
+
+
+def test_two_builds_are_equal(built: tuple[str, Path]) -> None:
+    """In another folder, by a user with another time zone, locale and umask."""
+    _, package = built
+    again = build_in(package.parents[2], "another", "umask 077; export TZ=Asia/Tokyo LC_ALL=C.UTF-8")
+    assert package.read_bytes() == again.read_bytes()
 
 
 def test_it_is_installed_runs_and_is_removed_without_a_trace(built: tuple[str, Path], tmp_path: Path) -> None:
@@ -105,3 +118,18 @@ def test_it_is_installed_runs_and_is_removed_without_a_trace(built: tuple[str, P
     purged = inside(root, "dpkg --purge sldtrace")
     assert purged.returncode == 0, purged.stderr
     assert files(root) == before
+
+
+def test_debian_runs_the_tests_of_the_package(built: tuple[str, Path], tmp_path: Path) -> None:
+    """autopkgtest, as Debian's and a distribution's machines run debian/tests."""
+    suite, package = built
+    needed = [*packages("Depends"), *packages("Recommends"), "autopkgtest", "dpkg-dev"]
+    root = make_root(suite, tmp_path / "root", needed)
+    (root / "tmp" / deb.NAME).write_bytes(package.read_bytes())
+    tree = deb.source(root / "tmp" / "source").relative_to(root)
+    done = inside(root, f"autopkgtest /tmp/{deb.NAME} /{tree}/ -- null")
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.findall(
+        r"^(\w+) +PASS$", (done.stdout + done.stderr).rpartition(" summary\n")[2], re.MULTILINE
+    )
+    assert passed == ["record", "report"]
