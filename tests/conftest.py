@@ -125,9 +125,8 @@ class Machines:
         name, begun = str(machine), time.monotonic()
         out = self._folder / f"{machine.kernel} {machine.boot.name}".replace(" ", "-")
         out.mkdir()
-        put: tuple[str, ...] = ()
-        if machine.boot.program:
-            put = ("--put", str(_built(_REPOSITORY / machine.boot.program, out)))
+        built = [_built(_REPOSITORY / program, out) for program in machine.boot.programs]
+        put = [word for program in built for word in ("--put", str(program))]
         command = [sys.executable, "-m", "lab"]
         command += machine.arguments(out, *put)
         self._at_work[name] = "boots"

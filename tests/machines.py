@@ -24,7 +24,7 @@ class Boot:
     parts: dict[str, int]
     cpus: int = 1
     mode: str = ""
-    program: str = ""
+    programs: tuple[str, ...] = ()
     root: str = PLAIN
     options: tuple[str, ...] = ()
 
@@ -32,19 +32,19 @@ class Boot:
 BOOTS = (
     Boot(
         "two CPUs",
-        {"production": 60, "findings": 100, "guests_stress": 60},
+        {"production": 60, "findings": 105, "guests_stress": 60},
         cpus=2,
-        program="examples/vmm/loop.c",
+        programs=("examples/vmm/loop.c", "tests/integration/culprits.c"),
     ),
     Boot("one CPU", {"scenario": 92, "guests_sweep": 8}),
     Boot("limits", {"limits": 170}),
     Boot("cost", {"cost": 110}),
-    Boot("QEMU", {"vmm": 30}, program="tests/integration/firmware.S", root="qemu"),
-    Boot("all VMMs", {"vmms": 90}, program="tests/integration/firmware.S", root="qemu"),
+    Boot("QEMU", {"vmm": 30}, programs=("tests/integration/firmware.S",), root="qemu"),
+    Boot("all VMMs", {"vmms": 90}, programs=("tests/integration/firmware.S",), root="qemu"),
     Boot(
         "Linux in QEMU",
         {"linux_vm": 60},
-        program="tests/integration/linux_guest.c",
+        programs=("tests/integration/linux_guest.c",),
         root="qemu",
         options=("--put-kernel", "/tmp/vmlinuz"),
     ),

@@ -1,12 +1,14 @@
-"""The signal that ends the penalties of a thread: number, sender, period, and the period that would not.
+"""The signals that end the penalties of a thread: number, sender, period, and the period that would not.
 
 From the records of signals where there are any, which have those that ended no sleep as well; else from the
 signals that the traps name.
 """
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.endings import EndedBy
 from sldtrace.analyzers.finding import Fact
 from sldtrace.dataset.trace import Trace
@@ -32,7 +34,7 @@ _MADE_BY = {
 
 @dataclass(frozen=True)
 class SignalNumbers:
-    """The signal that ended more of the early returns than anything else, in some traps of one thread."""
+    """A signal that ended early returns, in some traps of one thread."""
 
     number: int
     code: int  # si_code
@@ -46,18 +48,23 @@ class SignalNumbers:
     period_spread_ns: int | None  # distance of the quartiles; None: not known
 
 
-def find_signal(every: LoopDetails, details: Details, ended_by: tuple[EndedBy, ...]) -> SignalNumbers | None:
-    """The first of `ended_by` if that is a signal, with the sender that ended most; None: it is not.
+def find_signals(
+    every: LoopDetails, details: Details, ended_by: tuple[EndedBy, ...]
+) -> tuple[SignalNumbers, ...]:
+    """The signals of `ended_by` that keep the thread in its loops, each with the sender that ended most.
 
     details: those of the loops, of `every`.
     """
-    if not ended_by or ended_by[0].signal is None:
-        return None
-    first = ended_by[0].signal
-    seen = [(key, signal) for key, signal in details.signals.items() if signal.ended and key[0] == first]
+    least = thresholds.ENDING_SHARE.value * sum(each.ended for each in ended_by)
+    large = [each for each in ended_by if each is ended_by[0] or each.ended >= least]
+    return tuple(_numbers(every, details, each.signal) for each in large if each.signal is not None)
+
+
+def _numbers(every: LoopDetails, details: Details, number: int) -> SignalNumbers:
+    seen = [(key, signal) for key, signal in details.signals.items() if signal.ended and key[0] == number]
     # Of equally many, the first one.
     key, most = max(seen, key=lambda each: (each[1].ended, -each[1].first_ns))
-    number, code, sender_tgid, sender_tid, to_process = key
+    _, code, sender_tgid, sender_tid, to_process = key
     quartiles = every.quartiles(most)
     return SignalNumbers(
         number=number,
@@ -91,29 +98,33 @@ def least_period_ns(penalty: Penalty, details: Details) -> int:
     return threshold.least_period_ns(penalty, source, found.costs)
 
 
-def fact(trace: Trace, found: SignalNumbers | None, early_returns: int) -> list[Fact]:
-    """In words: what makes the signal, who sends it, and how often it comes; empty without one."""
-    if found is None:
-        return []
+def facts(trace: Trace, found: Sequence[SignalNumbers], early_returns: int) -> list[Fact]:
+    """In words: what makes each signal, who sends it, and how often it comes."""
+    return [_fact(trace, each, early_returns) for each in found]
+
+
+def _fact(trace: Trace, found: SignalNumbers, early_returns: int) -> Fact:
     name = f"{signals.name(found.number)} to the {'process' if found.to_process else 'thread'}"
-    made = f", {signals.code_name(found.code)}: {_maker(found)}{_sender(trace, found)}"
+    source = signals.source(found.number, found.code) + _sender(trace, found)
+    made = f", {signals.code_name(found.code)}: {source}"
     often = ""
     if found.period_ns is not None and found.period_spread_ns is not None:
         often = f", every {length(found.period_ns)} (quartiles {length(found.period_spread_ns)} apart)"
     share = "" if found.ended == early_returns else f"; it ended {found.ended:,} of the sleeps"
-    return [Fact("signal", name + made + often + share)]
+    return Fact("signal", name + made + often + share)
 
 
-def sentence(trace: Trace, found: SignalNumbers | None, verb: str) -> str:
-    """Where the signal comes from, with a blank before it; empty without one. verb: `is` or `was`."""
-    if found is None:
-        return ""
-    often = f", every {length(found.period_ns)}" if found.period_ns is not None else ""
-    return f" Its source {verb} {_maker(found)}{_sender(trace, found)}{often}."
+def sentence(trace: Trace, found: Sequence[SignalNumbers], verb: str, alone: bool) -> str:
+    """Where the signals come from, with a blank before it; empty without one.
 
-
-def _maker(found: SignalNumbers) -> str:
-    return "setitimer or alarm" if found.made_by == "setitimer" else signals.source(found.code)
+    verb: `is` or `was`; alone: there is nothing else that ended early returns.
+    """
+    text = ""
+    for each in found:
+        source = "Its source" if alone else f"The source of {signals.name(each.number)}"
+        often = f", every {length(each.period_ns)}" if each.period_ns is not None else ""
+        text += f" {source} {verb} {signals.source(each.number, each.code)}{_sender(trace, each)}{often}."
+    return text
 
 
 def _sender(trace: Trace, found: SignalNumbers) -> str:

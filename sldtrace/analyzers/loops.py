@@ -47,6 +47,12 @@ class LoopNumbers(Numbers):
     cpu: CpuWaits | None  # None: not sampled in this time
     ended_by: tuple[EndedBy, ...]  # causes of the early returns, those of the most first
     signal: SignalNumbers | None  # the first of ended_by; None: that is no signal
+    other_signals: tuple[SignalNumbers, ...]  # with a large share of ended_by, too
+
+    @property
+    def signals(self) -> tuple[SignalNumbers, ...]:
+        """All signals with a large share, that of the most first."""
+        return (() if self.signal is None else (self.signal,)) + self.other_signals
 
     @property
     def lost_ns(self) -> int:
@@ -88,7 +94,8 @@ def _numbers(
     trace: Trace, penalty: Penalty, loop: Loop, every: LoopDetails, details: Details, others: int
 ) -> LoopNumbers:
     ended_by = endings.find(details)
-    signal = ending_signal.find_signal(every, details, ended_by)
+    signals = ending_signal.find_signals(every, details, ended_by)
+    signal = signals[0] if signals and signals[0].number == ended_by[0].signal else None
     least = None
     if loop.kind == rule.SEMAPHORE:
         # A thread at the end of the queue waits for each of the others once: they take turns.
@@ -114,6 +121,7 @@ def _numbers(
         cpu=cpu_waits.measure([details.run_delay]),
         ended_by=ended_by,
         signal=signal,
+        other_signals=signals if signal is None else signals[1:],
     )
 
 

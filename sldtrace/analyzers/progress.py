@@ -78,8 +78,8 @@ def confidence(trace: Trace, penalty: Penalty, found: ProgressNumbers, loop: Loo
     return Confidence.CERTAIN, "each early return was seen, and that detection stayed on"
 
 
-def fact(found: ProgressNumbers, in_loops_ns: int, guest: bool) -> Fact:
-    """In words; guest: a vCPU, which has VM exits."""
+def fact(found: ProgressNumbers, in_loops_ns: int, guest: bool, loops: int) -> Fact:
+    """In words; guest: a vCPU, which has VM exits; loops: how many there are, with what is between them."""
     parts = [f"detection was switched off for it {plural(found.detection_off, 'time')}"]
     if not guest:
         pass
@@ -95,7 +95,8 @@ def fact(found: ProgressNumbers, in_loops_ns: int, guest: bool) -> Fact:
             f"{plural(found.other_exits, 'exit')} other than the traps, "
             f"{plural(found.other_addresses, 'other address', 'other addresses')}"
         )
-    text = f"{'some' if found.detection_off else 'none'}: {', '.join(parts)}"
+    amount = "some" if found.detection_off else "none" if loops == 1 else "none in the loops"
+    text = f"{amount}: {', '.join(parts)}"
     if found.other_addresses:
         text += ": other code of the guest runs"
     return Fact("progress", text)

@@ -1,23 +1,19 @@
 """What can be changed against the penalty, and its cost on a given kernel."""
 
-import signal
+from collections.abc import Sequence
 
 from sldtrace.analyzers.ending_signal import SignalNumbers
 from sldtrace.analyzers.finding import Remedy
 from sldtrace.analyzers.loops import LoopNumbers
 from sldtrace.analyzers.recovery import AT_NEXT_PENALTY, RESTARTED, VERIFY
 from sldtrace.dataset.trace import Trace
-from sldtrace.host.signals import Code
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import ms, plural
 
-_TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
-
-def longer_period(penalty: Penalty, found: SignalNumbers | None, where: str) -> Remedy:
-    """Signals further apart; where: the VMM or the program."""
-    is_timer = found and (found.code == Code.SI_TIMER or found.number in _TIMER_SIGNALS)
-    word = "timer" if is_timer else "signal"
+def longer_period(penalty: Penalty, found: Sequence[SignalNumbers], where: str) -> Remedy:
+    """These signals further apart; where: the VMM or the program."""
+    word = "timer" if all(each.made_by in ("timer_create", "setitimer") for each in found) else "signal"
     above = ms(penalty.always_completes_above_ns)
     # At HZ=100 the sleep is one jiffy: no period is too short to complete by chance.
     below = (

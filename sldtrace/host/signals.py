@@ -27,16 +27,29 @@ def name(number: int) -> str:
         return f"signal {number}"
 
 
-def source(code: int) -> str:
-    """The source of signals with this si_code, in words."""
-    words = {
-        Code.SI_USER: "kill",
-        Code.SI_KERNEL: "the kernel (setitimer, alarm, a terminal)",
-        Code.SI_QUEUE: "sigqueue",
-        Code.SI_TIMER: "a POSIX timer (timer_create)",
-        Code.SI_TKILL: "tgkill or pthread_kill",
-    }
-    return words.get(Code(code), "the kernel") if code in set(Code) else "the kernel"
+_SENT = {
+    Code.SI_USER: "kill",
+    Code.SI_QUEUE: "sigqueue",
+    Code.SI_TIMER: "a POSIX timer (timer_create)",
+    Code.SI_TKILL: "tgkill or pthread_kill",
+}
+_BY_KERNEL = {
+    signal.SIGALRM: "setitimer or alarm",
+    signal.SIGVTALRM: "setitimer",
+    signal.SIGPROF: "setitimer",
+    signal.SIGCHLD: "child processes that end, stop or continue",
+    signal.SIGURG: "urgent data on a socket",
+    signal.SIGIO: "a file or socket with O_ASYNC",
+    **dict.fromkeys((signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH), "a terminal"),
+}
+
+
+def source(number: int, code: int) -> str:
+    """The source of signals of this number with this si_code, in words."""
+    sent = _SENT.get(Code(code)) if code in set(Code) else None
+    if sent is None and code > 0 and number in _BY_KERNEL:
+        return _BY_KERNEL[signal.Signals(number)]
+    return sent or "the kernel"
 
 
 def code_name(code: int) -> str:

@@ -1,6 +1,7 @@
 """What ended the early returns: each cause with its share, in words and with remedies that fit."""
 
 from pathlib import Path
+from signal import SIGRTMIN
 from typing import Any
 
 import pytest
@@ -68,6 +69,37 @@ def test_the_cause_of_most_is_named_and_a_signal_that_ended_one_is_not(tmp_path:
     assert facts_of(finding)["ended by"] == "ptrace 192 (99.5 %), SIGALRM 1 (0.52 %)"
     assert "(ptrace) ended the sleep early in 99.5 % of the early returns, SIGALRM 0.52 %," in finding.cause
     assert not any("between the" in remedy.what for remedy in finding.remedies)
+
+
+def test_each_signal_with_a_large_share_is_named_with_its_source(tmp_path: Path) -> None:
+    """Three of five by one, two by another: a longer period of the first alone would change nothing."""
+    rows = loop(200, flags=READ)
+    for index, row in enumerate(rows):
+        if index % 5 > 2:
+            row |= {"signal": SIGALRM, "signal_code": 0, "sender_tgid": 7, "sender_tid": 7}
+    finding = found(tmp_path, [*rows, *loop(2, 200 * MS, signal=SIGRTMIN, flags=READ)])
+    (other,) = finding.numbers.other_signals
+    assert (signal_of(finding.numbers).number, signal_of(finding.numbers).ended) == (SIGUSR1, 120)
+    assert (other.number, other.ended, other.sender_tid) == (SIGALRM, 80, 7)
+    assert "SIGUSR1 ended the sleep early in 59.4 % of the early returns, SIGALRM 39.6 %" in finding.cause
+    assert "The source of SIGUSR1 was a POSIX timer (timer_create), every" in finding.cause
+    assert "The source of SIGALRM was kill, sent by PID 7, TID 7, every" in finding.cause
+    assert [fact.text.split(" ")[0] for fact in finding.facts if fact.label == "signal"] == [
+        "SIGUSR1",
+        "SIGALRM",
+    ]
+    assert "between the signals that reach this thread" in finding.remedies[1].what
+
+
+def test_a_signal_beside_what_is_none_has_its_source_and_a_remedy_too(tmp_path: Path) -> None:
+    rows = [*without_signal(120, 0, "FREEZER"), *loop(80, 120 * MS, flags=READ)]
+    finding = found(tmp_path, rows)
+    assert finding.numbers.signal is None
+    assert [each.number for each in finding.numbers.other_signals] == [SIGUSR1]
+    assert "The cgroup freezer ended the sleep early in 60 %" in finding.cause
+    assert "The source of SIGUSR1 was a POSIX timer (timer_create), every" in finding.cause
+    assert "between the timers that reach this thread" in finding.remedies[1].what
+    assert "/cgroup" in f"{finding.remedies[2].command}"
 
 
 def test_what_is_not_known_has_its_share(tmp_path: Path) -> None:

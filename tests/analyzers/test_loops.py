@@ -92,6 +92,7 @@ def test_a_livelock_is_one_finding_with_all_its_traps(tmp_path: Path) -> None:
             period_ns=MS,
             period_spread_ns=0,
         ),
+        other_signals=(),
     )
 
 

@@ -38,7 +38,7 @@ def test_every_signal_has_a_name_of_its_own() -> None:
     ("code", "name", "source"),
     [
         (0, "SI_USER", "kill"),
-        (0x80, "SI_KERNEL", "the kernel (setitimer, alarm, a terminal)"),
+        (0x80, "SI_KERNEL", "the kernel"),
         (-1, "SI_QUEUE", "sigqueue"),
         (-2, "SI_TIMER", "a POSIX timer (timer_create)"),
         (-3, "SI_MESGQ", "the kernel"),
@@ -49,4 +49,22 @@ def test_every_signal_has_a_name_of_its_own() -> None:
 )
 def test_code(code: int, name: str, source: str) -> None:
     assert signals.code_name(code) == name
-    assert signals.source(code) == source
+    assert signals.source(signal.SIGUSR1, code) == source
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "source"),
+    [
+        (signal.SIGALRM, signals.Code.SI_KERNEL, "setitimer or alarm"),
+        (signal.SIGALRM, signals.Code.SI_TIMER, "a POSIX timer (timer_create)"),
+        (signal.SIGPROF, signals.Code.SI_KERNEL, "setitimer"),
+        (signal.SIGCHLD, 1, "child processes that end, stop or continue"),  # CLD_EXITED
+        (signal.SIGCHLD, signals.Code.SI_USER, "kill"),
+        (signal.SIGURG, signals.Code.SI_KERNEL, "urgent data on a socket"),
+        (signal.SIGIO, signals.Code.SI_KERNEL, "a file or socket with O_ASYNC"),
+        (signal.SIGINT, signals.Code.SI_KERNEL, "a terminal"),
+        (40, signals.Code.SI_KERNEL, "the kernel"),
+    ],
+)
+def test_the_kernel_sends_some_for_one_reason(number: int, code: int, source: str) -> None:
+    assert signals.source(number, code) == source

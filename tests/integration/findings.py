@@ -4,8 +4,10 @@ The recording is in several files, and each provocation is in one of its own (`r
 the probes anew for each would take most of the time. What the host has to be like is said in PROVOCATIONS.
 """
 
+import json
 import os
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ from tests.integration import enders
 from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
+_CULPRITS = ("two signals", "children", "urgent data", "task work")  # of culprits.c, all in one file
+_CULPRIT_MS = 600
 # Until all traps are evaluated (detector.LAG_NS, LONGEST_PAUSE_NS) and in the metrics (textfile.EVERY_NS).
 _METRICS_S = 11
 
@@ -29,14 +33,21 @@ class Provocation:
     """A run of a guest and what happens during it.
 
     options: of `guest run`; {late}: a timer that is later than any penalty's sleep; during: makes a context
-    manager, which gives what else belongs into the protocol, or None.
+    manager, which gives what else belongs into the protocol, or None; instead: runs something else.
     """
 
     name: str
-    options: str
+    options: str = ""
     duration: str = "500ms"
     mitigate: int = 1
     during: Callable[[], AbstractContextManager[Protocol | None]] = nullcontext
+    instead: Callable[[], Protocol] | None = None
+
+    def run(self, late: str) -> Protocol:
+        """Runs it; its protocol."""
+        if self.instead is not None:
+            return self.instead()
+        return guest_here(*self.options.format(late=late).split(), "--duration", self.duration)
 
 
 def read_msr(cpu: int) -> int:
@@ -60,6 +71,15 @@ def queue() -> Iterator[Protocol]:
     finally:
         process.terminate()
         process.communicate()
+
+
+def culprits() -> Protocol:
+    """Programs whose penalties something ends, one after the other; with what each says of itself."""
+    cases = {}
+    for case in _CULPRITS:
+        command = ["/tmp/culprits", case, str(_CULPRIT_MS)]
+        cases[case] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return {"status": 0, "said": [], "cases": cases, "pids": [each["pid"] for each in cases.values()]}
 
 
 @contextmanager
@@ -104,6 +124,7 @@ PROVOCATIONS = {
         Provocation("blocked", "--timeout 2ms --cpus 0", during=enders.blocking),
         Provocation("burst", "--timeout none --cpus 0", "1s", during=enders.burst),
         Provocation("stopped", "--timeout none --cpus 0", "1s", during=enders.stopped),
+        Provocation("culprits", instead=culprits),
         Provocation("starved", "--timeout none --cpus 0 --load 4", "2500ms", during=enders.starved),
         Provocation("throttled", "--timeout none --cpus 0", "2500ms", during=enders.throttled),
         Provocation("slowed", "--timeout none --cpus 0"),
@@ -153,7 +174,7 @@ def run(folder: Path) -> Protocol:
             MITIGATE.write_text(str(each.mitigate))
             file = next_file(recorder.path) if runs else newest(recorder.path)
             with each.during() as more:
-                found = guest_here(*each.options.format(late=late).split(), "--duration", each.duration)
+                found = each.run(late)
             found |= {"file": file.name, "ended in": newest(recorder.path).name, "msr": detection_on()}
             runs[each.name] = found | {"mitigate": each.mitigate} | (more or {})
         time.sleep(_METRICS_S)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("firmware.S")
 ASSEMBLED = Path("/tmp/firmware")
-"""Where the emulated host has it; see tests.machines.Boot.program."""
+"""Where the emulated host has it; see tests.machines.Boot.programs."""
 
 PIT_HZ = 1_193_182
 SPLIT = 62

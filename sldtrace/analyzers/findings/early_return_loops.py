@@ -61,7 +61,7 @@ def _ended_by(trace: Trace, each: Loops, what: str, how: str) -> str:
     found = endings.sentences(trace, each.numbers.ended_by, what, how, ends)
     return (
         found
-        + ending_signal.sentence(trace, each.numbers.signal, verb)
+        + ending_signal.sentence(trace, each.numbers.signals, verb, len(each.numbers.ended_by) == 1)
         + vmm_kicks.sentence(_kicker(trace, each))
     )
 
@@ -107,11 +107,11 @@ def _cause_in_program(trace: Trace, each: Loops) -> str:
 
 
 def _remedies_by_cause(trace: Trace, each: Loops, where: str) -> list[Remedy]:
-    signal = each.numbers.signal
+    signals = each.numbers.signals
     if _kicker(trace, each):
         further = vmm_kicks.remedies(trace, each.penalty.always_completes_above_ns, each.loop.tgid)
     else:
-        further = [remedies.longer_period(each.penalty, signal, where)] if signal is not None else []
+        further = [remedies.longer_period(each.penalty, signals, where)] if signals else []
     return further + _remedies_without_signal(each)
 
 
@@ -134,7 +134,7 @@ def _remedies_at_semaphore(trace: Trace, each: Loops) -> list[Remedy]:
     return [
         *remedies.no_penalty(trace, each.penalty),
         remedies.fewer_at_once(),
-        *(remedies.period_for_all(each.numbers) if each.numbers.signal else []),
+        *(remedies.period_for_all(each.numbers) if each.numbers.signals else []),
         *_remedies_without_signal(each),
         remedies.align(guest=True),
         remedies.no_detection(),
@@ -245,9 +245,9 @@ def _facts(trace: Trace, loop: Loop, n: LoopNumbers, ongoing: bool) -> list[Fact
         Fact("traps", traps),
         Fact("slept", f"{length(n.slept_median_ns)} (median); a completed sleep lasts {whole}"),
         *endings.fact(n.ended_by),
-        *ending_signal.fact(trace, n.signal, n.early_returns),
+        *ending_signal.facts(trace, n.signals, n.early_returns),
         *_needs(n),
-        progress.fact(n.progress, n.in_loops_ns, n.guest),
+        progress.fact(n.progress, n.in_loops_ns, n.guest, n.loops),
         *cpu_waits.fact(n.cpu),
     ]
 

@@ -179,7 +179,7 @@ def _finding(
             f"{penalties.window(penalty)}, and the thread makes progress until the next split lock after "
             f"that.{penalties.assumption(penalty)}{cpu_waits.sentence(cpu)}"
         ),
-        facts=_facts(numbers),
+        facts=_facts(numbers, bool(guest)),
         numbers=numbers,
         remedies=[
             *remedies.no_penalty(trace, penalty),
@@ -199,7 +199,7 @@ def _late(n: SlowdownNumbers) -> list[Fact]:
     ]
 
 
-def _facts(n: SlowdownNumbers) -> list[Fact]:
+def _facts(n: SlowdownNumbers, guest: bool) -> list[Fact]:
     early = f", {n.early_returns:,} ended early" if n.early_returns else ""
     wait = f", {length(n.waited_ns)} of it waiting for the semaphore" if n.waited_ns else ""
     asleep = n.slept_ns + n.waited_ns
@@ -213,7 +213,7 @@ def _facts(n: SlowdownNumbers) -> list[Fact]:
         Fact("in them", text),
         *_late(n),
         *cpu_waits.fact(n.cpu),
-        *([Fact("progress", ran)] if not n.in_loops_ns else []),
+        *([Fact("progress", ran)] if guest and not n.in_loops_ns else []),
         *(
             [Fact("besides", f"{length(n.in_loops_ns)} in loops, which have a finding")]
             if n.in_loops_ns

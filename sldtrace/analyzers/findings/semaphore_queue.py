@@ -157,13 +157,19 @@ def _finding(trace: Trace, found: Array) -> Finding[QueueNumbers]:
     confidence, reason = _confidence(numbers)
     whose = f" of {processes:,} VMs or programs" if processes > 1 else ""
     ongoing = penalties.is_ongoing(trace, penalty, end)
-    wait = penalties.tense(ongoing, "wait", "waited")
+    if len(found) == 1:
+        waited = (
+            f"1 thread {penalties.tense(ongoing, 'waits', 'waited')} for the split-lock penalties of others"
+        )
+    else:
+        wait = penalties.tense(ongoing, "wait", "waited")
+        waited = f"{len(found):,} threads{whose} {wait} for each other's split-lock penalties"
     return Finding(
         kind=KIND,
         severity=Severity.WARNING,
         verdict="queue",
         subject=None,
-        headline=f"{plural(len(found), 'thread')}{whose} {wait} for each other's split-lock penalties",
+        headline=waited,
         rip=None,
         start_ns=start,
         end_ns=end,

@@ -211,6 +211,19 @@ def test_the_period_is_that_of_most_signals_also_between_addresses(tmp_path: Pat
     assert (numbers.loops, signal_of(numbers).period_ns, signal_of(numbers).period_spread_ns) == (2, MS, 0)
 
 
+def test_what_is_between_two_loops_is_not_in_them(tmp_path: Path) -> None:
+    """Another thread's penalty switches detection off there."""
+    off = window(61 * MS, 72 * MS)
+    for rows, writes, words in (
+        (loop(60), [], "none: "),
+        (loop(60) + loop(60, 80 * MS), off, "none in the "),
+    ):
+        (text,) = [
+            fact.text for fact in one(tmp_path, rows, detection=writes).facts if fact.label == "progress"
+        ]
+        assert text.startswith(words)
+
+
 def test_quartiles_of_the_period(tmp_path: Path) -> None:
     times = [0]
     for gap in (1, 2, 3, 4, 5, 6, 7, 8, 9):

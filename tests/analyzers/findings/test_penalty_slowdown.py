@@ -7,7 +7,7 @@ import pytest
 
 from sldtrace.analyzers.finding import Severity
 from sldtrace.analyzers.findings import penalty_slowdown
-from tests.analyzers.synthetic import LONGEST, MS, completed, loop, not_penalized, sampled, trace
+from tests.analyzers.synthetic import GUEST, LONGEST, MS, completed, loop, not_penalized, sampled, trace
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,17 @@ def test_waits_count_without_the_last_one(tmp_path: Path, last_ms: int, every_ms
 def test_a_fifth_of_its_time_is_a_warning(tmp_path: Path, every_ms: int, severity: Severity) -> None:
     (finding,) = penalty_slowdown.find(trace(tmp_path, [completed(n * every_ms * MS) for n in range(100)]))
     assert finding.severity is severity
+
+
+def test_a_program_has_no_guest_time(tmp_path: Path) -> None:
+    def labels(flags: int) -> list[str]:
+        rows = [completed(n * 100 * MS, flags=flags) for n in range(5)]
+        (finding,) = penalty_slowdown.find(trace(tmp_path, rows))
+        return [each.label for each in finding.facts]
+
+    flags = completed(0)["flags"]
+    assert labels(flags) == ["penalties", "in them", "progress"]
+    assert labels(flags & ~GUEST) == ["penalties", "in them"]
 
 
 def test_threads_in_loops_or_without_penalties_are_not_slowed(tmp_path: Path) -> None:

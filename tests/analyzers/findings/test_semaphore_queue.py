@@ -47,3 +47,10 @@ def test_the_victims_and_the_bound(tmp_path: Path) -> None:
     assert (finding.numbers.processes, finding.numbers.longest_ns) == (2, 3 * TICK)
     assert finding.numbers.most_per_s == 125  # HZ/2
     assert finding.subject is None
+    assert finding.headline == "2 threads of 2 VMs or programs waited for each other's split-lock penalties"
+
+
+def test_one_that_waits_for_others(tmp_path: Path) -> None:
+    rows = queued(TICK, 10) + queued(TICK - 1, 10, tid=301, tgid=300, start_cpu=1)
+    (finding,) = semaphore_queue.find(trace(tmp_path, rows))
+    assert finding.headline == "1 thread waited for the split-lock penalties of others"
