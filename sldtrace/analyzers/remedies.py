@@ -21,9 +21,12 @@ def longer_period(penalty: Penalty, found: Sequence[SignalNumbers], where: str) 
         if penalty.always_early_below_ns
         else ""
     )
+    to_process = all(each.to_process for each in found)
+    # The kernel gives it to any thread that does not block it (complete_signal).
+    block = " Or block them in this thread, if another one can take them." if to_process else ""
     return Remedy(
         f"In the {where}: leave more than {above} ms between the {word}s that reach this thread. On this "
-        f"kernel every penalty completes above {above} ms, {below}chance decides in between.",
+        f"kernel every penalty completes above {above} ms, {below}chance decides in between.{block}",
         f"the work of the {word} is done later; nothing changes for other VMs",
         undo=f"set the {word} as before",
         recovery=RESTARTED,

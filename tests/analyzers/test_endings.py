@@ -91,6 +91,13 @@ def test_each_signal_with_a_large_share_is_named_with_its_source(tmp_path: Path)
     assert "between the signals that reach this thread" in finding.remedies[1].what
 
 
+@pytest.mark.parametrize("to_process", [True, False])
+def test_a_signal_to_the_process_can_be_left_to_another_thread(tmp_path: Path, to_process: bool) -> None:
+    flags = READ | (FLAGS["SIGNAL_GROUP"] if to_process else 0)
+    remedy = found(tmp_path, loop(200, flags=flags)).remedies[1].what
+    assert remedy.endswith("Or block them in this thread, if another one can take them.") == to_process
+
+
 def test_a_signal_beside_what_is_none_has_its_source_and_a_remedy_too(tmp_path: Path) -> None:
     rows = [*without_signal(120, 0, "FREEZER"), *loop(80, 120 * MS, flags=READ)]
     finding = found(tmp_path, rows)
