@@ -16,8 +16,8 @@ class Boot:
 
     name: for people. parts: names of scenario.PARTS, which are the names of fixtures in conftest.py, too,
     with the machine's own seconds that they take, by which the longest boot begins first. mode:
-    split_lock_detect=, empty: not given. program: a source in C or assembly; what is built from it is put at
-    /tmp/, without the suffix. root: its root file system. options: more for `lab run`.
+    split_lock_detect=, empty: not given. programs: sources in C or assembly; what is built from each is
+    put at /tmp/, without the suffix. root: its root file system. options: more for `lab run`.
     """
 
     name: str
