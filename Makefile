@@ -43,7 +43,7 @@ test: setup style ## Run the tests; in the emulated host all on one kernel, on t
 	@$(BIN)/python -m pytest
 
 test-kernels: setup style ## Run all tests on every kernel (an hour or more)
-	@$(BIN)/python -m pytest --all-kernels
+	@SLDTRACE_RATELIMIT=1 $(BIN)/python -m pytest --all-kernels
 
 test-fast: setup ## Run the tests that need no emulated host (minutes)
 	@$(BIN)/python -m pytest -n auto -m 'not lab and not dist'

@@ -12,6 +12,10 @@ static __always_inline void thread_end(u32 tid)
 #endif
 	if (slot == SLD_NO_SLOT)
 		return;
+#ifdef SLD_HAS_bus_lock
+	if (t)
+		bus_locks_end(t);
+#endif
 	if (t && t->trap.start_ns) {
 		lose(SLD_KIND_TRAP, SLD_LOST_UNFINISHED, (u64)t->trap.tgid << 32 | tid);
 		penalty_end(t->trap.tgid, tid);

@@ -24,6 +24,7 @@ enum sld_kind {
 	SLD_KIND_STALL = 10,		/* struct sld_stall */
 	SLD_KIND_DETAIL = 11,		/* struct sld_detail */
 	SLD_KIND_SCHEDSTAT = 12,	/* struct sld_schedstat */
+	SLD_KIND_BUS_LOCK = 13,		/* struct sld_bus_lock */
 };
 
 /* Flags of a trap: what happened in it, and which probes were attached. */
@@ -81,9 +82,9 @@ struct sld_detection {
 	__u32 tid;			/* id: thread that wrote it */
 };
 
-/* A thread that traps or whose VM exits are followed, or that cannot be, because there is no room for more threads. */
+/* A thread that traps, has bus locks, or whose VM exits are followed, or that cannot be followed, because there is no room for more threads. */
 struct sld_task {
-	__u64 ns;			/* ns: first trap, or first VM exit that was followed, whichever came first */
+	__u64 ns;			/* ns: first trap, bus lock, or VM exit that was followed, whichever came first */
 	__u32 tgid;			/* id: process */
 	__u32 tid;			/* id: thread */
 	char comm[16];			/* bytes: name of the thread, NUL-terminated; otherwise arbitrary bytes */
@@ -108,7 +109,7 @@ struct sld_exit {
 	__u64 host_ns;			/* ns: time until the next VM entry */
 	__u64 rip;			/* address: instruction pointer of the guest */
 	__u64 info1;			/* bits: exit qualification (Intel) or EXITINFO1 (AMD) */
-	__u32 reason;			/* reason: exit reason (Intel: the basic one, 16 bits) or exit code (AMD), see isa */
+	__u32 reason;			/* reason: exit reason (Intel: the basic one, 16 bits; bit 26: the guest had a bus lock before this exit) or exit code (AMD), see isa */
 	__u32 intr_info;		/* bits: interruption information; the low byte is the vector of an exception */
 	__u32 tgid;			/* id: process (the VMM) */
 	__u32 tid;			/* id: thread (the vCPU) */
@@ -208,6 +209,18 @@ struct sld_schedstat {
 	__u32 tid;			/* id: thread */
 };
 
+/* Bus locks of one thread at one address that raised #DB (handle_bus_lock), counted since the previous record of the same
+ * thread and address. Only programs on the host have them: the kernel does not detect those of guests so. */
+struct sld_bus_lock {
+	__u64 ns;			/* ns: when the counters were read */
+	__u64 since_ns;			/* ns: when they were read before */
+	__u64 count;			/* count: bus locks */
+	__u64 handler_ns;		/* ns: time in handle_bus_lock; in the mode ratelimit:N nearly all of it is the sleep */
+	__u64 rip;			/* address: the instruction after the one with the bus lock; 0: all addresses without a counter of their own */
+	__u32 tgid;			/* id: process */
+	__u32 tid;			/* id: thread */
+};
+
 /* Levels of detail; each includes those below. */
 enum sld_level {
 	SLD_LEVEL_TRAPS = 0,		/* traps, their signals and names: nothing that fires on every VM exit is attached */
@@ -279,4 +292,10 @@ enum sld_control {
 enum sld_counters {
 	SLD_CELLS = 32,			/* reasons of one thread; the last cell takes all further ones */
 	SLD_LOG2S = 32,			/* entries of host_log2 */
+};
+
+/* The counters of bus locks. */
+enum sld_bus_locks {
+	SLD_BUS_LOCKS = 4096,		/* counters: one for each thread and address */
+	SLD_BUS_ADDRESSES = 16,		/* addresses of one thread; the first counter takes all further ones */
 };

@@ -23,8 +23,11 @@ struct last_signal {
 
 /* A thread with a slot. */
 struct sld_thread {
-	u32 tid;		/* 0: it has not trapped */
+	u32 tid;		/* 0: it has not trapped, and has no bus locks */
+	u32 bus_locks;		/* index into `bus_locks`: its newest counter; 0: none */
+	u32 bus_lock;		/* the counter of the bus lock in progress; 0: none */
 	u32 reserved;
+	u64 bus_lock_ns;	/* when that one started */
 	struct sld_trap trap;	/* the trap in progress (start_ns is 0 between traps) */
 	u64 phase_ns;		/* start of the sleep or wait in progress; 0: neither */
 	u64 idle_ns;		/* end of the last trap; 0: this is the first */
@@ -56,8 +59,8 @@ struct sld_cell {
 	u64 host_ns;
 	u32 reason;
 	s32 vector;
-	u32 isa;
-	u16 kind;		/* result of exit_kind, plus one; 0: free */
+	u32 kind;		/* result of exit_kind, plus one; 0: free */
+	u16 isa;
 	u16 log2;		/* of the last host time */
 	u32 host_log2[SLD_LOG2S];
 };
@@ -196,7 +199,7 @@ static __always_inline struct sld_vcpu *vcpu_of(u32 tid)
 	return vcpu_at(slot_of(tid));
 }
 
-/* The state of a thread that has trapped. */
+/* The state of a thread that has trapped or has bus locks. */
 static __always_inline struct sld_thread *thread_of(u32 tid)
 {
 	u32 slot = slot_of(tid);
@@ -338,10 +341,10 @@ static __always_inline u32 slot_claim(u64 id, u64 now, u32 kind)
 	return 0;
 }
 
-/* Makes the state of a thread at its first trap. Returns 0 if no slot is free. */
-static __always_inline struct sld_thread *thread_create(u64 id, u64 now)
+/* Makes the state of a thread at its first event of that kind. Returns 0 if no slot is free. */
+static __always_inline struct sld_thread *thread_create(u64 id, u64 now, u32 kind)
 {
-	u32 tgid = id >> 32, slot = slot_claim(id, now, SLD_KIND_TRAP);
+	u32 tgid = id >> 32, slot = slot_claim(id, now, kind);
 	struct sld_thread *t = threads.lookup(&slot);
 	struct sld_group none = {};
 

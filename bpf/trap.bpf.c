@@ -45,7 +45,7 @@ static __always_inline void trap_begin(u64 rip, u32 flags)
 	count_seen(SLD_KIND_TRAP);
 	if (!t) {
 		/* With guest_enter each trap comes here twice: this counts too many losses, not too few. */
-		t = thread_create(id, now);
+		t = thread_create(id, now, SLD_KIND_TRAP);
 		if (!t)
 			return;
 	}

@@ -80,15 +80,22 @@ static __always_inline struct sld_vcpu *vcpu_create(u64 id, u32 slot)
 	return v;
 }
 
-/* A number below 256 for the kind of exit: the basic reason or the exception's vector (Intel), or the code (AMD). */
+/* In an exit reason (Intel): the guest had a bus lock before this exit (SDM volume 3, "Basic VM-Exit Information"). */
+#define SLD_BUS_LOCK_DETECTED (1 << 26)
+
+/* A number for the kind of exit: the basic reason and SLD_BUS_LOCK_DETECTED, or the exception's vector (Intel), or the
+ * code (AMD). Without that bit it is below 256. */
 static __always_inline u32 exit_kind(u32 isa, u32 reason, u32 info)
 {
+	u32 kind = reason & (SLD_BUS_LOCK_DETECTED | 0x7f);
+
 	if (isa == SLD_ISA_VMX)
-		return reason & 0x7f ? reason & 0x7f : 0x80 | (info & 0x1f);
+		return kind ? kind : 0x80 | (info & 0x1f);
 	return reason < 0xf0 ? reason : reason >= 0x400 && reason < 0x404 ? 0xf0 | (reason & 3) : 0xff;
 }
 
-/* The index at which the cell of a kind of exit is tried, i-th attempt. The multiplier keeps the common kinds apart. */
+/* The index at which the cell of a kind of exit is tried, i-th attempt. The multiplier keeps the common kinds apart. Exits
+ * after a bus lock are tried where the others of their reason are, so they come to the slow path. */
 #define SLD_CELL(kind, i) ((((kind) * 41 >> 3) + (i)) & (SLD_CELLS - 1))
 
 /* The slow path of the first exit of a kind. Returns the index of its cell. */
@@ -144,7 +151,7 @@ TRACEPOINT_PROBE(kvm, kvm_exit)
 #endif
 	kind = exit_kind(isa, reason, info);
 	if (isa == SLD_ISA_VMX)
-		reason &= 0xffff;
+		reason &= SLD_BUS_LOCK_DETECTED | 0xffff;
 	index = SLD_CELL(kind, 0);
 	if (v->cells[index].kind != kind + 1) {
 		/* Here, because a thread runs one vCPU, and the first exit of each kind comes here. */

@@ -74,6 +74,7 @@ RECORDS: Mapping[str, str] = {
     "detail": "detail",
     "names": "task",
     "run_delays": "schedstat",
+    "bus_locks": "bus_lock",
     "lost": "lost",
 }
 """The DataFrames of `Analysis` that have one row for each record, and the kind of record."""
@@ -203,6 +204,11 @@ class Analysis:
     def run_delays(self) -> pd.DataFrame:
         """One row a second of a thread that trapped: how long it ran and waited for a CPU."""
         return frames.frame(self.trace.recording, "schedstat")
+
+    @cached_property
+    def bus_locks(self) -> pd.DataFrame:
+        """One row a second of a thread with bus locks at one address: how many raised #DB."""
+        return frames.frame(self.trace.recording, "bus_lock")
 
     @cached_property
     def lost(self) -> pd.DataFrame:

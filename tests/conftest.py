@@ -35,6 +35,7 @@ _HEARTBEAT_S = 50.0
 # Parts that take long and run only where this is in the environment.
 _ASKED_FOR = {
     "by_hand": "SLDTRACE_BY_HAND",
+    "findings_ratelimit": "SLDTRACE_RATELIMIT",
     "soak": "SLDTRACE_SOAK",
     "vmms": "SLDTRACE_VMMS",
     "linux_vm": "SLDTRACE_VMMS",
@@ -267,6 +268,12 @@ def findings_fatal(request: pytest.FixtureRequest) -> Scenario:
 @part
 def findings_off(request: pytest.FixtureRequest) -> Scenario:
     """The same where split_lock_detect=off."""
+    return _brought(request)
+
+
+@part
+def findings_ratelimit(request: pytest.FixtureRequest) -> Scenario:
+    """Bus locks where split_lock_detect=ratelimit:10; only when it is asked for."""
     return _brought(request)
 
 

@@ -50,6 +50,7 @@ BOOTS = (
     ),
     Boot("fatal", {"findings_fatal": 45, "guests_fatal": 10}, mode="fatal"),
     Boot("off", {"findings_off": 45, "guests_off": 10}, mode="off"),
+    Boot("ratelimit", {"findings_ratelimit": 45}, mode="ratelimit:10"),
     Boot("by hand", {"by_hand": 100}, cpus=2),
     Boot("soak", {"soak": 700}, cpus=2),
 )

@@ -31,7 +31,7 @@ def _limits(trace: Trace) -> Iterator[str]:
     elif mode.startswith("ratelimit"):
         yield (
             f"split_lock_detect={escape(mode)}: split locks of guests do not trap; #DB slows programs with "
-            "bus locks, and is not recorded."
+            "bus locks."
         )
     elif mode == "fatal":
         yield "split_lock_detect=fatal: split locks of programs end in SIGBUS and are not recorded."

@@ -197,9 +197,9 @@ TOGGLE_SHARE = Threshold(
 BUS_LOCK_WARNING_SHARE = Threshold(
     "bus-lock",
     0.05,
-    "of the vCPU's time",
-    "time outside of the guest for bus locks, at least: a warning",
-    "users of the guest notice it",
+    "of the thread's time",
+    "time outside of the guest, or in handle_bus_lock, at least: a warning",
+    "users of the guest or the program notice it",
 )
 GUEST_AC_EXITS = Threshold(
     "guest-ac",

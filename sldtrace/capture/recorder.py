@@ -286,7 +286,7 @@ class Recorder:
             ended, due = self._end_reason(stop_signal, watch, now), now - then >= _ACCOUNT_NS
             # At the end the rest of the last second is accounted too.
             if due or ended:
-                runs = self._account(program, sink, cost.times)
+                runs = self._account(program, sink, watch, cost.times)
                 exits = program.counters.exits() if program.counters else 0
                 status.cpu = cost.each_second(runs, exits, detail.armed)
             if due:
@@ -318,14 +318,14 @@ class Recorder:
         deadline = time.monotonic_ns() + _SETTLE_NS
         while True:
             # Counters first, then rings: each event that is counted has its record in the ring.
-            self._account(program, sink, False)
+            self._account(program, sink, watch, False)
             self._drain(program, sink, watch)
             self._status.unfinished = self._traps_in_progress()
             if self._status.unfinished <= 0 or time.monotonic_ns() > deadline:
                 break
             time.sleep(kernel.tick_ns() / 1e9)
         detail.end()
-        self._account(program, sink, False)
+        self._account(program, sink, watch, False)
         self._drain(program, sink, watch)
         # The kernel takes a while to detach the probes; more traps may have ended since.
         self._status.unfinished = self._traps_in_progress()
@@ -383,14 +383,19 @@ class Recorder:
         }
         sink.facts_update({"processes": known})
 
-    def _account(self, program: Program, sink: Sink, every_run: bool) -> Mapping[str, Runs]:
+    def _account(
+        self, program: Program, sink: Sink, watch: FindingWatch, every_run: bool
+    ) -> Mapping[str, Runs]:
         runs = program.runs() if every_run else program.runs(starts_trap)
         lost = self._losses.update(program.event_counts(), runs, program.rings["lost"].read())
         if len(lost):
             sink.append("lost", lost)
             self._status.lost += int(lost["count"].sum())
         if program.counters:
-            self._append(sink, "counts", program.counters.read())
+            watch.add("counts", self._append(sink, "counts", program.counters.read()))
+        # Before the first one their memory is not touched: it would be mapped into the recorder's.
+        if program.bus_locks and self._losses.seen("bus_lock"):
+            watch.add("bus_lock", self._append(sink, "bus_lock", program.bus_locks.read()))
         self._append(sink, "schedstat", self._run_delays.update())
         if steps := self._clock_steps.check():
             sink.facts_update(steps)

@@ -62,7 +62,7 @@ class Facts:
     @property
     def bus_locks(self) -> str | None:
         """The effect of a bus lock (#DB) of a program; None if none traps."""
-        if not self.lock.detects_bus_locks or self.lock.mode in ("off", "unsupported"):
+        if not self.lock.traps_bus_locks:
             return None
         if self.lock.mode.startswith("ratelimit:"):
             rate = self.lock.mode.partition(":")[2]

@@ -156,8 +156,9 @@ def bpf_programs(privileged: bool, places: Places) -> Check:
 
 def probes(privileged: bool, places: Places) -> Check:
     """fentry or kprobe, for each function."""
-    described = btf.names(_FUNCTIONS)
-    present = kallsyms.functions(set(_FUNCTIONS), places.proc / "kallsyms")
+    wanted = {*_FUNCTIONS, kallsyms.BUS_LOCK}
+    described = btf.names(wanted)
+    present = kallsyms.functions(wanted, places.proc / "kallsyms")
     kprobes = _kprobes(places)
     fentry = sorted(described & present)
     by_kprobe = sorted(present - described)

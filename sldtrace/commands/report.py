@@ -53,8 +53,9 @@ class Built:
     "changes",
     multiple=True,
     metavar="CHANGE",
-    help="Predict instead: timer=20ms, timer=none, mitigate=0, mitigate=1, fix=uninterruptible, "
-    "fix=remaining, fix=early-returns:3, or several with commas; may be given more than once.",
+    help="Predict instead: timer=20ms, timer=none, mitigate=0, mitigate=1, mode=off, mode=warn, mode=fatal, "
+    "fix=uninterruptible, fix=remaining, fix=early-returns:3, or several with commas; modes, or "
+    "modes=ratelimit:N: what each split_lock_detect= would do; may be given more than once.",
 )
 @click.option(
     "--symbols",
@@ -107,7 +108,8 @@ def report(
     timer, without the penalty, or with a fix of the kernel that was proposed, how often it would trap, and
     how much of its time it would be penalized. Fixes: signals do not end the penalty (fix=uninterruptible), a
     penalty that was partly completed counts (fix=remaining), or detection is switched off after some early
-    returns in a row (fix=early-returns:3).
+    returns in a row (fix=early-returns:3). `modes` shows for each VM and program what split_lock_detect=off,
+    warn, fatal and ratelimit:10 would do to it.
 
     \b
     Examples:
@@ -117,6 +119,7 @@ def report(
       sldtrace report --format html --output incident.html incident.sld
       sldtrace report --format json --output incident.json incident.sld
       sldtrace report --what-if timer=20ms --what-if mitigate=0 incident.sld
+      sldtrace report --what-if modes incident.sld
       sldtrace report --symbols guest-kallsyms.txt incident.sld
       sldtrace report --since '3h ago' /var/lib/sldtrace
       ssh host sldtrace record -d 30s -o - | sldtrace report -
@@ -206,13 +209,16 @@ def _symbols(file: Path | None) -> "Symbols | None":
 
 
 def _predictor(changes: tuple[str, ...]) -> "Callable[[Trace], Built]":
-    from sldtrace.prediction import predict
+    from sldtrace.prediction import modes, predict
     from sldtrace.reporters import what_if
 
-    parsed = [predict.parse(text) for text in changes]
+    limits = {text: modes.parse(text) for text in changes}
+    parsed = [predict.parse(text) for text, limit in limits.items() if limit is None]
 
     def make(trace: "Trace") -> Built:
-        content = what_if.build(trace, [(change, predict.run(trace, change)) for change in parsed])
+        answers = [(change, predict.run(trace, change)) for change in parsed]
+        audits = [modes.run(trace, limit) for limit in limits.values() if limit is not None]
+        content = what_if.build(trace, answers, audits)
         return Built(content, damaged=trace.recording.damaged)
 
     return make

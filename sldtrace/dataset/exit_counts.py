@@ -19,9 +19,6 @@ from sldtrace.recording import schema as schemas
 from sldtrace.recording.layout import Records
 from sldtrace.recording.timeline import Timeline
 
-OTHER_REASONS = 0xFFFFFFFF
-"""In `reason` of a `counts` record: all reasons for which there was no counter left."""
-
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 """The quantiles that `summed` gives bounds of, by the name in its columns."""
 
@@ -114,7 +111,7 @@ def summed(recording: Timeline) -> pd.DataFrame:
     found["isa"] = found["isa"].astype(str)
     found["vector"] = rows["vector"].astype(np.int64)
     found = named(found)
-    other = found["reason"] == OTHER_REASONS
+    other = found["reason"] == exits.OTHER_REASONS
     found["name"] = found["name"].cat.add_categories("other reasons").where(~other, "other reasons")
     for name in ("since_ns", "ns", "count", "guest_ns", "host_ns"):
         found[name] = rows[name]

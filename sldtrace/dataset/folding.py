@@ -6,7 +6,7 @@ from sldtrace.dataset import levels
 from sldtrace.dataset.cached import per_trace
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.ac_exits import AcExitSummary
-from sldtrace.engine.bus_locks import BusLockExits
+from sldtrace.engine.bus_locks import BusLockExits, BusLockSums
 from sldtrace.engine.count_sums import CountSums
 from sldtrace.engine.defeats import DefeatSums
 from sldtrace.engine.fatal_traps import FatalTraps
@@ -50,7 +50,8 @@ class Folded:
         self.locks = self._add(LockWaits(assumed.tick_ns))
         self.ac_exits = self._add(AcExitSummary())
         self.run_delays = self._add(RunDelaySums())
-        self.bus_locks = self._add(BusLockExits())
+        self.bus_lock_exits = self._add(BusLockExits())
+        self.bus_locks = self._add(BusLockSums())
         self._fold = Fold(self._summaries)
         self._fold.run(slices(trace.recording, self._fold.kinds))
         self.windows.finish()
@@ -72,6 +73,7 @@ class Folded:
             self.counts,
             self.locks,
             self.ac_exits,
+            self.bus_lock_exits,
             self.bus_locks,
             self.penalties,
             self.run_delays,

@@ -15,6 +15,13 @@ SVM_AC = _SVM_EXCEPTIONS[AC_VECTOR]
 BUS_LOCK = {VMX: 74, SVM: 0xA5}
 """The exit that bus lock detection of guests causes (KVM_CAP_X86_BUS_LOCK_EXIT)."""
 
+BUS_LOCK_DETECTED = 1 << 26
+"""In an exit reason of VMX: the guest had a bus lock before this exit, which has another reason (Intel SDM,
+volume 3, "Basic VM-Exit Information"; KVM_RUN_X86_BUS_LOCK)."""
+
+OTHER_REASONS = 0xFFFF_FFFF
+"""In `reason` of a `counts` record: all reasons for which there was no counter left."""
+
 EXCEPTIONS = {
     0: "DE",
     1: "DB",
@@ -261,8 +268,11 @@ class UserExit(IntEnum):
 def name(isa: str, reason: int, vector: int = -1) -> str:
     """`EXCEPTION_NMI (#AC)`, `CPUID`, `AC excp`, `npf`; `reason 99 (0x63)` where there is no name.
 
-    isa: VMX or SVM; reason: the basic one, or the code; vector: of an exception (Intel), -1: not known.
+    isa: VMX or SVM; reason: the basic one, with BUS_LOCK_DETECTED, or the code; vector: of an exception
+    (Intel), -1: not known.
     """
+    if had_bus_lock(isa, reason):
+        return f"{name(isa, reason & ~BUS_LOCK_DETECTED, vector)}, bus lock"
     known = _TABLES.get(isa, {}).get(reason)
     if known is None:
         return f"reason {reason} ({reason:#x})"
@@ -288,6 +298,11 @@ def is_split_lock(isa: str, reason: int, vector: int = -1) -> bool:
 def is_bus_lock(isa: str, reason: int) -> bool:
     """Is it the exit that bus lock detection of guests causes (KVM_CAP_X86_BUS_LOCK_EXIT)?"""
     return BUS_LOCK.get(isa) == reason
+
+
+def had_bus_lock(isa: str, reason: int) -> bool:
+    """Is it another exit, before which the guest had a bus lock?"""
+    return isa == VMX and reason != OTHER_REASONS and bool(reason & BUS_LOCK_DETECTED)
 
 
 def user_name(reason: int, error: int = 0) -> str:

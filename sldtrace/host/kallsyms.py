@@ -25,6 +25,9 @@ GENERATION_SYMBOLS = frozenset(
 """The symbols that distinguish the generations of the handler (see model.generation): functions that no
 compiler removes, because their address is taken, and PER_CPU_WORK if it is per CPU. A backport has them."""
 
+BUS_LOCK = "handle_bus_lock"
+"""The function that the kernel calls for the #DB of a bus lock (ebb1064e7c2e, 5.13)."""
+
 KVM = "kvm"
 """The module whose functions `kvm_functions` gives."""
 
@@ -32,6 +35,7 @@ KVM = "kvm"
 @dataclass(frozen=True)
 class _Kept:
     generation: frozenset[str]
+    bus_lock: bool
     kvm: tuple[tuple[int, str], ...]
 
 
@@ -49,6 +53,11 @@ def generation_symbols(path: Path = PATH) -> frozenset[str]:
     return _kept(path).generation
 
 
+def has_bus_lock_handler(path: Path = PATH) -> bool:
+    """Has this kernel BUS_LOCK?"""
+    return _kept(path).bus_lock
+
+
 def kvm_functions(path: Path = PATH) -> tuple[tuple[int, str], ...]:
     """Address and name of each function of the module kvm, by address.
 
@@ -64,10 +73,11 @@ _CODE, _ABSOLUTE = (b" t", b" T", b" w", b" W"), (b" a", b" A")
 @cache
 def _kept(path: Path) -> _Kept:
     text = path.read_bytes()
-    symbols = frozenset(_functions(GENERATION_SYMBOLS, text))
+    found = frozenset(_functions({*GENERATION_SYMBOLS, BUS_LOCK}, text))
+    symbols = found & GENERATION_SYMBOLS
     if _listed(PER_CPU_WORK, _ABSOLUTE, text):
         symbols |= {PER_CPU_WORK}
-    return _Kept(symbols, tuple(sorted(_of_module(KVM, text))))
+    return _Kept(symbols, BUS_LOCK in found, tuple(sorted(_of_module(KVM, text))))
 
 
 def _functions(names: Iterable[str], text: bytes) -> set[str]:

@@ -21,6 +21,15 @@ class SplitLock:
     detects_bus_locks: bool
     mitigate: int | None
 
+    @property
+    def traps_bus_locks(self) -> bool:
+        """Do bus locks of programs raise #DB?
+
+        Where the CPU has #AC, the modes warn and fatal use that instead (bus_lock_init, ebb1064e7c2e).
+        """
+        by_ac = self.detects_split_locks and self.mode in ("warn", "fatal")
+        return self.detects_bus_locks and self.mode not in ("off", "unsupported") and not by_ac
+
     def why_no_traps(self) -> str | None:
         """Why no split lock can trap on this host (as #AC); None if one can."""
         if not self.detects_split_locks:

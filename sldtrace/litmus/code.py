@@ -67,6 +67,11 @@ class Lock:
     def __exit__(self, *_: object) -> Literal[False]:
         return False  # the memory goes with the object
 
+    @property
+    def address(self) -> int:
+        """Where the code is."""
+        return self._base
+
     def execute(self, split: bool) -> tuple[int, int]:
         """Executes the instruction once; the time-stamp counter before and after it."""
         self._call(self._base + (_SPLIT if split else _ALIGNED), self._base + _RESULTS)

@@ -11,6 +11,8 @@ _OF_OWNERS = {
     "not_penalized_traps": ("not_penalized", 1, "Traps without a penalty (split_lock_mitigate=0)."),
     "fatal_traps": ("fatal", 1, "Traps for which the kernel sent SIGBUS (split_lock_detect=fatal)."),
     "penalty_sleep_seconds": ("slept_ns", 1e-9, "Time asleep in msleep_interruptible for split locks."),
+    "bus_locks": ("bus_locks", 1, "Bus locks that raised #DB (programs), or before VM exits (VMs)."),
+    "bus_lock_seconds": ("bus_lock_ns", 1e-9, "Time in handle_bus_lock; with ratelimit:N, asleep."),
     "penalty_wait_seconds": ("waited_ns", 1e-9, "Time waiting for the semaphore of split_lock_warn."),
 }
 """By name of a counter: the field of totals.COUNTED, its factor, its help."""

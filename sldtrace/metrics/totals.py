@@ -14,7 +14,10 @@ from sldtrace.host.vms.names import process_label
 Array = npt.NDArray[Any]
 Describe = Callable[[int], Mapping[str, Any]]
 
-COUNTED = ("traps", "early_returns", "completed", "not_penalized", "fatal", "slept_ns", "waited_ns")
+COUNTED = (
+    *("traps", "early_returns", "completed", "not_penalized", "fatal", "slept_ns", "waited_ns"),
+    *("bus_locks", "bus_lock_ns"),
+)
 OTHER = "other"
 """The name of all VMs and programs beyond the most that have one of their own."""
 
@@ -42,8 +45,8 @@ class Counts:
 class Totals:
     """Adds what the threads of a detector did since the last look to their owners' counters.
 
-    most: owners with counters of their own, the first ones that trapped; all others share those of OTHER. An
-    owner keeps its counters when its threads end, so that they never fall.
+    most: owners with counters of their own, the first ones that trapped or had bus locks; all others share
+    those of OTHER. An owner keeps its counters when its threads end, so that they never fall.
     """
 
     def __init__(self, detector: Detector, most: int) -> None:
@@ -90,7 +93,9 @@ class Totals:
         now, before = (joined(each["tgid"], each["tid"]) for each in (threads, self._before))
         _, here, there = np.intersect1d(now, before, assume_unique=True, return_indices=True)
         # A thread of the same number whose sums are smaller is another one.
-        same = threads["traps"][here] >= self._before["traps"][there]
+        same = np.ones(len(here), bool)
+        for name in ("traps", "bus_locks"):
+            same &= threads[name][here] >= self._before[name][there]
         here, there = here[same], there[same]
         added = np.stack([threads[name].astype(np.int64) for name in COUNTED], axis=1)
         added[here] -= np.stack([self._before[name][there].astype(np.int64) for name in COUNTED], axis=1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,16 +35,17 @@ _LEAST_NS = 250_000_000
 _SIGNALS = 2_000_000
 _SIGNALS_OF_FIX = 200_000  # each by itself, which takes longer
 _FORMS = (
-    "timer=20ms, timer=none, mitigate=0, mitigate=1, fix=uninterruptible, fix=remaining and "
-    "fix=early-returns:3; with commas between, all at once"
+    "timer=20ms, timer=none, mitigate=0, mitigate=1, mode=off, mode=warn, mode=fatal, fix=uninterruptible, "
+    "fix=remaining and fix=early-returns:3; with commas between, all at once; and modes by itself"
 )
 _MITIGATE = re.compile(r"mitigate=([01])")
+_MODE = re.compile(r"mode=(off|warn|fatal)")
 _FIX = re.compile(r"fix=(uninterruptible|remaining)|fix=early-returns:([1-9]\d{0,5})")
 
 
 @dataclass(frozen=True)
 class WhatIf:
-    """A change: timer_ns None keeps the timers, 0 removes them; mitigate None keeps the sysctl.
+    """A change: timer_ns None keeps the timers, 0 removes them; mitigate None keeps the sysctl, mode None it.
 
     A thread of which no signal was seen gets no timer.
     """
@@ -51,6 +53,7 @@ class WhatIf:
     text: str = "as recorded"
     timer_ns: int | None = None
     mitigate: int | None = None
+    mode: str | None = None  # split_lock_detect=
     fix: Fix | None = None
     early_returns: int = 0  # of Fix.EARLY_RETURNS
 
@@ -86,6 +89,8 @@ def parse(text: str) -> WhatIf:
             found = dataclasses.replace(found, timer_ns=_timer(value))
         elif mitigate := _MITIGATE.fullmatch(part.strip()):
             found = dataclasses.replace(found, mitigate=int(mitigate[1]))
+        elif mode := _MODE.fullmatch(part.strip()):
+            found = dataclasses.replace(found, mode=mode[1])
         elif fix := _FIX.fullmatch(part.strip()):
             kind, count = fix.groups()
             found = dataclasses.replace(
@@ -109,10 +114,13 @@ def _timer(value: str) -> int:
     return period
 
 
-def run(trace: Trace, change: WhatIf) -> list[Prediction]:
-    """What each recorded thread would do; raises SldtraceError where that kernel cannot be changed so."""
+def run(trace: Trace, change: WhatIf, more: Sequence[Profile] = ()) -> list[Prediction]:
+    """What each recorded thread would do; raises SldtraceError where that kernel cannot be changed so.
+
+    more: threads that did not trap, at the same time.
+    """
     penalty = _changed(recorded_penalty.penalty(trace), change)
-    threads = profiles.profile_threads(trace)
+    threads = [*profiles.profile_threads(trace), *more]
     if not threads:
         return []
     vcpus = [_vcpu(each, change) for each in threads]
@@ -130,6 +138,8 @@ def run(trace: Trace, change: WhatIf) -> list[Prediction]:
 
 
 def _changed(penalty: Penalty, change: WhatIf) -> Penalty:
+    if change.mode is not None:
+        penalty = dataclasses.replace(penalty, mode=change.mode)
     if change.mitigate is None:
         return penalty
     if not penalty.generation.switchable:

@@ -102,6 +102,11 @@ _COLUMNS: dict[str, _Columns] = {
         Column("to CPU", Unit.NUMBER): _number("to_cpu"),
         Column("running then", Unit.NUMBER): _number("by_tid"),
     },
+    "bus_lock": {
+        Column("bus locks", Unit.COUNT): _number("count"),
+        Column("in handler", Unit.DURATION): _number("handler_ns"),
+        Column("address", Unit.ADDRESS): _number("rip"),
+    },
     "user_exit": {
         Column("CPU", Unit.NUMBER): _number("cpu"),
         Column("TID", Unit.NUMBER): _number("tid"),

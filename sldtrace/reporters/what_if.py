@@ -4,15 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from sldtrace.dataset import subject
 from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import signals
 from sldtrace.model.sources import Kind
 from sldtrace.prediction import recorded_penalty
+from sldtrace.prediction.modes import Audit, Outlook
 from sldtrace.prediction.predict import Prediction, WhatIf
 from sldtrace.prediction.thread_profile import Profile
 from sldtrace.reporters import wording
 from sldtrace.reporters.document import Block, Cell, Column, Report, Section, Table, Text, Unit
+from sldtrace.text.phrases import plural
 
 Answers = Sequence[tuple[WhatIf, list[Prediction]]]
 
@@ -22,6 +25,16 @@ VERSION = 1
 _ASSUMED = (
     "Predicted by the model of the penalty (docs/model.md) for threads that do nothing but what they did "
     "when they were recorded, on CPUs that are free. A timer's time is that from KVM_RUN to its signal."
+)
+_MODES = (
+    "off: nothing is detected, and a bus lock slows down memory for all.",
+    "warn (kernel.split_lock_mitigate=1): each split lock that traps has the penalty; a livelock is a thread "
+    "whose signals always end it. Where the CPU has no #AC for split locks, bus locks of programs are only "
+    "logged.",
+    "fatal: SIGBUS at the first split lock: to the VMM, with all its vCPUs, or to the program.",
+    "ratelimit:N: programs have N bus locks a second, all together, and sleep otherwise; no signal ends that "
+    "sleep. Bus locks of guests are not detected.",
+    "There may be more split locks: where a trap switches detection off, the next ones are not seen.",
 )
 _COLUMNS = (
     Column("thread"),
@@ -85,6 +98,30 @@ class ChangeContent:
 
 
 @dataclass(frozen=True)
+class OutlookContent:
+    """A VM or a program, and what each mode of split_lock_detect= would do to it."""
+
+    subject: Subject
+    guest: bool
+    threads: int
+    traps_per_s: Annotated[float, "recorded, #AC"]
+    bus_locks_per_s: Annotated[float, "recorded, #DB of a program or VM exits"]
+    livelocked: Annotated[int, "warn: threads that would make no progress"]
+    chance: Annotated[int, "warn: threads for which chance decides"]
+    penalty_share: Annotated[float | None, "warn: mean share of their time; null: split locks do not trap"]
+    fatal: Annotated[bool, "fatal: the VMM or the program would get SIGBUS"]
+    asleep: Annotated[float | None, "ratelimit:N: share of the time; null: it does not apply"]
+
+
+@dataclass(frozen=True)
+class ModesContent:
+    """`--what-if modes`."""
+
+    limit: Annotated[int, "N of ratelimit:N"]
+    outlooks: Sequence[OutlookContent]
+
+
+@dataclass(frozen=True)
 class WhatIfContent:
     """What `sldtrace report --what-if ... --format json` prints."""
 
@@ -92,16 +129,19 @@ class WhatIfContent:
     simulated: bool
     kernel: KernelContent
     what_if: Sequence[ChangeContent]
+    modes: Sequence[ModesContent]
 
 
-def build(trace: Trace, answers: Answers) -> Report:
-    """One section for each change: a table of threads, with the reasons below."""
-    return Report(_content(trace, answers), list(_sections(trace, answers)))
+def build(trace: Trace, answers: Answers, audits: Sequence[Audit] = ()) -> Report:
+    """One section for each change: a table of threads, with the reasons below; and one for each audit."""
+    return Report(_content(trace, answers, audits), list(_sections(trace, answers, audits)))
 
 
-def _sections(trace: Trace, answers: Answers) -> Iterator[Section]:
+def _sections(trace: Trace, answers: Answers, audits: Sequence[Audit]) -> Iterator[Section]:
     if trace.simulated:
         yield Section(blocks=[Text(wording.SIMULATED)])
+    for audit in audits:
+        yield _audit(trace, audit)
     for change, predictions in answers:
         title = f"WHAT IF {change.text}"
         if not predictions:
@@ -115,6 +155,49 @@ def _sections(trace: Trace, answers: Answers) -> Iterator[Section]:
     if not recorded_penalty.penalty(trace).known:
         notes.append("The kernel's version is not known: the longest penalty is assumed.")
     yield Section("Assumed", [Text(line) for line in notes])
+
+
+def _audit(trace: Trace, audit: Audit) -> Section:
+    limited = f"ratelimit:{audit.limit}"
+    title = f"WHAT IF split_lock_detect=off, warn, fatal, {limited}"
+    if not audit.outlooks:
+        return Section(title, [Text("This recording has no split-lock trap and no bus lock.")])
+    columns = (
+        Column("VM or program"),
+        Column("traps/s", Unit.RATE),
+        Column("bus locks/s", Unit.RATE),
+        *(Column(name) for name in ("off", "warn", "fatal", limited)),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (
+            subject.process(trace.subject(each.tgid, each.tgid, None)),
+            each.traps_per_s,
+            each.bus_locks_per_s,
+            "not detected",
+            _warned(each),
+            ("VMM killed" if each.guest else "killed") if each.fatal else "not detected",
+            _limited(each),
+        )
+        for each in audit.outlooks
+    ]
+    return Section(title, [Table(columns, tuple(rows), stacked=True), *(Text(line) for line in _MODES)])
+
+
+def _warned(each: Outlook) -> str:
+    if not each.trapping:
+        return "not detected" if each.guest else "logged"
+    found = [f"{100 * each.penalty_share:.0f} % penalized"]
+    if each.livelocked:
+        found.append(f"livelock: {each.livelocked} of {plural(each.threads, 'thread')}")
+    if each.chance:
+        found.append(f"livelock by chance: {each.chance} of {plural(each.threads, 'thread')}")
+    return ", ".join(found)
+
+
+def _limited(each: Outlook) -> str:
+    if each.asleep is None:
+        return "not detected"
+    return f"{100 * each.asleep:.0f} % asleep" if each.asleep else "logged"
 
 
 def _table(trace: Trace, predictions: list[Prediction]) -> Table:
@@ -155,7 +238,7 @@ def _reasons(predictions: list[Prediction]) -> Iterator[Block]:
         yield Text(f"{some}: {progress}: {reason}")
 
 
-def _content(trace: Trace, answers: Answers) -> WhatIfContent:
+def _content(trace: Trace, answers: Answers, audits: Sequence[Audit]) -> WhatIfContent:
     penalty = recorded_penalty.penalty(trace)
     return WhatIfContent(
         version=VERSION,
@@ -176,6 +259,24 @@ def _content(trace: Trace, answers: Answers) -> WhatIfContent:
             )
             for change, predictions in answers
         ],
+        modes=[
+            ModesContent(audit.limit, [_outlook(trace, each) for each in audit.outlooks]) for audit in audits
+        ],
+    )
+
+
+def _outlook(trace: Trace, each: Outlook) -> OutlookContent:
+    return OutlookContent(
+        subject=trace.subject(each.tgid, each.tgid, None),
+        guest=each.guest,
+        threads=each.threads,
+        traps_per_s=round(each.traps_per_s, 3),
+        bus_locks_per_s=round(each.bus_locks_per_s, 3),
+        livelocked=each.livelocked,
+        chance=each.chance,
+        penalty_share=round(each.penalty_share, 4) if each.trapping else None,
+        fatal=each.fatal,
+        asleep=None if each.asleep is None else round(each.asleep, 4),
     )
 
 

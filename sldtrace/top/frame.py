@@ -21,6 +21,7 @@ HELP = (
     "",
     "early/s  penalties that a signal ended; detection stays on, and the guest traps again",
     "off/s    how often detection was switched off: each time the guest gets past the instruction",
+    "bus/s    bus locks: of a program, those that raised #DB; of a guest, VM exits for them",
     "penalty  share of the time since the last look that a thread spent in penalties",
     "every    mean time between two traps of a thread",
 )

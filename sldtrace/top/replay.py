@@ -15,8 +15,8 @@ from sldtrace.model import penalty
 from sldtrace.recording.layout import Records
 from sldtrace.top.viewer import Viewer
 
-_STARTED = {"trap": "start_ns", "detection": "ns"}
-_ARRIVED = {"trap": "end_ns", "detection": "ns"}
+_STARTED = {"trap": "start_ns", "detection": "ns", "bus_lock": "ns", "counts": "ns"}
+_ARRIVED = {**_STARTED, "trap": "end_ns"}
 _KINDS = frozenset(_STARTED)
 _NEVER = (1 << 63) - 1
 _CPUS = 8192  # CONFIG_NR_CPUS of the distributions; cores of others are taken for single CPUs

@@ -22,6 +22,7 @@ SORT_KEYS = ("verdict", "traps", "early", "penalty", "progress", "name")
 _SUMS = (
     *("traps", "early_returns", "completed", "not_penalized", "fatal", "slept_ns", "waited_ns"),
     *("traps_per_s", "early_returns_per_s", "detection_off_per_s", "penalty_share", "livelock"),
+    *("bus_locks", "bus_locks_per_s"),
 )
 
 
@@ -29,11 +30,11 @@ _SUMS = (
 class Row:
     """A thread, or a VM with all its threads; for the fields of rates see capture.live.rates.Rates.
 
-    name: of the VM, or of the process, escaped; tid, vcpu: None of a VM, or not known; threads: that trapped;
-    livelocked: of them; penalty_ns: slept and waited; penalty_share: of a VM, the mean of its threads that
-    trapped since the last look; loop_since_ns: CLOCK_MONOTONIC, 0: in no loop of early returns; rip, signal,
-    sender_tgid: of the last trap (of a VM: of the thread with most traps), signal empty without one;
-    period_ns: mean time between two traps, None without two; verdict: see VERDICTS.
+    name: of the VM, or of the process, escaped; tid, vcpu: None of a VM, or not known; threads: that trapped
+    or have bus locks; livelocked: of them; penalty_ns: slept and waited; penalty_share: of a VM, the mean of
+    its threads that trapped since the last look; loop_since_ns: CLOCK_MONOTONIC, 0: in no loop of early
+    returns; rip, signal, sender_tgid: of the last trap (of a VM: of the thread with most traps), signal empty
+    without one; period_ns: mean time between two traps, None without two; verdict: see VERDICTS.
     """
 
     name: str
@@ -49,9 +50,11 @@ class Row:
     not_penalized: int
     fatal: int
     penalty_ns: int
+    bus_locks: int
     traps_per_s: float
     early_returns_per_s: float
     detection_off_per_s: float
+    bus_locks_per_s: float
     penalty_share: float
     rip: int
     signal: str
@@ -65,9 +68,10 @@ class Row:
         return {**asdict(self), "rip": address(self.rip)}
 
 
-VERDICTS = ("livelock", "delayed", "penalized", "not penalized", "fatal", "idle")
+VERDICTS = ("livelock", "delayed", "penalized", "not penalized", "fatal", "bus locks", "idle")
 """The worst first. Those of a loop that the thread is in are the report's (model.early_returns.verdict); the
-others are about the traps since the last look: penalties that completed; none; the thread was killed."""
+others are about the time since the last look: penalties that completed; traps without one; the thread was
+killed; bus locks and no traps."""
 
 
 def threads(rates: Array, describe: Describe) -> list[Row]:
@@ -83,7 +87,7 @@ def vms(rates: Array, describe: Describe) -> list[Row]:
     heads = np.searchsorted(inverse[order], np.arange(len(tgids)))
     for mine in np.split(order, heads[1:]) if len(tgids) else []:
         rows = rates[mine]
-        one = rows[np.lexsort((rows["traps"], rows["traps_per_s"]))[-1]].copy()
+        one = rows[np.lexsort((rows["bus_locks_per_s"], rows["traps"], rows["traps_per_s"]))[-1]].copy()
         active = max(1, int((rows["traps_per_s"] > 0).sum()))
         for name in _SUMS:
             if name != "livelock":
@@ -135,9 +139,11 @@ def _row(one: Any, describe: Describe, of: Array | None = None) -> Row:
         not_penalized=int(one["not_penalized"]),
         fatal=int(one["fatal"]),
         penalty_ns=int(one["slept_ns"] + one["waited_ns"]),
+        bus_locks=int(one["bus_locks"]),
         traps_per_s=float(one["traps_per_s"]),
         early_returns_per_s=float(one["early_returns_per_s"]),
         detection_off_per_s=float(one["detection_off_per_s"]),
+        bus_locks_per_s=float(one["bus_locks_per_s"]),
         penalty_share=float(one["penalty_share"]),
         rip=int(one["rip"]),
         signal=signals.name(number) if number else "",
@@ -155,4 +161,6 @@ def _verdict(one: Any) -> str:
         return "fatal"
     if one["penalty_share"] > 0:
         return "penalized"
-    return "not penalized" if one["traps_per_s"] > 0 else "idle"
+    if one["traps_per_s"] > 0:
+        return "not penalized"
+    return "bus locks" if one["bus_locks_per_s"] > 0 else "idle"

@@ -55,12 +55,14 @@ COLUMNS = (
     Column("early/s", 7, 5, lambda row: rate(row.early_returns_per_s)),
     Column("penalty", 7, 3, _share),
     Column("off/s", 6, 4, lambda row: rate(row.detection_off_per_s)),
+    Column("bus/s", 7, 9, lambda row: rate(row.bus_locks_per_s)),
     Column("every", 7, 7, lambda row: length(int(row.period_ns)) if row.period_ns else "-"),
     Column("signal", 11, 6, lambda row: row.signal or "-", left=True),
     Column("address", 18, 8, lambda row: address(row.rip), left=True),
     Column("verdict", 19, 0, _verdict, left=True),
 )
-"""off/s: how often detection was switched off, so that the guest got past the instruction."""
+"""off/s: how often detection was switched off, so that the guest got past the instruction; bus/s: bus locks
+of a program (#DB), or VM exits of a guest for them."""
 
 
 @dataclass

@@ -93,6 +93,7 @@ static u64 bpf_get_current_pid_tgid(void) { return current_id; }
 static u64 bpf_ktime_get_ns(void) { return current_ns += 1000; }
 static u32 bpf_get_smp_processor_id(void) { return 0; }
 static int bpf_get_current_comm(void *comm, u32 size) { return snprintf(comm, size, "t%u", (u32)current_id) < 0; }
+static void bpf_probe_read_kernel(void *to, u32 size, const void *from) { memcpy(to, from, size); }
 static u32 bpf_log2(u32 value) { return 31 - __builtin_clz(value); }
 
 struct raw_tracepoint { u64 args[4]; };
@@ -100,6 +101,6 @@ struct raw_tracepoint { u64 args[4]; };
 #define TRACEPOINT_PROBE(category, name) static int tracepoint__##name(struct category##_##name *args)
 struct kvm_kvm_exit { u32 exit_reason, isa, intr_info, vcpu_id; u64 guest_rip, info1; };
 struct signal_signal_generate { u32 pid, group, result; s32 sig, code; };
-struct pt_regs { u64 di, ax; };
+struct pt_regs { u64 di, ax, ip; };
 #define PT_REGS_PARM1(regs) ((regs)->di)
 #define PT_REGS_RC(regs) ((regs)->ax)

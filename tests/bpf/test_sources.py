@@ -92,7 +92,7 @@ def test_the_fields_that_are_read_are_those_that_are_looked_for(source: object) 
 
 @pytest.mark.parametrize("function", probes._FUNCTIONS)
 def test_every_function_has_its_ends_by_both_backends(function: str) -> None:
-    text = code("trap.bpf.c")
+    text = code(probes._FILES.get(function, "trap.bpf.c"))
     assert len(re.findall(rf"#ifndef SLD_KPROBE_{function}\n", text)) == 1
     ends = probes._ENDS.get(function, probes._BOTH)
     if function == "handle_guest_split_lock":
@@ -132,17 +132,18 @@ def test_rings_have_the_names_and_sizes_that_python_gives_them() -> None:
 
 def test_kinds_that_come_through_a_ring_are_kinds_of_record() -> None:
     """The recorder makes the others: counts, samples and changes of level."""
-    assert set(program.RINGS) == set(schema.current().records) - {"counts", "detail", "schedstat"}
+    assert set(program.RINGS) == set(schema.current().records) - {"counts", "bus_lock", "detail", "schedstat"}
 
 
-@pytest.mark.parametrize("table", ["event_counts", "controls", "vcpus", "followed"])
+@pytest.mark.parametrize("table", ["event_counts", "controls", "vcpus", "followed", "bus_locks"])
 def test_tables_that_python_maps_can_be_mapped(table: str) -> None:
     assert re.search(rf'\bBPF_F_TABLE\("array", u32, [^;,]*, {table}, [^;]*BPF_F_MMAPABLE\);', everything())
 
 
 def test_tables_that_python_writes_entry_by_entry() -> None:
     assert re.search(r"\bBPF_HASH\(filtered, u32, u8, ", everything())
-    assert re.search(r"\bBPF_STACK\(free_slots, u32, ", everything())
+    for stack in ("free_slots", "free_bus_locks"):
+        assert re.search(rf"\bBPF_STACK\({stack}, u32, ", everything())
 
 
 def test_control_has_room_for_every_entry() -> None:
@@ -163,6 +164,7 @@ def test_every_macro_that_python_defines_is_used_and_the_other_way_round(
     has["lock:contention_begin"] = frozenset()
     monkeypatch.setattr(host_tracepoints, "fields", has.get)
     monkeypatch.setattr(kallsyms, "kvm_functions", lambda: ((1, "a"),))
+    monkeypatch.setattr(kallsyms, "has_bus_lock_handler", lambda: True)
     monkeypatch.setattr(sources, "layout", lambda: dict.fromkeys(LAYOUT, 8))
     filters = Filters((1,), (2,), ((3, 4),), "c", (5, 6), "/g", "vm")
     flags = {flag for exits in EXITS for flag in assemble(filters, exits, Sizes(), probes._FUNCTIONS).flags}
@@ -177,7 +179,7 @@ def test_every_macro_that_python_defines_is_used_and_the_other_way_round(
 
 
 def test_of_the_kernels_own_structures_only_that_is_read_whose_place_is_known() -> None:
-    """From BTF, or because user space has the same (siginfo): so no kernel headers are needed."""
+    """From BTF, or because user space has the same (siginfo, registers): so no kernel headers are needed."""
     text = everything()
     places = ["SLD_TASK_PID", "SLD_TASK_CPU", "SLD_SIGINFO_CODE", "SLD_TASK_PATCH_STATE", "SLD_TASK_SIGNAL"]
     words = set(re.findall(r"\bread_word\([\w\[\]]+, (\w+)\)|\bSLD_WORD\((SLD_\w+)\)", text))
@@ -185,7 +187,9 @@ def test_of_the_kernels_own_structures_only_that_is_read_whose_place_is_known() 
     assert {*places, *words} == {"SLD_SIGINFO_CODE", *(f"SLD_TASK_{name.upper()}" for name in LAYOUT)}
     places.append("place")  # of read_word
     assert sorted(re.findall(r"\bbpf_probe_read\w*\([^;]* \+ (\w+)\)\);", text)) == sorted(places)
-    assert text.count("probe_read") == len(places)
+    registers = re.findall(r"\bbpf_probe_read_kernel\(&rip, sizeof\(rip\), &regs->(\w+)\)", text)
+    assert registers == ["ip"]
+    assert text.count("probe_read") == len(places) + len(registers)
     assert "task_struct" not in text
     assert set(re.findall(r"#include <(.+)>", text)) == {"uapi/linux/ptrace.h"}
 
@@ -210,7 +214,8 @@ OFFSETS = """
 #include <asm/ptrace.h>
 int main(void)
 {
-	printf("%zu %zu", offsetof(struct pt_regs, rdi), offsetof(struct pt_regs, rax));
+	printf("%zu %zu ", offsetof(struct pt_regs, rdi), offsetof(struct pt_regs, rax));
+	printf("%zu", offsetof(struct pt_regs, rip));
 	return 0;
 }
 """
@@ -221,7 +226,7 @@ def test_the_registers_of_a_kprobe_lie_where_the_kernel_puts_them(tmp_path: Path
     """The first argument and the result; the kernel's own header (for user space) has the same order."""
     (tmp_path / "theirs.c").write_text(OFFSETS)
     ours = OFFSETS.replace("#include <asm/ptrace.h>", "#include <uapi/linux/ptrace.h>")
-    (tmp_path / "ours.c").write_text(ours.replace("rdi", "di").replace("rax", "ax"))
+    (tmp_path / "ours.c").write_text(re.sub(r"\br(di|ax|ip)\b", r"\1", ours))
     stub = resources.bpf() / "stub" / "include" / "uapi" / "linux"
     (tmp_path / "uapi" / "linux").mkdir(parents=True)
     shutil.copy(stub / "ptrace.h", tmp_path / "uapi" / "linux")

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 SLOTS = 10_000
 PID_MAX = 4 << 20  # PID_MAX_LIMIT, include/linux/threads.h
 FUNCTIONS = ("handle_guest_split_lock", "split_lock_warn", "handle_user_split_lock")
-SLEEPS = ("msleep_interruptible", "down_interruptible")
+OTHERS = ("msleep_interruptible", "down_interruptible", "handle_bus_lock")
 SOURCES = (
     "events.h",
     "thread.bpf.c",
@@ -32,6 +32,7 @@ SOURCES = (
     "trap.bpf.c",
     "signal.bpf.c",
     "vcpu.bpf.c",
+    "bus_lock.bpf.c",
     "end.bpf.c",
 )
 LOST = schema.current().enums["lost_cause"].values
@@ -51,8 +52,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         parts.append(text.replace("#include <uapi/linux/ptrace.h>", ""))
     (folder / "probes.c").write_text("".join(parts))
     flags = Filters().flags()
-    flags += [f"-DSLD_SLOTS={SLOTS}", "-DSLD_CPUS=1", "-DSLD_HAS_kvm", "-DSLD_HAS_vcpu_id"]
-    flags += ["-DSLD_ISA(args)=SLD_ISA_VMX", *(f"-DSLD_KPROBE_{name}" for name in FUNCTIONS + SLEEPS)]
+    flags += [f"-DSLD_SLOTS={SLOTS}", "-DSLD_CPUS=1"]
+    flags += [f"-DSLD_HAS_{name}" for name in ("kvm", "vcpu_id", "bus_lock")]
+    flags += ["-DSLD_ISA(args)=SLD_ISA_VMX", *(f"-DSLD_KPROBE_{name}" for name in FUNCTIONS + OTHERS)]
     command = ["gcc", "-O1", "-w", f"-I{HERE}", f"-I{folder}", *flags, str(HERE / "threads.c")]
     subprocess.run([*command, "-o", str(folder / "threads")], check=True)
 
@@ -168,6 +170,11 @@ def test_exits_of_other_vms_are_not_followed_until_one_of_their_threads_traps(ru
     assert sorted(rows(printed, "counts")) == [(10, 11, 1, 0), (10, 12, 1, 0)]
 
 
+def test_exits_after_a_bus_lock_are_counted_apart(run: Run) -> None:
+    printed = run("F 4\nT 10 11\nX 10 11\nY 10 11\nX 10 11\nY 10 11\nY 10 11\n")
+    assert sorted(rows(printed, "cell")) == [(11, 12, 2), (11, 12 | 1 << 26, 3)]
+
+
 def test_an_unfinished_trap_is_lost_with_its_thread(run: Run) -> None:
     """Its end was not seen: the next trap shows it, or the end of the thread."""
     printed = run("F 4\nB 10 11\nB 10 11\nE 10 11\n")
@@ -208,6 +215,56 @@ def test_the_signal_that_ends_the_sleep_or_the_wait_for_the_semaphore(
     numbers = {"G": "G 11 23", "N": "G 11 24"}
     steps = [numbers.get(event, f"{event} 10 11") for event in ["B", *events.split()]]
     assert rows(run("F 4\n" + "\n".join(steps)), "penalty") == [(11, *penalty)]
+
+
+def bus_locks(address: int, threads: Iterable[Thread]) -> str:
+    return f"A {address}\n" + written(threads, "L")
+
+
+def test_bus_locks_are_counted_by_thread_and_address(run: Run) -> None:
+    threads = [(10, 11), (10, 12), (20, 21)]
+    printed = run("F 4\nC 9\n" + (bus_locks(0x1000, threads) + bus_locks(0x2000, threads[:1])) * 3)
+    expected = {(*thread, 0x1000, 3, 1, 0) for thread in threads} | {(10, 11, 0x2000, 3, 1, 0)}
+    assert set(rows(printed, "bus")) == expected
+    assert (KINDS["BUS_LOCK"], LOST["NONE"], 12) in rows(printed, "counted")
+    assert rows(printed, "lost") == []
+    assert Counter(rows(printed, "task")) == dict.fromkeys(threads, 1)
+
+
+def test_a_thread_with_bus_locks_may_trap_too(run: Run) -> None:
+    printed = run("F 4\nC 9\nA 5\nL 10 11\nT 10 11\nL 10 11\nT 10 11\n")
+    assert rows(printed, "bus") == [(10, 11, 5, 2, 1, 0)]
+    assert rows(printed, "trap") == [(10, 11)] * 2
+    assert rows(printed, "task") == [(10, 11)]
+
+
+def test_more_addresses_than_a_thread_has_counters_for_share_one(run: Run) -> None:
+    addresses = [0x1000 + number for number in range(40)]
+    printed = run("F 4\nC 99\n" + "".join(bus_locks(each, [(10, 11)]) for each in addresses) * 2)
+    found = rows(printed, "bus")
+    assert sum(count for _, _, _, count, _, _ in found) == 80
+    most = schema.enumeration("bus_locks").values["ADDRESSES"]
+    assert {rip: count for _, _, rip, count, _, _ in found} == {0: 80 - 2 * (most - 1)} | dict.fromkeys(
+        addresses[1:most], 2
+    )
+    assert rows(printed, "lost") == []
+
+
+def test_bus_locks_without_a_free_counter_are_lost_by_thread(run: Run) -> None:
+    printed = run("F 4\nC 1\n" + bus_locks(5, [(10, 11), (20, 21)]) * 2)
+    assert rows(printed, "bus") == [(10, 11, 5, 2, 1, 0)]
+    assert rows(printed, "lost") == [(KINDS["BUS_LOCK"], LOST["TABLE_FULL"], 20, 21, 1)] * 2
+
+
+def test_the_time_of_a_bus_lock_is_known_when_its_handler_returns(run: Run) -> None:
+    printed = run("F 4\nC 9\nA 5\nM 10 11\nL 20 21\n")
+    assert set(rows(printed, "bus")) == {(10, 11, 5, 1, 0, 0), (20, 21, 5, 1, 1, 0)}
+
+
+def test_the_counters_of_a_thread_that_ends_are_marked_and_the_next_one_gets_others(run: Run) -> None:
+    printed = run("F 4\nC 9\nA 5\nL 10 11\nA 6\nL 10 11\nE 10 11\nL 10 11\n")
+    assert set(rows(printed, "bus")) == {(10, 11, 5, 1, 1, 1), (10, 11, 6, 1, 1, 1), (10, 11, 6, 1, 1, 0)}
+    assert rows(printed, "free") == [(3,)]
 
 
 @pytest.mark.parametrize(

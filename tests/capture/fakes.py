@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sldtrace.capture import privileges
-from sldtrace.capture.bpf import counters, loader, probes, program, slots, syscalls
+from sldtrace.capture.bpf import bus_locks, counters, loader, probes, program, slots, syscalls
 from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.bpf.program import RINGS, Program
@@ -28,6 +28,7 @@ from sldtrace.recording import schema
 from tests.capture.memory import RingFile, table
 
 FUNCTIONS = (
+    "handle_bus_lock",
     *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
     "handle_guest_split_lock",
 )
@@ -97,7 +98,9 @@ class Host:
         self.described = True
         self.control: np.ndarray
         self.vcpus: np.ndarray
+        self.bus_locks: np.ndarray
         self.followed: np.ndarray
+        self._free_slots = -1
         self._event_counts: np.ndarray | None = None
         self._counted: dict[tuple[int, int], int] = {}
         self._batches: dict[str, list[Batch]] = {}
@@ -183,7 +186,10 @@ class Host:
         maps["controls"], self.control = table("<u8", len(control))
         maps["vcpus"], self.vcpus = table(counters.VCPU, slots.count() + 1)
         maps["followed"], self.followed = table("<u8", slots.count() + 1)
-        maps["free_slots"] = os.memfd_create("free_slots")
+        if "handle_bus_lock" not in self.lacks:
+            maps["bus_locks"], self.bus_locks = table(bus_locks.COUNTER, bus_locks.COUNTERS)
+            maps["free_bus_locks"] = os.memfd_create("free_bus_locks")
+        maps["free_slots"] = self._free_slots = os.memfd_create("free_slots")
         maps["filtered"] = os.memfd_create("filtered")
         for record, name in RINGS.items():
             if record in ("exit", "user_exit") and "kvm:kvm_exit" in self.lacks:
@@ -261,8 +267,9 @@ class Host:
         self.filtered_tgids.append(int.from_bytes(key, "little"))
 
     def map_push(self, descriptor: int, value: bytes) -> None:
-        """The map `free_slots`."""
-        self.freed.append(int.from_bytes(value, "little"))
+        """The maps `free_slots` and `free_bus_locks`."""
+        if descriptor == self._free_slots:
+            self.freed.append(int.from_bytes(value, "little"))
 
 
 def no_event_counts() -> np.ndarray:

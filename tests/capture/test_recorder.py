@@ -307,6 +307,23 @@ def test_what_the_kernel_skipped_is_lost_and_shown(session: Session) -> None:
     assert (status.lost, status.unfinished) == (2, 0)
 
 
+def test_bus_locks_that_were_counted_are_in_the_file(session: Session) -> None:
+    def locked() -> None:
+        for name, value in (("since_ns", 1), ("tgid", 9), ("tid", 9), ("rip", 5), ("count", 300)):
+            session.host.bus_locks[name][1] = value
+        session.host.count(bus_lock_NONE=302, bus_lock_TABLE_FULL=2)
+
+    session.rings(trap=[then(locked), then(stop)])
+    session.run()
+    with session.opened() as recording:
+        records = recording.records("bus_lock")
+        assert records[["tgid", "tid", "rip"]].tolist() == [(9, 9, 5)] * len(records)
+        assert records["count"].sum() == 300
+        assert [(loss.kind, loss.cause, loss.count) for loss in recording.losses] == [
+            ("bus_lock", "table_full", 2)
+        ]
+
+
 def test_losses_are_written_while_it_goes_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that they are in the file of a recorder that is killed."""
     monkeypatch.setattr(recorder, "_ACCOUNT_NS", 1)

@@ -9,6 +9,7 @@ import pytest
 
 from sldtrace.dataset import exit_counts
 from sldtrace.dataset.trace import Trace
+from sldtrace.host.exits import OTHER_REASONS
 from tests.analyzers.synthetic import START_NS, VCPU, VMM, counted, trace
 
 
@@ -77,7 +78,7 @@ def test_exceptions_are_distinguished_by_vector_and_vendors_by_extension(tmp_pat
         counted(0, 8, {}, vector=14),
         counted(0x51, 7, {}, vector=17, isa=2),
         counted(0x51, 6, {}),
-        counted(exit_counts.OTHER_REASONS, 5, {}),
+        counted(OTHER_REASONS, 5, {}),
     ).exit_counts
     assert found["name"].tolist() == [
         "EXCEPTION_NMI (#AC)",

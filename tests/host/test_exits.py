@@ -124,6 +124,10 @@ def test_the_bus_lock_exit_of_both_vendors() -> None:
     assert exits.is_bus_lock(VMX, 74)
     assert exits.is_bus_lock(SVM, 0xA5)
     assert not exits.is_bus_lock(VMX, 0xA5)
+    assert exits.name(VMX, 30 | exits.BUS_LOCK_DETECTED) == "IO_INSTRUCTION, bus lock"
+    assert exits.had_bus_lock(VMX, 30 | exits.BUS_LOCK_DETECTED)
+    for isa, reason in ((VMX, 30), (VMX, 74), (VMX, exits.OTHER_REASONS), (SVM, exits.BUS_LOCK_DETECTED)):
+        assert not exits.had_bus_lock(isa, reason)
     assert not exits.is_bus_lock(SVM, 74)
     assert "BUS_LOCK" in exits.name(VMX, 74)
 

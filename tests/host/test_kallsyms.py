@@ -87,3 +87,10 @@ def test_the_kernel_writes_the_list_once(tmp_path: Path) -> None:
     path.unlink()
     assert kallsyms.generation_symbols(path) == frozenset()
     assert kallsyms.kvm_functions(path) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "has"), [("t handle_bus_lock", True), ("r __ksymtab_handle_bus_lock", False)]
+)
+def test_the_handler_of_bus_locks(line: str, has: bool, tmp_path: Path) -> None:
+    assert kallsyms.has_bus_lock_handler(listed(tmp_path, KALLSYMS + f"0000000000000000 {line}\n")) is has

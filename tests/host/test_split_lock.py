@@ -88,3 +88,12 @@ def test_a_cpuinfo_without_flags(tmp_path: Path) -> None:
 def test_why_nothing_traps(mode: str, detects: bool, why: str | None) -> None:
     said = split_lock.SplitLock(mode, detects, True, 1).why_no_traps()
     assert said is None if why is None else said is not None and why in said
+
+
+@pytest.mark.parametrize("mode", ["off", "warn", "fatal", "ratelimit:5", "unsupported"])
+@pytest.mark.parametrize("split", [False, True])
+def test_where_the_cpu_has_ac_only_the_mode_ratelimit_uses_db(mode: str, split: bool) -> None:
+    """bus_lock_init, arch/x86/kernel/cpu/bus_lock.c."""
+    lock = split_lock.SplitLock(mode, split, True, 1)
+    assert lock.traps_bus_locks is (mode == "ratelimit:5" or (not split and mode in ("warn", "fatal")))
+    assert not split_lock.SplitLock(mode, split, False, 1).traps_bus_locks

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sldtrace.host import kernel, msr, split_lock
 from sldtrace.model import penalty
 from sldtrace.recording.rotation import segments
 from tests.integration import enders
+from tests.integration.bus_locks import executed
 from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
@@ -153,7 +155,13 @@ PROVOCATIONS = {
         Provocation("own", "own-ac --timeout 1ms", "100ms"),
         Provocation("fatal", "--timeout 1ms"),
     ),
-    "off": (Provocation("off", "--timeout 1ms"),),
+    "off": (
+        Provocation("off", "--timeout 1ms"),
+        Provocation("bus locks", "--timeout none", "100ms", during=partial(executed, [3000, 20], [50])),
+    ),
+    "ratelimit:10": (
+        Provocation("bus locks", "--timeout none", "100ms", during=partial(executed, [15, 5], [10])),
+    ),
 }
 
 

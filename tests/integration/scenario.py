@@ -24,6 +24,7 @@ PARTS = {
     "findings": "tests.integration.findings:run",
     "findings_fatal": "tests.integration.findings:run",
     "findings_off": "tests.integration.findings:run",
+    "findings_ratelimit": "tests.integration.findings:run",
     "by_hand": "tests.integration.by_hand:run",
     "soak": "tests.integration.soak:run",
     "guests_stress": "tests.vmm.guests_in_lab:stress",

@@ -1,9 +1,11 @@
 """Each finding on each kernel: provoked in the emulated host, it is the one that is reported.
 
-What is provoked, and how, is in findings.py. `bus-lock` is not among them: the emulated CPU has no bus lock
-detection (docs/lab.md). Each provocation is in a file of its own, in which nothing else happens.
+What is provoked, and how, is in findings.py. Of `bus-lock` it is programs: the emulated CPU raises #DB, and
+has no VM exits for bus locks (docs/lab.md). Each provocation is in a file of its own, in which nothing else
+happens.
 """
 
+import os
 import re
 from signal import SIGCHLD, SIGCONT, SIGRTMIN, SIGSTOP, SIGURG, SIGUSR1, SIGUSR2
 from typing import Any
@@ -18,7 +20,9 @@ from sldtrace.dataset.trace import Trace, load
 from sldtrace.host.msr import DETECT
 from sldtrace.model import penalty as penalties
 from sldtrace.model.penalty import WINDOW_JIFFIES
+from sldtrace.prediction import modes
 from tests.conftest import Scenario
+from tests.integration.bus_locks import BUS_LOCK_DETECT
 
 pytestmark = pytest.mark.lab
 
@@ -385,6 +389,53 @@ def test_the_metrics_count_every_trap_of_the_recording_and_every_loss(findings: 
     assert not findings.protocol["metrics left"]
 
 
+def bus_locks(scenario: Scenario) -> dict[tuple[int, int], int]:
+    """Executed, by thread and the address after the instruction."""
+    executed = run(scenario, "bus locks")["bus locks"]
+    return {(one["tid"], one["rip"]): one["count"] for one in executed}
+
+
+def check_bus_locks(scenario: Scenario) -> None:
+    """Each one that was executed is counted, at its address, and is in the metrics."""
+    executed, recorded = bus_locks(scenario), of(scenario, "bus locks")
+    counts = recorded.recording.records("bus_lock")
+    for (tid, rip), count in executed.items():
+        assert counts[(counts["tid"] == tid) & (counts["rip"] == rip)]["count"].sum() == count > 0
+    assert counts["count"].sum() == sum(executed.values())
+    findings = found(scenario, "bus locks")
+    assert {each.kind for each in findings} == {"bus-lock"}
+    assert {(each.subject.tid, each.numbers.bus_locks) for each in findings if each.subject} == {
+        (tid, sum(count for (other, _), count in executed.items() if other == tid)) for tid, _ in executed
+    }
+    assert all(each.rip and (each.subject.tid, each.rip) in executed for each in findings if each.subject)
+    total = re.findall(r"^sldtrace_bus_locks_total\{program=.*\} (\d+)$", scenario.protocol["metrics"], re.M)
+    assert sum(map(int, total)) == sum(executed.values())
+
+
+def test_bus_locks_of_programs_are_counted_where_they_have_no_effect(findings_off: Scenario) -> None:
+    """Detection was switched on by hand: IA32_DEBUGCTL."""
+    assert set(run(findings_off, "bus locks")["debugctl"].values()) == {0}
+    check_bus_locks(findings_off)
+
+
+@pytest.mark.skipif("SLDTRACE_RATELIMIT" not in os.environ, reason="a boot of its own: make test-kernels")
+@pytest.mark.every_kernel("handle_bus_lock, which sleeps only in this mode")
+def test_the_sleep_of_a_rate_limit_is_the_time_in_the_handler(findings_ratelimit: Scenario) -> None:
+    """30 bus locks of two threads where the host may have 10 a second."""
+    one = run(findings_ratelimit, "bus locks")
+    assert set(one["debugctl"].values()) == {BUS_LOCK_DETECT}
+    check_bus_locks(findings_ratelimit)
+    counts = of(findings_ratelimit, "bus locks").recording.records("bus_lock")
+    # The first ten at once, the next ones a second later each: in msleep(20), which no signal ends.
+    assert counts["handler_ns"].sum() > 1_000_000_000
+    assert counts["handler_ns"].sum() < 2 * one["took_ns"]
+    assert any("above 10 a second" in each.cause for each in found(findings_ratelimit, "bus locks"))
+    (audit,) = modes.run(of(findings_ratelimit, "bus locks"), 10).outlooks
+    assert not audit.guest
+    assert audit.asleep is not None
+    assert audit.asleep > 0.5
+
+
 def test_fatal(findings_fatal: Scenario) -> None:
     """The VMM is killed at its first split lock; a guest's own #AC stays its own."""
     check_the_recording(findings_fatal)
@@ -399,5 +450,6 @@ def test_fatal(findings_fatal: Scenario) -> None:
 def test_nothing_is_found_where_nothing_traps(findings_off: Scenario) -> None:
     check_the_recording(findings_off)
     assert run(findings_off, "off")["loops"] > 0
+    assert not len(of(findings_off, "off").recording.records("bus_lock"))
     assert found(findings_off, "off") == []
     assert any("split_lock_detect=off" in line for line in limitations.sentences(of(findings_off, "off")))

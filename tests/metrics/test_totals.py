@@ -99,3 +99,27 @@ def test_a_process_is_counted_by_its_name_once_that_is_known() -> None:
         "unknown": 40,
         f"vmm-{VMM}": 60,
     }
+
+
+def test_bus_locks_of_programs_and_of_guests() -> None:
+    detector = watching()
+    totals = Totals(detector, 10)
+    lock = {"ns": START_NS, "since_ns": START_NS, "tgid": 9, "tid": 9, "rip": 5, "count": 30, "handler_ns": 7}
+    exits = {"ns": START_NS, "tgid": 100, "tid": 101, "reason": 74, "isa": 1, "vcpu": 0, "count": 4}
+    for _ in range(2):
+        detector.add("bus_lock", array("bus_lock", [lock]))
+        detector.add("counts", array("counts", [exits, {**exits, "reason": 30}]))
+        totals.update(named, 1)
+    counted = {owner: (counts["bus_locks"], counts["bus_lock_ns"]) for owner, counts in totals.counts.items()}
+    assert counted == {Owner("vmm-9", False): (60, 14), Owner("vmm-100", True): (8, 0)}
+
+
+def test_a_vcpu_that_traps_and_has_bus_locks_is_counted_once() -> None:
+    detector = watching()
+    totals = Totals(detector, 10)
+    feed(detector, loop(50), SECOND)
+    exits = {"ns": START_NS, "tgid": VMM, "tid": VCPU, "reason": 74, "isa": 1, "vcpu": 0, "count": 4}
+    detector.add("counts", array("counts", [exits]))
+    totals.update(named, 1)
+    ((owner, counts),) = totals.counts.items()
+    assert (owner.guest, counts["traps"], counts["bus_locks"]) == (True, 50, 4)

@@ -247,7 +247,7 @@ CASES: dict[str, Callable[[Path], Trace]] = {
     "queue": model("--timer", "none", *_FOUR, "-d", "1s"),
     "slowed": model("--timer", "20ms", "-d", "1s"),
     "left-off": model("--mitigate", "0", *_FOUR, "-d", "1s"),
-    # The lab's CPU has no bus lock detection.
+    # The lab's CPU has no VM exits for bus locks.
     "bus-lock": model("--mode", "off", "--bus-lock-exits", "--spacing", "1ms", "-d", "3s"),
 } | {name: partial(kept_file, name) for names in FROM_LAB.values() for name in names}
 

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sldtrace.dataset.trace import Trace
-from sldtrace.prediction import predict
+from sldtrace.prediction import modes, predict
 from sldtrace.reporters import what_if
 from tests.analyzers.synthetic import MS, VCPU, VMM, completed, loop, task, trace
 from tests.reporters.rendering import as_json, as_text
@@ -41,6 +41,26 @@ def test_a_section_for_each_change_and_a_line_for_each_thread(tmp_path: Path) ->
     assert "No such kernel exists" not in sections[0] + sections[1]
     assert "Linux 6.12.48+deb13-amd64, HZ=250" in text
     assert not text.startswith("SIMULATED")
+
+
+def test_a_row_for_each_vm_and_what_each_mode_would_do_to_it(tmp_path: Path) -> None:
+    made = recorded(tmp_path)
+    report = what_if.build(made, [], [modes.run(made, 25)])
+    text = " ".join(as_text(report, 160).split())
+    assert "WHAT IF split_lock_detect=off, warn, fatal, ratelimit:25" in text
+    assert f"qemu-system-x86 (PID {VMM})" in text
+    assert "livelock: 1 of 2 threads" in text
+    assert "VMM killed" in text
+    content = json.loads(as_json(report))
+    (audit,) = content["modes"]
+    assert (audit["limit"], len(audit["outlooks"]), content["what_if"]) == (25, 1, [])
+    assert audit["outlooks"][0]["livelocked"] == 1
+
+
+def test_an_audit_of_nothing(tmp_path: Path) -> None:
+    made = trace(tmp_path, [])
+    text = as_text(what_if.build(made, [], [modes.run(made, 10)]), 100)
+    assert "no split-lock trap and no bus lock" in text
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -15,7 +15,7 @@ from sldtrace.dataset import trace as traces
 from sldtrace.errors import UsageError
 from sldtrace.top import replay
 from tests.analyzers.shorthands import loops_of, subject_of
-from tests.analyzers.synthetic import loop, write
+from tests.analyzers.synthetic import START_NS, loop, write
 
 RECORDINGS = sorted((Path(__file__).parent.parent / "reporters" / "recordings").glob("*.sld"))
 
@@ -114,3 +114,21 @@ def test_hours_without_a_record_are_left_out(tmp_path: Path) -> None:
     found = looks(write(tmp_path / "a.sld", rows, ended=ended))
     assert len(found) < 10
     assert [row["traps"] for row in found[-1]["threads"]] == [10]
+
+
+def test_bus_locks_of_a_program_have_a_row(tmp_path: Path) -> None:
+    """With its sums, and a rate while they come."""
+    second = 1_000_000_000
+    locks = [
+        {"ns": START_NS + at * second, "since_ns": START_NS + (at - 1) * second, "tgid": 9, "tid": 9}
+        | {"rip": 0x401000, "count": 50, "handler_ns": 5}
+        for at in range(1, 9)
+    ]
+    found = [
+        row for look in looks(write(tmp_path / "a.sld", more={"bus_lock": locks})) for row in look["vms"]
+    ]
+    assert {(row["tgid"], row["guest"], row["traps"], row["rip"]) for row in found} == {
+        (9, False, 0, "0x401000")
+    }
+    assert found[-1]["bus_locks"] == 400
+    assert any(row["bus_locks_per_s"] > 0 and row["verdict"] == "bus locks" for row in found)

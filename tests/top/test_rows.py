@@ -48,7 +48,8 @@ SLOW: dict[str, Any] = {"traps_per_s": 60, "detection_off_per_s": 60, "penalty_s
         (SLOW, "penalized"),
         ({"traps_per_s": 5, "detection_off_per_s": 5}, "not penalized"),
         ({"fatal": 1}, "fatal"),
-        ({"traps": 7}, "idle"),
+        ({"bus_locks": 9, "bus_locks_per_s": 3}, "bus locks"),
+        ({"traps": 7, "bus_locks": 9}, "idle"),
     ],
 )
 def test_the_verdict_on_a_thread(given: Mapping[str, Any], verdict: str) -> None:
@@ -63,6 +64,7 @@ def test_every_verdict_has_a_place_in_the_order() -> None:
         SLOW,
         {"traps_per_s": 1},
         {"fatal": 1},
+        {"bus_locks_per_s": 2},
         {},
     ]
     found = rows.ordered(rows.threads(rates(*given), nameless), "verdict")

@@ -1,14 +1,13 @@
 """Reads the counters of VM exits from the memory of vcpu.bpf.c, as `counts` records."""
 
-import mmap
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sldtrace.capture.bpf import slots
+from sldtrace.capture.bpf.mapped import Records, view
 from sldtrace.recording import schema
 
 _SIZES = schema.enumeration("counters").values
@@ -22,8 +21,8 @@ CELL = np.dtype(
         ("host_ns", "<u8"),
         ("reason", "<u4"),
         ("vector", "<i4"),
-        ("isa", "<u4"),
-        ("kind", "<u2"),
+        ("kind", "<u4"),
+        ("isa", "<u2"),
         ("log2", "<u2"),
         ("host_log2", "<u4", (_LOG2S,)),
     ]
@@ -48,18 +47,16 @@ VCPU = np.dtype(
 _NO_CELL = 0xFFFFFFFF
 _SUMS = ("count", "guest_ns", "host_ns", "host_log2")
 
-Records = npt.NDArray[Any]
-
 
 class Counters:
     """The counters of one program; `maps` are file descriptors by name."""
 
     def __init__(self, maps: Mapping[str, int]) -> None:
         self._free_slots = maps["free_slots"]
-        self._vcpus = _view(maps["vcpus"], VCPU, slots.count() + 1)
+        self._vcpus = view(maps["vcpus"], VCPU, slots.count() + 1)
         # Not 0: the exits of the slot's thread are followed. The rest of `_vcpus` is never touched: it would
         # be mapped into the recorder's memory.
-        self._followed = _view(maps["followed"], np.dtype("<u8"), slots.count() + 1)
+        self._followed = view(maps["followed"], np.dtype("<u8"), slots.count() + 1)
         # The cells of each entry at the last call of `read`.
         self._before: dict[int, Records] = {}
         self._read_ns = time.monotonic_ns()
@@ -123,8 +120,3 @@ class Counters:
         self._followed[index] = 0
         # Last: now another thread may take the slot.
         slots.release(self._free_slots, index)
-
-
-def _view(table: int, dtype: np.dtype[Any], count: int) -> Records:
-    size = -(-dtype.itemsize * count // mmap.PAGESIZE) * mmap.PAGESIZE
-    return np.frombuffer(mmap.mmap(table, size, mmap.MAP_SHARED), dtype, count)

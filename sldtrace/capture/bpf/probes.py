@@ -12,7 +12,7 @@ from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.program import Program
 from sldtrace.capture.bpf.sources import Sizes
 from sldtrace.errors import SldtraceError
-from sldtrace.host import btf, kernel, split_lock, tracepoints
+from sldtrace.host import btf, kallsyms, kernel, split_lock, tracepoints
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ RAW_TRACEPOINT = "raw_tracepoint"
 
 # Inner functions first: of a trap whose start is seen, everything is seen.
 _FUNCTIONS = (
+    kallsyms.BUS_LOCK,
     *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
     "handle_guest_split_lock",
 )
@@ -66,6 +67,7 @@ _FILES = {
     "sched:sched_process_exec": "end.bpf.c",
     "sched:sched_process_exit": "end.bpf.c",
     **dict.fromkeys(_KPROBED, "stall.bpf.c"),
+    kallsyms.BUS_LOCK: "bus_lock.bpf.c",
 }
 
 
@@ -181,6 +183,9 @@ class Probes:
         self._early += [self._tracepoint(name, self._links) for name in _TRACEPOINTS]
         self._early += [self._function(name, self._links, _BOTH) for name in _KPROBED]
         for name in _FUNCTIONS:
+            # A kernel that does not have it detects no bus locks, so nothing is missing.
+            if name == kallsyms.BUS_LOCK and _FILES[name] in self.program.filtered:
+                continue
             probe = self._function(name, self._links, _ENDS.get(name, _BOTH))
             if probe.backend and name == "handle_guest_split_lock" and not self._warn_starts_all_traps():
                 probe = self._function(name, self._links, ("",))

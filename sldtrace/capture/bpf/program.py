@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sldtrace.capture.bpf import slots, syscalls
+from sldtrace.capture.bpf.bus_locks import BusLocks
 from sldtrace.capture.bpf.counters import Counters
 from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.bpf.ring import Ring
@@ -53,6 +54,7 @@ class Program:
         """By kind of record; a kind whose probes were left out has none."""
         slots.fill(loaded.maps["free_slots"])
         self.counters = Counters(loaded.maps) if "exits" in loaded.maps else None
+        self.bus_locks = BusLocks(loaded.maps) if "bus_locks" in loaded.maps else None
 
     @property
     def functions(self) -> dict[str, int]:

@@ -62,6 +62,7 @@ SOURCES = (
     Source("detection.bpf.c", "msr:write_msr"),
     Source("migrate.bpf.c", "sched:sched_migrate_task", frozenset({"pid", "orig_cpu", "dest_cpu"})),
     Source("stall.bpf.c"),
+    Source("bus_lock.bpf.c"),
     Source("end.bpf.c", "sched:sched_process_exec"),
 )
 
@@ -163,6 +164,10 @@ def _missing(source: Source, made: Text) -> str | None:
         ]
         if tracepoints.fields("lock:contention_begin") is not None:
             flags.append("-DSLD_HAS_contention")
+    if source.file == "bus_lock.bpf.c":
+        if not kallsyms.has_bus_lock_handler():
+            return "this kernel does not have it"
+        flags.append("-DSLD_HAS_bus_lock")
     if source.tracepoint is None:
         return None
     found = tracepoints.fields(source.tracepoint)

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sldtrace.capture.live.bus_locks import BusLocks
 from sldtrace.engine.fold import LiveFold
+from sldtrace.engine.keys import joined
 from sldtrace.engine.loops import Loop, LoopSummary
 from sldtrace.engine.off_time import OffTime
 from sldtrace.engine.sleeps import SleepSummary
@@ -29,6 +31,7 @@ GOING_NS = 2_000_000_000
 LONGEST_PAUSE_NS = 4_000_000_000
 """Between two evaluations while they find nothing new, where only findings are wanted."""
 
+_BUS_LOCKS = [("bus_locks", "i8"), ("bus_lock_ns", "i8")]
 _LAST = ("tgid", "tid", "rip", "signal", "signal_code", "sender_tgid", "sender_tid")
 
 Array = npt.NDArray[Any]
@@ -59,6 +62,7 @@ class Detector:
         self._sums = ThreadSums(penalty.longest_sleep_ns)
         self._off = OffTime(core)
         self._fold = LiveFold([self._sleeps, self._summary, self._sums, self._off])
+        self._bus_locks = BusLocks(MAX_THREADS)
         self._slicer = Slicer()
         self._lag = lag_ns
         self._pause = lag_ns
@@ -89,9 +93,11 @@ class Detector:
         return self._off.until(self.until_ns)
 
     def add(self, kind: str, records: Array) -> None:
-        """Takes records of that kind; only `trap` and `detection` are used. Keeps a reference to them."""
+        """Takes records of that kind; those that are not used are ignored. Keeps a reference to them."""
         if kind in self._fold.kinds:
             self._slicer.add(kind, records)
+        elif kind in BusLocks.kinds:
+            self._bus_locks.add(kind, records)
 
     def advance(self, now_ns: int) -> list[Loop]:
         """Evaluates records older than the lag. Returns findings that are new or have become a livelock.
@@ -118,16 +124,26 @@ class Detector:
         return self._evaluate(None)
 
     def threads(self) -> Array:
-        """A row for each thread that trapped, of the records evaluated so far.
+        """A row for each thread that trapped, of the records evaluated so far, or has bus locks.
 
-        Fields: those of engine.ThreadSums.sums, and of the thread's last trap tgid, tid, rip, signal (0:
-        none), signal_code, sender_tgid, sender_tid.
+        Fields: those of engine.ThreadSums.sums; of the thread's last trap tgid, tid, rip, signal (0: none),
+        signal_code, sender_tgid, sender_tid; bus_locks and bus_lock_ns of BusLocks. A thread that did not
+        trap has the rip of its newest bus lock.
         """
-        sums, last = self._sums.sums, self._fold.tracker.last
-        rows = np.zeros(len(sums), [*sums.dtype.descr, *((name, last.dtype[name]) for name in _LAST)])
+        sums, last, locks = self._sums.sums, self._fold.tracker.last, self._bus_locks.rows()
+        trapped, locked = (joined(each["tgid"], each["tid"]) for each in (last, locks))
+        alone = locks[~np.isin(locked, trapped)]
+        fields = [*sums.dtype.descr, *((name, last.dtype[name]) for name in _LAST), *_BUS_LOCKS]
+        rows = np.zeros(len(sums) + len(alone), fields)
+        with_traps, without = rows[: len(sums)], rows[len(sums) :]
         for part, names in ((sums, sums.dtype.names), (last, _LAST)):
             for name in names or ():
-                rows[name] = part[name]
+                with_traps[name] = part[name]
+        for name in locks.dtype.names or ():
+            without[name] = alone[name]
+        _, here, there = np.intersect1d(trapped, locked, return_indices=True)
+        for name, _ in _BUS_LOCKS:
+            with_traps[name][here] = locks[name][there]
         return rows
 
     # Evaluates the records of a time before that; None: all.

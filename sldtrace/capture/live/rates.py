@@ -10,10 +10,11 @@ _RATES = [
     ("early_returns_per_s", "f8"),
     ("detection_off_per_s", "f8"),
     ("penalty_share", "f8"),
+    ("bus_locks_per_s", "f8"),
     ("loop_since_ns", "i8"),
     ("livelock", "?"),
 ]
-_COUNTED = ("traps", "early_returns", "completed", "not_penalized", "slept_ns", "waited_ns")
+_COUNTED = ("traps", "early_returns", "completed", "not_penalized", "slept_ns", "waited_ns", "bus_locks")
 
 
 class Rates:
@@ -26,12 +27,12 @@ class Rates:
         self._rows: Array = self._with_rates(detector.threads(), 0)
 
     def rows(self) -> Array:
-        """A row for each thread that trapped: the fields of Detector.threads, and these.
+        """A row for each thread that trapped or has bus locks: the fields of Detector.threads, and these.
 
-        traps_per_s, early_returns_per_s; detection_off_per_s: penalties completed and traps without a
-        penalty, after which the instruction executes; penalty_share: of the time, in the penalty (above 1
-        where long ones ended); loop_since_ns: start of the loop of early returns that the thread is in
-        (CLOCK_MONOTONIC), 0: in none; livelock: whether that is one. All 0 at the first call.
+        traps_per_s, early_returns_per_s, bus_locks_per_s; detection_off_per_s: penalties completed and traps
+        without a penalty, after which the instruction executes; penalty_share: of the time, in the penalty
+        (above 1 where long ones ended); loop_since_ns: start of the loop of early returns that the thread is
+        in (CLOCK_MONOTONIC), 0: in none; livelock: whether that is one. All 0 at the first call.
         """
         until = self._detector.until_ns
         if until > self._then or not len(self._rows):
@@ -50,6 +51,7 @@ class Rates:
             rows["traps_per_s"] = added["traps"] * per_s
             rows["early_returns_per_s"] = added["early_returns"] * per_s
             rows["detection_off_per_s"] = (added["completed"] + added["not_penalized"]) * per_s
+            rows["bus_locks_per_s"] = added["bus_locks"] * per_s
             rows["penalty_share"] = (added["slept_ns"] + added["waited_ns"]) / lasted_ns
         for loop in self._detector.going:
             mine = (rows["tgid"] == loop.tgid) & (rows["tid"] == loop.tid)

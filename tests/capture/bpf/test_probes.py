@@ -122,6 +122,14 @@ def test_a_program_that_the_kernel_does_not_load_is_a_refusal_with_its_reason(ho
     )
 
 
+def test_a_kernel_without_bus_lock_detection_lacks_no_probe(host: Host) -> None:
+    host.lacks.add("handle_bus_lock")
+    host.filtered["bus_lock.bpf.c"] = "this kernel does not have it"
+    loaded = load()
+    assert "handle_bus_lock" not in found(loaded)
+    assert loaded.program.bus_locks is None
+
+
 def test_each_refusal_costs_one_more_compilation(host: Host) -> None:
     for name in ("split_lock_warn", "down_interruptible"):
         host.refusals[programs(name)[-1]] = errno.EBUSY

@@ -28,6 +28,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     known = {name: fields for name, fields in FIELDS.items() if name}
     monkeypatch.setattr(tracepoints, "fields", known.get)
     monkeypatch.setattr(kallsyms, "kvm_functions", lambda: KVM)
+    monkeypatch.setattr(kallsyms, "has_bus_lock_handler", lambda: True)
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
     monkeypatch.setattr(btf, "offsets", lambda name, members: LAYOUT.get(name, {}))
     return known
@@ -79,9 +80,8 @@ def test_a_field_that_is_younger_is_done_without(name: str, found: dict[str, fro
     made = text()
     assert made.filtered == {}
     has = {flag for flag in made.flags if flag.startswith("-DSLD_HAS_")}
-    assert has == {"-DSLD_HAS_kvm", "-DSLD_HAS_contention", "-DSLD_HAS_vcpu_id", "-DSLD_HAS_intr_info"} - {
-        f"-DSLD_HAS_{name}"
-    }
+    every = ("bus_lock", "kvm", "contention", "vcpu_id", "intr_info")
+    assert has == {f"-DSLD_HAS_{each}" for each in every if each != name}
 
 
 def test_every_missing_field_is_named(found: dict[str, frozenset[str]]) -> None:
@@ -101,6 +101,14 @@ def test_without_the_addresses_of_kvm_there_are_no_stalls(monkeypatch: pytest.Mo
     made = text()
     assert made.filtered == {"stall.bpf.c": "the addresses of the module kvm cannot be read"}
     assert not [flag for flag in made.flags if "KVM_BEGIN" in flag or "contention" in flag]
+
+
+def test_bus_locks_need_the_function_that_handles_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "-DSLD_HAS_bus_lock" in text().flags
+    monkeypatch.setattr(kallsyms, "has_bus_lock_handler", lambda: False)
+    made = text()
+    assert made.filtered == {"bus_lock.bpf.c": "this kernel does not have it"}
+    assert "-DSLD_HAS_bus_lock" not in made.flags
 
 
 def test_the_bounds_of_kvm_hold_its_last_function() -> None:
