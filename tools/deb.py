@@ -27,7 +27,8 @@ sldtrace ({version}) unstable; urgency=medium
 def source(folder: Path) -> Path:
     """Unpacks the sdist into the folder, ready for dpkg-buildpackage; the path of the tree."""
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(dist.epoch())}
+    epoch = dist.epoch()
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
     command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(folder.resolve())]
     subprocess.run(command, cwd=dist.ROOT, env=environment, check=True, capture_output=True)
     (packed,) = folder.glob("*.tar.gz")
@@ -38,7 +39,7 @@ def source(folder: Path) -> Path:
     lines = (tree / "debian" / "control").read_text().splitlines()
     maintainer = next(line.partition(": ")[2] for line in lines if line.startswith("Maintainer:"))
     (tree / "debian" / "changelog").write_text(
-        _CHANGELOG.format(version=__version__, maintainer=maintainer, date=formatdate(dist.epoch()))
+        _CHANGELOG.format(version=__version__, maintainer=maintainer, date=formatdate(epoch))
     )
     return tree
 

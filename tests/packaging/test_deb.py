@@ -3,10 +3,12 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from lab.packages import SUITE
 from sldtrace._version import __version__
 from tools import deb, dist
 
@@ -133,3 +135,19 @@ def test_debian_runs_the_tests_of_the_package(built: tuple[str, Path], tmp_path:
         r"^(\w+) +PASS$", (done.stdout + done.stderr).rpartition(" summary\n")[2], re.MULTILINE
     )
     assert passed == ["record", "report"]
+
+
+@pytest.mark.parametrize("built", [SUITE], indirect=True)
+def test_the_installed_recorder_records_a_frozen_guest(built: tuple[str, Path], tmp_path: Path) -> None:
+    """In the lab's machine, which is of that suite: from the installation to the removal."""
+    _, package = built
+    script = dist.ROOT / "tests" / "packaging" / "in_lab.sh"
+    boot = [sys.executable, "-m", "lab", "run", "--quiet", "--fetch", "/tmp/out", "--out", str(tmp_path)]
+    boot += ["--put", f"{package}:/tmp/sldtrace.deb", "--put", f"{script}:/tmp/in_lab.sh"]
+    boot += ["--", "sh", "/tmp/in_lab.sh", "/tmp/sldtrace.deb", "/tmp/out"]
+    done = subprocess.run(boot, cwd=dist.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = tmp_path / "out"
+    assert "\nLIVELOCK: vCPU 0 of VM split-bts" in (out / "report").read_text()
+    assert "\nExecStart=/usr/bin/sldtrace record " in (out / "sldtrace.service").read_text()
+    assert (out / "before").read_text() == (out / "after").read_text()
