@@ -62,7 +62,7 @@ def test_sums_of_programs_however_the_records_are_cut(
     ]
     summary = BusLockSums()
     fold(summary, {"bus_lock": rows}, cuts)
-    expected = {}
+    expected: dict[tuple[int, int], int] = {}
     for tid, rip, count in given_:
         expected[tid, rip] = expected.get((tid, rip), 0) + count
     found = {(row["tid"], row["rip"]): row for row in summary.rows}
