@@ -103,9 +103,12 @@ def test_a_vm_that_makes_progress_is_not_called_frozen(
 def test_the_remedy_applied_the_vm_makes_progress(
     vmms: Scenario, found: list[Finding[Any]], name: str
 ) -> None:
+    """Two polls may come close together: then three penalties in a row end early."""
     vm = of(vmms, name)
     assert standstill_s(vm) < FROZEN_S / 2
-    assert {each.kind for each in findings_of(vm, found)} <= {"penalty-slowdown"}
+    assert livelocks(vm, found) == []
+    for each in findings_of(vm, found):
+        assert each.kind == "penalty-slowdown" or each.numbers.longest_ns / 1e9 < standstill_s(vm) + APART_S
 
 
 @pytest.mark.parametrize("name", ["cpus-1ms", "stats-1ms"])
