@@ -30,8 +30,8 @@ class Outlook:
 
     traps_per_s: #AC, bus_locks_per_s: #DB or VM exits, of the recording's time. warn, of
     kernel.split_lock_mitigate=1: `trapping`: does #AC trap then; livelocked, chance: threads that would make
-    no progress, or only by chance; penalty_share: the mean of its threads. fatal: would SIGBUS kill it.
-    asleep: with ratelimit:N, share of its time, None: N does not apply to it.
+    no progress, or only by chance; penalty_share: of the recording's time, the mean of its threads. fatal:
+    would SIGBUS kill it. asleep: with ratelimit:N, share of its time, None: N does not apply to it.
     """
 
     tgid: int
@@ -101,7 +101,7 @@ def run(trace: Trace, limit: int) -> Audit:
     )
     found = []
     for (tgid, guest), (predicted, locks) in owners.items():
-        shares = [each.penalty_share for each in predicted]
+        shares = [_share(each, seconds) for each in predicted]
         found.append(
             Outlook(
                 tgid,
@@ -118,6 +118,12 @@ def run(trace: Trace, limit: int) -> Audit:
             )
         )
     return Audit(limit, sorted(found, key=lambda one: -(one.traps_per_s + one.bus_locks_per_s)))
+
+
+# Of the recording's time, as the traps a second are: who trapped once is not penalized all the time.
+def _share(one: Prediction, seconds: float) -> float:
+    trapped_for = one.profile.span_ns / 1e9 if one.profile.traps else seconds
+    return one.penalty_share * min(trapped_for / seconds, 1.0)
 
 
 def asleep_share(wanted_per_s: float, limit: int) -> float:
