@@ -30,6 +30,11 @@ _MARK = re.compile(re.escape(BEGIN).replace(r"\{\}", "([a-z-]+)"))
 _ENVIRONMENT = {"COLUMNS": str(WIDTH), "NO_COLOR": "1"}
 _INCIDENT = {"incident.sld": "tests/reporters/recordings/lab-early-return-loop.sld"}
 _FIXES = "--what-if fix=uninterruptible --what-if fix=remaining --what-if fix=early-returns:3"
+_HOSTS = (
+    "mkdir recordings && sldtrace simulate -d 3s -o recordings/host1.sld"
+    " && sldtrace simulate -d 3s --vcpus 2 -o recordings/host2.sld"
+    " && sldtrace simulate -d 3s --mitigate 0 -o recordings/host3.sld"
+)
 _CHANGE = "sldtrace simulate -d 3s -o before.sld && sldtrace simulate -d 3s --mitigate 0 -o after.sld"
 
 
@@ -79,6 +84,7 @@ OUTPUTS: Mapping[str, Output] = {
     "report-begin": Output(("sldtrace report --brief incident.sld",), _INCIDENT, lines=20),
     "report-brief": Output(("sldtrace report --brief incident.sld",), _INCIDENT),
     "fixes": Output((f"sldtrace report {_FIXES} incident.sld",), _INCIDENT),
+    "fleet": Output(("sldtrace fleet recordings",), before=_HOSTS),
     "compare": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE, lines=6),
     "compare-whole": Output(("sldtrace compare before.sld after.sld",), before=_CHANGE),
 }
