@@ -44,7 +44,7 @@ def test_exits_by_bus_locks(tmp_path: Path) -> None:
     recorded = run(tmp_path, *options, "--vcpus", "2", "-d", "2500ms")
     (finding, other) = catalogue.run(recorded)
     assert (finding.kind, other.kind) == ("bus-lock", "bus-lock")
-    assert finding.numbers.exits == 800 + 800 + 400
+    assert finding.numbers.bus_locks == 800 + 800 + 400
     assert finding.numbers.share == pytest.approx(0.2)
     assert recorded.exit_counts["guest_ns"].to_list() == [2_000_000_000] * 2
     assert "bus lock" in json.loads(reported(tmp_path, "--format=json").output)["findings"][0]["headline"]
