@@ -19,7 +19,6 @@ from typing import Any, TextIO
 import pytest
 from hypothesis import HealthCheck, settings
 
-from guests.assemble import assemble
 from tests.machines import ALL_KERNELS, BOOT_OF, ONE_KERNEL, Machine, machines
 
 # How long an example takes says nothing: other processes are at work, too. The examples of a commit are the
@@ -126,10 +125,7 @@ class Machines:
         name, begun = str(machine), time.monotonic()
         out = self._folder / f"{machine.kernel} {machine.boot.name}".replace(" ", "-")
         out.mkdir()
-        built = [_built(_REPOSITORY / program, out) for program in machine.boot.programs]
-        put = [word for program in built for word in ("--put", str(program))]
-        command = [sys.executable, "-m", "lab"]
-        command += machine.arguments(out, *put)
+        command = [sys.executable, "-m", "lab", *machine.arguments(out)]
         self._at_work[name] = "boots"
         self._say(f"{name}: boots for {', '.join(machine.parts)}")
         said = []
@@ -151,16 +147,6 @@ class Machines:
         (out / "said").write_text("".join(said))
         self._say(f"{name}: status {process.returncode} after {time.monotonic() - begun:.0f} s")
         return out / "out"
-
-
-def _built(source: Path, out: Path) -> Path:
-    """What is made from that source, a program or a flat image, in the folder `out`."""
-    built = out / source.stem
-    if source.suffix == ".S":
-        assemble(source, built)
-    else:
-        subprocess.run(["cc", "-O2", "-static", "-o", built, source], check=True)
-    return built
 
 
 def _part(item: pytest.Item) -> tuple[str, str] | None:

@@ -1,12 +1,15 @@
 """The emulated hosts of the tests: what is booted, and which parts run in it one after the other."""
 
+import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from guests.assemble import assemble
 from lab.kernel import DEFAULT, KERNELS
 from lab.rootfs import DEFAULT as PLAIN
 
+_REPOSITORY = Path(__file__).resolve().parent.parent
 _SCRIPT = "tests/integration/scenario.py"
 
 
@@ -72,18 +75,29 @@ class Machine:
     def __str__(self) -> str:
         return f"Linux {self.kernel}, {self.boot.name}"
 
-    def arguments(self, out: Path, *more: str) -> list[str]:
-        """What `python -m lab` is called with, with `more` options; FOLDER comes to out/out."""
+    def arguments(self, out: Path) -> list[str]:
+        """What `python -m lab` is called with; FOLDER comes to out/out, and programs are built in `out`."""
         boot = self.boot
+        built = [_built(_REPOSITORY / program, out) for program in boot.programs]
         return [
             *("run", "--quiet", "--kernel", self.kernel, "--cpus", str(boot.cpus)),
             *("--root", boot.root),
             *boot.options,
             *(("--split-lock-detect", boot.mode) if boot.mode else ()),
-            *more,
+            *(word for program in built for word in ("--put", str(program))),
             *("--fetch", "/tmp/out", "--out", str(out)),
             *("--", "python3", _SCRIPT, "/tmp/out", *self.parts),
         ]
+
+
+def _built(source: Path, out: Path) -> Path:
+    """What is made from that source, a program or a flat image, in the folder `out`."""
+    built = out / source.stem
+    if source.suffix == ".S":
+        assemble(source, built)
+    else:
+        subprocess.run(["cc", "-O2", "-static", "-o", built, source], check=True)
+    return built
 
 
 def machines(wanted: Collection[tuple[str, str]]) -> list[Machine]:
