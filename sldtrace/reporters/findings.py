@@ -37,7 +37,7 @@ _NOUNS = {
     "detection": ("write of MSR_TEST_CTRL", "writes of MSR_TEST_CTRL"),
     "signal": ("signal", "signals"),
     "migrate": ("migration", "migrations"),
-    "bus_lock": ("count of bus locks", "counts of bus locks"),
+    "bus_lock": ("record of bus locks", "records of bus locks"),
     "user_exit": ("return to the VMM", "returns to the VMM"),
 }
 
