@@ -1,4 +1,4 @@
-"""Executes split locks in threads of this process, so many at each of some addresses, while #DB is on."""
+"""Executes a given number of split locks at each of several addresses, in threads, while #DB is on."""
 
 import os
 import struct
@@ -28,7 +28,7 @@ def debugctl(cpu: int, bits: int | None = None) -> int:
 
 
 def execute(counts: list[int], done: list[Protocol]) -> None:
-    """In the current thread: so many of each of several locks, each of which has an address of its own."""
+    """In the current thread: counts[i] split locks at the i-th address."""
     locks = [Lock() for _ in counts]
     # In turn, so that none of the addresses is the newest for long.
     for turn in range(max(counts)):

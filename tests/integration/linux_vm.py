@@ -46,7 +46,7 @@ class Linux(Qemu):
         return [struct.unpack_from("<I", self.memory, self._page + _LOOPS)[0]]
 
     def until(self, loops: int) -> None:
-        """Waits for so many loops."""
+        """Waits until the program has done this number of loops."""
         deadline = time.monotonic() + _BOOTS_S
         while self.loops()[0] < loops:
             if time.monotonic() > deadline:

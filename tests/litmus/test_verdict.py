@@ -121,3 +121,11 @@ def test_what_a_vm_gets_is_charged_by_its_host(
 def test_in_fatal_mode_a_vm_that_takes_a_split_lock_ends() -> None:
     host = machine(SplitLock("fatal", True, True, 1), in_vm=True)
     assert verdict.predict(host).verdict is Verdict.FATAL
+
+
+def test_a_rate_limit_delays_few_locks_for_long() -> None:
+    """As in the lab with ratelimit:10: 2 of 21 waited for the rest of a second."""
+    lock = SplitLock("ratelimit:10", False, True, 1)
+    locks = [0.038] * 10 + [933.0] + [0.038] * 9 + [935.0]
+    assert judge(machine(lock), outcome(locks)).verdict is Verdict.RATE_LIMIT
+    assert judge(machine(NONE), outcome(locks)).verdict is Verdict.UNCLEAR

@@ -47,7 +47,7 @@ class Probes:
         self.freed: list[int] = []
 
     def lock(self, index: int, count: int, tid: int = 11, rip: int = 0x1000, handler_ns: int = 0) -> None:
-        """So many more, with so much time in all."""
+        """Adds to the counter: bus locks, and their time."""
         for name, value in (("since_ns", 1), ("tgid", 10), ("tid", tid), ("rip", rip)):
             self.counters[name][index] = value
         self.counters["count"][index] += count
