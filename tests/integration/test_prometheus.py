@@ -43,18 +43,23 @@ def test_the_rules_hold(scraped: Scenario) -> None:
     assert tests["status"] == 0, tests["said"]
 
 
+def firing(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those that are pending: a penalized VM is worth a warning, after five minutes."""
+    return [alert for alert in alerts if alert["state"] == "firing"]
+
+
 def test_the_recorder_is_scraped(scraped: Scenario) -> None:
     (target,) = scraped.protocol["targets"]
     assert (target["health"], target["lastError"]) == ("up", "")
 
 
 def test_no_alert_for_a_vm_that_progresses(scraped: Scenario) -> None:
-    assert scraped.protocol["alerts before"] == []
+    assert firing(scraped.protocol["alerts before"]) == []
 
 
 def test_the_alert_fires_for_the_frozen_vm_alone(scraped: Scenario) -> None:
-    (alert,) = scraped.protocol["alerts"]
-    assert (alert["state"], alert["labels"]["alertname"]) == ("firing", "SplitLockLivelock")
+    (alert,) = firing(scraped.protocol["alerts"])
+    assert alert["labels"]["alertname"] == "SplitLockLivelock"
     assert (alert["labels"]["vm"], alert["labels"]["severity"]) == ("frozen", "critical")
     assert alert["annotations"]["summary"].startswith(
         "VM frozen on 127.0.0.1:9721: 1 vCPU(s) make no progress"
