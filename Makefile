@@ -52,7 +52,8 @@ test-service: setup ## Run the systemd unit in the emulated host, under systemd 
 	@$(BIN)/python -m pytest -m service tests/integration
 
 test-vmm: setup ## Run QEMU under the recorder in the emulated host; writes the table of docs/vmms.md (minutes)
-	@SLDTRACE_VMMS=1 $(BIN)/python -m pytest --basetemp=vmms-output tests/integration/test_vmm_matrix.py tests/integration/test_linux_vm.py
+	@SLDTRACE_VMMS=1 $(BIN)/python -m pytest --basetemp=vmms-output tests/integration/test_vmm_matrix.py tests/integration/test_linux_vm.py \
+		tests/integration/test_nested_vm.py
 	@$(BIN)/python -m tests.integration.vmms_page vmms-output/machines0/6.12-all-VMMs/out/vmms
 
 dist: setup ## Build wheel, sdist and sldtrace.pyz in dist/ (the same bytes from the same commit)

@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         help="copy a file of this host to PATH in the machine (default /tmp/NAME)",
     )
     run.add_argument(
-        "--put-kernel", metavar="PATH", help="copy the kernel that the machine boots to PATH in it, for a VM"
+        "--put-kernel",
+        metavar="PATH",
+        help="copy the machine's kernel to PATH in it, and its modules to PATH.modules/, for a VM",
     )
     run.add_argument(
         "--fetch",

@@ -44,8 +44,9 @@ class Job:
     append: more of the kernel command line. environment: more variables for the command.
     tree: the folder put at /sldtrace (what git tracks or would track, when it is in a checkout).
     put: path in the machine (absolute): file of this host. put_kernel: where the machine finds the image of
-    its own kernel, for a VM in it; None: nowhere. fetch: paths in the machine (relative
-    ones are below /sldtrace) to bring to the folder `out`, each under its last name.
+    its own kernel, for a VM in it; None: nowhere. The modules that the lab loads are in PUT_KERNEL.modules,
+    as 00-FIRST.ko and so on in the order of loading. fetch: paths in the machine (relative ones are below
+    /sldtrace) to bring to the folder `out`, each under its last name.
     """
 
     command: Sequence[str]

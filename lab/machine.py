@@ -101,6 +101,9 @@ def initramfs(what: Job, kernel: KernelFiles) -> bytes:
     job.pack(what, archive)
     if what.put_kernel is not None:
         archive.file(f"job/put{what.put_kernel}", kernel.vmlinuz.read_bytes())
+        for number, name in enumerate(kernel.modules):
+            module = (kernel.folder / f"{name}.ko").read_bytes()
+            archive.file(f"job/put{what.put_kernel}.modules/{number:02}-{name}.ko", module)
     return archive.finish()
 
 

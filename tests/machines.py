@@ -46,8 +46,8 @@ BOOTS = (
     Boot("all VMMs", {"vmms": 90}, programs=("tests/integration/firmware.S",), root="qemu"),
     Boot(
         "Linux in QEMU",
-        {"linux_vm": 60},
-        programs=("tests/integration/linux_guest.c",),
+        {"linux_vm": 60, "nested_vm": 50},
+        programs=("tests/integration/linux_guest.c", "examples/vmm/loop.c"),
         root="qemu",
         options=("--put-kernel", "/tmp/vmlinuz"),
     ),

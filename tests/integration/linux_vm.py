@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab.image import Cpio
@@ -16,24 +17,48 @@ PROGRAM = Path("/tmp/linux_guest")
 _MARK = bytes(byte ^ 0x80 for byte in (b"split locks are counted here" * 3)[:64])
 _AT, _LOOPS = 192, 126
 
+_MACHINE = "microvm,isa-serial=on,rtc=on"
 _MEGABYTES = 128
 _COMMAND_LINE = " ".join(["console=ttyS0 quiet panic=-1 reboot=t nokaslr 8250.nr_uarts=1", *SKIPPED])
 _BOOTS_S = 120
 _SECONDS = 3
 
 
-class Linux(Qemu):
-    """The VM; its loops are in a page of its program."""
+class LinuxVm(Qemu):
+    """A VM with the kernel of this machine.
 
-    def __init__(self, name: str, machine: str) -> None:
-        super().__init__(name, machine, _MEGABYTES, "-kernel", str(KERNEL), "-no-reboot")
+    files: of its initramfs, path: content; `init` is its first process.
+    """
+
+    def __init__(self, name: str, files: Mapping[str, bytes], *options: str) -> None:
+        super().__init__(name, _MACHINE, _MEGABYTES, "-kernel", str(KERNEL), "-no-reboot", *options)
         archive = Cpio()
         archive.device("dev/console", 5, 1)
-        archive.file("init", PROGRAM.read_bytes(), 0o755)
+        for path, content in files.items():
+            archive.file(path, content, 0o755)
         (self.folder / "initrd").write_bytes(archive.finish())
         self._console = self.folder / "console"
         self.command += ["-initrd", str(self.folder / "initrd"), "-append", _COMMAND_LINE]
         self.command += ["-serial", f"file:{self._console}"]
+
+    def console(self) -> str:
+        """What it has written so far."""
+        return self._console.read_text(errors="replace") if self._console.exists() else ""
+
+    def until(self, there: Callable[[], bool]) -> None:
+        """Waits for that; TimeoutError with the end of the console."""
+        deadline = time.monotonic() + _BOOTS_S
+        while not there():
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.console()[-2000:])
+            time.sleep(0.5)
+
+
+class _Counting(LinuxVm):
+    """Its only process takes split locks; its loops are in a page of it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, {"init": PROGRAM.read_bytes()})
         self._page = -1
 
     def loops(self) -> list[int]:
@@ -45,23 +70,15 @@ class Linux(Qemu):
             self._page = found - _AT
         return [struct.unpack_from("<I", self.memory, self._page + _LOOPS)[0]]
 
-    def until(self, loops: int) -> None:
-        """Waits until the program has done this number of loops."""
-        deadline = time.monotonic() + _BOOTS_S
-        while self.loops()[0] < loops:
-            if time.monotonic() > deadline:
-                raise TimeoutError(self._console.read_text(errors="replace")[-2000:])
-            time.sleep(0.5)
-
 
 def run(folder: Path) -> Protocol:
     """The VM boots, takes split locks, and then its monitor is polled; each of the two for some seconds."""
     begun = time.monotonic()
     recorder = Recorder(folder / "linux.sld")
-    with recorder, Linux("debian", "microvm,isa-serial=on,rtc=on") as vm:
-        vm.until(0)
+    with recorder, _Counting("debian") as vm:
+        vm.until(lambda: vm.loops()[0] >= 0)
         booted = time.monotonic()
-        vm.until(1)
+        vm.until(lambda: vm.loops()[0] >= 1)
         first = time.monotonic()
         with Watch(vm) as undisturbed:
             time.sleep(_SECONDS)

@@ -37,6 +37,8 @@ def run(folder: Path) -> Protocol:
             statuses.append(guest_here(*options)["status"])
             if number % 50 == 49:
                 killed()
+            if recorder.process.poll() is not None:
+                break  # its status and what it printed say why
             if number % 10 == 9:
                 memory.append(recorder.resources()["memory"])
                 disk.append(os.stat(recorder.path).st_blocks * 512)
