@@ -38,6 +38,7 @@ _ASKED_FOR = {
     "soak": "SLDTRACE_SOAK",
     "vmms": "SLDTRACE_VMMS",
     "linux_vm": "SLDTRACE_VMMS",
+    "fixes": "SLDTRACE_VMMS",
 }
 
 
@@ -290,6 +291,12 @@ def vmms(request: pytest.FixtureRequest) -> Scenario:
 @part
 def linux_vm(request: pytest.FixtureRequest) -> Scenario:
     """Debian's kernel in QEMU; only when it is asked for, see test_linux_vm.py."""
+    return _brought(request)
+
+
+@part
+def fixes(request: pytest.FixtureRequest) -> Scenario:
+    """Guests on kernels with a live-patched penalty; only when it is asked for, see test_fixes.py."""
     return _brought(request)
 
 

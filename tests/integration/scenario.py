@@ -34,6 +34,7 @@ PARTS = {
     "vmm": "tests.integration.vmms:run",
     "vmms": "tests.integration.vmms:matrix",
     "linux_vm": "tests.integration.linux_vm:run",
+    "fixes": "tests.integration.fixes:run",
     "cost": "tests.benchmarks.cost_in_lab:run",
 }
 
