@@ -5,6 +5,7 @@ change; no other is. What ran is in vmms.py, and vmms_page.py makes the table of
 """
 
 import os
+import re
 from signal import SIGUSR1
 from typing import Any
 
@@ -197,3 +198,17 @@ def test_icount_is_refused_with_kvm(vmms: Scenario) -> None:
     icount = vmms.protocol["icount"]
     assert icount["status"] not in (None, 0)
     assert "icount" in icount["said"]
+
+
+@pytest.mark.parametrize("name", POLLED)
+def test_what_polls_the_monitor_is_named(vmms: Scenario, name: str) -> None:
+    """As sldtrace check does it: this process of the scenario is connected, and no other."""
+    assert of(vmms, name)["connected"] == {str(vmms.protocol["self"]): "python3"}
+
+
+@pytest.mark.parametrize("name", POLLED)
+def test_the_report_says_how_often_the_kick_comes(
+    vmms: Scenario, found: list[Finding[Any]], name: str
+) -> None:
+    (loop,) = (each for each in findings_of(of(vmms, name), found) if each.kind == "early-return-loop")
+    assert re.search(r"now the signal comes [\d,]+ times a second", loop.remedies[1].what)

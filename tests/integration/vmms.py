@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from sldtrace.host.vms import peers
 from tests.integration import enders
 from tests.integration.firmware import Settings
 from tests.integration.observing import Protocol, Recorder
@@ -305,7 +306,7 @@ def matrix(folder: Path) -> Protocol:
     recorder = Recorder(folder / "vmms.sld")
     with recorder:
         vms = {case.name: ran(case) for case in CASES}
-    return recorder.protocol | {"vms": vms, "icount": _with_icount()}
+    return recorder.protocol | {"vms": vms, "self": os.getpid(), "icount": _with_icount()}
 
 
 def _with_icount() -> Protocol:
@@ -335,7 +336,8 @@ def ran(case: Case) -> Protocol:
             Watch(vm) as watch,
             case.during(vm) as more,
         ):
+            connected = peers.connected(vm.pid)
             time.sleep(case.seconds)
     except (OSError, RuntimeError) as error:
         return {"error": str(error)}
-    return described(vm, watch) | (more or {})
+    return described(vm, watch) | {"connected": connected} | (more or {})
