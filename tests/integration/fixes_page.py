@@ -50,8 +50,10 @@ def _row(
         f"{one.completed / one.seconds:.1f}",
         f"{predicted(cases, recorded, name).detection_off_per_s:.1f}" if name in FIXES else "",
         f"{1e3 * one.penalty_s:.1f} ms" if one.penalties and not several else "",
-        f"{1e3 * usual:.2f} ms, at most {1e3 * most:.1f}",
-        ("not recorded" if name in (UNPATCHED, REMOVED) else ", ".join(verdicts) or "nothing found"),
+        f"{1e3 * usual:.2f}, {1e3 * most:.2f} ms",
+        ""
+        if name in (UNPATCHED, REMOVED)
+        else ", ".join(verdicts) or "nothing found in an incomplete recording",
     ]
 
 

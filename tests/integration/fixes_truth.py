@@ -4,7 +4,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from sldtrace.analyzers.finding import Finding
@@ -40,8 +40,8 @@ class Truth:
 
     @property
     def delay_s(self) -> tuple[float, float]:
-        """The median and the largest."""
-        return median(self.delays), max(self.delays)
+        """The median, and what 95 of 100 are below: a few come while other processes have the CPU."""
+        return median(self.delays), quantiles(self.delays, n=20)[-1]
 
 
 def threads(case: dict[str, Any]) -> list[dict[str, Any]]:
