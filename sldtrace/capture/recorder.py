@@ -250,6 +250,7 @@ class Recorder:
         return {
             "ended_by": status.ended_by,
             "split_lock": {"mitigate": split_lock.read().mitigate},
+            "kernel": {"replaced": livepatch.replaced()},
             "seen": {kind: self._losses.seen(kind) for kind in program.rings if kind != "lost"},
             "unfinished": {"trap": status.unfinished, "exit": detail.unfinished_exits},
             "filtered": {kind: count for kind, count in self._filtered.items() if count},

@@ -89,11 +89,15 @@ def incomplete(trace: Trace) -> bool:
 
 
 def replaced(trace: Trace) -> str:
-    """Which functions of the recorded kernel a live patch replaced, in words (not escaped); empty: none."""
-    kernel = trace.facts.get("kernel")
-    found = kernel.get("replaced") if isinstance(kernel, dict) else None
-    if not isinstance(found, dict):
-        return ""
-    return livepatch.sentence(
-        {str(name): [*map(str, patches)] for name, patches in found.items() if isinstance(patches, list)}
-    )
+    """Which functions of the recorded kernel live patches replaced, at the beginning or at the end, in words.
+
+    Not escaped; empty: none that is known.
+    """
+    found: dict[str, list[str]] = {}
+    for facts in (trace.facts, trace.recording.closing or {}):
+        kernel = facts.get("kernel")
+        functions = kernel.get("replaced") if isinstance(kernel, dict) else None
+        for name, patches in functions.items() if isinstance(functions, dict) else ():
+            if isinstance(patches, list):
+                found[str(name)] = sorted({*found.get(str(name), []), *map(str, patches)})
+    return livepatch.sentence(found)
