@@ -51,10 +51,10 @@ test-fast: setup ## Run the tests that need no emulated host (minutes)
 test-service: setup ## Run the systemd unit in the emulated host, under systemd (minutes)
 	@$(BIN)/python -m pytest -m service tests/integration
 
-test-vmm: setup ## Run QEMU under the recorder in the emulated host; writes the table of docs/vmms.md (minutes)
-	@SLDTRACE_VMMS=1 $(BIN)/python -m pytest --basetemp=vmms-output tests/integration/test_vmm_matrix.py tests/integration/test_linux_vm.py \
-		tests/integration/test_nested_vm.py
+test-vmm: setup ## Run QEMU under the recorder in the emulated host; writes tables of docs/vmms.md and docs/the-bug.md (minutes)
+	@SLDTRACE_VMMS=1 $(BIN)/python -m pytest --basetemp=vmms-output $(addprefix tests/integration/test_,vmm_matrix.py linux_vm.py nested_vm.py fixes.py)
 	@$(BIN)/python -m tests.integration.vmms_page vmms-output/machines0/6.12-all-VMMs/out/vmms
+	@$(BIN)/python -m tests.integration.fixes_page vmms-output/machines0/6.12-fixes/out/fixes
 
 dist: setup ## Build wheel, sdist and sldtrace.pyz in dist/ (the same bytes from the same commit)
 	@$(BIN)/python -m tools.dist dist

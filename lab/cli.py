@@ -5,14 +5,16 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import FrameType
 
-from lab import artefacts, cache, limits, machine, rootfs, status
+from lab import artefacts, cache, limits, machine, module, rootfs, status
 from lab.failures import LabError
 from lab.job import REPOSITORY, Job
 from lab.kernel import DEFAULT, KERNELS, canonical
+from lab.packages import Archive
 from lab.progress import Progress
 
 EXIT_USAGE = 2
@@ -118,6 +120,14 @@ def _parser() -> argparse.ArgumentParser:
         help="copy a file of this host to PATH in the machine (default /tmp/NAME)",
     )
     run.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="build the kernel modules of DIR, which has a Makefile of kbuild, and put them into /tmp",
+    )
+    run.add_argument(
         "--put-kernel",
         metavar="PATH",
         help="copy the machine's kernel to PATH in it, and its modules to PATH.modules/, for a VM",
@@ -152,6 +162,22 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    progress = Progress(quiet=arguments.quiet)
+    with tempfile.TemporaryDirectory(prefix="sldtrace-lab-") as folder:
+        return _run_with(arguments, _modules(arguments, Path(folder), progress), progress)
+
+
+def _modules(arguments: argparse.Namespace, into: Path, progress: Progress) -> dict[str, Path]:
+    if not arguments.module:
+        return {}
+    archive, kernel = Archive(progress), canonical(arguments.kernel)
+    built = [
+        path for source in arguments.module for path in module.build(archive, kernel, source, into, progress)
+    ]
+    return {f"/tmp/{path.name}": path for path in built}
+
+
+def _run_with(arguments: argparse.Namespace, modules: dict[str, Path], progress: Progress) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     job = Job(
         command=command,
@@ -165,12 +191,11 @@ def _run(arguments: argparse.Namespace) -> int:
         **limits.chosen(arguments),
         environment=dict(_pair(text) for text in arguments.env),
         tree=arguments.tree,
-        put=dict(_put(text) for text in arguments.put),
+        put=dict(_put(text) for text in arguments.put) | modules,
         put_kernel=arguments.put_kernel,
         fetch=arguments.fetch,
         out=arguments.out,
     )
-    progress = Progress(quiet=arguments.quiet)
     result = machine.run(job, progress, _write)
     for path in result.missing:
         print(f"lab: the machine has no {path}", file=sys.stderr)

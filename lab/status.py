@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from lab import cache, emulator, kernel_files, rootfs
+from lab import cache, emulator, kernel_files, module, rootfs
 from lab.failures import LabError
 from lab.kernel import KERNELS
 from lab.packages import Archive
 from lab.progress import Progress
 
 _ROOTS = {rootfs.kind(name): name for name in rootfs.ROOTS}
-_KINDS = ("emulator", *_ROOTS, *(f"kernel-{name}" for name in KERNELS))
+_HEADERS = {module.kind(name): name for name in KERNELS}
+_KINDS = ("emulator", *_ROOTS, *(f"kernel-{name}" for name in KERNELS), *_HEADERS)
 
 
 def text() -> str:
@@ -46,6 +47,11 @@ def _current() -> set[Path]:
         try:
             if kind == "emulator":
                 path = cache.find(kind, emulator.inputs(archive))
+            elif kind in _HEADERS:
+                name = _HEADERS[kind]
+                kernel = cache.find(f"kernel-{name}", kernel_files.inputs(archive, name))
+                release = cache.info(kernel)["release"] if kernel else ""
+                path = cache.find(kind, module.inputs(archive, name, release))
             elif kind in _ROOTS:
                 path = cache.find(kind, rootfs.inputs(archive, _ROOTS[kind]))
             else:

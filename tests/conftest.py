@@ -39,6 +39,7 @@ _ASKED_FOR = {
     "vmms": "SLDTRACE_VMMS",
     "linux_vm": "SLDTRACE_VMMS",
     "nested_vm": "SLDTRACE_VMMS",
+    "fixes": "SLDTRACE_VMMS",
 }
 
 
@@ -297,6 +298,12 @@ def linux_vm(request: pytest.FixtureRequest) -> Scenario:
 @part
 def nested_vm(request: pytest.FixtureRequest) -> Scenario:
     """A guest of a guest; only when it is asked for, see test_nested_vm.py."""
+    return _brought(request)
+
+
+@part
+def fixes(request: pytest.FixtureRequest) -> Scenario:
+    """Guests on kernels with a live-patched penalty; only when it is asked for, see test_fixes.py."""
     return _brought(request)
 
 

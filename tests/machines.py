@@ -51,6 +51,7 @@ BOOTS = (
         root="qemu",
         options=("--put-kernel", "/tmp/vmlinuz"),
     ),
+    Boot("fixes", {"fixes": 90}, options=("--module", "tests/integration/split_lock_fixes")),
     Boot("fatal", {"findings_fatal": 45, "guests_fatal": 10}, mode="fatal"),
     Boot("off", {"findings_off": 45, "guests_off": 10}, mode="off"),
     Boot("ratelimit", {"findings_ratelimit": 45}, mode="ratelimit:10"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sldtrace.dataset import folding, subject
+from sldtrace.dataset import accounts, folding, subject
 from sldtrace.dataset.trace import Trace
 from sldtrace.prediction import recorded_penalty
 from sldtrace.recording import schema
@@ -37,6 +37,11 @@ def _limits(trace: Trace) -> Iterator[str]:
         yield "split_lock_detect=fatal: split locks of programs end in SIGBUS and are not recorded."
     elif not penalty.generation.sleeps:
         yield "Before Linux 5.19 there is no penalty: a task traps once each time it is switched in."
+    if replaced := accounts.replaced(trace):
+        yield (
+            f"{escape(replaced, 200)}: what the patch does is not known, so sleeps and waits may be missing, "
+            "and thresholds, predictions and causes may be wrong."
+        )
     if penalty.shared_reenable and penalty.mitigate == 0 and penalty.traps:
         # Fixed in 6.15 by c929d08df8be, 0e1ff67d164b.
         yield (

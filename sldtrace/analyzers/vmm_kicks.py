@@ -31,16 +31,18 @@ def sentence(vmm: str | None) -> str:
     return " With this signal QEMU's main thread makes the vCPU leave KVM_RUN." if vmm else ""
 
 
-def remedies(trace: Trace, least_ns: int, tgid: int) -> list[Remedy]:
+def remedies(trace: Trace, least_ns: int, tgid: int, found: SignalNumbers) -> list[Remedy]:
     """What to change where QEMU's main thread sends it, the most likely first.
 
-    least_ns: the time between two signals that every penalty needs.
+    least_ns: the time between two signals that every penalty needs. found: the signal.
     """
+    often = f"; now the signal comes {1e9 / found.period_ns:,.0f} times a second" if found.period_ns else ""
     irqchip = trace.text("processes", str(tgid), "irqchip")
     monitor = Remedy(
         "In what manages this VM: a monitor command that reads the vCPU's registers (info registers, for "
         "example) sends this signal once, and so does a debugger (gdbstub) when it stops the VM. Leave more "
-        f"than {ms(least_ns)} ms between two of them. query-status, query-cpus-fast and query-stats (QEMU "
+        f"than {ms(least_ns)} ms between two of them{often}. sldtrace check names the processes that are "
+        "connected to its monitor. query-status, query-cpus-fast and query-stats (QEMU "
         "8.1 and later) send none.",
         "what polls the monitor sees less",
         undo="poll the monitor as before",

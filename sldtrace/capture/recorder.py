@@ -27,7 +27,7 @@ from sldtrace.capture.newest import Newest
 from sldtrace.capture.run_delays import RunDelays
 from sldtrace.capture.scheduling import lower_priority
 from sldtrace.errors import SldtraceError
-from sldtrace.host import facts, kallsyms, kernel, split_lock
+from sldtrace.host import facts, kallsyms, kernel, livepatch, split_lock
 from sldtrace.host.notify import Notifier
 from sldtrace.host.vms import process
 from sldtrace.host.vms.names import matches_vm
@@ -179,6 +179,8 @@ class Recorder:
         watch = self._finding_watch()
         for warning in filter(None, (probe.warning for probe in probes.attached)):
             self._on_message(warning)
+        if replaced := livepatch.sentence(livepatch.replaced()):
+            self._on_message(f"warning: {replaced}: the probes may not see its penalties")
         try:
             self._drop_privileges()
             lower_priority()
@@ -248,6 +250,7 @@ class Recorder:
         return {
             "ended_by": status.ended_by,
             "split_lock": {"mitigate": split_lock.read().mitigate},
+            "kernel": {"replaced": livepatch.replaced()},
             "seen": {kind: self._losses.seen(kind) for kind in program.rings if kind != "lost"},
             "unfinished": {"trap": status.unfinished, "exit": detail.unfinished_exits},
             "filtered": {kind: count for kind, count in self._filtered.items() if count},

@@ -1,14 +1,15 @@
 """Can a split lock freeze a guest on this host: CPU, boot mode, kernel, sysctl, KVM."""
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sldtrace.checks import bootlog
 from sldtrace.checks.bootlog import BootLog
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.errors import SldtraceError
-from sldtrace.host import kallsyms, kernel, kvm, split_lock
+from sldtrace.host import kallsyms, kernel, kvm, livepatch, split_lock
 from sldtrace.host.distribution import Distribution
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.model import generation as generations
@@ -37,7 +38,8 @@ class Facts:
     """The facts that exposure depends on.
 
     cpu: the fields of /proc/cpuinfo; lock.mode: from the kernel's log if it has it; mitigate_option: the
-    kernel's command line has split_lock_mitigate, which is a sysctl and no option.
+    kernel's command line has split_lock_mitigate, which is a sysctl and no option; replaced: see
+    livepatch.replaced.
     """
 
     cpu: dict[str, str]
@@ -48,6 +50,7 @@ class Facts:
     penalty: Penalty
     kvm: str | None
     mitigate_option: bool = False
+    replaced: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def is_a_guest(self) -> bool:
@@ -102,7 +105,8 @@ def read(places: Places) -> Facts:
     )
     if behaviour:
         penalty = replace(penalty, generation=behaviour, mitigate=seen.mitigate)
-    return Facts(cpu, seen, lock.mode, log, behaviour, penalty, driver, bool(option))
+    replaced = livepatch.replaced(places.sys)
+    return Facts(cpu, seen, lock.mode, log, behaviour, penalty, driver, bool(option), replaced)
 
 
 def _read(path: Path) -> str:
@@ -136,7 +140,8 @@ def evaluate(facts: Facts) -> tuple[Exposure, str]:
     limit = ms(facts.penalty.always_completes_above_ns)
     return (
         Exposure.FREEZES,
-        f"a split lock puts its vCPU to sleep, and signals {limit} ms or less apart can prevent its progress",
+        f"a split lock puts its vCPU to sleep, and signals {limit} ms or less apart can prevent its progress"
+        + (", unless a live patch has changed that" if facts.replaced else ""),
     )
 
 
@@ -145,6 +150,8 @@ def checks(facts: Facts, distribution: Distribution) -> list[Check]:
     found = [cpu(facts), mode(facts, distribution)]
     if facts.mitigate_option:
         found.append(mitigate_option(facts, distribution))
+    if facts.replaced:
+        found.append(live_patch(facts))
     found += [behaviour(facts), sysctl(facts), bus_locks(facts, distribution), kvm_module(facts)]
     return found if facts.log.readable else [*found, unreadable_log()]
 
@@ -244,6 +251,16 @@ def behaviour(facts: Facts) -> Check:
     if facts.penalty.shared_reenable:
         text += "; with mitigate=0 the re-enable may be late on other CPUs (before 6.15)"
     return Check("kernel", State.NOTE, text, (), data)
+
+
+def live_patch(facts: Facts) -> Check:
+    """Is the penalty that of another kernel? Its version does not say it, and the probes may not see it."""
+    text = (
+        f"{livepatch.sentence(facts.replaced)}: whether its penalty can prevent progress is not visible "
+        "here, and a recording may lack its sleeps and waits"
+    )
+    fix = Fix("sldtrace probe --livelock", "executes split locks for some seconds")
+    return Check("live patch", State.UNKNOWN, text, (fix,), {"replaced": dict(facts.replaced)})
 
 
 def sysctl(facts: Facts) -> Check:

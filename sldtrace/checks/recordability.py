@@ -19,10 +19,6 @@ from sldtrace.host.distribution import Distribution
 _MEMORY_MB = 256
 # Some 22 bytes a trap; a thousand traps a second for an hour are 80 MB.
 _DISK_MB = 100
-_FUNCTIONS = (
-    *(kallsyms.HANDLER, "msleep_interruptible", "split_lock_warn", "handle_user_split_lock"),
-    "down_interruptible",
-)
 _TRACEPOINTS = ("signal:signal_generate", "kvm:kvm_exit", "kvm:kvm_entry", "msr:write_msr")
 
 
@@ -156,13 +152,13 @@ def bpf_programs(privileged: bool, places: Places) -> Check:
 
 def probes(privileged: bool, places: Places) -> Check:
     """fentry or kprobe, for each function."""
-    wanted = {*_FUNCTIONS, kallsyms.BUS_LOCK}
+    wanted = {*kallsyms.WATCHED, kallsyms.BUS_LOCK}
     described = btf.names(wanted)
     present = kallsyms.functions(wanted, places.proc / "kallsyms")
     kprobes = _kprobes(places)
     fentry = sorted(described & present)
     by_kprobe = sorted(present - described)
-    missing = [name for name in _FUNCTIONS if name not in present]
+    missing = [name for name in kallsyms.WATCHED if name not in present]
     data = {
         "btf": btf.exists(),
         "fentry": fentry,

@@ -1,12 +1,12 @@
 """The running VMs, and the timers whose signals may reach their vCPUs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
 from sldtrace.host import signals, timers
 from sldtrace.host.timers import PosixTimer
-from sldtrace.host.vms import scan
+from sldtrace.host.vms import peers, scan
 from sldtrace.host.vms.scan import VirtualMachine
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import ms, plural
@@ -22,15 +22,23 @@ def checks(places: Places, penalty: Penalty, freezes: bool, all_visible: bool) -
     """
     machines = scan.scan(places.proc)
     for machine in machines:
-        yield virtual_machine(machine, timers.posix(machine.tgid, places.proc), penalty, freezes)
+        posix, polling = timers.posix(machine.tgid, places.proc), peers.connected(machine.tgid, places.proc)
+        yield virtual_machine(machine, posix, penalty, freezes, polling)
     yield overview(machines, all_visible)
     yield armed(timers.armed(places.proc / "timer_list"))
 
 
 def virtual_machine(
-    machine: VirtualMachine, found: list[PosixTimer] | None, penalty: Penalty, freezes: bool
+    machine: VirtualMachine,
+    found: list[PosixTimer] | None,
+    penalty: Penalty,
+    freezes: bool,
+    polling: Mapping[int, str] | None = None,
 ) -> Check:
-    """The VM, and which of its timers send signals to a vCPU thread or to the whole process."""
+    """The VM, and which of its timers send signals to a vCPU thread or to the whole process.
+
+    polling: PID and comm of the processes that are connected to its Unix sockets, None: not known.
+    """
     threads = {thread.tid: thread.vcpu for thread in machine.threads}
     sending = [timer for timer in found or () if timer.signals]
     count = len(machine.vcpus) or len(machine.threads)
@@ -42,9 +50,15 @@ def virtual_machine(
         "certain": machine.certain,
         "vcpus": list(machine.vcpus),
         "timers": None if found is None else [_timer(timer, threads) for timer in found],
+        "connected": None
+        if polling is None
+        else [{"tgid": pid, "comm": comm} for pid, comm in polling.items()],
     }
     vcpus = plural(count, "vCPU") if count else "vCPUs not visible"
     text = f"{name(machine)}: {vcpus}"
+    if polling:
+        names = ", ".join(f"{comm or 'a process'} (PID {pid})" for pid, comm in polling.items())
+        text += f"; connected to its Unix sockets, such as its monitor: {names}"
     if found is None:
         return Check("vm", State.UNKNOWN, f"{text}; its timers cannot be read", (AS_ROOT,), data)
     if not sending:

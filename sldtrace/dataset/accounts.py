@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sldtrace.dataset.trace import Trace
+from sldtrace.host import livepatch
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,30 @@ def others(trace: Trace) -> list[Account]:
 def incomplete(trace: Trace) -> bool:
     """Whether a finding may be missing, so that "nothing found" does not mean that there was nothing.
 
-    The recording is damaged, has no end, was ended by an error, or lost records.
+    The recording is damaged, has no end, was ended by an error, or lost records; or a live patch has replaced
+    a function in which the probes follow traps.
     """
     recording = trace.recording
     return bool(
-        not recording.closed
+        replaced(trace)
+        or not recording.closed
         or (recording.closing or {}).get("ended_by") == "error"
         or recording.losses
         or recording.warnings
         or account(trace, "trap").missing
     )
+
+
+def replaced(trace: Trace) -> str:
+    """Which functions of the recorded kernel live patches replaced, at the beginning or at the end, in words.
+
+    Not escaped; empty: none that is known.
+    """
+    found: dict[str, list[str]] = {}
+    for facts in (trace.facts, trace.recording.closing or {}):
+        kernel = facts.get("kernel")
+        functions = kernel.get("replaced") if isinstance(kernel, dict) else None
+        for name, patches in functions.items() if isinstance(functions, dict) else ():
+            if isinstance(patches, list):
+                found[str(name)] = sorted({*found.get(str(name), []), *map(str, patches)})
+    return livepatch.sentence(found)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sldtrace._version import __version__
-from sldtrace.host import kallsyms, kernel, kvm, split_lock
+from sldtrace.host import kallsyms, kernel, kvm, livepatch, split_lock
 
 
 def clock() -> dict[str, int]:
@@ -43,9 +43,9 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
     """Facts as plain JSON values; every reader of recordings relies on these names.
 
     tool (name, version), clock (see `clock`), host (name, boot_id), kernel (release, version, tick_ns,
-    lockdown, symbols: see kallsyms.generation_symbols), cpu (vendor, model, online: how many, cores: for each
-    CPU the first CPU of its core), split_lock (see host.split_lock.SplitLock), kvm (module,
-    nested: see host.kvm).
+    lockdown, symbols: see kallsyms.generation_symbols, replaced: see livepatch.replaced), cpu (vendor,
+    model, online: how many, cores: for each CPU the first CPU of its core), split_lock (see
+    host.split_lock.SplitLock), kvm (module, nested: see host.kvm).
     """
     cpu = split_lock.cpu_fields((proc / "cpuinfo").read_text(errors="replace"))
     module = kvm.module(set(cpu.get("flags", "").split()), proc, sys)
@@ -59,6 +59,7 @@ def read(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> dict[str, Any]
             "tick_ns": kernel.tick_ns(),
             "lockdown": kernel.lockdown(),
             "symbols": sorted(kallsyms.generation_symbols()),
+            "replaced": livepatch.replaced(sys),
         },
         "cpu": {
             "vendor": cpu.get("vendor_id", "unknown"),

@@ -25,6 +25,12 @@ GENERATION_SYMBOLS = frozenset(
 """The symbols that distinguish the generations of the handler (see model.generation): functions that no
 compiler removes, because their address is taken, and PER_CPU_WORK if it is per CPU. A backport has them."""
 
+WATCHED = (
+    *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
+    HANDLER,
+)
+"""The functions in which the probes follow a trap, the inner ones first."""
+
 BUS_LOCK = "handle_bus_lock"
 """The function that the kernel calls for the #DB of a bus lock (ebb1064e7c2e, 5.13)."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sldtrace.dataset import levels
-from sldtrace.dataset.accounts import Account, account, others
+from sldtrace.dataset.accounts import Account, account, others, replaced
 from sldtrace.dataset.trace import Trace
 from sldtrace.recording.schema import NO_CPU
 from sldtrace.recording.window import WINDOW
@@ -32,6 +32,8 @@ def _texts(trace: Trace) -> Iterator[str]:
         yield from each(trace)
     if cost := wording.cost(trace.recording.closing.get("cost") if trace.recording.closing else None):
         yield f"Cost: {cost}"
+    if patched := replaced(trace):
+        yield f"{escape(patched, _NAME)}: the penalties of such a kernel may not be visible to the probes"
     for warning in trace.recording.warnings:
         yield f"warning: {warning}"
 

@@ -8,7 +8,7 @@ import pytest
 from sldtrace.analyzers import limitations
 from sldtrace.dataset import folding
 from sldtrace.engine.loops import LoopSummary
-from tests.analyzers.synthetic import loop, trace
+from tests.analyzers.synthetic import facts, loop, trace
 
 
 def test_loops_that_are_forgotten_are_a_limitation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +38,11 @@ def test_more_threads_without_room_than_are_named(tmp_path: Path) -> None:
     (sentence,) = limitations.sentences(trace(tmp_path, loop(60), lost=lost))
     assert "20 threads could not be followed" in sentence
     assert sentence.endswith("TID 115) and 4 more.")
+
+
+def test_a_live_patch_is_a_limitation(tmp_path: Path) -> None:
+    patched = facts(kernel={"replaced": {"split_lock_warn": ["hot\x1bfix"]}})
+    (sentence,) = limitations.sentences(trace(tmp_path, loop(60), opening=patched))
+    assert sentence.startswith(
+        r"split_lock_warn is replaced by a live patch (hot\x1bfix): what the patch does"
+    )

@@ -8,7 +8,7 @@ import pytest
 from sldtrace.analyzers.finding import Finding
 from sldtrace.host.signals import Code
 from tests.analyzers.shorthands import one
-from tests.analyzers.synthetic import SIGALRM, SIGUSR1, VCPU, VMM, facts, loop
+from tests.analyzers.synthetic import MS, SIGALRM, SIGUSR1, START_NS, VCPU, VMM, facts, loop
 
 KICK = {
     "signal": SIGUSR1,
@@ -19,10 +19,16 @@ KICK = {
 SENTENCE = "QEMU's main thread makes the vCPU leave KVM_RUN"
 
 
-def found(folder: Path, vmm: str | None = "qemu", irqchip: str | None = None, **fields: Any) -> Finding[Any]:
-    """A loop of a VM of that VMM."""
+def found(
+    folder: Path,
+    vmm: str | None = "qemu",
+    irqchip: str | None = None,
+    more: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Finding[Any]:
+    """A loop of a VM of that VMM. more: records of other kinds."""
     who = {"comm": "qemu", "vmm": vmm, "vm": None, "irqchip": irqchip}
-    return one(folder, loop(30, **(KICK | fields)), opening=facts(processes={str(VMM): who}))
+    return one(folder, loop(30, **(KICK | fields)), opening=facts(processes={str(VMM): who}), more=more)
 
 
 def advice(finding: Finding[Any]) -> str:
@@ -34,8 +40,17 @@ def test_a_kick_of_qemu_is_named_and_the_monitor_is_what_to_change(tmp_path: Pat
     assert finding.cause.count(SENTENCE) == 1
     assert "monitor command that reads the vCPU's registers" in advice(finding)
     assert "Leave more than 12 ms between two of them" in advice(finding)
+    assert "sldtrace check names the processes that are connected" in advice(finding)
     assert "between the signals that reach this thread" not in advice(finding)
     assert "kernel-irqchip=on" not in advice(finding)
+
+
+def test_how_often_the_kick_comes(tmp_path: Path) -> None:
+    """From the signal records; the traps alone do not say it."""
+    sent = {"ns": START_NS, "tgid": VMM, "tid": VCPU, "signal": SIGUSR1, "signal_code": int(Code.SI_TKILL)}
+    sent |= {"sender_tgid": VMM, "sender_tid": VMM}
+    often = {"signal": [sent | {"ns": START_NS + number * MS} for number in range(30)]}
+    assert "; now the signal comes 1,000 times a second." in advice(found(tmp_path, more=often))
 
 
 @pytest.mark.parametrize("irqchip", ["split", "off"])

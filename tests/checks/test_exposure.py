@@ -169,3 +169,17 @@ def test_kvm() -> None:
     (fix,) = exposure.kvm_module(facts(kvm=None, cpu={"vendor_id": "AuthenticAMD"})).fixes
     assert fix.do == "modprobe kvm_amd"
     assert exposure.kvm_module(facts()).state is State.NOTE
+
+
+def test_a_live_patch_leaves_open_whether_a_guest_can_freeze(tmp_path: Path) -> None:
+    folder = proc(tmp_path, cmdline="")
+    (folder / "kallsyms").write_text("0 T handle_guest_split_lock\n0 t __split_lock_reenable\n")
+    (tmp_path / "kernel/livepatch/hotfix/vmlinux/split_lock_warn,1").mkdir(parents=True)
+    found = exposure.read(Places(proc=folder, sys=tmp_path, dev=tmp_path, root=tmp_path))
+    what, said = exposure.evaluate(found)
+    assert (what, said.endswith("unless a live patch has changed that")) == (Exposure.FREEZES, True)
+    (check,) = (each for each in exposure.checks(found, DEBIAN) if each.name == "live patch")
+    assert check.state is State.UNKNOWN
+    assert "split_lock_warn is replaced by a live patch (hotfix)" in check.text
+    assert check.data == {"replaced": {"split_lock_warn": ["hotfix"]}}
+    assert "live patch" not in {each.name for each in exposure.checks(facts(), DEBIAN)}

@@ -16,11 +16,11 @@ from sldtrace.checks import recordability
 from sldtrace.checks.bootlog import BootLog
 from sldtrace.checks.result import Check, Places, State
 from sldtrace.errors import SldtraceError
-from sldtrace.host import access, bpf, kernel
+from sldtrace.host import access, bpf, kallsyms, kernel
 from sldtrace.host import btf as types
 from tests.checks.hosts import DEBIAN
 
-ALL = set(recordability._FUNCTIONS)
+ALL = set(kallsyms.WATCHED)
 
 
 def host(folder: Path, kprobes: bool = True, symbols: set[str] = ALL) -> Places:

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any
@@ -145,12 +145,13 @@ WHERE = {
 class Account:
     """An instance of tracefs that counts by histogram and keeps a trace, on the clock of the records.
 
-    waits: WAITS are traced as well.
+    waits: WAITS are traced as well. also: more events that are traced, each with its filter or "".
     """
 
-    def __init__(self, waits: bool = False) -> None:
+    def __init__(self, waits: bool = False, also: Mapping[str, str] | None = None) -> None:
         self.kprobes = {"counter/traps": "p handle_guest_split_lock"}
-        self.traced = [*TRACED]
+        self.filters = dict(also or {})
+        self.traced = [*TRACED, *self.filters]
         if waits:
             self.kprobes |= {event: probe for event, probe in WAITS.items() if probe}
             self.traced += WAITS
@@ -167,6 +168,8 @@ class Account:
         (self.root / "options/record-tgid").write_text("1")
         for event, trigger in self.triggers.items():
             (self.root / "events" / event / "trigger").write_text(trigger)
+        for event, condition in self.filters.items():
+            (self.root / "events" / event / "filter").write_text(condition or "0")
         for event in self.traced:
             (self.root / "events" / event / "enable").write_text("1")
         return self

@@ -35,6 +35,7 @@ PARTS = {
     "vmms": "tests.integration.vmms:matrix",
     "linux_vm": "tests.integration.linux_vm:run",
     "nested_vm": "tests.integration.nested_vm:run",
+    "fixes": "tests.integration.fixes:run",
     "cost": "tests.benchmarks.cost_in_lab:run",
 }
 

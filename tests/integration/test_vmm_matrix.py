@@ -5,6 +5,7 @@ change; no other is. What ran is in vmms.py, and vmms_page.py makes the table of
 """
 
 import os
+import re
 from signal import SIGUSR1
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.findings import catalogue
+from sldtrace.comparison.compare import Outcome, compare
+from sldtrace.comparison.measure import measure
 from sldtrace.dataset.trace import Trace, load
 from sldtrace.host.signals import Code
+from sldtrace.recording.window import Window
 from tests.conftest import Scenario
 from tests.integration.vmm_truth import APART_S, FROZEN_S, findings_of, standstill_s
 from tests.integration.vmms import CASES
@@ -31,13 +35,16 @@ FROZEN = {
     "q35-split-1khz": IRQCHIP,
     "rare": IRQCHIP,
     "reset": IRQCHIP,
+    "two-vms": IRQCHIP,
     "debugged": "a debugger (gdbstub)",
 }
 # Frozen, but not by QEMU; or without CPU, which is no freeze by split locks.
 BY_OTHERS = {"traced", "stopped", "quota"}
+# The freeze ends in the middle.
+UNTIL = {"plugged", "polled-less"}
 # Stopped by polls, with progress in between.
 POLLED = ["registers", "brief"]
-WELL = [case.name for case in CASES if case.name not in FROZEN.keys() | BY_OTHERS | {*POLLED}]
+WELL = [case.name for case in CASES if case.name not in FROZEN.keys() | BY_OTHERS | UNTIL | {*POLLED}]
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +148,67 @@ def test_a_vm_without_cpu_is_not_frozen_by_split_locks(
     vmms: Scenario, found: list[Finding[Any]], name: str
 ) -> None:
     assert livelocks(of(vmms, name), found) == []
+
+
+def test_of_two_vms_at_once_only_the_frozen_one_is_found(
+    vmms: Scenario, recorded: Trace, found: list[Finding[Any]]
+) -> None:
+    well = of(vmms, "two-vms")["acted"]
+    assert standstill_s(well) < FROZEN_S
+    assert findings_of(well, found) == []
+    assert well["pid"] not in set(recorded.traps["tgid"].tolist())
+
+
+def test_a_vcpu_that_is_plugged_in_frees_the_frozen_one_on_the_same_core(
+    vmms: Scenario, found: list[Finding[Any]]
+) -> None:
+    """No signal comes for it. Its traps are those of vCPU 1."""
+    vm = of(vmms, "plugged")
+    assert len(vm["acted"]) == 2
+    assert [sample[2] for sample in vm["samples"]][-1] > 0
+    (loop,) = (each for each in findings_of(vm, found) if each.kind == "early-return-loop")
+    assert loop.subject
+    assert (loop.subject.vcpu, loop.subject.tid) == (0, vm["acted"][0])
+    assert loop.numbers.longest_ns / 1e9 == pytest.approx(standstill_s(vm), abs=2 * APART_S)
+    slowed = {
+        each.subject.vcpu
+        for each in findings_of(vm, found)
+        if each.kind == "penalty-slowdown" and each.subject
+    }
+    assert 1 in slowed
+
+
+def test_the_remedy_applied_compare_says_that_it_worked(vmms: Scenario, recorded: Trace) -> None:
+    """The same VM before and after the monitor is polled less."""
+    vm = of(vmms, "polled-less")
+    changed, (first, *_, last) = vm["acted"], (sample[0] for sample in vm["samples"])
+    before, after = (
+        measure(Trace(Window(recorded.recording, (start, None), (end, None))))
+        for start, end in ((first, changed), (changed, last))
+    )
+    (row,) = (each for each in compare(before, after).rows if each.subject.vm == "polled-less")
+    assert row.outcome in (Outcome.FIXED, Outcome.BETTER), row.why
+    assert row.before
+    assert row.after
+    assert row.after.progress_per_s.value > row.before.progress_per_s.value
+
+
+def test_icount_is_refused_with_kvm(vmms: Scenario) -> None:
+    """QEMU's message is in docs/vmms.md."""
+    icount = vmms.protocol["icount"]
+    assert icount["status"] not in (None, 0)
+    assert "icount" in icount["said"]
+
+
+@pytest.mark.parametrize("name", POLLED)
+def test_what_polls_the_monitor_is_named(vmms: Scenario, name: str) -> None:
+    """As sldtrace check does it: this process of the scenario is connected, and no other."""
+    assert of(vmms, name)["connected"] == {str(vmms.protocol["self"]): "python3"}
+
+
+@pytest.mark.parametrize("name", POLLED)
+def test_the_report_says_how_often_the_kick_comes(
+    vmms: Scenario, found: list[Finding[Any]], name: str
+) -> None:
+    (loop,) = (each for each in findings_of(of(vmms, name), found) if each.kind == "early-return-loop")
+    assert re.search(r"now the signal comes [\d,]+ times a second", loop.remedies[1].what)

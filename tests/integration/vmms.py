@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from sldtrace.host.vms import peers
 from tests.integration import enders
 from tests.integration.firmware import Settings
 from tests.integration.observing import Protocol, Recorder
@@ -23,7 +25,11 @@ from tests.integration.qemu import Qemu, Vm, Watch, polled
 SPLIT_IRQCHIP = "pc,kernel-irqchip=split"
 _BRIEF_S = 0.3
 _SECONDS = 1.2
+_LONG_S = 5.0  # for a comparison of two halves
 _ATTACHED_S = 3  # until the last probes are attached
+
+BESIDE = "two-vms"
+"""The case in which another VM runs beside the one of its name."""
 
 _BUSY = Settings()
 _FAST = Settings(pit_hz=1000)
@@ -167,11 +173,58 @@ def _debugged(vm: Vm) -> AbstractContextManager[Protocol]:
     return _beside(act)
 
 
+def _beside_one_that_is_well(vm: Vm) -> AbstractContextManager[Protocol]:
+    """Another VM runs at the same time, without split locks, with a fifth of the CPU in short turns.
+
+    With more of it QEMU's main thread of the first one would wait for the CPU for longer than a penalty.
+    """
+
+    def act(ended: threading.Event) -> Protocol:
+        with (
+            Vm(f"beside-{vm.name}", _ALIGNED, SPLIT_IRQCHIP, cpu_max="2000 10000") as well,
+            Watch(well) as watch,
+        ):
+            ended.wait()
+        return described(well, watch)
+
+    return _beside(act)
+
+
+def _polled_less(vm: Vm) -> AbstractContextManager[Protocol]:
+    """The monitor is polled without a pause, and then, as the remedy says, more than a penalty apart."""
+
+    def act(ended: threading.Event) -> int:
+        with polled(vm, "info registers", 0):
+            ended.wait(_LONG_S / 2)
+        changed = time.monotonic_ns()
+        with polled(vm, "info registers", 0.02):
+            ended.wait()
+        return changed
+
+    return _beside(act)
+
+
+def _plugged(vm: Vm) -> AbstractContextManager[Protocol]:
+    """A vCPU is plugged in while the VM is frozen; after a reset the firmware starts it."""
+
+    def act(ended: threading.Event) -> list[int]:
+        ended.wait(_BRIEF_S)
+        (slot,) = (each for each in vm.qmp("query-hotpluggable-cpus") if "qom-path" not in each)
+        vm.qmp("device_add", driver=slot["type"], id="plugged", **slot["props"])
+        vm.tids = [each["thread-id"] for each in vm.qmp("query-cpus-fast")]
+        ended.wait(_BRIEF_S)
+        vm.qmp("system_reset")
+        return vm.tids
+
+    return _beside(act)
+
+
 @dataclass(frozen=True)
 class Case:
     """A VM for some time.
 
     name: of the VM. what: in words, what is done to it. during: makes a context manager for that time.
+    options: more of QEMU's command line. seconds: how long it is.
     """
 
     name: str
@@ -180,6 +233,8 @@ class Case:
     settings: Settings = _BUSY
     during: Callable[[Vm], AbstractContextManager[Protocol | None]] = lambda _: nullcontext()
     cpu_max: str | None = None
+    options: tuple[str, ...] = ()
+    seconds: float = _SECONDS
 
 
 CASES = (
@@ -211,6 +266,27 @@ CASES = (
         SPLIT_IRQCHIP,
         Settings(pit_hz=1000, vcpus=2),
     ),
+    Case(
+        BESIDE,
+        "the guest's PIT at 1 kHz; another VM is well at the same time",
+        SPLIT_IRQCHIP,
+        _FAST,
+        during=_beside_one_that_is_well,
+    ),
+    Case(
+        "polled-less",
+        "`info registers`, without a pause; after 2.5 s 20 ms after the other",
+        during=_polled_less,
+        seconds=_LONG_S,
+    ),
+    Case(
+        "plugged",
+        "the guest's PIT at 1 kHz; a vCPU is plugged in, then a reset",
+        SPLIT_IRQCHIP,
+        Settings(pit_hz=1000, vcpus=2),
+        during=_plugged,
+        options=("-smp", "1,maxcpus=2"),
+    ),
     Case("reset", "the guest's PIT at 1 kHz; one reset", SPLIT_IRQCHIP, _FAST, during=_reset),
     Case("migrated", "migration to a file; then it goes on", during=_migrated),
     Case("debugged", "a debugger stops it every 3 ms (gdbstub)", during=_debugged),
@@ -230,7 +306,25 @@ def matrix(folder: Path) -> Protocol:
     recorder = Recorder(folder / "vmms.sld")
     with recorder:
         vms = {case.name: ran(case) for case in CASES}
-    return recorder.protocol | {"vms": vms}
+    return recorder.protocol | {"vms": vms, "self": os.getpid(), "icount": _with_icount()}
+
+
+def _with_icount() -> Protocol:
+    """What QEMU says of -icount, which counts the guest's instructions, with KVM."""
+    command = [
+        "qemu-system-x86_64",
+        "-machine",
+        "microvm,accel=kvm",
+        "-icount",
+        "shift=0",
+        "-display",
+        "none",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return {"status": None, "said": ""}
+    return {"status": done.returncode, "said": done.stderr}
 
 
 def ran(case: Case) -> Protocol:
@@ -238,11 +332,12 @@ def ran(case: Case) -> Protocol:
     print(f"part vmms: {case.name}", flush=True)
     try:
         with (
-            Vm(case.name, case.settings, case.machine, cpu_max=case.cpu_max) as vm,
+            Vm(case.name, case.settings, case.machine, *case.options, cpu_max=case.cpu_max) as vm,
             Watch(vm) as watch,
             case.during(vm) as more,
         ):
-            time.sleep(_SECONDS)
+            connected = peers.connected(vm.pid)
+            time.sleep(case.seconds)
     except (OSError, RuntimeError) as error:
         return {"error": str(error)}
-    return described(vm, watch) | (more or {})
+    return described(vm, watch) | {"connected": connected} | (more or {})

@@ -85,7 +85,7 @@ def test_status_of_an_empty_cache_needs_nothing(own_cache: Path, capsys: pytest.
     assert cli.main(["status"]) == 0
     out = capsys.readouterr().out
     assert str(own_cache) in out
-    assert out.count("not built") == 1 + len(ROOTS) + len(KERNELS)
+    assert out.count("not built") == 1 + len(ROOTS) + 2 * len(KERNELS)
 
 
 def test_clean_removes_the_cache_and_nothing_beside_it(own_cache: Path) -> None:

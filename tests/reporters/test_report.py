@@ -211,8 +211,12 @@ def test_probes_that_the_kernel_skipped(tmp_path: Path) -> None:
         ({}, True),
         ({"close": False}, False),
         ({"lost": [{"ns": START_NS, "kind": 1, "cause": 1, "count": 1}]}, False),
+        ({"opening": facts(kernel={"replaced": {"split_lock_warn": ["hotfix"]}})}, False),
+        ({"ended": closing(1) | {"kernel": {"replaced": {"split_lock_warn": ["hotfix"]}}}}, False),
+        ({"ended": closing(1) | {"kernel": {"replaced": {}}}}, True),
+        ({"opening": facts(kernel={"replaced": "odd"})}, True),
     ],
-    ids=["whole", "unfinished", "lost"],
+    ids=["whole", "unfinished", "lost", "live patch", "a later one", "none at the end", "odd fact"],
 )
 def test_nothing_found_in_a_recording_that_is_not_complete(
     tmp_path: Path, rest: dict[str, Any], complete: bool

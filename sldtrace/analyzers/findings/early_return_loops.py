@@ -108,8 +108,9 @@ def _cause_in_program(trace: Trace, each: Loops) -> str:
 
 def _remedies_by_cause(trace: Trace, each: Loops, where: str) -> list[Remedy]:
     signals = each.numbers.signals
-    if _kicker(trace, each):
-        further = vmm_kicks.remedies(trace, each.penalty.always_completes_above_ns, each.loop.tgid)
+    if _kicker(trace, each) and each.numbers.signal:
+        least_ns = each.penalty.always_completes_above_ns
+        further = vmm_kicks.remedies(trace, least_ns, each.loop.tgid, each.numbers.signal)
     else:
         further = [remedies.longer_period(each.penalty, signals, where)] if signals else []
     return further + _remedies_without_signal(each)

@@ -22,11 +22,7 @@ TRACEPOINT = "tracepoint"
 RAW_TRACEPOINT = "raw_tracepoint"
 
 # Inner functions first: of a trap whose start is seen, everything is seen.
-_FUNCTIONS = (
-    kallsyms.BUS_LOCK,
-    *("down_interruptible", "msleep_interruptible", "handle_user_split_lock", "split_lock_warn"),
-    "handle_guest_split_lock",
-)
+_FUNCTIONS = (kallsyms.BUS_LOCK, *kallsyms.WATCHED)
 # Which ends are hooked; of the others both. A trap starts in split_lock_warn and ends in one of its callers.
 _ENDS = {"split_lock_warn": ("",), "handle_user_split_lock": ("ret",), "handle_guest_split_lock": ("ret",)}
 _BOTH = ("ret", "")
