@@ -49,6 +49,12 @@ def test_what_follows_a_stream_is_no_silent_end(pack: object) -> None:
     assert (got, stream.damage) == (DATA, "")
 
 
+def test_damage_around_a_stream_that_is_whole_is_no_silent_end() -> None:
+    ((stream, got),) = read(gzip.compress(gzip.compress(DATA))[:-8])
+    assert (got, stream.packing) == (DATA, ("gzip", "gzip"))
+    assert "the compressed data ends too early" in stream.damage
+
+
 def test_a_huge_dictionary_is_refused_with_its_reason() -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}]
     # The compressor would take the memory itself: the size is one byte of the filter's properties.
