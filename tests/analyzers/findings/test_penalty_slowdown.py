@@ -77,6 +77,15 @@ def test_what_a_thread_lost_besides_a_loop_is_not_hidden_by_it(tmp_path: Path) -
     assert [each.label for each in finding.facts] == ["penalties", "in them", "besides"]
 
 
+@pytest.mark.parametrize(("loop_ms", "found"), [(775, 1), (785, 0)])
+def test_where_a_thread_ends_in_a_loop_all_its_penalties_before_it_count(
+    tmp_path: Path, loop_ms: int, found: int
+) -> None:
+    """Three of 13 ms in 780 ms; the last trap, which is left out elsewhere, is in the loop."""
+    rows = [*(completed(n * 250 * MS) for n in range(3)), *loop(200, loop_ms * MS)]
+    assert len(penalty_slowdown.find(trace(tmp_path, rows))) == found
+
+
 def test_a_loop_alone_is_no_slowdown(tmp_path: Path) -> None:
     rows = [*loop(3_000), *(completed(3_000 * MS + index * 500 * MS) for index in range(4))]
     assert penalty_slowdown.find(trace(tmp_path, rows)) == []
