@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -44,6 +45,8 @@ execute, which is several times as long as without)."""
 LONGEST_S = 5.0
 """Tests that take longer (CPU time, while it is watched what they execute) are not run at all."""
 _SPARE_S = 1.0
+_UNCHANGED = 100  # tests that have to pass in a child without a change
+_FAULT = 99  # the exit status of a child in which no test decided
 _WAITING = 10  # times as long as its CPU time may a test wait for something
 
 
@@ -111,9 +114,10 @@ class _Run:
         items = {item.nodeid: item for item in session.items}
         print(f"{len(items)} tests of {self._options.room}", flush=True)
         tested = self._measured(items)
+        names = sorted(tested, key=lambda name: tested[name].seconds)[:_UNCHANGED]
+        if self._kills(None, {}, [items[name] for name in names], tested):
+            raise RuntimeError("tests fail without a change, too")
         tallies: dict[str, Tally] = {}
-        gc.collect()
-        gc.freeze()  # a forked child would copy all that it only looks at
         for path in self._modules():
             tallies[str(path)] = self._module(path, items, tested)
             print(f"{path}: {tallies[str(path)]}", flush=True)
@@ -156,7 +160,7 @@ class _Run:
         self._silence()
         signal.signal(signal.SIGPROF, _too_long)
         room = str(REPOSITORY / "sldtrace" / self._options.room) + "/"
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip_longest(items, items[1:]):
             tested = Execution()
             trace = _tracer(room, tested.lines)
             begun = time.process_time()
@@ -196,7 +200,7 @@ class _Run:
 
     def _kills(
         self,
-        change: Change,
+        change: Change | None,
         functions: dict[str, list[FunctionType]],
         items: Sequence[pytest.Item],
         tested: dict[str, Execution],
@@ -204,20 +208,24 @@ class _Run:
         child = os.fork()
         if not child:
             os.setpgid(0, 0)
-            status = 1
+            status = _FAULT
             try:
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                 self._silence()
-                exchange(change, functions)
+                if change is not None:
+                    exchange(change, functions)
+                status = 1
                 status = not all(
                     _passes_in_time(item, following, tested[item.nodeid].seconds)
-                    for item, following in zip(items, [*items[1:], None], strict=True)
+                    for item, following in zip_longest(items, items[1:])
                 )
             finally:
                 os._exit(status)
         seconds = sum(tested[item.nodeid].seconds + _SPARE_S for item in items)
         status = _waited(child, _WAITING * seconds)
         shutil.rmtree(self._folder / "tests", ignore_errors=True)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _FAULT:
+            raise RuntimeError(f"{change and change.name}: the tests could not be run")
         return status != 0
 
     def _silence(self) -> None:

@@ -85,3 +85,9 @@ def test_the_list_of_equivalent_changes_names_changes_that_there_are() -> None:
     assert run.listed(lines) <= there
     for line, following in pairwise([*lines, ""]):
         assert line.startswith((" ", "#")) or following.startswith("    ")
+
+
+def test_a_change_of_a_function_that_is_not_loaded_is_a_fault_of_the_tool() -> None:
+    (change,) = changes("def f(a):\n    return a and b", "x.py")
+    with pytest.raises(KeyError):
+        run.exchange(change, {})
