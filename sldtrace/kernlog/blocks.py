@@ -28,18 +28,14 @@ def parse(line: Line) -> tuple[list[Record], int] | None:
         return [_export(line)], line.number
     if text.startswith(b"    MESSAGE="):
         return [_verbose(line)], line.number
-    if _JSON_LINE.match(text) and _previous(line).rstrip().endswith((b"{", b"[", b",")):
+    if _JSON_LINE.match(text):
         return _pretty(line)
     return None
 
 
 # A field that is not text: its name alone, then its length in eight bytes before its value.
 def _is_binary(line: Line) -> bool:
-    return _previous(line) == b"MESSAGE"
-
-
-def _previous(line: Line) -> bytes:
-    return next((text for _, text in line.before()), b"")
+    return next((text for _, text in line.before()), b"") == b"MESSAGE"
 
 
 def _export(line: Line) -> Record:

@@ -38,7 +38,7 @@ def test_a_binary_message_of_an_export() -> None:
 
 def test_fields_of_a_verbose_entry_come_before_and_after_the_message() -> None:
     before = [CURSOR.format("b0"), "    _HOSTNAME=other", CURSOR.format("b1"), "    _TRANSPORT=kernel"]
-    after = ["    _HOSTNAME=h", CURSOR.format("b2"), "    SYSLOG_IDENTIFIER=x"]
+    after = ["    _HOSTNAME=h", CURSOR.format("b2"), "    _SOURCE_MONOTONIC_TIMESTAMP=1"]
     found = entry(*before, f"    MESSAGE={MESSAGE}", *after)
     assert (found.host, found.boot, found.kernel) == ("h", "b1", True)
     assert found.stamp.boot_ns == 10**11
@@ -56,6 +56,10 @@ def test_json_over_several_lines_is_one_record(separators: tuple[str, str]) -> N
     text = json.dumps([{"message": "other"}, record], indent=2, separators=separators)
     (found,) = entries(text.encode())
     assert (found.host, found.boot, found.form) == ("h", "b1", "JSON over several lines")
+
+
+def test_blank_lines_in_json_do_not_matter() -> None:
+    assert entry("{", "", f'  "message": "{MESSAGE}",', "", '  "host": "h"', "}").host == "h"
 
 
 def test_each_object_of_a_list_over_several_lines_has_its_own_host() -> None:

@@ -156,6 +156,34 @@ def test_hosts_have_boots_of_their_own() -> None:
     assert [thread.boot for thread in survey.traps()] == [0]
 
 
+@pytest.mark.parametrize(
+    ("times", "boots"),
+    [((5.0, 6.0), [0, 0]), ((5.0, 5.0), [0, 0]), ((5.0, 4.0), [0, 1])],
+)
+def test_a_log_that_begins_earlier_than_another_one_ended_is_of_another_boot(
+    times: tuple[float, float], boots: list[int]
+) -> None:
+    survey = Survey()
+    for tid, time in enumerate(times):
+        survey.read(io.BytesIO(trap(tid=tid, before=f"[    {time:.6f}] ").encode()))
+    assert [thread.boot for thread in survey.traps()] == boots
+
+
+def test_in_one_log_times_may_go_back() -> None:
+    survey = surveyed(trap(tid=1, before="[    5.000000] "), trap(tid=2, before="[    4.000000] "))
+    assert [thread.boot for thread in survey.traps()] == [0, 0]
+
+
+def test_hosts_and_lines_without_a_time_are_not_compared() -> None:
+    survey = Survey()
+    for before in ("[    5.0] ", "", "h kernel: [    4.0] ", "[    6.0] "):
+        survey.read(io.BytesIO(trap(before=before).encode()))
+    assert [(thread.host, thread.boot, thread.lines) for thread in survey.traps()] == [
+        ("", 0, 3),
+        ("h", 1, 1),
+    ]
+
+
 def test_an_oops_is_named_by_the_first_rip_line_after_it() -> None:
     rip = "[  106.000002] RIP: 0010:{}+0x4e/0xc0"
     lines = [

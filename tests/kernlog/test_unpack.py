@@ -105,6 +105,20 @@ def test_a_damaged_archive() -> None:
     assert (got, "zip archive is damaged" in stream.damage) == (b"", True)
 
 
+def test_an_encrypted_member_of_an_archive_does_not_hide_the_others() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name in ("secret", "folder/", "kern.log"):
+            file.writestr(name, b"" if name.endswith("/") else DATA)
+    data = bytearray(out.getvalue())
+    for header, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(header) + at] |= 1  # of the first member
+    found = read(bytes(data))
+    assert [(stream.name, got) for stream, got in found] == [("secret", b""), ("kern.log", DATA)]
+    assert "the member cannot be read" in found[0][0].damage
+    assert found[1][0].damage == ""
+
+
 def test_archives_in_archives_end() -> None:
     data = DATA
     for _ in range(9):
