@@ -172,6 +172,12 @@ def test_a_journal_without_lines_is_passed_over(
     assert (name, survey.matched) == ("dmesg", {"trap": 1})
 
 
+def test_a_program_that_is_missing_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = ((["/nonexistent/journalctl"], "the journal", ""), (command(tmp_path, "d", TRAP), "dmesg", ""))
+    monkeypatch.setattr(sources, "_COMMANDS", commands)
+    assert [source.name for source, _ in sources.running_system()] == ["dmesg"]
+
+
 def test_the_device_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "kmsg")  # with a writer: at its end a read would block, as one of the device
     writer = os.open(tmp_path / "kmsg", os.O_RDWR)

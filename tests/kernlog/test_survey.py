@@ -201,6 +201,20 @@ def test_a_rip_line_far_away_is_of_another_oops() -> None:
     assert oops.function == ""
 
 
+def test_lines_without_a_time_or_an_address_are_counted() -> None:
+    call = "  x-7 [000] 1.000000: split_lock_warn <-handle_guest_split_lock"
+    cut = trap(before="[ 1.0] ").split(" at address")[0]
+    survey = surveyed(trap(), trap(before="[ 1.0] "), trap(before="Mar 26 11:13:52 h kernel: "), call, cut)
+    assert (survey.timeless, survey.no_address, survey.matched["trap"]) == (1, 1, 5)
+
+
+def test_of_what_is_not_understood_some_different_lines_are_kept() -> None:
+    lines = [f"split lock detection: {number}" for number in (1, 1, 2, 3, 4, 5, 6, 7)]
+    survey = surveyed(*lines)
+    assert survey.samples == [line.encode() for line in lines[1:6]]
+    assert (survey.matched["unknown"], survey.not_understood) == (8, 8)
+
+
 def test_what_another_program_says_is_counted_apart() -> None:
     survey = surveyed(trap(before="Mar 26 11:13:52 calypso mallory: "))
     assert survey.matched == {"not_kernel": 1}

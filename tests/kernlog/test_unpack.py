@@ -68,6 +68,14 @@ def test_a_huge_dictionary_is_refused_with_its_reason() -> None:
     assert "Memory usage limit" in stream.damage
 
 
+@pytest.mark.parametrize(("window", "size"), [(17 << 3, 6), (17 << 3 | 1, 0)])
+def test_of_zstd_a_window_of_128_mib_is_the_largest(window: int, size: int) -> None:
+    """The header of a frame (RFC 8878): the next one is 144 MiB. Then a block as it is, the last."""
+    frame = b"\x28\xb5\x2f\xfd\0" + bytes([window]) + (6 << 3 | 1).to_bytes(3, "little") + b"hello\n"
+    ((stream, got),) = read(frame)
+    assert (len(got), bool(stream.damage)) == (size, not size)
+
+
 def test_bombs_are_read_piece_by_piece() -> None:
     for pack in (gzip.compress, bz2.compress, lzma.compress):
         (stream,) = unpack.streams(io.BytesIO(pack(bytes(4 << 20) + b"x")))

@@ -39,6 +39,11 @@ from tests.mutants.changes import Change, changes
 REPOSITORY = Path(__file__).resolve().parents[2]
 EQUIVALENT = Path(__file__).parent / "equivalent.txt"
 ROOMS = ("analyzers", "capture", "kernlog", "recording")
+BESIDE = {
+    # What findings say is compared as a whole.
+    "analyzers": ("tests/reporters/test_goldens.py", "tests/reporters/test_remedies.py"),
+}
+"""Tests of other rooms that are about a room."""
 TESTS_S = 6.0
 """Of the tests that execute a line, those that take this long together are run (while it is watched what they
 execute, which is several times as long as without)."""
@@ -96,7 +101,10 @@ def main() -> None:
         arguments = ["-o", "addopts=--import-mode=importlib", "-m", "not lab and not service"]
         arguments += ["-s", "-p", "no:cacheprovider", "-p", "no:terminal"]
         arguments += ["--hypothesis-profile", "mutants", "--basetemp", f"{folder}/tests"]
-        pytest.main([*arguments, *(options.tests or [f"tests/{options.room}"])], plugins=[run])
+        pytest.main(
+            [*arguments, *(options.tests or [f"tests/{options.room}", *BESIDE.get(options.room, ())])],
+            plugins=[run],
+        )
     sys.exit(run.status)
 
 
