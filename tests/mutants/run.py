@@ -4,10 +4,10 @@
 test is missing, or the change is equivalent (no input tells the two apart). Those that were read and found
 equivalent are listed in `equivalent.txt`, with the reason.
 
-The tests are collected once. They run once to learn which lines each executes. For each change a forked child
-puts the changed code into the functions that are loaded, and runs the tests that execute the line, those of
-the module's own file first, until one fails. Changes outside of functions need the module to be imported
-again, and are left out.
+The tests are collected once. They run once to learn which lines each executes, also in children that it
+forks (but not in new programs). For each change a forked child puts the changed code into the functions that
+are loaded, and runs the tests that execute the line, those of the module's own file first, until one fails.
+Changes outside of functions need the module to be imported again, and are left out.
 """
 
 import argparse
@@ -168,9 +168,12 @@ class _Run:
         self._silence()
         signal.signal(signal.SIGPROF, _too_long)
         room = str(REPOSITORY / "sldtrace" / self._options.room) + "/"
+        children = os.memfd_create("lines")
         for item, following in zip_longest(items, items[1:]):
             tested = Execution()
-            trace = _tracer(room, tested.lines)
+            os.ftruncate(children, 0)
+            os.lseek(children, 0, os.SEEK_SET)
+            trace = _tracer(room, tested.lines, children)
             begun = time.process_time()
             threading.settrace(trace)
             sys.settrace(trace)
@@ -182,6 +185,8 @@ class _Run:
                 sys.settrace(None)
                 threading.settrace(None)
             tested.seconds = time.process_time() - begun
+            for name, line in _lines(os.pread(children, 1 << 24, 0)):
+                tested.lines.setdefault(name, set()).add(line)
             if passed:
                 found[item.nodeid] = tested
         return found
@@ -288,7 +293,10 @@ def _codes(code: CodeType) -> Iterable[CodeType]:
             yield from _codes(each)
 
 
-def _tracer(room: str, lines: dict[str, set[int]]) -> Callable[[FrameType, str, Any], Any]:
+# children: a file, for what forked children execute; they may end at any time.
+def _tracer(room: str, lines: dict[str, set[int]], children: int) -> Callable[[FrameType, str, Any], Any]:
+    ours = os.getpid()
+
     def called(frame: FrameType, event: str, argument: Any) -> Any:
         name = frame.f_code.co_filename
         if not name.startswith(room):
@@ -296,12 +304,21 @@ def _tracer(room: str, lines: dict[str, set[int]]) -> Callable[[FrameType, str, 
         seen = lines.setdefault(name, set())
 
         def ran(frame: FrameType, event: str, argument: Any) -> Any:
-            seen.add(frame.f_lineno)
+            if frame.f_lineno not in seen:
+                seen.add(frame.f_lineno)
+                if os.getpid() != ours:
+                    os.write(children, f"{frame.f_lineno} {name}\n".encode())
             return ran
 
         return ran
 
     return called
+
+
+def _lines(written: bytes) -> Iterable[tuple[str, int]]:
+    for each in written.decode().splitlines():
+        line, _, name = each.partition(" ")
+        yield name, int(line)
 
 
 def _too_long(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,8 @@
 """What is changed in a module, and that a changed function takes the place of a loaded one."""
 
 import importlib.util
+import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -91,3 +93,24 @@ def test_a_change_of_a_function_that_is_not_loaded_is_a_fault_of_the_tool() -> N
     (change,) = changes("def f(a):\n    return a and b", "x.py")
     with pytest.raises(KeyError):
         run.exchange(change, {})
+
+
+def test_lines_that_a_forked_child_executes_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("def f():\n    return 1\n")
+    spec = importlib.util.spec_from_file_location("module", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    file = os.memfd_create("lines")
+    before = sys.gettrace()
+    sys.settrace(run._tracer(str(tmp_path), {}, file))
+    child = os.fork()
+    if not child:
+        module.f()
+        os._exit(0)
+    sys.settrace(before)
+    os.waitpid(child, 0)
+    assert list(run._lines(os.pread(file, 1000, 0))) == [(str(path), 2)]
+    os.close(file)
