@@ -12,6 +12,7 @@ from sldtrace.dataset import levels
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine import slices
 from sldtrace.recording import collect, schema
+from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.joined import JoinedRecording
 from sldtrace.recording.timeline import Timeline
 from tests.analyzers.synthetic import (
@@ -207,6 +208,37 @@ def test_the_wall_clock_of_each_file_counts(tmp_path: Path) -> None:
     begin = recorded.wall_ns(START_NS)
     assert begin is not None
     assert recorded.wall_ns(START_NS + 2000 * MS) == begin + 2500 * MS
+
+
+def test_damage_in_any_file_is_damage(tmp_path: Path) -> None:
+    first = begun(tmp_path / "a.sld", loop(10), ended=ended(10 * MS, 10))
+    second = restarted(tmp_path / "b.sld", 2000 * MS, loop(10, at_ns=2001 * MS))
+    timeline = joined([first, second])
+    assert not timeline.damaged
+    timeline.close()
+    data = bytearray(second.read_bytes())
+    data[len(data) // 2] ^= 1
+    second.write_bytes(data)
+    assert joined([first, second]).damaged
+
+
+def test_what_was_discarded_of_the_files_is_added_up(tmp_path: Path) -> None:
+    first = begun(tmp_path / "a.sld", loop(10), ended=ended(10 * MS, 10))
+    timeline = joined([first, restarted(tmp_path / "b.sld", 2000 * MS, loop(10, at_ns=2001 * MS))])
+    assert isinstance(timeline, JoinedRecording)
+    assert timeline.discarded is None
+    one, other = (
+        Discarded(1, {"trap": 2}, 3, 4, {}, 5, 6),
+        Discarded(11, {"trap": 9, "exit": 1}, 13, 14, {}, 15, 16),
+    )
+    for recording, account in zip(timeline.recordings, (one, other), strict=True):
+        recording.discarded = account
+    del timeline.discarded
+    assert timeline.discarded == Discarded(1, {"trap": 11, "exit": 1}, 3, 4, {}, 5, 6)
+    # Before a later file: in the gap before it.
+    timeline.recordings[0].discarded = None
+    del timeline.discarded
+    assert timeline.discarded == Discarded(11, {"trap": 9, "exit": 1}, 13, 0, {}, 15, 16)
 
 
 def test_other_options_are_a_warning(tmp_path: Path) -> None:
