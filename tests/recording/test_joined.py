@@ -241,6 +241,41 @@ def test_what_was_discarded_of_the_files_is_added_up(tmp_path: Path) -> None:
     assert timeline.discarded == Discarded(11, {"trap": 9, "exit": 1}, 13, 0, {}, 15, 16)
 
 
+def test_names_of_threads_are_in_order_of_time(tmp_path: Path) -> None:
+    late, soon = task(301, b"b", tgid=100) | {"ns": START_NS + 5 * MS}, task(302, b"a", tgid=900)
+    first = begun(tmp_path / "a.sld", loop(10), tasks=[soon, late], ended=ended(10 * MS, 10))
+    second = write(
+        tmp_path / "b.sld",
+        [early(2001 * MS)],
+        opening=facts(clock={"monotonic_ns": START_NS + 2000 * MS}, host=HOST),
+        tasks=[late, task(303, b"c", tgid=1) | {"ns": START_NS + 2000 * MS}],
+    )
+    timeline = joined([first, second])
+    assert timeline.records("task")["tid"].tolist() == [302, 301, 303]
+    assert timeline.counts["task"] == 3
+
+
+def costly(path: Path, at_ns: int, **cost: Any) -> Path:
+    clock = {"monotonic_ns": START_NS + at_ns, "realtime_ns": facts()["clock"]["realtime_ns"] + at_ns}
+    rows = [early(at_ns)]
+    end = {"monotonic_ns": START_NS + at_ns + 10 * MS, "realtime_ns": clock["realtime_ns"] + 10 * MS}
+    closed = closing(1) | {"clock": end, "cost": cost, "unfinished": {"trap": 2, "odd": -1}}
+    return write(path, rows, opening=facts(clock=clock, host=HOST), ended=closed)
+
+
+def test_what_recordings_cost_is_added_up(tmp_path: Path) -> None:
+    one = {"elapsed_ns": 1, "recorder_cpu_ns": 2, "measured_ns": 3, "probes_ns": 4, "memory_bytes": 50}
+    other = {"elapsed_ns": 10, "recorder_cpu_ns": 20, "measured_ns": 30, "probes_ns": None, "memory_bytes": 5}
+    closed = joined(
+        [costly(tmp_path / "a.sld", 0, **one), costly(tmp_path / "b.sld", 100 * MS, **other)]
+    ).closing
+    assert closed is not None
+    assert closed["cost"] == {"elapsed_ns": 11, "recorder_cpu_ns": 22, "measured_ns": 33} | {
+        "probes_ns": None, "memory_bytes": 50
+    }  # fmt: skip
+    assert (closed["unfinished"], closed["seen"]) == ({"trap": 4}, {"trap": 2})
+
+
 def test_other_options_are_a_warning(tmp_path: Path) -> None:
     first = begun(tmp_path / "a.sld", loop(10), ended=ended(10 * MS, 10))
     second = restarted(tmp_path / "b.sld", 2000 * MS, [], filters={"vm": ["web01"]})
