@@ -21,7 +21,7 @@ def find(trace: Trace, cores: Iterable[int], span_ns: tuple[int, int] | None = N
     for records in trace.recording.batches("detection", BATCH):
         mine = np.sort(records["ns"][wanted(records)].astype(np.int64))
         count += len(mine)
-        times = np.sort(np.concatenate([times, mine[:_SHOWN], mine[-_SHOWN:]]))
+        times = np.union1d(times, np.concatenate([mine[:_SHOWN], mine[-_SHOWN:]]))
         times = np.concatenate([times[:_SHOWN], times[_SHOWN:][-_SHOWN:]])
 
     return trace.evidence("detection", count, times.tolist(), wanted)

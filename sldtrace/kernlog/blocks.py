@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -29,22 +28,23 @@ def parse(line: Line) -> tuple[list[Record], int] | None:
         return [_export(line)], line.number
     if text.startswith(b"    MESSAGE="):
         return [_verbose(line)], line.number
-    if _JSON_LINE.match(text) and next(line.before(), (0, b""))[1].rstrip()[-1:] in (b"{", b"[", b","):
+    if _JSON_LINE.match(text):
         return _pretty(line)
     return None
 
 
 # A field that is not text: its name alone, then its length in eight bytes before its value.
 def _is_binary(line: Line) -> bool:
-    return next(line.before(), (0, b""))[1] == b"MESSAGE"
+    return next((text for _, text in line.before()), b"") == b"MESSAGE"
 
 
 def _export(line: Line) -> Record:
     found: dict[str, Any] = {}
-    for _, text in _until_blank(line.before()):
-        _add(found, text)
-    for _, text in _until_blank(line.after()):
-        _add(found, text)
+    for lines in (line.before(), line.after()):
+        for _, text in islice(lines, _MOST_LINES):
+            if not text.strip():
+                break
+            _add(found, text)
     text = line.text.removeprefix(b"MESSAGE=")
     found["MESSAGE"] = text[8:] if text == line.text else text
     return fields.of_journal(found, EXPORT)
@@ -68,15 +68,8 @@ def _verbose(line: Line) -> Record:
     return fields.of_journal(found, VERBOSE)
 
 
-def _until_blank(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    for number, text in islice(lines, _MOST_LINES):
-        if not text.strip():
-            return
-        yield number, text
-
-
 def _add(found: dict[str, Any], text: bytes) -> None:
-    if (field := _FIELD.fullmatch(text)) and field[1] != b"MESSAGE":
+    if field := _FIELD.fullmatch(text):
         found.setdefault(field[1].decode(), field[2].decode("utf-8", "replace"))
 
 
@@ -110,11 +103,11 @@ def _pretty(line: Line) -> tuple[list[Record], int] | None:
 
 
 def _opens(text: bytes, indent: int) -> bool:
-    return _indent(text) < indent and text.rstrip()[-1:] in (b"{", b"[")
+    return _indent(text) < indent and text.rstrip().endswith((b"{", b"["))
 
 
 def _closes(text: bytes, indent: int) -> bool:
-    return _indent(text) < indent and text.lstrip()[:1] in (b"}", b"]")
+    return _indent(text) < indent and text.lstrip().startswith((b"}", b"]"))
 
 
 def _indent(text: bytes) -> int:

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from sldtrace.kernlog import blocks, colours, fields, mending, message, prefix
 from sldtrace.kernlog.fields import Record
@@ -54,7 +55,7 @@ class Parser:
     """Parses the candidates of one log, in order; keeps which lines were parts of earlier ones."""
 
     def __init__(self) -> None:
-        self._taken: frozenset[int] = frozenset()
+        self._taken: Container[int] = ()
 
     def entries(self, line: Line) -> tuple[list[Entry], bool]:
         """The line's messages about split locks or about the boot, and whether it is a part of one before.
@@ -75,7 +76,7 @@ class Parser:
         records = _json(line) if _JSON.search(line.text[:256]) else None
         if records is None and (block := blocks.parse(line)):
             records, last = block
-            self._taken = frozenset(range(line.number + 1, last + 1))
+            self._taken = range(last + 1)
         if records is not None:
             return [each for record in records for each in _of_record(record)]
         if b"<-" in line.text and (call := message.find_call(line.text)):
@@ -184,15 +185,14 @@ def _of_record(record: Record) -> Iterator[Entry]:
 
 # How often the line after it says that it was repeated (syslogd, BusyBox).
 def _repeats(line: Line) -> int:
-    _, text = next(line.after(), (0, b""))
-    found = _LAST_REPEATED.search(text[:512])
-    return int(found[1]) if found else 0
+    for _, text in islice(line.after(), 1):
+        if found := _LAST_REPEATED.search(text[:512]):
+            return int(found[1])
+    return 0
 
 
 def _function(line: Line) -> str:
-    for count, (_, text) in enumerate(line.after()):
-        if count >= _OOPS_LINES:
-            break
+    for _, text in islice(line.after(), _OOPS_LINES):
         if found := message.INSTRUCTION.search(text[:4096]):
             return found[1].decode()
     return ""

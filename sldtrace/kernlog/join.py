@@ -84,7 +84,8 @@ def _trapping(trace: Trace, logged: set[int]) -> dict[int, Trapping]:
     known = np.array(sorted(logged), np.uint64)
     counts: Counter[int] = Counter()
     addresses: dict[int, set[int]] = {}
-    newest: dict[int, tuple[int, int]] = {}  # the TGID, and the last vCPU that is known or -1
+    tgids: dict[int, int] = {}
+    vcpu: dict[int, int] = {}  # the last one that is known
     for traps in trace.recording.batches("trap", BATCH):
         order = np.lexsort((traps["start_ns"], traps["tid"]))
         tids = traps["tid"][order]
@@ -95,13 +96,12 @@ def _trapping(trace: Trace, logged: set[int]) -> dict[int, Trapping]:
             addresses.setdefault(tid, set()).update(rips[np.isin(rips, known)].tolist())
             vcpus = traps["vcpu"][rows]
             vcpus = vcpus[vcpus >= 0]
-            vcpu = int(vcpus[-1]) if len(vcpus) else newest.get(tid, (0, -1))[1]
-            newest[tid] = int(traps["tgid"][rows[-1]]), vcpu
+            if len(vcpus):
+                vcpu[tid] = int(vcpus[-1])
+            tgids[tid] = int(traps["tgid"][rows[-1]])
     return {
-        tid: Trapping(
-            trace.subject(tgid, tid, vcpu if vcpu >= 0 else None), counts[tid], frozenset(addresses[tid])
-        )
-        for tid, (tgid, vcpu) in newest.items()
+        tid: Trapping(trace.subject(tgid, tid, vcpu.get(tid)), counts[tid], frozenset(addresses[tid]))
+        for tid, tgid in tgids.items()
     }
 
 

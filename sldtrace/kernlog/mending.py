@@ -54,7 +54,7 @@ def backward(line: Line) -> bytes | None:
     """The line after the beginning of its message, which is in an earlier line; None if it is in none."""
     text = _QUOTE.sub(b"", line.text, count=1)
     for _, earlier in islice(line.before(), _LINES):
-        for length in range(len(_HEAD) - 1, _LEAST, -1):
+        for length in range(len(_HEAD))[:_LEAST:-1]:
             begin, rest = _HEAD[:length], _HEAD[length:].lstrip()
             if not text.startswith(rest):
                 continue

@@ -144,8 +144,8 @@ def _unlabelled(text: str) -> Prefix:
         return Prefix(Stamp(f"{int(found[1]) / 1e6:.6f}", boot_ns=int(found[1]) * 1000), form=FORM_KMSG)
     boots = list(_BOOT.finditer(text))
     boot = int(boots[-1][1]) * 10**9 + fraction_ns(boots[-1][2]) if boots else None
-    stamp, end = _wall(text, boot)
-    if stamp is not None:
+    if dated := _wall(text, boot):
+        stamp, end = dated
         host, kernel = _program(text[end:].removeprefix("]"), only_kernel=False)
         return Prefix(stamp, host, kernel, form=FORM_DATE)
     for pattern in (_DELTA, _MINUTE):
@@ -170,11 +170,11 @@ def iso(text: str) -> Stamp | None:
 
 
 def fraction_ns(digits: str) -> int:
-    """The digits after the decimal point of a number of seconds, as ns."""
-    return int(digits.ljust(9, "0")[:9])
+    """The digits after the decimal point of a number of seconds, 9 at most, as ns."""
+    return int(digits.ljust(9, "0"))
 
 
-def _wall(text: str, boot: int | None) -> tuple[Stamp | None, int]:
+def _wall(text: str, boot: int | None) -> tuple[Stamp, int] | None:
     if found := _ISO.search(text):
         numbers = [int(found[group]) for group in range(1, 7)]
         return _dated(found, numbers, found[7], found[8], boot), found.end()
@@ -189,7 +189,7 @@ def _wall(text: str, boot: int | None) -> tuple[Stamp | None, int]:
         words = text[: found.end()].rsplit("[", 1)[-1].split()
         words = [word for word in words if any(map(str.isalnum, word))]
         return Stamp(" ".join(words[-6:])[-_TEXT:], boot_ns=boot), found.end()
-    return None, 0
+    return None
 
 
 def _dated(

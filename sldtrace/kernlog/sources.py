@@ -134,7 +134,7 @@ def running_system() -> Generator[tuple[Source, Stream], None, None]:
 def _kmsg() -> bytes:
     records = []
     try:
-        device = os.open(_KMSG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        device = os.open(_KMSG, os.O_RDONLY | os.O_NONBLOCK)
         try:
             while True:
                 try:

@@ -108,7 +108,8 @@ def candidates(log: Readable, tally: Tally) -> Iterator[Line]:
         limit = _limit(block, at)
         if len(block) - at > limit + CONTEXT and block.find(b"\n", at) < 0:
             # One byte more than is parsed marks it as cut.
-            yield from _in_block(block[: at + limit + 1] + b"\n", at, at + limit + 2, tally, False)
+            cut = block[: at + limit + 1] + b"\n"
+            yield from _in_block(cut, at, len(cut), tally, marks)
             block, at, skipping = b"", 0, True
 
 

@@ -127,7 +127,7 @@ def join(data: bytes, start_ns: int, target: Records, workspace: Workspace) -> b
         return False
     table, _ = workspace.tables(count, width, 0)
     table[:] = 0
-    _octets(table)[places] = octets[head:].reshape(-1, count)
+    _octets(table)[places] = octets[head:].reshape(len(places[0]), count)
     bases = octets[: width * WORD].view(_U64)
     table += bases[:, np.newaxis]
     for word, predictor in enumerate(predictors):

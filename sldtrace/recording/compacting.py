@@ -48,7 +48,7 @@ def compact(path: Path, file: int, head: int, boundary: int, end: int) -> str | 
 # A file without a name where the file system has such files; and whether it has a name.
 def _create(path: Path) -> tuple[int, bool]:
     with contextlib.suppress(OSError):
-        return os.open(path.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, MODE), False
+        return os.open(path.parent, os.O_TMPFILE | os.O_RDWR, MODE), False
     return os.open(path, CREATE, MODE), True
 
 
@@ -60,7 +60,7 @@ def _name(file: int, path: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    file = os.open(folder, os.O_RDONLY)
     try:
         yield file
     finally:

@@ -45,7 +45,7 @@ class Discarded:
 
 def parse(value: Any) -> Discarded | None:
     """The account in a chunk's JSON; None where there is none. Invalid entries are ignored."""
-    if not isinstance(value, Mapping) or not _is_count(value.get("below")) or not value["below"]:
+    if not isinstance(value, Mapping) or not is_count(value.get("below")) or not value["below"]:
         return None
     records, lost = value.get("records"), value.get("lost")
     return Discarded(
@@ -53,19 +53,20 @@ def parse(value: Any) -> Discarded | None:
         records={
             str(name): count
             for name, count in (records.items() if isinstance(records, Mapping) else ())
-            if _is_count(count)
+            if is_count(count)
         },
-        first_ns=value["first_ns"] if _is_count(value.get("first_ns")) else 0,
-        last_ns=value["last_ns"] if _is_count(value.get("last_ns")) else 0,
+        first_ns=value["first_ns"] if is_count(value.get("first_ns")) else 0,
+        last_ns=value["last_ns"] if is_count(value.get("last_ns")) else 0,
         lost={
             (entry[0], entry[1], entry[2]): entry[3]
             for entry in (lost[:_MAX_LIST] if isinstance(lost, list) else ())
-            if isinstance(entry, list) and len(entry) == 4 and all(_is_count(each) for each in entry)
+            if isinstance(entry, list) and len(entry) == 4 and all(is_count(each) for each in entry)
         },
-        limit_ns=value["limit_ns"] if _is_count(value.get("limit_ns")) else None,
-        limit_bytes=value["limit_bytes"] if _is_count(value.get("limit_bytes")) else None,
+        limit_ns=value["limit_ns"] if is_count(value.get("limit_ns")) else None,
+        limit_bytes=value["limit_bytes"] if is_count(value.get("limit_bytes")) else None,
     )
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Is a value of facts, which may be anything, a number of things?"""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNT_END

@@ -171,7 +171,8 @@ def _zstd(stored: Buffer, most: int) -> bytes:
     try:
         if not 0 <= zstandard.frame_content_size(stored) <= most:
             raise PayloadError(_ANOTHER_SIZE)
-        payload: bytes = zstandard.ZstdDecompressor(max_window_size=2 * MAX_PAYLOAD).decompress(stored)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=2 * MAX_PAYLOAD)
+        payload: bytes = decompressor.decompress(stored, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise PayloadError(_CANNOT) from error
     return payload

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sldtrace.recording import describe
 from sldtrace.recording import schema as schemas
-from sldtrace.recording.discarded import Discarded
+from sldtrace.recording.discarded import Discarded, is_count
 from sldtrace.recording.layout import Records, Schema
 from sldtrace.recording.reader import Recording
 from sldtrace.recording.timeline import Gap, Loss, Part
@@ -30,6 +30,8 @@ _REPEATED = ("task", "detail")
 
 _FIRST_ONLY = ("clock", "split_lock", "segment")
 """Facts of the first file: they begin the timeline, or are what held at its start."""
+
+_BATCH = 1 << 18  # records that are read at a time
 
 
 class JoinedRecording:
@@ -211,7 +213,7 @@ class JoinedRecording:
         """As Recording.records."""
         if kind in _REPEATED:
             return self._repeated[kind]
-        every = [records.copy() for records in self.batches(kind, 1 << 18)]
+        every = [records.copy() for records in self.batches(kind, _BATCH)]
         return _in_order(np.concatenate(every)) if every else np.empty(0, self._dtype(kind))
 
     def chunks(
@@ -279,7 +281,7 @@ class JoinedRecording:
 
     def _tasks(self) -> Iterator[Records]:
         for each in self.recordings:
-            for records in self._batches(each, "task", 1 << 18):
+            for records in self._batches(each, "task", _BATCH):
                 yield records.copy()
 
     # With the level of detail during the gaps, which is the lowest: nothing was watched.
@@ -294,7 +296,7 @@ class JoinedRecording:
                 marker["ns"], marker["level"], marker["previous"] = gap.start_ns, level, level
                 marker["reason"] = reason
                 yield marker
-            for records in self._batches(each, "detail", 1 << 18):
+            for records in self._batches(each, "detail", _BATCH):
                 found = records.copy()
                 found["ns"] = np.maximum(found["ns"], np.uint64(since))
                 yield found
@@ -334,19 +336,19 @@ def _by_run(recordings: Sequence[Recording]) -> list[list[Recording]]:
 def _traps_seen(run: Sequence[Recording]) -> int | None:
     seen = (run[-1].closing or {}).get("seen")
     count = seen.get("trap") if isinstance(seen, dict) else None
-    if count is None or not _is_count(count):
+    if count is None or not is_count(count):
         return None
     segment = run[0].facts.get("segment")
     before = segment.get("before") if isinstance(segment, dict) else None
     earlier = before.get("trap") if isinstance(before, dict) else None
-    return int(count) - (int(earlier) if earlier is not None and _is_count(earlier) else 0)
+    return int(count) - (int(earlier) if earlier is not None and is_count(earlier) else 0)
 
 
 def _sums(groups: Iterable[Any]) -> dict[str, int]:
     sums: dict[str, int] = {}
     for group in groups:
         for name, count in group.items() if isinstance(group, Mapping) else ():
-            if _is_count(count):
+            if is_count(count):
                 sums[name] = sums.get(name, 0) + count
     return sums
 
@@ -356,15 +358,11 @@ def _cost(costs: Sequence[Any]) -> Any:
         return None
     names = ("elapsed_ns", "recorder_cpu_ns", "measured_ns", "probes_ns")
     found = {
-        name: sum(each[name] for each in costs) if all(_is_count(each.get(name)) for each in costs) else None
+        name: sum(each[name] for each in costs) if all(is_count(each.get(name)) for each in costs) else None
         for name in names
     }
     memory = [each.get("memory_bytes") for each in costs]
-    return found | {"memory_bytes": max(memory) if all(map(_is_count, memory)) else None}
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+    return found | {"memory_bytes": max(memory) if all(map(is_count, memory)) else None}
 
 
 def _filtered(recording: Recording) -> bool:

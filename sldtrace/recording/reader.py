@@ -453,7 +453,7 @@ def _open(path: Path) -> io.FileIO:
             raise SldtraceError(f"{shown(path)} is a directory", "name the file of a recording")
         if not stat.S_ISREG(mode):
             raise SldtraceError(f"{shown(path)} is not a regular file", "save the recording to a file first")
-        return io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY))
+        return io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY))
     except FileNotFoundError as error:
         raise SldtraceError(f"{shown(path)} does not exist", "name the file of a recording") from error
     except (OSError, ValueError) as error:

@@ -30,7 +30,7 @@ def require(folder: Path) -> None:
     probe = folder / f".sldtrace-{secrets.token_hex(4)}"
     shown = escape(str(folder), 4096)
     try:
-        file = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        file = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             probe.unlink()
             os.write(file, bytes(4096))

@@ -14,7 +14,7 @@ from pathlib import Path
 from sldtrace.errors import SldtraceError
 from sldtrace.text.escape import escape
 
-CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
 MODE = 0o600
 
 
@@ -42,7 +42,7 @@ class ExistsError(SldtraceError):
 def is_being_written(path: Path) -> bool:
     """Whether a writer has the file open: see `create`. False for what cannot be opened."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError):
         return False
     try:

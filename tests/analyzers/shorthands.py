@@ -1,4 +1,4 @@
-"""Shorthands of the tests of early-return loops."""
+"""Shorthands of the tests of findings."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from sldtrace.analyzers.findings import early_return_loops
 from sldtrace.analyzers.loops import LoopNumbers
 from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.trace import Trace
-from tests.analyzers.synthetic import Row, trace
+from tests.analyzers.synthetic import MS, START_NS, Row, trace
 
 OTHER_RIP = 0x9000
 
@@ -47,3 +47,19 @@ def signal_of(numbers: LoopNumbers) -> SignalNumbers:
     """The signal of a loop that is known to have one."""
     assert numbers.signal
     return numbers.signal
+
+
+def said(finding: Finding[Any]) -> dict[str, Any]:
+    """What a finding says besides its numbers; times in ms since the recording began."""
+    who = finding.subject
+    first = ("start_ns" if "start_ns" in finding.evidence.columns else "ns") if len(finding.evidence) else ""
+    return {
+        "who": who and (who.tgid, who.tid, who.vcpu),
+        "headline": finding.headline,
+        "facts": [f"{fact.label}: {fact.text}" for fact in finding.facts],
+        "time": ((finding.start_ns - START_NS) / MS, (finding.end_ns - START_NS) / MS, finding.ongoing),
+        "rip": finding.rip,
+        "sure": (finding.confidence.name, finding.confidence_reason),
+        "remedies": [remedy.what.split(":")[0].split(",")[0] for remedy in finding.remedies],
+        "evidence": [(ns - START_NS) / MS for ns in finding.evidence[first].tolist()] if first else [],
+    }

@@ -1,10 +1,12 @@
 """Waits for a CPU: of which time they are, and what queues and loops say of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sldtrace.analyzers import cpu_waits
+from sldtrace.analyzers.cpu_waits import CpuWaits
 from sldtrace.analyzers.finding import Confidence
 from sldtrace.analyzers.findings import semaphore_queue
 from sldtrace.engine.run_delays import RunDelay
@@ -20,7 +22,43 @@ def test_a_twentieth_of_the_time_counts(delay_ns: int, counts: bool) -> None:
     assert not found.quota
 
 
+def test_no_wait_at_all_counts_for_nothing() -> None:
+    assert not CpuWaits(0, 0, 0).counts
+    assert CpuWaits(10, 1, 0).counts
+
+
+def test_of_several_threads_the_sums() -> None:
+    assert cpu_waits.measure([RunDelay(10, 1, 2, 3), None, RunDelay(20, 5, 4, 7)]) == CpuWaits(30, 6, 10)
+
+
+def test_a_quota_has_words_and_a_remedy_of_its_own() -> None:
+    found = CpuWaits(1_000 * MS, 500 * MS, 50 * MS)
+    assert [each.text for each in cpu_waits.fact(found)] == [
+        "waited 500 ms for one in 1 s (50 %), up to 50 ms of it by a quota of the cgroup"
+    ]
+    assert "50 % of the time, part of it because a quota" in cpu_waits.sentence(found)
+    assert "most of it because" in cpu_waits.sentence(replace(found, throttled_ns=250 * MS))
+    assert "part of it because" in cpu_waits.sentence(replace(found, throttled_ns=250 * MS - 1))
+    (remedy,) = cpu_waits.remedies(found, 7)
+    assert "raise the CPU quota" in remedy.what
+    assert "cat /proc/7/cgroup" in remedy.command
+
+
+def test_a_short_time_by_a_quota_is_only_a_fact() -> None:
+    found = CpuWaits(1_000 * MS, 500 * MS, 49 * MS)
+    assert "by a quota" in cpu_waits.fact(found)[0].text
+    assert "other threads had it" in cpu_waits.sentence(found)
+    assert "more CPU time" in cpu_waits.remedies(found, 7)[0].what
+    assert "quota" not in cpu_waits.fact(replace(found, throttled_ns=0))[0].text
+
+
+def test_a_short_wait_is_not_said() -> None:
+    found = CpuWaits(1_000 * MS, 49 * MS, 49 * MS)
+    assert (cpu_waits.fact(found), cpu_waits.sentence(found), cpu_waits.remedies(found, 7)) == ([], "", [])
+
+
 def test_threads_that_were_not_sampled() -> None:
+    assert cpu_waits.fact(None) == []
     assert cpu_waits.measure([None]) is None
     assert cpu_waits.sentence(None) == ""
     assert cpu_waits.remedies(None, 1) == []

@@ -33,8 +33,8 @@ def recording(folder: Path) -> Trace:
 
 
 def at(offset_ns: int) -> str:
-    moment = datetime.fromtimestamp((WALL_NS + offset_ns) // S, timezone.utc)
-    return f"{moment.isoformat()} h kernel: "
+    seconds, ns = divmod(WALL_NS + offset_ns, S)
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%FT%T}.{ns:09}Z h kernel: "
 
 
 def since_boot(offset_ns: int) -> str:
@@ -52,9 +52,15 @@ PLACES = [
     (SPAN_NS + S, "during"),
     (SPAN_NS + 4 * S, "after"),
 ]
+NEAR = [
+    (-2 * S - 1, "before"),
+    (-2 * S, "during"),
+    (SPAN_NS + 2 * S, "during"),
+    (SPAN_NS + 2 * S + 1, "after"),
+]
 
 
-@pytest.mark.parametrize(("offset_ns", "when"), [(-3600 * S, "before"), (-3 * S, "before"), *PLACES])
+@pytest.mark.parametrize(("offset_ns", "when"), [(-3600 * S, "before"), (-3 * S, "before"), *PLACES, *NEAR])
 def test_when_a_line_came(tmp_path: Path, offset_ns: int, when: str) -> None:
     found = joined(tmp_path, trap(tid=VCPU, address=RIP, before=at(offset_ns)))
     (pair,) = found.pairs
@@ -84,6 +90,17 @@ def test_a_time_that_is_not_known_is_not_compared(tmp_path: Path, before: str) -
 def test_several_lines_before_and_after_reach_into_the_recording(tmp_path: Path) -> None:
     lines = [trap(tid=VCPU, before=at(offset)) for offset in (-100 * S, SPAN_NS + 100 * S)]
     assert [pair.when for pair in joined(tmp_path, *lines).pairs] == ["during"]
+
+
+def test_the_vcpu_of_a_thread_is_the_last_one_that_is_known(tmp_path: Path) -> None:
+    rows = [
+        completed(at * S, tid=tid, vcpu=vcpu)
+        for at, (tid, vcpu) in enumerate(
+            [(VCPU, 3), (VCPU, 0), (VCPU, -1), (OTHER, -1), (OTHER, 1), (OTHER, 2)]
+        )
+    ]
+    found = join(surveyed(*(trap("x", tid, before=at(S)) for tid in (VCPU, OTHER))), trace(tmp_path, rows))
+    assert [(pair.recorded.who.vcpu, pair.recorded.traps) for pair in found.pairs] == [(0, 3), (2, 3)]
 
 
 def test_the_other_way_round(tmp_path: Path) -> None:

@@ -45,6 +45,18 @@ WALL = 1_781_360_839 * S + 694_458_000  # 2026-06-13T14:27:19.694458Z
         ("9999-12-31T23:59:59-12:00 ", Stamp("9999-12-31T23:59:59-12:00")),
         ("1781360839.694458 ", Stamp("1781360839.694458", WALL)),
         ("Zeit: 24.09. 05:17:59 ", Stamp("Zeit: 24.09. 05:17:59")),
+        ("1970-01-01T00:00:00Z ", Stamp("1970-01-01T00:00:00Z", 0)),
+        ("1969-12-31T23:59:59Z ", Stamp("1969-12-31T23:59:59Z")),
+        ("2200-12-31T23:59:59Z ", Stamp("2200-12-31T23:59:59Z", 7_289_654_399 * S)),
+        ("2201-01-01T00:00:00Z ", Stamp("2201-01-01T00:00:00Z")),
+        ("Thu Jan 13 10:11:12 2022 ", Stamp("Thu Jan 13 10:11:12 2022", local="2022-01-13T10:11:12")),
+        ("[Thu Foo 13 10:11:12 2022] ", Stamp("Thu Foo 13 10:11:12 2022")),
+        ("a b c d e f g 10:11:12 ", Stamp("c d e f g 10:11:12")),
+        ("- Mar 26 10:11:12 ", Stamp("Mar 26 10:11:12")),
+        ("123456789.123 ", Stamp("123456789.123", 123_456_789_123_000_000)),
+        ("[    1.5][    2.5] ", Stamp("2.5", boot_ns=2_500_000_000)),
+        ("x" * 300 + "[    1.5] " + "x" * 300, Stamp()),
+        ("x" * 600 + "[    1.5] ", Stamp("1.5", boot_ns=1_500_000_000)),
     ],
 )
 def test_when(raw: str, stamp: Stamp) -> None:
@@ -73,6 +85,37 @@ def test_where(raw: str, text: str, host: str) -> None:
     found = parse(raw.encode())
     assert (found.stamp.text, found.host, found.kernel) == (text, host, True)
     assert found.stamp.wall_ns is None  # no year, or no zone
+
+
+@pytest.mark.parametrize(("length", "boot_ns"), [(384, 1_500_000_000), (385, None)])
+def test_only_of_a_long_prefix_the_middle_is_left_out(length: int, boot_ns: int | None) -> None:
+    assert parse(("x" * 250 + "[     1.5] ").ljust(length).encode()).stamp.boot_ns == boot_ns
+
+
+@pytest.mark.parametrize(
+    ("raw", "host", "file"),
+    [
+        ("host1 kernel: ", "host1", ""),
+        ("host1 mallory: ", "", ""),
+        ("[    1.5] host1 mallory: ", "", ""),
+        ("host1 kernel: [    1.5] ", "host1", ""),
+        ("host1 mallory: [    1.5] ", "", ""),
+        ("2026-06-13T15:27:19 host1 ", "host1", ""),
+        ("2026-06-13T15:27:19 INFO ", "", ""),
+        ("2026-06-13T15:27:19 kern.warn ", "", ""),
+        ("2026-06-13T15:27:19 host1 WARN kernel: ", "host1", ""),
+        ("[2026-06-13T15:27:19] host1 kernel: ", "host1", ""),
+        ("kernel: [    1.5] ", "", ""),
+        ("1.5: [    1.5] ", "", ""),
+        ("node3: [    1.5] host1 kernel: ", "host1", ""),
+        ("1.2: [    1.5] ", "", ""),
+        ("out.1: [    1.5] ", "", "out.1"),
+        ("> > node3: [    1.5] ", "node3", ""),
+    ],
+)
+def test_which_name_is_that_of_a_host(raw: str, host: str, file: str) -> None:
+    found = parse(raw.encode())
+    assert (found.host, found.file, found.kernel) == (host, file, True)
 
 
 def test_a_syslog_line_may_hold_the_time_since_boot_too() -> None:

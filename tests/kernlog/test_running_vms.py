@@ -30,6 +30,11 @@ def test_threads_of_a_vm_get_its_name(proc: Path) -> None:
     assert names(surveyed(trap(tid=501), trap("qemu-system-x86", 500)), proc) == ["web01", "web01"]
 
 
+def test_threads_that_are_no_vms_do_not_keep_others_from_their_names(proc: Path) -> None:
+    lines = [trap(tid=502), trap("CPU 1/KVM", 501), trap("dosemu.bin", 900), trap(tid=501)]
+    assert names(surveyed(*lines), proc) == ["", "", "", "web01"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -41,6 +41,51 @@ def test_an_empty_file_is_an_empty_log(tmp_path: Path) -> None:
     assert read(tmp_path / "log").tally.lines == 0
 
 
+def test_the_size_of_a_regular_file_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(LINE)
+    os.mkfifo(tmp_path / "pipe")
+    paths = (tmp_path / "log", tmp_path / "pipe", tmp_path / "none", tmp_path, Path("a\0b"))
+    assert [sources.size(path) for path in paths] == [len(LINE), 0, 0, 0, 0]
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(LINE * 2)
+    kept = os.dup(0)
+    file = os.open(tmp_path / "log", os.O_RDONLY)
+    os.dup2(file, 0)
+    try:
+        assert sources.size(Path("-")) == 2 * len(LINE)
+        assert read(Path("-")).matched == {"trap": 2}
+        os.fstat(0)  # still open
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(file)
+
+
+def test_the_bytes_that_were_read_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(LINE * 3)
+    counted: list[int] = []
+    for _, log in sources.file(tmp_path / "log", counted.append):
+        Survey().read(log)
+    assert sum(counted) == 3 * len(LINE)
+
+
+def test_a_file_that_nobody_may_read_has_another_hint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(SldtraceError) as caught:
+        read(tmp_path / "none")
+    assert caught.value.hint.startswith("name a file")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SldtraceError) as caught:
+        read(tmp_path / "none")
+    assert caught.value.hint == "run it as root, or as a member of the group adm"
+
+
 def test_a_pipe(tmp_path: Path) -> None:
     near, far = os.pipe()
     os.write(far, LINE)
@@ -127,19 +172,44 @@ def test_a_journal_without_lines_is_passed_over(
     assert (name, survey.matched) == ("dmesg", {"trap": 1})
 
 
+def test_a_program_that_is_missing_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = ((["/nonexistent/journalctl"], "the journal", ""), (command(tmp_path, "d", TRAP), "dmesg", ""))
+    monkeypatch.setattr(sources, "_COMMANDS", commands)
+    assert [source.name for source, _ in sources.running_system()] == ["dmesg"]
+
+
 def test_the_device_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "kmsg").write_bytes(b"4,1,99000002,-;" + LINE)
+    os.mkfifo(tmp_path / "kmsg")  # with a writer: at its end a read would block, as one of the device
+    writer = os.open(tmp_path / "kmsg", os.O_RDWR)
+    os.write(writer, b"4,1,99000002,-;" + LINE)
     monkeypatch.setattr(sources, "_KMSG", tmp_path / "kmsg")
-    real = os.read
-    monkeypatch.setattr(os, "read", lambda file, size: real(file, size) or _would_block())
+    before = os.listdir("/proc/self/fd")
     name, survey = running(monkeypatch, tmp_path, "exit 1", "exit 1")
+    assert os.listdir("/proc/self/fd") == before
+    os.close(writer)
     assert (name, survey.matched) == ("the kernel's ring buffer (/dev/kmsg)", {"trap": 1})
     (thread,) = survey.traps()
     assert thread.first.boot_ns == 99_000_002_000
 
 
-def _would_block() -> bytes:
-    raise BlockingIOError
+def test_records_of_the_device_that_were_overwritten_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kmsg").write_bytes(b"")
+    monkeypatch.setattr(sources, "_KMSG", tmp_path / "kmsg")
+    said: list[bytes | OSError] = [b"4,1,99000002,-;" + LINE, BrokenPipeError(), LINE, BlockingIOError()]
+
+    def read(file: int, size: int) -> bytes:
+        each = said.pop(0)
+        if isinstance(each, OSError):
+            raise each
+        return each
+
+    monkeypatch.setattr(sources, "_COMMANDS", ())
+    monkeypatch.setattr(os, "read", read)
+    ((_, log),) = sources.running_system()
+    monkeypatch.undo()
+    assert log.read(1000).count(b"split_lock") == 2
 
 
 def test_a_system_that_shows_nothing_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

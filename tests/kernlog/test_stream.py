@@ -57,6 +57,20 @@ def test_a_long_line_is_one_line_and_cut(length: int, step: int) -> None:
     assert found == [(2, long[:LINE_LIMIT]), (3, b"bus_lock")]
 
 
+@pytest.mark.parametrize(("blanks", "cut"), [(63, False), (64, True)])
+def test_a_long_line_is_a_document_if_it_begins_as_one(blanks: int, cut: bool) -> None:
+    line = b" " * blanks + b"{split_lock".ljust(LINE_LIMIT + 9)
+    (found,) = candidates(io.BytesIO(line + b"\n"), Tally())
+    assert found.cut is cut
+
+
+@pytest.mark.parametrize("line", [b"\x1b[1msplit\x1b[0m lock", b'{"MESSAGE":[1]}'])
+@pytest.mark.parametrize("before", [b"", b"x\n"])
+def test_colours_and_arrays_of_bytes_count_wherever_they_begin(line: bytes, before: bytes) -> None:
+    assert [found.text for found in candidates(io.BytesIO(before + line), Tally())] == [line]
+    assert list(candidates(io.BytesIO(line.replace(b"\x1b", b"").replace(b"{", b"")), Tally())) == []
+
+
 @pytest.mark.parametrize(("first", "limit"), [(b"y", LINE_LIMIT), (b"{", DOCUMENT_LIMIT)])
 def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch, first: bytes, limit: int) -> None:
     held: list[int] = []

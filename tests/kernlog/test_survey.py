@@ -156,6 +156,34 @@ def test_hosts_have_boots_of_their_own() -> None:
     assert [thread.boot for thread in survey.traps()] == [0]
 
 
+@pytest.mark.parametrize(
+    ("times", "boots"),
+    [((5.0, 6.0), [0, 0]), ((5.0, 5.0), [0, 0]), ((5.0, 4.0), [0, 1])],
+)
+def test_a_log_that_begins_earlier_than_another_one_ended_is_of_another_boot(
+    times: tuple[float, float], boots: list[int]
+) -> None:
+    survey = Survey()
+    for tid, time in enumerate(times):
+        survey.read(io.BytesIO(trap(tid=tid, before=f"[    {time:.6f}] ").encode()))
+    assert [thread.boot for thread in survey.traps()] == boots
+
+
+def test_in_one_log_times_may_go_back() -> None:
+    survey = surveyed(trap(tid=1, before="[    5.000000] "), trap(tid=2, before="[    4.000000] "))
+    assert [thread.boot for thread in survey.traps()] == [0, 0]
+
+
+def test_hosts_and_lines_without_a_time_are_not_compared() -> None:
+    survey = Survey()
+    for before in ("[    5.0] ", "", "h kernel: [    4.0] ", "[    6.0] "):
+        survey.read(io.BytesIO(trap(before=before).encode()))
+    assert [(thread.host, thread.boot, thread.lines) for thread in survey.traps()] == [
+        ("", 0, 3),
+        ("h", 1, 1),
+    ]
+
+
 def test_an_oops_is_named_by_the_first_rip_line_after_it() -> None:
     rip = "[  106.000002] RIP: 0010:{}+0x4e/0xc0"
     lines = [
@@ -171,6 +199,20 @@ def test_an_oops_is_named_by_the_first_rip_line_after_it() -> None:
 def test_a_rip_line_far_away_is_of_another_oops() -> None:
     (oops,) = surveyed("Oops: Split lock detected", *["x"] * 64, "RIP: 0010:other+0x1/0x2").oopses
     assert oops.function == ""
+
+
+def test_lines_without_a_time_or_an_address_are_counted() -> None:
+    call = "  x-7 [000] 1.000000: split_lock_warn <-handle_guest_split_lock"
+    cut = trap(before="[ 1.0] ").split(" at address")[0]
+    survey = surveyed(trap(), trap(before="[ 1.0] "), trap(before="Mar 26 11:13:52 h kernel: "), call, cut)
+    assert (survey.timeless, survey.no_address, survey.matched["trap"]) == (1, 1, 5)
+
+
+def test_of_what_is_not_understood_some_different_lines_are_kept() -> None:
+    lines = [f"split lock detection: {number}" for number in (1, 1, 2, 3, 4, 5, 6, 7)]
+    survey = surveyed(*lines)
+    assert survey.samples == [line.encode() for line in lines[1:6]]
+    assert (survey.matched["unknown"], survey.not_understood) == (8, 8)
 
 
 def test_what_another_program_says_is_counted_apart() -> None:

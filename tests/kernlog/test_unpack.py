@@ -49,6 +49,12 @@ def test_what_follows_a_stream_is_no_silent_end(pack: object) -> None:
     assert (got, stream.damage) == (DATA, "")
 
 
+def test_damage_around_a_stream_that_is_whole_is_no_silent_end() -> None:
+    ((stream, got),) = read(gzip.compress(gzip.compress(DATA))[:-8])
+    assert (got, stream.packing) == (DATA, ("gzip", "gzip"))
+    assert "the compressed data ends too early" in stream.damage
+
+
 def test_a_huge_dictionary_is_refused_with_its_reason() -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}]
     # The compressor would take the memory itself: the size is one byte of the filter's properties.
@@ -60,6 +66,14 @@ def test_a_huge_dictionary_is_refused_with_its_reason() -> None:
     ((stream, got),) = read(bytes(packed))
     assert got == b""
     assert "Memory usage limit" in stream.damage
+
+
+@pytest.mark.parametrize(("window", "size"), [(17 << 3, 6), (17 << 3 | 1, 0)])
+def test_of_zstd_a_window_of_128_mib_is_the_largest(window: int, size: int) -> None:
+    """The header of a frame (RFC 8878): the next one is 144 MiB. Then a block as it is, the last."""
+    frame = b"\x28\xb5\x2f\xfd\0" + bytes([window]) + (6 << 3 | 1).to_bytes(3, "little") + b"hello\n"
+    ((stream, got),) = read(frame)
+    assert (len(got), bool(stream.damage)) == (size, not size)
 
 
 def test_bombs_are_read_piece_by_piece() -> None:
@@ -97,6 +111,20 @@ def test_a_damaged_archive() -> None:
         file.writestr("kern.log", DATA)
     ((stream, got),) = read(out.getvalue()[:-30])
     assert (got, "zip archive is damaged" in stream.damage) == (b"", True)
+
+
+def test_an_encrypted_member_of_an_archive_does_not_hide_the_others() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name in ("secret", "folder/", "kern.log"):
+            file.writestr(name, b"" if name.endswith("/") else DATA)
+    data = bytearray(out.getvalue())
+    for header, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(header) + at] |= 1  # of the first member
+    found = read(bytes(data))
+    assert [(stream.name, got) for stream, got in found] == [("secret", b""), ("kern.log", DATA)]
+    assert "the member cannot be read" in found[0][0].damage
+    assert found[1][0].damage == ""
 
 
 def test_archives_in_archives_end() -> None:

@@ -97,12 +97,14 @@ def _place(node: ast.AST, around: dict[ast.AST, ast.AST]) -> tuple[int, int, ast
     return line, statement, shown, ".".join(names)
 
 
-# Types, decorators, texts, raised errors and asserts.
+# Types, decorators, texts, raised errors, asserts, and what zip() asserts of its arguments.
 def _is_left_out(node: ast.AST, around: dict[ast.AST, ast.AST], function: str) -> bool:
     inside = node
     while inside in around:
         outer = around[inside]
         if isinstance(inside, ast.Raise | ast.Assert | ast.JoinedStr):
+            return True
+        if isinstance(outer, ast.keyword) and outer.arg == "strict":
             return True
         if isinstance(outer, ast.AnnAssign | ast.arg) and inside is outer.annotation:
             return True

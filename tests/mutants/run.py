@@ -4,10 +4,10 @@
 test is missing, or the change is equivalent (no input tells the two apart). Those that were read and found
 equivalent are listed in `equivalent.txt`, with the reason.
 
-The tests are collected once. They run once to learn which lines each executes. For each change a forked child
-puts the changed code into the functions that are loaded, and runs the tests that execute the line, the
-shortest first, until one fails. Changes outside of functions need the module to be imported again, and are
-left out.
+The tests are collected once. They run once to learn which lines each executes, also in children that it
+forks (but not in new programs). For each change a forked child puts the changed code into the functions that
+are loaded, and runs the tests that execute the line, those of the module's own file first, until one fails.
+Changes outside of functions need the module to be imported again, and are left out.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -38,11 +39,19 @@ from tests.mutants.changes import Change, changes
 REPOSITORY = Path(__file__).resolve().parents[2]
 EQUIVALENT = Path(__file__).parent / "equivalent.txt"
 ROOMS = ("analyzers", "capture", "kernlog", "recording")
-TESTS_S = 10.0
-"""Of the tests that execute a line, those that take this long together are run."""
+BESIDE = {
+    # What findings say is compared as a whole.
+    "analyzers": ("tests/reporters/test_goldens.py", "tests/reporters/test_remedies.py"),
+}
+"""Tests of other rooms that are about a room."""
+TESTS_S = 6.0
+"""Of the tests that execute a line, those that take this long together are run (while it is watched what they
+execute, which is several times as long as without)."""
 LONGEST_S = 5.0
 """Tests that take longer (CPU time, while it is watched what they execute) are not run at all."""
 _SPARE_S = 1.0
+_UNCHANGED = 100  # tests that have to pass in a child without a change
+_FAULT = 99  # the exit status of a child in which no test decided
 _WAITING = 10  # times as long as its CPU time may a test wait for something
 
 
@@ -92,7 +101,10 @@ def main() -> None:
         arguments = ["-o", "addopts=--import-mode=importlib", "-m", "not lab and not service"]
         arguments += ["-s", "-p", "no:cacheprovider", "-p", "no:terminal"]
         arguments += ["--hypothesis-profile", "mutants", "--basetemp", f"{folder}/tests"]
-        pytest.main([*arguments, *(options.tests or [f"tests/{options.room}"])], plugins=[run])
+        pytest.main(
+            [*arguments, *(options.tests or [f"tests/{options.room}", *BESIDE.get(options.room, ())])],
+            plugins=[run],
+        )
     sys.exit(run.status)
 
 
@@ -110,6 +122,9 @@ class _Run:
         items = {item.nodeid: item for item in session.items}
         print(f"{len(items)} tests of {self._options.room}", flush=True)
         tested = self._measured(items)
+        names = sorted(tested, key=lambda name: tested[name].seconds)[:_UNCHANGED]
+        if self._kills(None, {}, [items[name] for name in names], tested):
+            raise RuntimeError("tests fail without a change, too")
         tallies: dict[str, Tally] = {}
         for path in self._modules():
             tallies[str(path)] = self._module(path, items, tested)
@@ -153,9 +168,12 @@ class _Run:
         self._silence()
         signal.signal(signal.SIGPROF, _too_long)
         room = str(REPOSITORY / "sldtrace" / self._options.room) + "/"
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        children = os.memfd_create("lines")
+        for item, following in zip_longest(items, items[1:]):
             tested = Execution()
-            trace = _tracer(room, tested.lines)
+            os.ftruncate(children, 0)
+            os.lseek(children, 0, os.SEEK_SET)
+            trace = _tracer(room, tested.lines, children)
             begun = time.process_time()
             threading.settrace(trace)
             sys.settrace(trace)
@@ -167,6 +185,8 @@ class _Run:
                 sys.settrace(None)
                 threading.settrace(None)
             tested.seconds = time.process_time() - begun
+            for name, line in _lines(os.pread(children, 1 << 24, 0)):
+                tested.lines.setdefault(name, set()).add(line)
             if passed:
                 found[item.nodeid] = tested
         return found
@@ -193,7 +213,7 @@ class _Run:
 
     def _kills(
         self,
-        change: Change,
+        change: Change | None,
         functions: dict[str, list[FunctionType]],
         items: Sequence[pytest.Item],
         tested: dict[str, Execution],
@@ -201,20 +221,24 @@ class _Run:
         child = os.fork()
         if not child:
             os.setpgid(0, 0)
-            status = 1
+            status = _FAULT
             try:
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                 self._silence()
-                exchange(change, functions)
+                if change is not None:
+                    exchange(change, functions)
+                status = 1
                 status = not all(
                     _passes_in_time(item, following, tested[item.nodeid].seconds)
-                    for item, following in zip(items, [*items[1:], None], strict=True)
+                    for item, following in zip_longest(items, items[1:])
                 )
             finally:
                 os._exit(status)
         seconds = sum(tested[item.nodeid].seconds + _SPARE_S for item in items)
         status = _waited(child, _WAITING * seconds)
         shutil.rmtree(self._folder / "tests", ignore_errors=True)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _FAULT:
+            raise RuntimeError(f"{change and change.name}: the tests could not be run")
         return status != 0
 
     def _silence(self) -> None:
@@ -231,11 +255,12 @@ def listed(lines: Iterable[str]) -> set[str]:
 
 
 def chosen_tests(source: str, line: int, tested: dict[str, Execution]) -> list[str]:
-    """The tests that execute that line, the shortest first, until they take TESTS_S together."""
+    """The tests that execute that line, the module's own first, the short ones first, for TESTS_S."""
     executing = {name: each.seconds for name, each in tested.items() if line in each.lines.get(source, ())}
+    own = f"/test_{Path(source).stem}"
     chosen: list[str] = []
     seconds = 0.0
-    for name in sorted(executing, key=lambda name: executing[name]):
+    for name in sorted(executing, key=lambda name: (own not in name, executing[name])):
         seconds += executing[name]
         if chosen and seconds > TESTS_S:
             break
@@ -268,7 +293,10 @@ def _codes(code: CodeType) -> Iterable[CodeType]:
             yield from _codes(each)
 
 
-def _tracer(room: str, lines: dict[str, set[int]]) -> Callable[[FrameType, str, Any], Any]:
+# children: a file, for what forked children execute; they may end at any time.
+def _tracer(room: str, lines: dict[str, set[int]], children: int) -> Callable[[FrameType, str, Any], Any]:
+    ours = os.getpid()
+
     def called(frame: FrameType, event: str, argument: Any) -> Any:
         name = frame.f_code.co_filename
         if not name.startswith(room):
@@ -276,12 +304,21 @@ def _tracer(room: str, lines: dict[str, set[int]]) -> Callable[[FrameType, str, 
         seen = lines.setdefault(name, set())
 
         def ran(frame: FrameType, event: str, argument: Any) -> Any:
-            seen.add(frame.f_lineno)
+            if frame.f_lineno not in seen:
+                seen.add(frame.f_lineno)
+                if os.getpid() != ours:
+                    os.write(children, f"{frame.f_lineno} {name}\n".encode())
             return ran
 
         return ran
 
     return called
+
+
+def _lines(written: bytes) -> Iterable[tuple[str, int]]:
+    for each in written.decode().splitlines():
+        line, _, name = each.partition(" ")
+        yield name, int(line)
 
 
 def _too_long(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,8 @@
 """What is changed in a module, and that a changed function takes the place of a loaded one."""
 
 import importlib.util
+import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from tests.mutants.run import EQUIVALENT, REPOSITORY, ROOMS, Execution
         ("def f(a):\n    return a(b=True)", ["f: a(b=True) -> a(b=False)"]),
         ("class A:\n    def f(a):\n        return max(a)", ["A.f: max(a) -> min(a)"]),
         ("def f(a):\n    for each in a:\n        break", ["f: break -> continue"]),
+        ("def f(a):\n    return zip(a, strict=True)", []),
         ("def f(a: int | None = None) -> A | B:\n    'x'\n    raise E(3)", []),
         ("def f(a):\n    def g():\n        return a == 'x'\n    return g", ["f: a == 'x' -> a != 'x'"]),
         ("X = 3", ["module: X = 3 -> X = 4"]),
@@ -57,16 +60,18 @@ def test_a_changed_function_takes_the_place_of_the_loaded_one(tmp_path: Path) ->
         assert one.f
 
 
-def test_the_shortest_tests_that_execute_a_line_are_run() -> None:
+def test_the_modules_own_and_the_shortest_tests_that_execute_a_line_are_run() -> None:
     tested = {
-        "long": Execution(9, {"a": {1, 2}}),
-        "short": Execution(1, {"a": {1}}),
-        "other": Execution(0, {"b": {1}}),
-        "longest": Execution(11, {"a": {1, 3}}),
+        "tests/test_b.py::long": Execution(4, {"a.py": {1, 2}}),
+        "tests/test_b.py::short": Execution(0.5, {"a.py": {1}}),
+        "tests/test_b.py::other": Execution(0, {"b.py": {1}}),
+        "tests/test_b.py::longest": Execution(7, {"a.py": {1, 3}}),
+        "tests/test_a.py::own": Execution(1, {"a.py": {1}}),
     }
-    assert run.chosen_tests("a", 1, tested) == ["short", "long"]
-    assert run.chosen_tests("a", 3, tested) == ["longest"]
-    assert run.chosen_tests("a", 4, tested) == []
+    names = [name.partition("::")[2] for name in run.chosen_tests("a.py", 1, tested)]
+    assert names == ["own", "short", "long"]
+    assert run.chosen_tests("a.py", 3, tested) == ["tests/test_b.py::longest"]
+    assert run.chosen_tests("a.py", 4, tested) == []
 
 
 def test_the_list_of_equivalent_changes_names_changes_that_there_are() -> None:
@@ -82,3 +87,30 @@ def test_the_list_of_equivalent_changes_names_changes_that_there_are() -> None:
     assert run.listed(lines) <= there
     for line, following in pairwise([*lines, ""]):
         assert line.startswith((" ", "#")) or following.startswith("    ")
+
+
+def test_a_change_of_a_function_that_is_not_loaded_is_a_fault_of_the_tool() -> None:
+    (change,) = changes("def f(a):\n    return a and b", "x.py")
+    with pytest.raises(KeyError):
+        run.exchange(change, {})
+
+
+def test_lines_that_a_forked_child_executes_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("def f():\n    return 1\n")
+    spec = importlib.util.spec_from_file_location("module", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    file = os.memfd_create("lines")
+    before = sys.gettrace()
+    sys.settrace(run._tracer(str(tmp_path), {}, file))
+    child = os.fork()
+    if not child:
+        module.f()
+        os._exit(0)
+    sys.settrace(before)
+    os.waitpid(child, 0)
+    assert list(run._lines(os.pread(file, 1000, 0))) == [(str(path), 2)]
+    os.close(file)

@@ -101,7 +101,7 @@ def test_hosts_and_boots_are_apart(tmp_path: Path) -> None:
     recording(tmp_path / "2.sld", "web01", "b", at_ns=9 * SECOND)
     recording(tmp_path / "3.sld", "web01", "a", at_ns=3 * SECOND)
     recording(tmp_path / "4.sld", "web02", "x", at_ns=1 * SECOND)
-    recording(tmp_path / "5.sld", "web01", "a", at_ns=7 * SECOND)
+    recording(tmp_path / "5.sld", "web01", "a", at_ns=17 * SECOND)
     with collect.open_all(sorted(tmp_path.iterdir())) as collection:
         assert names(collection.timelines) == [["3.sld", "5.sld"], ["2.sld"], ["4.sld", "1.sld"]]
         assert [isinstance(each, JoinedRecording) for each in collection.timelines] == [True, False, True]

@@ -143,6 +143,8 @@ _ALL = COMPRESSED | ZSTD | COLUMNS
         (zlib.compress(SOUND + b"x"), COMPRESSED | COLUMNS, "other columns than announced"),
         (b"x" * 9, COMPRESSED | ZSTD, "cannot be decompressed"),
         (zstd(SOUND)[:-1], _ALL, "cannot be decompressed"),
+        (zstd(SOUND) + b"x", _ALL, "cannot be decompressed"),
+        (zstd(SOUND) + zstd(b""), _ALL, "cannot be decompressed"),
         (zstd(bytes(SIZE + 1)), COMPRESSED | ZSTD, "another size"),
         (zstd(bytes(SIZE - 1)), COMPRESSED | ZSTD, "another size"),
         (zstd(bytes(1 << 24)), _ALL, "another size"),

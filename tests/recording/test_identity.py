@@ -42,6 +42,26 @@ def test_facts_may_hold_anything(odd: dict[str, Any]) -> None:
     assert found.boot_key != replace(found, run="another").boot_key
 
 
+@pytest.mark.parametrize(
+    ("segment", "run", "number"),
+    [
+        ({"recording": "r", "number": 0}, "r", 0),
+        ({"recording": "r", "number": (1 << 62) - 1}, "r", (1 << 62) - 1),
+        ({"recording": "r", "number": 1 << 62}, "0000000000000007-100000000000", None),
+        ({"recording": "r"}, "0000000000000007-100000000000", None),
+        ({"number": 2}, "0000000000000007-100000000000", None),
+    ],
+)
+def test_a_file_is_one_of_several_if_it_has_a_number(segment: Any, run: str, number: int | None) -> None:
+    found = identify(7, FACTS | {"segment": segment})
+    assert (found.run, found.number) == (run, number)
+
+
+def test_simulations_are_told_apart_by_their_options() -> None:
+    found = identify(7, FACTS | {"simulated": {"b": 1, "a": Path("x")}})
+    assert found.simulated == '{"a": "x", "b": 1}'
+
+
 def test_the_boot_id_decides() -> None:
     assert ONE.boot_key == replace(ONE, run="s", number=None, wall_ns=1, kernel="kexec").boot_key
     changes: list[dict[str, Any]] = [{"boot": "b"}, {"host": "web02"}, {"boot": "", "run": "s"}]

@@ -12,6 +12,7 @@ from sldtrace.dataset import levels
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine import slices
 from sldtrace.recording import collect, schema
+from sldtrace.recording.discarded import Discarded
 from sldtrace.recording.joined import JoinedRecording
 from sldtrace.recording.timeline import Timeline
 from tests.analyzers.synthetic import (
@@ -207,6 +208,72 @@ def test_the_wall_clock_of_each_file_counts(tmp_path: Path) -> None:
     begin = recorded.wall_ns(START_NS)
     assert begin is not None
     assert recorded.wall_ns(START_NS + 2000 * MS) == begin + 2500 * MS
+
+
+def test_damage_in_any_file_is_damage(tmp_path: Path) -> None:
+    first = begun(tmp_path / "a.sld", loop(10), ended=ended(10 * MS, 10))
+    second = restarted(tmp_path / "b.sld", 2000 * MS, loop(10, at_ns=2001 * MS))
+    timeline = joined([first, second])
+    assert not timeline.damaged
+    timeline.close()
+    data = bytearray(second.read_bytes())
+    data[len(data) // 2] ^= 1
+    second.write_bytes(data)
+    assert joined([first, second]).damaged
+
+
+def test_what_was_discarded_of_the_files_is_added_up(tmp_path: Path) -> None:
+    first = begun(tmp_path / "a.sld", loop(10), ended=ended(10 * MS, 10))
+    timeline = joined([first, restarted(tmp_path / "b.sld", 2000 * MS, loop(10, at_ns=2001 * MS))])
+    assert isinstance(timeline, JoinedRecording)
+    assert timeline.discarded is None
+    one, other = (
+        Discarded(1, {"trap": 2}, 3, 4, {}, 5, 6),
+        Discarded(11, {"trap": 9, "exit": 1}, 13, 14, {}, 15, 16),
+    )
+    for recording, account in zip(timeline.recordings, (one, other), strict=True):
+        recording.discarded = account
+    del timeline.discarded
+    assert timeline.discarded == Discarded(1, {"trap": 11, "exit": 1}, 3, 4, {}, 5, 6)
+    # Before a later file: in the gap before it.
+    timeline.recordings[0].discarded = None
+    del timeline.discarded
+    assert timeline.discarded == Discarded(11, {"trap": 9, "exit": 1}, 13, 0, {}, 15, 16)
+
+
+def test_names_of_threads_are_in_order_of_time(tmp_path: Path) -> None:
+    late, soon = task(301, b"b", tgid=100) | {"ns": START_NS + 5 * MS}, task(302, b"a", tgid=900)
+    first = begun(tmp_path / "a.sld", loop(10), tasks=[soon, late], ended=ended(10 * MS, 10))
+    second = write(
+        tmp_path / "b.sld",
+        [early(2001 * MS)],
+        opening=facts(clock={"monotonic_ns": START_NS + 2000 * MS}, host=HOST),
+        tasks=[late, task(303, b"c", tgid=1) | {"ns": START_NS + 2000 * MS}],
+    )
+    timeline = joined([first, second])
+    assert timeline.records("task")["tid"].tolist() == [302, 301, 303]
+    assert timeline.counts["task"] == 3
+
+
+def costly(path: Path, at_ns: int, **cost: Any) -> Path:
+    clock = {"monotonic_ns": START_NS + at_ns, "realtime_ns": facts()["clock"]["realtime_ns"] + at_ns}
+    rows = [early(at_ns)]
+    end = {"monotonic_ns": START_NS + at_ns + 10 * MS, "realtime_ns": clock["realtime_ns"] + 10 * MS}
+    closed = closing(1) | {"clock": end, "cost": cost, "unfinished": {"trap": 2, "odd": -1}}
+    return write(path, rows, opening=facts(clock=clock, host=HOST), ended=closed)
+
+
+def test_what_recordings_cost_is_added_up(tmp_path: Path) -> None:
+    one = {"elapsed_ns": 1, "recorder_cpu_ns": 2, "measured_ns": 3, "probes_ns": 4, "memory_bytes": 50}
+    other = {"elapsed_ns": 10, "recorder_cpu_ns": 20, "measured_ns": 30, "probes_ns": None, "memory_bytes": 5}
+    closed = joined(
+        [costly(tmp_path / "a.sld", 0, **one), costly(tmp_path / "b.sld", 100 * MS, **other)]
+    ).closing
+    assert closed is not None
+    assert closed["cost"] == {"elapsed_ns": 11, "recorder_cpu_ns": 22, "measured_ns": 33} | {
+        "probes_ns": None, "memory_bytes": 50
+    }  # fmt: skip
+    assert (closed["unfinished"], closed["seen"]) == ({"trap": 4}, {"trap": 2})
 
 
 def test_other_options_are_a_warning(tmp_path: Path) -> None:

@@ -333,6 +333,29 @@ def test_no_room_for_the_rewriting_leaves_the_sparse_file(
         check_kept(recording, every)
 
 
+def test_on_a_file_system_where_each_file_has_a_name_no_copy_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def without_tmpfile(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(95, "Operation not supported")
+        return real(path, flags, mode)
+
+    def full(*_: object) -> None:
+        assert len(list(tmp_path.iterdir())) == 2
+        raise OSError(28, "No space left on device")
+
+    out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
+    fill(out, 100)
+    monkeypatch.setattr(compacting.os, "open", without_tmpfile)
+    monkeypatch.setattr(compacting, "_copy", full)
+    out.close({})
+    assert out.warning is not None
+    assert [each.name for each in tmp_path.iterdir()] == ["a.sld"]
+
+
 def test_a_kill_during_the_rewriting_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is in the folder while the copy is written is what a killed recorder leaves there.
 

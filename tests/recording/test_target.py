@@ -3,13 +3,14 @@
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from sldtrace.errors import SldtraceError
-from sldtrace.recording import target
+from sldtrace.recording import reader, target
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,25 @@ def test_a_file_is_locked_as_long_as_it_is_written(tmp_path: Path) -> None:
     assert not target.is_being_written(path)
     os.close(target.create(path, True, b"second"))
     assert path.read_bytes() == b"second"
+
+
+def test_to_ask_whether_it_is_being_written_neither_blocks_nor_follows_a_link(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert not target.is_being_written(tmp_path / "pipe")
+    file = target.create(tmp_path / "a.sld", False, b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "a.sld")
+    assert target.is_being_written(tmp_path / "a.sld")
+    assert not target.is_being_written(tmp_path / "link")
+    os.close(file)
+
+
+def test_a_file_that_becomes_a_pipe_does_not_block_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "a.sld")
+    monkeypatch.setattr(stat, "S_ISREG", lambda mode: True)
+    with pytest.raises(SldtraceError):
+        reader.open_recording(tmp_path / "a.sld")
 
 
 def test_of_two_that_overwrite_at_once_the_later_one_is_refused(

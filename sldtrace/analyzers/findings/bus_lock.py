@@ -154,6 +154,7 @@ def _of_program(trace: Trace, tgid: int, tid: int, rows: Records) -> Finding[Bus
     mode = trace.text("split_lock", "mode") or ""
     shown = ", ".join(f"{where} ({count:,})" for where, count in list(numbers.addresses.items())[:_SHOWN])
     more = len(numbers.addresses) - _SHOWN
+    others = f" and {plural(more, 'more address', 'more addresses')}" if more > 0 else ""
     return Finding(
         kind=KIND,
         severity=_severity(numbers),
@@ -176,7 +177,7 @@ def _of_program(trace: Trace, tgid: int, tid: int, rows: Records) -> Finding[Bus
                 f"{numbers.bus_locks:,}, {rate(numbers.per_s)} a second; {length(numbers.time_ns)} in the "
                 f"handler ({percent(numbers.time_ns, end - start)} of the time)",
             ),
-            Fact("after", shown + (f" and {plural(more, 'more address')}" if more > 0 else "")),
+            Fact("after", shown + others),
         ],
         numbers=numbers,
         remedies=[remedies.align(guest=False)],

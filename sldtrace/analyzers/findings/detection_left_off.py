@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sldtrace.analyzers import detection_writes, thresholds
+from sldtrace.analyzers import detection_writes
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
 from sldtrace.analyzers.needs import Needs
@@ -45,11 +45,6 @@ class DetectionOffNumbers(Numbers):
     longest_ns: int
     total_ns: int
     usual_ns: int  # two jiffies
-
-
-def limit_ns(penalty: Penalty) -> int:
-    """The time after the last penalty on a core in which detection is on again, or late."""
-    return int(thresholds.LEFT_OFF_JIFFIES.value * penalty.tick_ns)
 
 
 def find(trace: Trace) -> list[Finding[DetectionOffNumbers]]:

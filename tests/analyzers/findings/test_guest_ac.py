@@ -6,6 +6,7 @@ import pytest
 
 from sldtrace.analyzers.finding import Confidence
 from sldtrace.analyzers.findings import guest_ac
+from tests.analyzers.shorthands import said
 from tests.analyzers.synthetic import MS, START_NS, completed, counted, exited, loop, trace
 
 
@@ -40,3 +41,33 @@ def test_lost_traps_leave_it_open(tmp_path: Path) -> None:
     lost = [{"ns": START_NS, "cpu": 0, "kind": 1, "cause": 1, "count": 9}]
     assert guest_ac.find(trace(tmp_path, loop(3), more=more, lost=lost)) == []
     assert len(guest_ac.find(trace(tmp_path, loop(3), more=more))) == 1
+
+
+def test_what_is_said_of_threads_without_traps(tmp_path: Path) -> None:
+    counts = [
+        counted(0, count, {12: count}, vector=17, tid=tid) for tid, count in ((201, 40), (202, 90), (203, 2))
+    ]
+    exits = [exited(at * MS, vector=17, tid=202) for at in range(3)]
+    exits += [exited(3 * MS, 1, tid=202), exited(4 * MS, vector=17, tid=202, tgid=900)]
+    most, other = guest_ac.find(trace(tmp_path, more={"counts": counts, "exit": exits}))
+    assert said(most) == {
+        "who": (200, 202, 0),
+        "headline": "left the guest 90 times by #AC without a split lock",
+        "facts": ["exits: 90 of 90 by #AC, 90 a second"],
+        "time": (0, 1_000, False),
+        "rip": 0x7C40,
+        "sure": ("CERTAIN", "single exits were recorded, and no trap followed them"),
+        "remedies": ["Nothing is to be changed on the host. In the guest"],
+        "evidence": [0, 1, 2],
+    }
+    assert said(other) | {"headline": "", "facts": [], "remedies": []} == {
+        "who": (200, 201, 0),
+        "headline": "",
+        "facts": [],
+        "time": (0, 1_000, False),
+        "rip": None,
+        "sure": ("LIKELY", "more exits by #AC were counted than traps"),
+        "remedies": [],
+        "evidence": [],
+    }
+    assert (other.numbers.own, other.numbers.exits, other.numbers.matched_records) == (40, 40, 0)

@@ -6,6 +6,7 @@ import pytest
 
 from sldtrace.analyzers.finding import Confidence, Severity
 from sldtrace.analyzers.findings import lock_hold
+from tests.analyzers.shorthands import said as said_of
 from tests.analyzers.synthetic import MS, SHORTEST, TICK, completed, facts, trace, waited
 
 
@@ -107,3 +108,38 @@ def test_waits_while_no_vcpu_is_penalized_are_the_usual_ones(tmp_path: Path) -> 
     assert finding.numbers.waits == 1
     (otherwise,) = [fact for fact in finding.facts if fact.label == "otherwise"]
     assert otherwise.text == "2 waits while no vCPU was penalized, at most 40 ms"
+
+
+def test_what_is_said_of_two_locks(tmp_path: Path) -> None:
+    rows = [completed(at * 100 * MS) for at in range(20)]
+    stalls = [waited(at * 100 * MS + MS, 12 * MS, tid=300 + at % 2) for at in range(15)]
+    stalls += [waited(at * 100 * MS + MS, 12 * MS, "MUTEX", caller=0x1000 + at) for at in range(3)]
+    stalls += [waited(1_000 * MS + at * MS, 9 * MS, "MUTEX", penalized_tid=0) for at in (50, 60)]
+    stalls.sort(key=lambda stall: int(stall["ns"]))
+    one, other = lock_hold.find(trace(tmp_path, rows, more={"stall": stalls}))
+    assert said_of(one) == {
+        "who": (200, 201, 0),
+        "headline": "held kvm->srcu while it was penalized: 2 threads waited for it 15 times, 180 ms in all",
+        "facts": ["waited: 15 times, 180 ms in all, at most 12 ms", "in: kvm+0x1b3a (15)"],
+        "time": (1, 1_413, False),
+        "rip": None,
+        "sure": ("CERTAIN", "it was penalized for 100 % of the time of the waits"),
+        "remedies": ["On the host", "In the guest", "On the host"],
+        "evidence": [at * 100 + 1 for at in range(15)],
+    }
+    assert said_of(other)["headline"].startswith(
+        "held a mutex while it was penalized: 1 thread waited for it 3"
+    )
+    assert said_of(other)["facts"] == [
+        "waited: 3 times, 36 ms in all, at most 12 ms",
+        "in: kvm+0x1000 (1), kvm+0x1001 (1), kvm+0x1002 (1)",
+        "otherwise: 2 waits while no vCPU was penalized, at most 9 ms",
+    ]
+    assert said_of(other)["evidence"] == [1, 101, 201]
+
+
+def test_of_many_callers_the_first_ones_are_named(tmp_path: Path) -> None:
+    stalls = [waited(at * 5 * MS, 4 * MS, caller=0x1000 + at) for at in range(18)]
+    (finding,) = lock_hold.find(trace(tmp_path, [completed(0)], more={"stall": stalls}))
+    assert len(finding.numbers.callers) == 16
+    assert said_of(finding)["facts"][1].endswith("kvm+0x100f (1), and 2 more")

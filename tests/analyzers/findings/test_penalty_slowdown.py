@@ -7,7 +7,21 @@ import pytest
 
 from sldtrace.analyzers.finding import Severity
 from sldtrace.analyzers.findings import penalty_slowdown
-from tests.analyzers.synthetic import GUEST, LONGEST, MS, completed, loop, not_penalized, sampled, trace
+from tests.analyzers.shorthands import said
+from tests.analyzers.synthetic import (
+    COMPLETED,
+    FLAGS,
+    GUEST,
+    LONGEST,
+    MS,
+    completed,
+    early,
+    interrupted,
+    loop,
+    not_penalized,
+    sampled,
+    trace,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +91,15 @@ def test_what_a_thread_lost_besides_a_loop_is_not_hidden_by_it(tmp_path: Path) -
     assert [each.label for each in finding.facts] == ["penalties", "in them", "besides"]
 
 
+@pytest.mark.parametrize(("loop_ms", "found"), [(775, 1), (785, 0)])
+def test_where_a_thread_ends_in_a_loop_all_its_penalties_before_it_count(
+    tmp_path: Path, loop_ms: int, found: int
+) -> None:
+    """Three of 13 ms in 780 ms; the last trap, which is left out elsewhere, is in the loop."""
+    rows = [*(completed(n * 250 * MS) for n in range(3)), *loop(200, loop_ms * MS)]
+    assert len(penalty_slowdown.find(trace(tmp_path, rows))) == found
+
+
 def test_a_loop_alone_is_no_slowdown(tmp_path: Path) -> None:
     rows = [*loop(3_000), *(completed(3_000 * MS + index * 500 * MS) for index in range(4))]
     assert penalty_slowdown.find(trace(tmp_path, rows)) == []
@@ -124,3 +147,54 @@ def test_a_short_wait_for_a_cpu_is_not_said(tmp_path: Path) -> None:
     assert finding.numbers.cpu is not None
     assert "CPU" not in finding.headline
     assert "CPU" not in [each.label for each in finding.facts]
+
+
+def test_what_is_said_of_a_vcpu_and_of_a_program(tmp_path: Path) -> None:
+    rows = [completed(at * 40 * MS, rip=0x10 + at % 2) for at in range(50)]
+    rows += [completed(at * 40 * MS + 7 * MS, tid=202, flags=COMPLETED, vcpu=-1) for at in range(40)]
+    rows += [early(1_600 * MS + 7 * MS, tid=202, flags=COMPLETED & ~GUEST & ~FLAGS["SEMAPHORE"], vcpu=-1)]
+    vcpu, program = penalty_slowdown.find(trace(tmp_path, sorted(rows, key=lambda row: int(row["start_ns"]))))
+    found = said(vcpu)
+    assert found.pop("evidence") == [at * 40 for at in range(50)]
+    assert found == {
+        "who": (200, 201, 0),
+        "headline": "spent 32.9 % of its time in penalties, but made progress",
+        "facts": [
+            "penalties: 50 at 2 addresses: 50 completed",
+            "in them: 650 ms of 1.97 s (32.9 %)",
+            "progress: 294 us in the guest (0.0149 %)",
+        ],
+        "time": (0, 1_973.02, False),
+        "rip": None,
+        "sure": ("CERTAIN", "the time in the penalties was measured"),
+        "remedies": ["On the host", "In the guest", "On the host"],
+    }
+    numbers = vcpu.numbers
+    assert (numbers.span_ns, numbers.penalty_share, numbers.longest_ns) == (1_973_020_000, 0.3294, 13 * MS)
+    assert (said(program)["who"], said(program)["rip"]) == ((200, 202, None), 0x7C40)
+    assert said(program)["remedies"] == ["On the host", "In the program", "On the host"]
+    assert len(program.evidence) == program.numbers.traps
+
+
+def test_waits_in_a_loop_are_left_out(tmp_path: Path) -> None:
+    """A loop at the semaphore, then penalties with waits of their own."""
+    rows = [interrupted(at * MS) for at in range(300)]
+    rows += [completed(1_000 * MS + at * 40 * MS, semaphore_ns=2 * MS) for at in range(100)]
+    (finding,) = penalty_slowdown.find(trace(tmp_path, rows))
+    numbers = finding.numbers
+    assert (numbers.traps, numbers.waited_ns, numbers.slept_ns) == (100, 200 * MS, 1_300 * MS)
+    span = rows[-1]["end_ns"] - rows[0]["start_ns"] - numbers.in_loops_ns
+    assert (numbers.span_ns, numbers.penalty_share) == (span, round(1_500 * MS / span, 4))
+    assert "wait" in said(finding)["facts"][1]
+
+
+def test_one_watched_trap_tells_no_guest_time(tmp_path: Path) -> None:
+    rows = [completed(at * 40 * MS) for at in range(9)]
+    for row in rows[:7]:
+        row["flags"] &= ~FLAGS["EXITS_WATCHED"]
+    (finding,) = penalty_slowdown.find(trace(tmp_path, rows))
+    assert finding.numbers.guest_ns is not None
+    rows[7]["flags"] &= ~FLAGS["EXITS_WATCHED"]
+    (finding,) = penalty_slowdown.find(trace(tmp_path, rows))
+    assert finding.numbers.guest_ns is None
+    assert "guest time was not recorded" in said(finding)["facts"][2]

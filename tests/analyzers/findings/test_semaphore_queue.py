@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sldtrace.analyzers.findings import semaphore_queue
+from tests.analyzers.shorthands import said
 from tests.analyzers.synthetic import MS, TICK, VCPU, completed, trace
 
 
@@ -54,3 +55,39 @@ def test_one_that_waits_for_others(tmp_path: Path) -> None:
     rows = queued(TICK, 10) + queued(TICK - 1, 10, tid=301, tgid=300, start_cpu=1)
     (finding,) = semaphore_queue.find(trace(tmp_path, rows))
     assert finding.headline == "1 thread waited for the split-lock penalties of others"
+
+
+def test_what_is_said_of_a_queue(tmp_path: Path) -> None:
+    rows = [
+        completed(at * 40 * MS + tid % 200 * MS, tid=tid, semaphore_ns=12 * MS, vcpu=tid - 201)
+        for at in range(50)
+        for tid in (201, 202, 203)
+    ]
+    (finding,) = semaphore_queue.find(trace(tmp_path, rows))
+    found = said(finding)
+    assert found.pop("evidence") == [at * 40 + tid for at in range(50) for tid in (1, 2, 3)]
+    victims = [f"vCPU {at} of a process (PID 200, TID {201 + at}) 30.4 % of its time" for at in range(3)]
+    assert found == {
+        "who": None,
+        "headline": "3 threads waited for each other's split-lock penalties",
+        "facts": [
+            "waited: 150 times, 1.8 s in all, at most 12 ms",
+            "penalties: 75.9 a second of 3 threads; at most 125",
+            f"victims: {'; '.join(victims)}",
+        ],
+        "time": (1, 1_976.02, False),
+        "rip": None,
+        "sure": ("CERTAIN", "each wait was measured"),
+        "remedies": [
+            "On the host",
+            "Place the VMs that take split locks on different hosts",
+            "In the guest",
+            "On the host",
+        ],
+    }
+    numbers = finding.numbers
+    assert (numbers.threads, numbers.processes, numbers.holders, numbers.waits) == (3, 1, 3, 150)
+    assert (numbers.waited_ns, numbers.completed, numbers.completed_per_s) == (1_800 * MS, 150, 75.9)
+    assert [(each.waits, each.waited_ns, each.share) for each in numbers.victims] == [
+        (50, 600 * MS, 0.3041)
+    ] * 3
