@@ -1,6 +1,5 @@
 """`sldtrace record`: records the traps of this host into a file, with progress on stderr."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sldtrace.commands.grouped import GroupedCommand
+from sldtrace.commands.screen import Screen
 from sldtrace.errors import EXIT_FINDING, UsageError
 from sldtrace.host import access, cgroup_filter, distribution, split_lock
 from sldtrace.host.vms import process
@@ -214,7 +214,7 @@ def record(**options: Any) -> None:
     from sldtrace.capture.recorder import FINDING, Recorder
     from sldtrace.commands.workload import Workload
 
-    given, screen = _record_options(options), _Screen(options["quiet"])
+    given, screen = _record_options(options), Screen(options["quiet"])
     metrics = _metrics(options, screen)
     workload = Workload(options["command"]) if options["command"] else None
     looks = [each.look for each in (metrics, workload) if each is not None]
@@ -333,7 +333,7 @@ def _path_of_now() -> Path:
     return Path(f"sldtrace-{host}-{time.strftime('%Y%m%d-%H%M%S')}.sld")
 
 
-def _metrics(options: dict[str, Any], screen: "_Screen") -> "Textfile | None":
+def _metrics(options: dict[str, Any], screen: "Screen") -> "Textfile | None":
     if options["metrics"] is None:
         return None
     from sldtrace.metrics.textfile import Textfile
@@ -346,51 +346,6 @@ def _warnings() -> list[str]:
     missing = [found for look in access.OPTIONAL if (found := look())]
     lines = [f"{one.message}; {one.hint}" for one in missing]
     return [f"warning: {line}" for line in ([why_not] if why_not else []) + lines]
-
-
-class _Screen:
-    """Progress on stderr: one line that is overwritten on a terminal, a line every 10 s elsewhere."""
-
-    _QUIET_NS = 10_000_000_000
-
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
-        self._open = False
-        self._next_ns = self._QUIET_NS
-
-    def message(self, text: str) -> None:
-        self.end()
-        self._write(f"sldtrace: {text}\n")
-
-    def status(self, status: "Status") -> None:
-        if self._quiet:
-            return
-        line = (
-            f"{_clock(status.elapsed_ns)}  traps {status.traps:,}  early returns {status.early_returns:,}"
-            f"  lost {status.lost:,}  {status.bytes / 1024:,.0f} KiB  {status.level}  {status.cpu:.1f} % CPU"
-        )
-        if self._terminal:
-            self._write(f"\r\x1b[K{line}")
-            self._open = True
-        elif status.elapsed_ns >= self._next_ns:
-            self._next_ns = status.elapsed_ns + self._QUIET_NS
-            self._write(f"{line}\n")
-
-    def end(self) -> None:
-        if self._open:
-            self._write("\n")
-            self._open = False
-
-    # The recording continues if stderr is closed.
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            click.echo(text, err=True, nl=False)
-
-
-def _clock(ns: int) -> str:
-    seconds = ns // 1_000_000_000
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def _summary(status: "Status") -> str:

@@ -23,6 +23,7 @@ from sldtrace.host import access, btf, cgroup_filter, kernel, split_lock
 from sldtrace.host.split_lock import SplitLock
 from sldtrace.host.vms import process
 from sldtrace.model import penalty
+from tests.commands.test_screen import FakeTerminal
 from tests.reporters import cases
 
 DETECTS = SplitLock("warn", True, False, 1)
@@ -233,60 +234,6 @@ def test_without_a_terminal_a_line_each_ten_seconds(fake: type[FakeRecorder]) ->
     ]
 
 
-class FakeTerminal:
-    """A stderr that is a terminal."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> int:
-        self.text += text
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_one_line_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = FakeTerminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    screen = module._Screen()
-    screen.status(Status(elapsed_ns=SECOND, traps=1))
-    screen.status(Status(elapsed_ns=2 * SECOND, traps=2))
-    assert "\n" not in terminal.text
-    assert terminal.text.count("\r\x1b[K") == 2
-    screen.message("news")
-    assert terminal.text.endswith("% CPU\nsldtrace: news\n")
-    screen.end()
-    assert terminal.text.endswith("news\n")
-    screen.status(Status(elapsed_ns=3 * SECOND))
-    screen.end()
-    screen.end()
-    assert terminal.text.endswith("% CPU\n")
-
-
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [
-        (0, "00:00:00"),
-        (SECOND - 1, "00:00:00"),
-        (59 * SECOND, "00:00:59"),
-        (60 * SECOND, "00:01:00"),
-        (3_599 * SECOND, "00:59:59"),
-        (3_600 * SECOND, "01:00:00"),
-        (360_061 * SECOND, "100:01:01"),
-    ],
-)
-def test_clock(ns: int, text: str) -> None:
-    assert module._clock(ns) == text
-
-
-# Refusals
-
-
 def test_a_host_that_cannot_record_is_refused_before_all_else(
     monkeypatch: pytest.MonkeyPatch, fake: type[FakeRecorder]
 ) -> None:
@@ -385,7 +332,7 @@ def test_metrics_are_written_while_it_records(
 ) -> None:
     path, seen = tmp_path / "x.prom", []
     monkeypatch.setattr(fake, "progress", [Status()])
-    monkeypatch.setattr(module._Screen, "status", lambda *_: seen.append(path.read_text()))
+    monkeypatch.setattr(module.Screen, "status", lambda *_: seen.append(path.read_text()))
     assert run("-o", "x", "--metrics", str(path)).exit_code == 0
     assert "sldtrace_recorder_records_total 0" in seen[0]
     assert not path.exists()
