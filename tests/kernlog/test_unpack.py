@@ -49,6 +49,18 @@ def test_what_follows_a_stream_is_no_silent_end(pack: object) -> None:
     assert (got, stream.damage) == (DATA, "")
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_what_follows_an_empty_stream_is_read_too(pack: object) -> None:
+    assert callable(pack)
+    for rest, got, damaged in (
+        (bytes(200_000), b"", False),
+        (bytes(9) + pack(DATA), DATA, False),
+        (b"x", b"", True),
+    ):
+        ((stream, found),) = read(pack(b"") + rest)
+        assert (found, bool(stream.damage)) == (got, damaged)
+
+
 def test_damage_around_a_stream_that_is_whole_is_no_silent_end() -> None:
     ((stream, got),) = read(gzip.compress(gzip.compress(DATA))[:-8])
     assert (got, stream.packing) == (DATA, ("gzip", "gzip"))
