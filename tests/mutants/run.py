@@ -280,7 +280,7 @@ def functions_of(source: str) -> dict[str, list[FunctionType]]:
 
 
 def fits(change: Change, functions: dict[str, list[FunctionType]]) -> bool:
-    """Can its code take the place of the loaded one? Not if super() is gone: a variable less is closed over."""
+    """Can its code take the place of the loaded one? Without super() it has a variable less of a class."""
     return all(
         code.co_freevars == function.__code__.co_freevars for function, code in _places(change, functions)
     )
