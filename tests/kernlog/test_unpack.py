@@ -146,3 +146,13 @@ def test_archives_in_archives_end() -> None:
     ((stream, got),) = read(data)
     assert len(stream.packing) == 5
     assert got[:2] == b"\x1f\x8b"
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding", "packing"),
+    [(b"", "utf-8", ()), (b"\xef\xbb\xbf", "utf-8", ()), (b"\xff\xfe", "utf-16-le", ("UTF-16",)),
+     (b"\xfe\xff", "utf-16-be", ("UTF-16",)), (b"", "utf-16-le", ("UTF-16",)), (b"", "utf-16-be", ("UTF-16",))],
+)  # fmt: skip
+def test_what_text_is_not_in_utf_8_is_said(mark: bytes, encoding: str, packing: tuple[str, ...]) -> None:
+    ((stream, got),) = read(mark + DATA.decode().encode(encoding))
+    assert (got, stream.packing) == (DATA, packing)
