@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
+import zstandard
 
 from sldtrace.kernlog import unpack
 from sldtrace.kernlog.unpack import Stream
@@ -150,9 +151,25 @@ def test_archives_in_archives_end() -> None:
 
 @pytest.mark.parametrize(
     ("mark", "encoding", "packing"),
-    [(b"", "utf-8", ()), (b"\xef\xbb\xbf", "utf-8", ()), (b"\xff\xfe", "utf-16-le", ("UTF-16",)),
-     (b"\xfe\xff", "utf-16-be", ("UTF-16",)), (b"", "utf-16-le", ("UTF-16",)), (b"", "utf-16-be", ("UTF-16",))],
-)  # fmt: skip
+    [
+        (b"", "utf-8", ()),
+        (b"\xef\xbb\xbf", "utf-8", ()),
+        (b"\xff\xfe", "utf-16-le", ("UTF-16",)),
+        (b"\xfe\xff", "utf-16-be", ("UTF-16",)),
+        (b"", "utf-16-le", ("UTF-16",)),
+        (b"", "utf-16-be", ("UTF-16",)),
+    ],
+)
 def test_what_text_is_not_in_utf_8_is_said(mark: bytes, encoding: str, packing: tuple[str, ...]) -> None:
     ((stream, got),) = read(mark + DATA.decode().encode(encoding))
     assert (got, stream.packing) == (DATA, packing)
+
+
+def test_zstd_is_read_in_pieces() -> None:
+    packed = zstandard.compress(DATA)
+    assert len(packed) > 4 * unpack._ZSTD_PIECE
+    ((stream, got),) = read(packed + packed)
+    assert (got, stream.packing, stream.damage) == (DATA + DATA, ("zstd",), "")
+    ((stream, got),) = read(packed[:-1])
+    assert DATA.startswith(got)
+    assert "ends too early" in stream.damage
