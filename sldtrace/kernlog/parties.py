@@ -71,7 +71,7 @@ class Party:
         """What it is, safe to print."""
         names = Counter(thread.name for thread in self.threads)
         vm = next((thread.vm for thread in self.threads if thread.vm), "")
-        first = escape(names.most_common(1)[0][0]) or "(no name)"
+        first = escape(max(names, key=lambda name: names[name])) or "(no name)"
         vmm = _NAMES.get(self.attribution.vmm, self.attribution.vmm)
         if vm:
             return f"VM {escape(vm)}"

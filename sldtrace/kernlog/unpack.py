@@ -272,23 +272,17 @@ class _Unpacked:
 
     # Another stream, after zeros that pad the one before; False at the end.
     def _begin(self) -> bool:
-        while True:
-            if not self._input:
-                self._input = self._source.read(self._piece)
+        while not self._input.strip(b"\0"):
+            self._input = self._source.read(self._piece)
             if not self._input:
                 if self._source.damage:
                     self._damaged(self._source.damage)
                 return False
-            if self._input.strip(b"\0"):
-                break
-            if not self._made:
-                break
-            self._input = b""
-        self._input = self._input.lstrip(b"\0") if self._made else self._input
+        self._input = self._input.lstrip(b"\0")
         magic = next(magic for magic, kind in _COMPRESSED.items() if kind == self._kind)
         while len(self._input) < len(magic) and (more := self._source.read(self._piece)):
             self._input += more
-        if self._made and not self._input.startswith(magic):
+        if not self._input.startswith(magic):
             self._damaged("data that is not compressed follows the compressed data")
             return False
         self._one = self._make()

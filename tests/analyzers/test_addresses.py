@@ -1,12 +1,14 @@
 """The address of an instruction: its symbol, real mode, and guests of guests."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import sldtrace
-from sldtrace.analyzers.finding import Finding
+from sldtrace.analyzers import addresses
+from sldtrace.analyzers.finding import Finding, Numbers
 from tests.analyzers.shorthands import loops_of, one
 from tests.analyzers.synthetic import FACTS, GUEST, RIP, counted, loop, trace, write
 
@@ -55,3 +57,23 @@ def test_a_programs_address_has_no_symbol_of_the_guest(tmp_path: Path) -> None:
     rows = [row | {"flags": row["flags"] & ~GUEST} for row in loop(200, rip=RIP)]
     (finding,) = loops_of(trace(tmp_path, rows))
     assert "(" not in finding.headline
+
+
+@pytest.mark.parametrize(
+    ("numbers", "vcpu", "guests"),
+    [
+        (SimpleNamespace(guest=True), None, True),
+        (SimpleNamespace(guest=False), 0, False),
+        (SimpleNamespace(), 0, True),
+        (SimpleNamespace(), None, False),
+    ],
+)
+def test_whose_address_a_finding_has(numbers: Any, vcpu: int | None, guests: bool) -> None:
+    finding: Any = SimpleNamespace(numbers=numbers, subject=SimpleNamespace(vcpu=vcpu))
+    assert addresses.is_guests(finding) is guests
+
+
+def test_a_finding_of_the_host_has_the_address_of_a_guest() -> None:
+    finding: Any = SimpleNamespace(numbers=SimpleNamespace(), subject=None)
+    assert addresses.is_guests(finding)
+    assert (Numbers().lost_ns, Numbers().affected) == (0, [])

@@ -2,15 +2,30 @@
 
 from pathlib import Path
 from signal import SIGRTMIN
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sldtrace.analyzers import endings
 from sldtrace.analyzers.endings import EndedBy
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.loops import LoopNumbers
+from sldtrace.model.penalty import for_kernel
 from tests.analyzers.shorthands import one, signal_of
-from tests.analyzers.synthetic import EARLY, FACTS, FLAGS, GUEST, MS, SIGALRM, SIGUSR1, Row, loop, signalled
+from tests.analyzers.synthetic import (
+    EARLY,
+    FACTS,
+    FLAGS,
+    GUEST,
+    MS,
+    SIGALRM,
+    SIGUSR1,
+    TICK,
+    Row,
+    loop,
+    signalled,
+)
 
 READ = EARLY | GUEST | FLAGS["PENDING_READ"]
 NONE = {"signal": 0, "signal_code": 0, "signal_ns": 0}
@@ -153,3 +168,62 @@ def test_a_programs_handler_does_not_run_without_a_signal(tmp_path: Path) -> Non
     assert finding.kind == "user-space-split-lock"
     assert "handler" not in finding.cause
     assert "the program's cgroup" in finding.remedies[2].what
+
+
+def causes(**ended: int) -> tuple[EndedBy, ...]:
+    """By the name of the cause, SIGn for a signal."""
+    return tuple(
+        EndedBy("signal", int(name[3:]), count) if name.startswith("SIG") else EndedBy(name, None, count)
+        for name, count in ended.items()
+    )
+
+
+def text_of(found: tuple[EndedBy, ...]) -> str:
+    watched: Any = SimpleNamespace(probes=[("signal:signal_generate", "raw_tracepoint")])
+    return endings.sentences(watched, found, "the sleep", " so", "ended")
+
+
+@pytest.mark.parametrize(("unknown", "why"), [(10, True), (9, False)])
+def test_why_it_is_not_known_is_said_from_a_tenth_on(unknown: int, why: bool) -> None:
+    text = text_of(causes(SIG10=100 - unknown, nothing_pending=unknown))
+    assert text.startswith(f"SIGUSR1 ended the sleep early in {100 - unknown} % of the early returns so.")
+    assert f"It is not known what ended it in {unknown} %" in text
+    assert ("nothing was pending" in text) is why
+
+
+def test_the_first_two_causes_are_named() -> None:
+    text = text_of(causes(ptrace=60, SIG10=30, freezer=10))
+    assert text == (
+        "A tracer that stops the thread (ptrace) ended the sleep early in 60 % of the early returns, "
+        "SIGUSR1 30 % so."
+    )
+    assert text_of(causes(ptrace=1)) == "A tracer that stops the thread (ptrace) ended the sleep early so."
+
+
+def test_of_many_causes_four_are_listed() -> None:
+    found = causes(ptrace=50, freezer=20, SIG10=10, SIG14=8, group_stop=7, task_work=5)
+    (fact,) = endings.fact(found)
+    assert fact.text == (
+        "ptrace 50 (50 %), the cgroup freezer 20 (20 %), SIGUSR1 10 (10 %), SIGALRM 8 (8 %), 12 by others"
+    )
+    assert "others" not in endings.fact(found[:4])[0].text
+    assert endings.fact(causes(SIG10=5)) == []
+    assert [each.text for each in endings.fact(causes(ptrace=5))] == ["ptrace 5 (100 %)"]
+
+
+@pytest.mark.parametrize(("ended", "count"), [(10, 1), (9, 0)])
+def test_a_cause_has_a_remedy_from_a_tenth_on(ended: int, count: int) -> None:
+    penalty = for_kernel("6.12", TICK)
+    found = endings.remedies(causes(SIG10=100 - ended, freezer=ended), penalty, True, 7, 8)
+    assert len(found) == count
+
+
+def test_what_is_not_known_has_one_remedy() -> None:
+    penalty = for_kernel("6.12", TICK)
+    found = endings.remedies(causes(not_read=50, nothing_pending=30, ptrace=20), penalty, False, 7, 8)
+    assert [remedy.command.split()[0] for remedy in found] == ["perf", "grep"]
+    assert "/proc/8/status" in found[1].command
+    (frozen,) = endings.remedies(causes(freezer=1), penalty, False, 7, 8)
+    assert "the program's cgroup" in frozen.what
+    assert "/proc/7/cgroup" in frozen.command
+    assert f"more than {penalty.always_completes_above_ns // MS} ms" in frozen.what

@@ -127,6 +127,12 @@ def test_the_kernel_is_let_go_of_once(world: World) -> None:
     made.close()
 
 
+def test_memory_is_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "status").write_text("VmHWM:\t  999 kB\nVmRSS:\t  123 kB\n")
+    monkeypatch.setattr(cost, "_STATUS", tmp_path / "status")
+    assert cost._memory("VmRSS") == 123 * 1024
+
+
 def test_memory_is_that_of_this_process() -> None:
     assert 1 << 20 < cost._memory("VmRSS") < 1 << 40
     assert cost._memory("VmNothing") == 0

@@ -113,6 +113,13 @@ def test_what_a_party_sums_up() -> None:
     assert (party.first.boot_ns, party.last.boot_ns, party.span_ns) == (10**9, 4 * 10**9, 3 * 10**9)
 
 
+def test_the_earliest_and_the_latest_time_are_of_any_thread() -> None:
+    days = {9: "2026-06-14", 8: "2026-06-12", 7: "2026-06-13"}
+    lines = [trap(f"CPU {tid}/KVM", tid, before=f"{day}T00:00:00Z ") for tid, day in days.items()]
+    (party,) = grouped(*lines)
+    assert (party.first.text[:10], party.last.text[:10]) == ("2026-06-12", "2026-06-14")
+
+
 @pytest.mark.parametrize(
     ("first", "last", "span"),
     [

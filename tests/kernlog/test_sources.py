@@ -4,6 +4,7 @@ import gzip
 import os
 import stat
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def refused(path: Path) -> str:
 def test_a_file(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(LINE * 3)
     assert read(tmp_path / "log").matched == {"trap": 3}
+
+
+def test_a_source_is_named_by_its_file_and_its_member(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(LINE)
+    with zipfile.ZipFile(tmp_path / "logs.zip", "w") as archive:
+        archive.write(tmp_path / "log", "kern.log")
+    for name, shown in (("log", "log"), ("logs.zip", "logs.zip: kern.log")):
+        assert [source.name for source, _ in sources.file(tmp_path / name)] == [f"{tmp_path}/{shown}"]
 
 
 def test_an_empty_file_is_an_empty_log(tmp_path: Path) -> None:

@@ -118,3 +118,11 @@ def test_numbers_go_on_from_log_to_log() -> None:
     list(candidates(io.BytesIO(b"a\nb\n"), tally))
     assert pairs(candidates(io.BytesIO(b"c\nbus_lock"), tally)) == [(4, b"bus_lock")]
     assert tally.lines == 4
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+def test_a_long_line_may_end_where_a_read_does(chunks: int) -> None:
+    step = 200_000
+    long = b"split_lock".ljust(chunks * step, b"x")
+    found = pairs(candidates(Dribble(long + b"\nbus_lock\n" + b"y" * step, step), Tally()))
+    assert found == [(1, long[:LINE_LIMIT]), (2, b"bus_lock")]

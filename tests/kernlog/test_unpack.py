@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
+import zstandard
 
 from sldtrace.kernlog import unpack
 from sldtrace.kernlog.unpack import Stream
@@ -47,6 +48,18 @@ def test_what_follows_a_stream_is_no_silent_end(pack: object) -> None:
     assert "data that is not compressed follows" in stream.damage
     ((stream, got),) = read(pack(DATA) + bytes(512))  # padding, as of a tape
     assert (got, stream.damage) == (DATA, "")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_what_follows_an_empty_stream_is_read_too(pack: object) -> None:
+    assert callable(pack)
+    for rest, got, damaged in (
+        (bytes(200_000), b"", False),
+        (bytes(9) + pack(DATA), DATA, False),
+        (b"x", b"", True),
+    ):
+        ((stream, found),) = read(pack(b"") + rest)
+        assert (found, bool(stream.damage)) == (got, damaged)
 
 
 def test_damage_around_a_stream_that_is_whole_is_no_silent_end() -> None:
@@ -134,3 +147,29 @@ def test_archives_in_archives_end() -> None:
     ((stream, got),) = read(data)
     assert len(stream.packing) == 5
     assert got[:2] == b"\x1f\x8b"
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding", "packing"),
+    [
+        (b"", "utf-8", ()),
+        (b"\xef\xbb\xbf", "utf-8", ()),
+        (b"\xff\xfe", "utf-16-le", ("UTF-16",)),
+        (b"\xfe\xff", "utf-16-be", ("UTF-16",)),
+        (b"", "utf-16-le", ("UTF-16",)),
+        (b"", "utf-16-be", ("UTF-16",)),
+    ],
+)
+def test_what_text_is_not_in_utf_8_is_said(mark: bytes, encoding: str, packing: tuple[str, ...]) -> None:
+    ((stream, got),) = read(mark + DATA.decode().encode(encoding))
+    assert (got, stream.packing) == (DATA, packing)
+
+
+def test_zstd_is_read_in_pieces() -> None:
+    packed = zstandard.compress(DATA)
+    assert len(packed) > 4 * unpack._ZSTD_PIECE
+    ((stream, got),) = read(packed + packed)
+    assert (got, stream.packing, stream.damage) == (DATA + DATA, ("zstd",), "")
+    ((stream, got),) = read(packed[:-1])
+    assert DATA.startswith(got)
+    assert "ends too early" in stream.damage

@@ -193,11 +193,13 @@ class _Run:
 
     def _module(self, path: Path, items: dict[str, pytest.Item], tested: dict[str, Execution]) -> Tally:
         source = str(REPOSITORY / path)
-        found = [each for each in changes(path.read_text(), source) if each.function]
+        functions = functions_of(source)
+        found = [
+            each for each in changes(path.read_text(), source) if each.function and fits(each, functions)
+        ]
         if self._options.sample and len(found) > self._options.sample:
             found = random.Random(self._options.seed).sample(found, self._options.sample)
         tally = Tally()
-        functions = functions_of(source)
         for change in found:
             if f"{path}: {change.name}" in self._equivalent:
                 tally.equivalent += 1
@@ -277,13 +279,27 @@ def functions_of(source: str) -> dict[str, list[FunctionType]]:
     return found
 
 
+def fits(change: Change, functions: dict[str, list[FunctionType]]) -> bool:
+    """Can its code take the place of the loaded one? Without super() it has a variable less of a class."""
+    return all(
+        code.co_freevars == function.__code__.co_freevars for function, code in _places(change, functions)
+    )
+
+
 def exchange(change: Change, functions: dict[str, list[FunctionType]]) -> None:
     """Puts the changed code into the functions that have it."""
+    for function, code in _places(change, functions):
+        function.__code__ = code
+
+
+def _places(
+    change: Change, functions: dict[str, list[FunctionType]]
+) -> Iterable[tuple[FunctionType, CodeType]]:
     for code in _codes(change.code):
         if code.co_qualname == change.function:
             for function in functions[change.function]:
                 if function.__code__.co_firstlineno == code.co_firstlineno:
-                    function.__code__ = code
+                    yield function, code
 
 
 def _codes(code: CodeType) -> Iterable[CodeType]:

@@ -5,6 +5,7 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,3 +115,12 @@ def test_lines_that_a_forked_child_executes_are_known(tmp_path: Path) -> None:
     os.waitpid(child, 0)
     assert list(run._lines(os.pread(file, 1000, 0))) == [(str(path), 2)]
     os.close(file)
+
+
+def test_a_change_that_takes_a_variable_from_a_function_does_not_fit() -> None:
+    source = "class A:\n    def f(self):\n        super().f()\n        self.a()\n"
+    space: dict[str, Any] = {}
+    exec(compile(source, "x.py", "exec"), space)
+    functions = {"A.f": [space["A"].f]}
+    fitting = {change.name: run.fits(change, functions) for change in changes(source, "x.py")}
+    assert fitting == {"A.f: super().f() -> None": False, "A.f: self.a() -> None": True}

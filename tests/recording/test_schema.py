@@ -193,3 +193,13 @@ def test_a_damaged_description_is_a_layout_error_or_a_schema(data: st.DataObject
     except LayoutError:
         return
     assert from_json(again.to_json()) == again
+
+
+@pytest.mark.parametrize(("version", "sound"), [(0, False), (1, True), (65535, True), (65536, False)])
+def test_a_version_has_16_bits(version: int, sound: bool) -> None:
+    described = schema.current().to_json() | {"version": version}
+    if sound:
+        assert from_json(described).version == version
+        return
+    with pytest.raises(LayoutError, match="does not fit 16 bits"):
+        from_json(described)

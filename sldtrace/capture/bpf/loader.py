@@ -22,6 +22,7 @@ from sldtrace.errors import SldtraceError
 from sldtrace.host.libc import libc
 
 _MOST_DESCRIPTORS = 250  # include/net/scm.h, SCM_MAX_FD: 253
+_BLOCK = 1 << 16
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 # Program type (a constant of bcc.BPF) by the prefix that bcc's macros give a function.
@@ -169,7 +170,7 @@ def _receive(here: socket.socket, interrupted: Callable[[], bool]) -> Loaded:
     for each in descriptors:  # recv_fds does not pass MSG_CMSG_CLOEXEC on
         os.set_inheritable(each, False)
     parts = []
-    while part := here.recv(1 << 16):
+    while part := here.recv(_BLOCK):
         parts.append(part)
     if not parts:
         raise SldtraceError(

@@ -85,8 +85,7 @@ class Program:
             syscalls.map_update(self._loaded.maps["filtered"], tgid.to_bytes(4, "little"), b"\1")
 
     def _memory(self, table: str, count: int) -> npt.NDArray[np.uint64]:
-        size = -(-count * 8 // PAGE) * PAGE
-        mapped = mmap.mmap(self._loaded.maps[table], size, mmap.MAP_SHARED)
+        mapped = mmap.mmap(self._loaded.maps[table], count * 8, mmap.MAP_SHARED)
         return np.frombuffer(mapped, np.uint64, count)
 
     def close(self) -> None:

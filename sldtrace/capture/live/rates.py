@@ -62,7 +62,7 @@ class Rates:
     # What was added to the sums of each thread; of a new thread, all of them.
     def _added(self, threads: Array) -> dict[str, Array]:
         now, before = (joined(each["tgid"], each["tid"]) for each in (threads, self._before))
-        _, here, there = np.intersect1d(now, before, assume_unique=True, return_indices=True)
+        _, here, there = np.intersect1d(now, before, return_indices=True)
         added = {name: threads[name].astype(np.int64) for name in _COUNTED}
         for name, values in added.items():
             if len(here):

@@ -10,7 +10,7 @@ from sldtrace.analyzers.findings import early_return_loops
 from sldtrace.analyzers.progress import ProgressNumbers
 from sldtrace.dataset import frames
 from sldtrace.host.signals import Code
-from tests.analyzers.shorthands import OTHER_RIP, at, find, one, signal_of, subject_of
+from tests.analyzers.shorthands import OTHER_RIP, at, find, one, said, signal_of, subject_of
 from tests.analyzers.synthetic import (
     COMPLETED,
     EARLY,
@@ -23,6 +23,7 @@ from tests.analyzers.synthetic import (
     SIGPROF,
     SIGUSR1,
     SIGVTALRM,
+    SPAN_NS,
     START_NS,
     TICK,
     Row,
@@ -323,3 +324,46 @@ def test_the_declared_needs_are_kinds_of_record() -> None:
 def test_most_early_returns_decide_where_the_loop_is(tmp_path: Path, waits: int, kind: str) -> None:
     rows = [*loop(100 - waits), *(interrupted((100 - waits + index) * MS) for index in range(waits))]
     assert [finding.kind for finding in find(tmp_path, rows)] == [kind]
+
+
+def test_the_cause_is_in_the_tense_of_its_time(tmp_path: Path) -> None:
+    past, present = one(tmp_path, loop(200)), one(tmp_path, loop(200, SPAN_NS - 200 * MS))
+    assert (past.ongoing, present.ongoing) == (False, True)
+    assert "The kernel then returned with detection still on, and the same instruction trapped" in past.cause
+    assert "The kernel then returns with detection still on, and the same instruction traps" in present.cause
+    assert past.headline == "did not get past guest address 0x7c40 for 200 ms"
+    assert present.headline == "does not get past guest address 0x7c40"
+    assert "then" in [fact.label for fact in past.facts]
+    assert "then" not in [fact.label for fact in present.facts]
+
+
+def test_a_programs_loop_is_in_the_tense_of_its_time_too(tmp_path: Path) -> None:
+    flags = EARLY & ~GUEST
+    past = one(tmp_path, loop(200, flags=flags))
+    present = one(tmp_path, loop(200, SPAN_NS - 200 * MS, flags=flags))
+    words = "the program's signal handler, and the program"
+    assert f"The kernel ran {words} executed the same instruction" in past.cause
+    assert f"The kernel runs {words} executes the same instruction" in present.cause
+
+
+def test_the_remedies_of_each_kind(tmp_path: Path) -> None:
+    in_sleep = one(tmp_path, loop(200))
+    at_semaphore = one(tmp_path, [interrupted(at * MS) for at in range(200)])
+    in_program = one(tmp_path, loop(200, flags=EARLY & ~GUEST))
+    where = ["On the host", "In the VMM", "In the guest", "On the host"]
+    assert said(in_sleep)["remedies"] == where
+    assert said(in_program)["remedies"] == ["On the host", "In the program", "In the program", "On the host"]
+    assert said(at_semaphore)["remedies"][:2] == [
+        "On the host",
+        "Place the VMs that take split locks on different hosts",
+    ]
+    assert said(at_semaphore)["remedies"][-2:] == ["In the guest", "On the host"]
+
+
+def test_the_time_in_loops_is_said_of_several(tmp_path: Path) -> None:
+    labels = [fact.label for fact in one(tmp_path, loop(200)).facts]
+    assert "in loops" not in labels
+    rows = [*loop(200), completed(200 * MS + 4 * TICK), *loop(200, 2_000 * MS)]
+    finding = one(tmp_path, rows)
+    (text,) = (fact.text for fact in finding.facts if fact.label == "in loops")
+    assert text.endswith("in 2 stretches, the longest 200 ms")

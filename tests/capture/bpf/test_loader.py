@@ -1,5 +1,6 @@
 """The child that compiles: what it loads arrives, what goes wrong is one line, and it leaves nothing."""
 
+import ctypes
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from sldtrace.capture.bpf.filters import Filters
 from sldtrace.capture.bpf.loader import Loaded
 from sldtrace.capture.bpf.sources import RECENT, Sizes, Text
 from sldtrace.errors import SldtraceError
+from sldtrace.host.libc import libc
 from tests import leftovers
 
 
@@ -63,6 +65,15 @@ def test_descriptors_arrive_under_their_names(monkeypatch: pytest.MonkeyPatch) -
     loaded.close()
     assert (loaded.maps, loaded.programs) == ({}, {})
     loaded.close()
+
+
+def test_the_child_is_killed_when_its_parent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(_: Text) -> Loaded:
+        found = ctypes.c_int()
+        libc.prctl(2, ctypes.byref(found), 0, 0, 0)  # PR_GET_PDEATHSIG
+        return Loaded({}, {}, {"signal": str(found.value)}, {})
+
+    assert load(monkeypatch, work).refused == {"signal": str(int(signal.SIGKILL))}
 
 
 def test_more_than_a_socket_takes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     monkeypatch.setattr(kallsyms, "kvm_functions", lambda: KVM)
     monkeypatch.setattr(kallsyms, "has_bus_lock_handler", lambda: True)
     monkeypatch.setattr(kernel, "possible_cpus", lambda: CPUS)
-    monkeypatch.setattr(btf, "offsets", lambda name, members: LAYOUT.get(name, {}))
+    monkeypatch.setattr(btf, "offsets", lambda name, members: dict(LAYOUT.get(name, {})))
     return known
 
 
@@ -184,7 +184,7 @@ def test_the_layout_of_a_task(
     task: dict[str, int], info: dict[str, int], found: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        btf, "offsets", lambda name, _: {"task_struct": task, "thread_info": info}.get(name, {})
+        btf, "offsets", lambda name, _: dict({"task_struct": task, "thread_info": info}.get(name, {}))
     )
     assert sources.layout() == found
     assert {flag for flag in text().flags if flag.startswith("-DSLD_TASK_PID")} == {

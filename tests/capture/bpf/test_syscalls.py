@@ -107,7 +107,8 @@ def test_a_raw_tracepoint_is_named_and_fentry_is_not(libc: FakeLibc) -> None:
 
 def test_a_map_is_updated_with_copies_of_key_and_value(libc: FakeLibc) -> None:
     syscalls.map_update(7, b"key", b"value")
-    assert struct.unpack("<I", libc.calls[0][1][:4]) == (7,)
+    given = libc.calls[0][1]
+    assert (struct.unpack("<II", given[:8]), struct.unpack("<Q", given[24:32])) == ((7, 0), (0,))  # no flags
     assert libc.pointed[1:3] == [b"key", b"value"]
     syscalls.map_push(9, b"pushed")
     assert struct.unpack("<IIQ", libc.calls[1][1][:16]) == (9, 0, 0)  # a stack has no keys

@@ -409,3 +409,13 @@ def test_with_a_shorter_pause_a_livelock_is_evaluated_again_within_it() -> None:
         counted.append(int(watching.threads()["traps"].sum()) if len(watching.threads()) else 0)
     behind = [20 * (at + 1) - count for at, count in enumerate(counted)]
     assert max(behind) <= 2 * SHORT_LAG // MS + 40
+
+
+@pytest.mark.parametrize(("later_ns", "going"), [(0, 1), (1, 0)])
+def test_a_loop_is_in_progress_for_two_seconds_after_its_last_trap(later_ns: int, going: int) -> None:
+    watching = Detector(KERNEL, CORES, SHORT_LAG)
+    rows = loop(200)
+    watching.add("trap", array("trap", rows))
+    watching.finish()
+    watching.advance(rows[-1]["end_ns"] + detector.GOING_NS + SHORT_LAG + later_ns)
+    assert len(watching.going) == going

@@ -105,6 +105,18 @@ def test_a_command_that_writes_without_end_costs_no_memory() -> None:
     assert len(line) < 600
 
 
+def test_of_many_threads_the_newest_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_finding, "_MOST_KNOWN", 2)
+    clock = Clock()
+    runner = OnFinding("true", print, clock=clock)
+    for tid in (1, 2, 3):
+        assert runner.offer(1, tid, "warning", b"")
+    assert not runner.offer(1, 3, "warning", b"")
+    assert not runner.offer(1, 2, "warning", b"")
+    assert runner.offer(1, 1, "warning", b"")
+    runner.close(SECOND)
+
+
 def test_a_flood_of_findings_is_bounded_and_said_once() -> None:
     said: list[str] = []
     runner = OnFinding("sleep 1000", said.append)
