@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sldtrace.checks.result import AS_ROOT, Check, Fix, Places, State
-from sldtrace.host import signals, timers
+from sldtrace.host import peers, signals, timers
 from sldtrace.host.timers import PosixTimer
-from sldtrace.host.vms import peers, scan
+from sldtrace.host.vms import scan
 from sldtrace.host.vms.scan import VirtualMachine
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import ms, plural

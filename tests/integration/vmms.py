@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from sldtrace.host.vms import peers
+from sldtrace.host import peers
 from tests.integration import enders
 from tests.integration.firmware import Settings
 from tests.integration.observing import Protocol, Recorder

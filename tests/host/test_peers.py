@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sldtrace.host.vms import peers
+from sldtrace.host import peers
 
 CLIENT = """
 import socket, sys
