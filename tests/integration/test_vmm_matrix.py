@@ -35,13 +35,12 @@ FROZEN = {
     "q35-split-1khz": IRQCHIP,
     "rare": IRQCHIP,
     "reset": IRQCHIP,
-    "two-vms": IRQCHIP,
     "debugged": "a debugger (gdbstub)",
 }
 # Frozen, but not by QEMU; or without CPU, which is no freeze by split locks.
 BY_OTHERS = {"traced", "stopped", "quota"}
-# The freeze ends in the middle.
-UNTIL = {"plugged", "polled-less"}
+# Not frozen all the time: the freeze ends in the middle, or another VM delays the signals at its start.
+UNTIL = {"plugged", "polled-less", "two-vms"}
 # Stopped by polls, with progress in between.
 POLLED = ["registers", "brief"]
 WELL = [case.name for case in CASES if case.name not in FROZEN.keys() | BY_OTHERS | UNTIL | {*POLLED}]
@@ -133,7 +132,7 @@ def test_a_vcpu_that_completes_its_penalties_frees_the_other_one_on_the_same_cor
     vm = of(vmms, "two-vcpus")
     assert max(standstill_s(vm, 0), standstill_s(vm, 1)) < FROZEN_S / 2
     verdicts = {(each.subject.vcpu, each.verdict) for each in findings_of(vm, found) if each.subject}
-    assert verdicts == {(0, "delayed"), (0, "slowed"), (1, "slowed")}
+    assert {(0, "delayed"), (1, "slowed")} <= verdicts <= {(0, "delayed"), (0, "slowed"), (1, "slowed")}
 
 
 def test_a_tracer_is_named(vmms: Scenario, found: list[Finding[Any]]) -> None:
@@ -153,7 +152,14 @@ def test_a_vm_without_cpu_is_not_frozen_by_split_locks(
 def test_of_two_vms_at_once_only_the_frozen_one_is_found(
     vmms: Scenario, recorded: Trace, found: list[Finding[Any]]
 ) -> None:
-    well = of(vmms, "two-vms")["acted"]
+    vm = of(vmms, "two-vms")
+    well = vm["acted"]
+    (loop,) = (each for each in findings_of(vm, found) if each.kind == "early-return-loop")
+    assert loop.subject
+    assert loop.subject.vm == "two-vms"
+    assert loop.numbers.longest_ns / 1e9 == pytest.approx(standstill_s(vm), abs=APART_S)
+    assert IRQCHIP in loop.remedies[1].what
+    assert standstill_s(vm) > FROZEN_S
     assert standstill_s(well) < FROZEN_S
     assert findings_of(well, found) == []
     assert well["pid"] not in set(recorded.traps["tgid"].tolist())
