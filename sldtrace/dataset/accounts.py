@@ -1,8 +1,7 @@
 """The accounts of a recording: for each kind of record, how many events were seen, recorded and lost."""
 
-from dataclasses import dataclass
-
 from sldtrace.dataset.trace import Trace
+from sldtrace.frozen import dataclass
 
 
 @dataclass(frozen=True)
