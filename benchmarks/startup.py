@@ -32,6 +32,7 @@ def cpu_seconds(arguments: list[str]) -> float:
     """Of a Python with these arguments, whose output is discarded. Raises SystemExit if it fails."""
     null = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # with it nothing would be compiled before the rounds
     pid = os.posix_spawn(sys.executable, [sys.executable, *arguments], environment, file_actions=[null])
     _, status, usage = os.wait4(pid, 0)
     if status:

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import runner
 from tests.machines import ALL_KERNELS, BOOT_OF, ONE_KERNEL, Machine, machines
 
 # How long an example takes says nothing: other processes are at work, too. The examples of a commit are the
@@ -27,6 +28,7 @@ _ANY_MACHINE: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too
 settings.register_profile("same examples", derandomize=True, **_ANY_MACHINE)
 settings.register_profile("random", **_ANY_MACHINE)
 settings.load_profile("same examples")
+runner.keep_outputs_apart()
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _RUNNING = pytest.StashKey["Machines"]()

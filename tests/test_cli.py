@@ -108,6 +108,31 @@ def test_a_summary_is_printed_without_pandas() -> None:
     assert "LIVELOCK: vCPU 0 of " in run.stdout
 
 
+def test_a_summary_imports_little_beside_numpy_and_click() -> None:
+    """Each module takes time: nothing that only a whole report, a page or a pager needs."""
+    brief = ["report", "--brief", str(ROOT / "tests/reporters/recordings/lab-early-return-loop.sld")]
+    more = loaded_modules(f"from sldtrace.cli import run; run({brief})") - loaded_modules(
+        "import click, numpy"
+    )
+    rooms: dict[str, set[str]] = {}
+    for name in more:
+        if name.startswith("sldtrace.") and name.count(".") > 1:
+            rooms.setdefault(name.split(".")[1], set()).add(name.split(".", 2)[2])
+    assert rooms["commands"] == {"output", "pager", "progress", "recordings", "report"}
+    assert rooms["reporters"] == {
+        *("document", "formats", "groups", "html", "json", "overview", "remedies", "sentences"),
+        *("style", "tables", "text", "wording"),
+    }
+    assert rooms["prediction"] == {"recorded_penalty", "signal_source", "thread_profile"}
+    assert "simulator" not in rooms["model"]
+    assert rooms.keys() == {
+        *("analyzers", "commands", "dataset", "engine", "host", "model", "prediction", "recording"),
+        *("reporters", "text"),
+    }
+    # numpy.ma: np.unique, np.isin and np.quantile import it.
+    assert not more & {"hashlib", "numpy.ma", "random", "secrets", "subprocess", "tempfile"}
+
+
 def test_a_log_is_read_without_pandas() -> None:
     """It has to work where only the recorder is installed."""
     nothing = "import os; os.dup2(os.open('/dev/null', 0), 0)"

@@ -1,7 +1,5 @@
 """Lost records that a finding may lack: those of its time and its thread."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from sldtrace.dataset.cached import per_trace
@@ -9,6 +7,7 @@ from sldtrace.dataset.rows import BATCH
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.keys import joined
 from sldtrace.engine.tables import Array
+from sldtrace.frozen import dataclass
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
 

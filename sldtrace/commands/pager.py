@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 
@@ -38,6 +37,8 @@ def _command() -> str | None:
 
 # False: there is no such program. As in git, Ctrl-C is for the pager, and ends this process after it.
 def _paged(command: str, text: str) -> bool:
+    import subprocess
+
     environment = {**os.environ, "LESS": os.environ.get("LESS", _OPTIONS)}
     sys.stdout.flush()
     pressed: list[int] = []

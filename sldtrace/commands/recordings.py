@@ -5,17 +5,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timezone, tzinfo
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sldtrace.commands.progress import Progress
 from sldtrace.errors import SldtraceError, UsageError
+from sldtrace.frozen import dataclass
 from sldtrace.recording.target import STDIN, shown
 from sldtrace.text import moments
 from sldtrace.text.escape import escape
@@ -49,6 +48,8 @@ def _with_standard_input(
 ) -> tuple[Path, ...]:
     if _STDIN not in paths:
         return paths
+    from tempfile import TemporaryDirectory
+
     if sys.stdin.isatty():
         raise click.BadParameter("standard input is a terminal: pipe a recording into it", context, option)
     folder = context.with_resource(TemporaryDirectory(prefix="sldtrace-"))

@@ -180,15 +180,18 @@ def _nothing_then(timelines: "Sequence[Timeline]", view: View) -> SldtraceError:
 
 
 def _analyze(trace: "Trace", with_pictures: bool = False, only_summary: bool = False) -> Built:
-    from sldtrace.analyzers import threads
     from sldtrace.analyzers.findings import catalogue
     from sldtrace.dataset import accounts
-    from sldtrace.reporters import report as reports
 
     findings = catalogue.run(trace)
     if only_summary:
-        content = reports.brief(trace, findings)
+        from sldtrace.reporters import overview
+
+        content = overview.brief(trace, findings)
     else:
+        from sldtrace.analyzers import threads
+        from sldtrace.reporters import report as reports
+
         content = reports.build(
             trace,
             findings,

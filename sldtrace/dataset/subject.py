@@ -1,6 +1,6 @@
 """Who a thread is: process, VM and vCPU, and how reports call it."""
 
-from dataclasses import dataclass
+from sldtrace.frozen import dataclass
 
 
 @dataclass(frozen=True)

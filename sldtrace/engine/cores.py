@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sldtrace.engine.tables import Array
+from sldtrace.engine.tables import Array, distinct
 from sldtrace.model.early_returns import Times
 
 _CPUS = 1 << 16  # above any CONFIG_NR_CPUS
@@ -24,8 +24,8 @@ class Cores:
         """The cores of these CPUs."""
         most = int(cpus.max()) if len(cpus) else 0
         if most >= _CPUS:
-            distinct, inverse = np.unique(cpus, return_inverse=True)
-            cores = np.array([self._core(int(cpu)) for cpu in distinct], np.int64)
+            each, inverse = np.unique(cpus, return_inverse=True)
+            cores = np.array([self._core(int(cpu)) for cpu in each], np.int64)
             return cores[inverse.reshape(-1)]
         if most >= len(self._known):
             grown: Times = np.full(most + 1, -1, np.int64)
@@ -33,7 +33,7 @@ class Cores:
             self._known = grown
         found = self._known[cpus]
         if (found < 0).any():
-            for cpu in np.unique(cpus[found < 0]).tolist():
+            for cpu in distinct(cpus[found < 0]).tolist():
                 self._known[cpu] = self._core(cpu)
             found = self._known[cpus]
         return found

@@ -1,7 +1,6 @@
 """Penalties that are wasted because the thread traps again on another core, where detection is on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +11,8 @@ from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.places import Places
 from sldtrace.engine.quantiles import Quantiles
-from sldtrace.engine.tables import Array, Table
+from sldtrace.engine.tables import Array, Table, distinct
+from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Times
 from sldtrace.model.penalty import WINDOW_JIFFIES
 
@@ -183,7 +183,7 @@ class DefeatSums:
     # The core whose detection each of these traps switched off.
     def _homes(self, writes: Columns, tid: Array, start: Times, end: Times, end_cpu: Array) -> Times:
         writes = writes[np.isin(writes["tid"], tid) & (writes["tid"] > 0)]
-        earlier = [(each, *self._writes[each]) for each in np.unique(tid).tolist() if each in self._writes]
+        earlier = [(each, *self._writes[each]) for each in distinct(tid).tolist() if each in self._writes]
         known = np.array([each for each in earlier if each[0]], np.int64).reshape(-1, 3)
         who = np.concatenate([known[:, 0], writes["tid"].astype(np.int64)])
         when = np.concatenate([known[:, 1], writes["ns"].astype(np.int64)])

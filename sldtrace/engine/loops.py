@@ -6,7 +6,6 @@ one to the last, is the difference of two states of its counters.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -32,9 +31,10 @@ from sldtrace.engine.fold import Batch
 from sldtrace.engine.places import Places
 from sldtrace.engine.quantiles import Quantiles
 from sldtrace.engine.sleeps import SleepSummary
-from sldtrace.engine.tables import Array, Table
+from sldtrace.engine.tables import Array, Table, distinct
 from sldtrace.engine.threads import Threads
 from sldtrace.engine.traps import Traps
+from sldtrace.frozen import dataclass
 from sldtrace.host.msr import DETECT
 from sldtrace.model import early_returns as rule
 from sldtrace.model.early_returns import Bools, Times
@@ -395,7 +395,7 @@ class LoopSummary:
     # Forgets the places that were left, and have neither a loop nor a chain.
     def _release(self) -> None:
         places = self._places.upto(self._numbers.size)
-        gone = np.unique(np.concatenate([np.zeros(0, np.int64), *self._left]))
+        gone = distinct(np.concatenate([np.zeros(0, np.int64), *self._left]))
         gone = gone[(places["total"]["loops"][gone] == 0) & (places["open"]["count"][gone] == 0)]
         rows = places[gone]
         self._numbers.release(rows["tgid"], rows["tid"], rows["rip"])
@@ -413,7 +413,7 @@ class LoopSummary:
         self._note(place)
 
     def _note(self, place: Array) -> None:
-        self.changed = np.unique(np.concatenate([self.changed, place]))
+        self.changed = distinct(np.concatenate([self.changed, place]))
 
     def _is_loop(self, chains: Array) -> Bools:
         found: Bools = rule.is_loop(chains["count"], chains["end"] - chains["start"], self.penalty)

@@ -1,6 +1,5 @@
 """Waits for the penalty's semaphore, of each thread, and how often it is held by any."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -8,7 +7,8 @@ import numpy as np
 from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.selected import Selected
-from sldtrace.engine.tables import Array, Table
+from sldtrace.engine.tables import Array, Table, distinct
+from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Times
 
 WAIT_JIFFIES = 1
@@ -125,7 +125,7 @@ class SemaphoreWaits:
             mine["longest_ns"] = np.maximum(mine["longest_ns"], waits.most(lengths))
             self.threads[waits.who] = mine
             self.shown.add_runs(waits.who, waits.heads, waits.lengths, starts)
-            self._pending = np.union1d(self._pending, waits.who)
+            self._pending = distinct(np.append(self._pending, waits.who))
         if len(self._pending):
             self._pending = self._resolve(self._horizon_ns)
 

@@ -12,7 +12,7 @@ import numpy as np
 from sldtrace.engine.cores import Cores
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.quantiles import Quantiles
-from sldtrace.engine.tables import Array, Table
+from sldtrace.engine.tables import Array, Table, distinct
 from sldtrace.host.msr import DETECT
 from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.penalty import WINDOW_JIFFIES
@@ -97,7 +97,7 @@ class WindowTracker:
         """For each stay on a core that ended in the last batch: was detection off at some time of it?"""
         found: Bools = np.zeros(len(core), bool)
         state = self._state.upto(len(self._numbers))
-        for number in np.unique(self._known(core)).tolist():
+        for number in distinct(self._known(core)).tolist():
             if number < 0:
                 continue
             mine = self._known(core) == number
@@ -173,7 +173,7 @@ class WindowTracker:
         self._found = found
 
     def _number(self, cores: Times) -> Array:
-        for core in np.unique(cores).tolist():
+        for core in distinct(cores).tolist():
             if core not in self._numbers:
                 number = self._numbers[core] = len(self._numbers)
                 self._state.upto(number + 1)["core"][number] = core
@@ -253,7 +253,7 @@ class WindowSums:
         return int(self._short.of(list(self._sums).index(core), [0.5])[0])
 
     def _add(self, found: Array) -> None:
-        for core in np.unique(found["core"]).tolist():
+        for core in distinct(found["core"]).tolist():
             mine = found[found["core"] == core]
             if core not in self._sums:
                 self._sums[core] = np.zeros((), _SUMS)

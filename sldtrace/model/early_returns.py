@@ -104,7 +104,7 @@ class Windows:
         of MSR_TEST_CTRL. Batches are in order of time; within a batch any order is fine.
         """
         found: Bools = np.zeros(len(enter), bool)
-        for each in {*self.of_core, *np.unique(write_core).tolist()}:
+        for each in {*self.of_core, *write_core.tolist()}:
             mine, here = write_core == each, core == each
             start, proof = self.of_core.get(each, (-1, _NEVER))
             starts = np.sort(write_ns[mine & ~write_on])

@@ -61,7 +61,9 @@ def _most_frequent(signals: Array, codes: Array, groups: Bools) -> tuple[int, in
 
 
 def _timed(kind: Kind, gaps: Times, signo: int, code: int, group: bool) -> Source:
-    low, middle, high = np.quantile(gaps, [0.25, 0.5, 0.75])
+    # As np.quantile, which imports numpy.ma for that (10 ms).
+    at = np.array([0.25, 0.5, 0.75]) * (len(gaps) - 1)
+    low, middle, high = np.interp(at, np.arange(len(gaps)), np.sort(gaps))
     return Source(kind, max(SHORTEST_NS, int(middle)), int((high - low) / _QUARTILES), group, signo, code)
 
 

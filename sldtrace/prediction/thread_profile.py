@@ -1,6 +1,7 @@
 """A recorded thread that trapped: its signals, how often they come, and how long its steps take."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +13,16 @@ from sldtrace.engine.slices import in_order, slices
 from sldtrace.engine.tables import Array
 from sldtrace.engine.thread_samples import ThreadSamples
 from sldtrace.engine.traps import TrapColumns
+from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools, Times
-from sldtrace.model.simulator import Vcpu
 from sldtrace.model.sources import Source
 from sldtrace.model.thread import Costs
 from sldtrace.prediction import signal_source
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
+
+if TYPE_CHECKING:
+    from sldtrace.model.simulator import Vcpu
 
 _NO_VCPU = schema.current().records["trap"].field("vcpu").not_known
 _PAIR_NS = 50_000_000  # traps further apart do not follow each other
@@ -44,8 +48,10 @@ class Profile:
     moves: int  # traps on another CPU than the one before
 
     @property
-    def simulated(self) -> Vcpu:
+    def simulated(self) -> "Vcpu":
         """The thread as the simulator takes it."""
+        from sldtrace.model.simulator import Vcpu
+
         moves = self.span_ns // self.moves if self.moves > 1 else 0
         return Vcpu(self.source, self.costs, self.cpu, moves)
 

@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import os
-import secrets
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
@@ -27,7 +26,7 @@ def punch(file: int, start: int, end: int) -> None:
 
 def require(folder: Path) -> None:
     """Raises SldtraceError where the file system of that folder cannot punch holes."""
-    probe = folder / f".sldtrace-{secrets.token_hex(4)}"
+    probe = folder / f".sldtrace-{os.urandom(4).hex()}"
     shown = escape(str(folder), 4096)
     try:
         file = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -7,7 +7,6 @@ file system without locks (some NFS) has no such protection.
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -120,7 +119,7 @@ def create(path: Path, force: bool, opening: bytes) -> int:
         return _standard_output(opening)
     try:
         check(path, force)
-        begun = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if force else path
+        begun = path.with_name(f".{path.name}.{os.urandom(4).hex()}") if force else path
         file = os.open(begun, CREATE, MODE)
         try:
             _lock(file)

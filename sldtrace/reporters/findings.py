@@ -3,33 +3,23 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sldtrace.analyzers.finding import Finding, Remedy, Severity
+from sldtrace.analyzers.finding import Finding, Remedy
 from sldtrace.analyzers.needs import NotEvaluated
 from sldtrace.dataset.trace import Trace
-from sldtrace.reporters import excerpt, groups, lanes, remedies, wording
+from sldtrace.reporters import excerpt, lanes, remedies, sentences, wording
 from sldtrace.reporters.document import (
     Cell,
     Column,
     Fact,
     Facts,
-    Reference,
     Section,
     Table,
     Text,
-    Tone,
     Unit,
-    marked,
 )
 from sldtrace.reporters.groups import Group
 
-TONES = {
-    Severity.CRITICAL: Tone.CRITICAL,
-    Severity.WARNING: Tone.WARNING,
-    Severity.NOTICE: Tone.NOTICE,
-}
-
 _INTERVALS = 5
-_RELATED = 4
 _NOUNS = {
     "trap": ("trap", "traps"),
     "exit": ("VM exit", "VM exits"),
@@ -45,8 +35,8 @@ _NOUNS = {
 def section(trace: Trace, group: Group, others: Sequence[Group], listed: Sequence[Remedy]) -> Section:
     """All about the findings of one VM and cause; others: the groups, listed: the remedies of the report."""
     first = group.first
-    facts = [Fact("when", when(trace, group)), *_facts(trace, first)]
-    if found := see_also(group, others):
+    facts = [Fact("when", sentences.when(trace, group)), *_facts(trace, first)]
+    if found := sentences.see_also(group, others):
         facts.append(Fact("see also", ", ".join(each.text for each in found)))
     if numbers := remedies.references(group, listed):
         facts.append(Fact("change", numbers))
@@ -61,52 +51,7 @@ def section(trace: Trace, group: Group, others: Sequence[Group], listed: Sequenc
         of = f" of {group.worst.strip()}" if group.worst else ""
         table = excerpt.table(trace, first.evidence, first.evidence_kind)
         parts.append(Section(f"Evidence: {count}{of}", [table]))
-    return Section(title(group), [Text(f"({first.kind})")], parts, TONES[first.severity])
-
-
-def title(group: Group) -> str:
-    """The title of its section, as `document.Verdict.title` has it."""
-    return f"{_mark(group)}: {sentence(group)}"
-
-
-def _mark(group: Group) -> str:
-    return marked(group.first.verdict, TONES[group.first.severity])
-
-
-def see_also(group: Group, others: Sequence[Group]) -> list[Reference]:
-    """The groups that have to do with it: `QUEUE`, `DELAYED (vCPU 0 of VM web-1)`."""
-    found = groups.related(group, others)
-    shown = [Reference(_short(each), title(each)) for each in found[:_RELATED]]
-    return shown + [Reference(f"and {len(found) - _RELATED:,} more")] * (len(found) > _RELATED)
-
-
-def _short(group: Group) -> str:
-    whose = f" ({group.threads} of {wording.process(group.who)})" if group.who else ""
-    return f"{group.first.verdict.upper()}{whose}"
-
-
-def sentence(group: Group) -> str:
-    """Who is affected, and how."""
-    first, who = group.first, group.who
-    if who is None:
-        name = ""
-    elif group.worst:
-        name = f"{group.threads} of {wording.process(who)}: {group.worst}"
-    elif who.vcpu is None:
-        name = f"a thread of {wording.thread(who)} "
-    else:
-        name = f"vCPU {who.vcpu} of {wording.thread(who)} "
-    return f"{name}{first.headline}"
-
-
-def when(trace: Trace, group: Group) -> str:
-    """Since when, or from when to when, and how long."""
-    start, lasted = wording.moment(trace, group.start_ns), wording.length(group.end_ns - group.start_ns)
-    last = wording.moment_since(trace, group.start_ns, trace.span_ns[1])
-    if group.ongoing:
-        return f"since {start}, for {lasted}; not ended when the recording did, at {last}"
-    end = wording.moment_since(trace, group.start_ns, group.end_ns)
-    return f"{start} to {end}, {lasted}; not seen since (recorded until {last})"
+    return Section(sentences.title(group), [Text(f"({first.kind})")], parts, sentences.TONES[first.severity])
 
 
 def _threads(trace: Trace, group: Group) -> Table:

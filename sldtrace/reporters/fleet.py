@@ -8,7 +8,7 @@ from sldtrace.reporters import fleet_content as content
 from sldtrace.reporters import wording
 from sldtrace.reporters.content import UnreadableContent
 from sldtrace.reporters.document import Cell, Column, Report, Section, Step, Steps, Table, Text, Tone, Unit
-from sldtrace.reporters.findings import TONES
+from sldtrace.reporters.sentences import TONES
 from sldtrace.text.escape import escape
 
 _PROBLEMS = 5

@@ -1,13 +1,13 @@
-"""A report as one page of HTML: everything is in the file, and nothing is loaded from anywhere."""
+"""A report as one page of HTML: everything is in the file, and nothing is loaded from anywhere.
 
-import base64
-import hashlib
+Every command that has reports imports this module: what only a page needs is imported when one is made.
+"""
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sldtrace.errors import SldtraceError
-from sldtrace.reporters import drawing
 from sldtrace.reporters.document import Overview, Report, Section, Unit
 from sldtrace.reporters.style import Style
 from sldtrace.reporters.text import cell
@@ -29,6 +29,8 @@ class HtmlReporter:
 
     def render(self, report: Report, style: Style) -> str:
         """The page. Jinja2 escapes every text; the policy in it forbids all but its own style and script."""
+        from sldtrace.reporters import drawing
+
         jinja2 = _jinja2()
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_PAGE),
@@ -95,4 +97,7 @@ def _main(report: Report) -> Section | None:
 
 # As a Content-Security-Policy names what it allows.
 def _hash(text: str) -> str:
+    import base64
+    import hashlib
+
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -9,8 +9,8 @@ from sldtrace.analyzers import addresses, limitations
 from sldtrace.analyzers import threads as thread_table
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.needs import NotEvaluated
-from sldtrace.dataset import exit_counts, folding, frames, levels, tallies
-from sldtrace.dataset.accounts import account, incomplete, others
+from sldtrace.dataset import exit_counts, frames, levels, tallies
+from sldtrace.dataset.accounts import account, others
 from sldtrace.dataset.trace import Trace
 from sldtrace.lazy import pd
 from sldtrace.recording.discarded import Discarded
@@ -26,10 +26,9 @@ from sldtrace.reporters import (
     pictures,
     recorded,
     remedies,
-    wording,
 )
 from sldtrace.reporters.content import FindingContent, RecordingContent, ReportContent
-from sldtrace.reporters.document import Cell, Column, Fact, Report, Section, Table, Text, Tone, Unit
+from sldtrace.reporters.document import Cell, Column, Report, Section, Table, Text, Unit
 from sldtrace.reporters.groups import Group
 from sldtrace.reporters.rows import of_values, rows
 from sldtrace.text.escape import escape
@@ -37,9 +36,6 @@ from sldtrace.text.phrases import address
 
 LONGEST = 100
 """How many waits are listed: the longest ones."""
-
-MOST_GROUPS = 50
-"""VMs and causes that people get in full, the worst ones."""
 
 MOST_FINDINGS = 1_000
 """Findings that programs get, the worst ones."""
@@ -74,9 +70,9 @@ def _sections(
     with_pictures: bool,
 ) -> Iterator[Section]:
     every = groups.grouped(found)
-    listed = every[:MOST_GROUPS]
+    listed = every[: overview.MOST]
     changes = remedies.listed(listed)
-    yield from _summary(trace, every, listed)
+    yield from overview.sections(trace, every)
     yield from remedies.section(changes)
     if with_pictures:
         yield from pictures.sections(trace, found, threads)
@@ -90,59 +86,6 @@ def _sections(
     yield from exits.sections(trace, threads)
     yield from context.sections(trace, threads)
     yield recorded.section(trace)
-
-
-def _more(groups: Sequence[Group]) -> str:
-    if not groups:
-        return ""
-    count = wording.plural(sum(len(each.found) for each in groups), "finding")
-    return f"And {count} more, about {wording.plural(len(groups), 'VM or process', 'VMs or processes')}."
-
-
-def brief(trace: Trace, found: Sequence[Finding[Any]]) -> Report:
-    """The summary of such a report alone, for people only: it has no data, and takes no pandas."""
-    every = groups.grouped(found)
-    return Report(None, list(_summary(trace, every, every[:MOST_GROUPS])))
-
-
-def _summary(trace: Trace, every: Sequence[Group], listed: Sequence[Group]) -> Iterator[Section]:
-    if trace.simulated:
-        yield Section(blocks=[Text(wording.SIMULATED)])
-    nothing = None if every else _nothing(trace)
-    yield overview.section(trace, listed, nothing, _more(every[MOST_GROUPS:]))
-
-
-def _nothing(trace: Trace) -> Fact:
-    title, tone = "NOTHING FOUND: the split-lock penalty holds up no thread", Tone.GOOD
-    if incomplete(trace):
-        title = "NOTHING FOUND IN AN INCOMPLETE RECORDING: the last section says what is missing"
-        tone = Tone.WARNING
-    return Fact(title, " ".join(_outcomes(trace)), tone=tone)
-
-
-def _outcomes(trace: Trace) -> Iterator[str]:
-    start, end = trace.span_ns
-    threads = folding.fold(trace).threads.sums
-    total = int(threads["traps"].sum())
-    watched = f"Watched for {wording.length(end - start)}:"
-    if not total:
-        yield f"{watched} no split-lock trap."
-        return
-    yield f"{watched} {wording.plural(total, 'split-lock trap')} of {wording.plural(len(threads), 'thread')}."
-    rest = total
-    for name, text in (
-        ("completed", "completed the penalty."),
-        ("not_penalized", "not penalized."),
-        ("early_returns", "ended early by a signal, not in a loop."),
-        ("fatal", "ended in SIGBUS (split_lock_detect=fatal)."),
-    ):
-        count = int(threads[name].sum())
-        rest -= count
-        if count:
-            verb = "" if name in ("completed", "fatal") else " was" if count == 1 else " were"
-            yield f"{count:,}{verb} {text}"
-    if rest:
-        yield f"The end of {rest:,} was not seen."
 
 
 def _threads(trace: Trace, threads: pd.DataFrame) -> Table:

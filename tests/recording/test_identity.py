@@ -57,7 +57,7 @@ def test_a_file_is_one_of_several_if_it_has_a_number(segment: Any, run: str, num
     assert (found.run, found.number) == (run, number)
 
 
-def test_simulations_are_told_apart_by_their_options() -> None:
+def test_simulations_differ_by_their_options() -> None:
     found = identify(7, FACTS | {"simulated": {"b": 1, "a": Path("x")}})
     assert found.simulated == '{"a": "x", "b": 1}'
 

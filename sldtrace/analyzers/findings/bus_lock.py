@@ -7,7 +7,6 @@ ratelimit:N sleeps (ef4ae6e44131). One bus lock is enough.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from sldtrace.analyzers.recovery import LOOK, RESTARTED
 from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.bus_locks import bus_lock_exits
+from sldtrace.engine.tables import distinct
+from sldtrace.frozen import dataclass
 from sldtrace.host.exits import SVM, had_bus_lock, is_bus_lock
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording.layout import Records
@@ -128,7 +129,7 @@ def _of_guest(trace: Trace, tgid: int, tid: int, rows: list[dict[str, Any]]) -> 
 
 def _of_programs(trace: Trace) -> Iterator[Finding[BusLockNumbers]]:
     rows = folding.fold(trace).bus_locks.rows
-    threads = np.unique(rows[["tgid", "tid"]])
+    threads = distinct(rows[["tgid", "tid"]])
     for tgid, tid in threads.tolist():
         yield _of_program(trace, tgid, tid, rows[(rows["tgid"] == tgid) & (rows["tid"] == tid)])
 

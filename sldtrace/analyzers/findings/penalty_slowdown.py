@@ -7,8 +7,6 @@ early returns, the time outside of them counts. A sleep that lasts longer than t
 late: its timer has expired, and the thread waits for a CPU. That time is not the penalty's.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from sldtrace.analyzers import cpu_waits, penalties, remedies, thresholds
@@ -24,6 +22,7 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.chains import COUNTERS
 from sldtrace.engine.loops import Loop
 from sldtrace.engine.tables import Array
+from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools, penalized
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
@@ -72,7 +71,8 @@ def find(trace: Trace) -> list[Finding[SlowdownNumbers]]:
     # many.
     lost = sums["slept_ns"] + sums["waited_ns"] - sums["last_lost_ns"]
     slowed = is_slowed(sums["traps"], lost, sums["last_start_ns"] - sums["start_ns"] - loops)
-    chosen = np.flatnonzero(slowed & ~np.isin(tid, list(_explained(trace))))
+    explained = _explained(trace)
+    chosen = [n for n in np.flatnonzero(slowed).tolist() if int(tid[n]) not in explained]
     found = [
         _finding(trace, penalty, sums[n], int(loops[n]), int(folded.numbers.tgid[n]), int(tid[n]))
         for n in chosen

@@ -6,8 +6,6 @@ host. A free semaphore is taken without waiting, and a held one is released at a
 more is a queue.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from sldtrace.analyzers import cpu_waits, penalties, remedies, thresholds
@@ -23,6 +21,7 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.keys import joined
 from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
 from sldtrace.engine.tables import Array
+from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
@@ -139,7 +138,7 @@ def _finding(trace: Trace, found: Array) -> Finding[QueueNumbers]:
     who = found["number"]
     queue = folded.waits.queue(who)
     start, end = queue.start_ns, queue.end_ns
-    processes = len(np.unique(found["tgid"]))
+    processes = len({*found["tgid"].tolist()})
     bound = 1_000_000_000 // penalty.window_ns
     numbers = QueueNumbers(
         threads=len(found),
