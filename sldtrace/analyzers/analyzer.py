@@ -1,12 +1,12 @@
 """What an analyzer is: the kind of finding that it looks for, its needs, and its function."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic
 
 from sldtrace.analyzers.finding import Finding, N
 from sldtrace.analyzers.needs import Needs
 from sldtrace.dataset.trace import Trace
-from sldtrace.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """What is not the penalty: the time in which threads waited for a CPU, or a quota throttled them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.finding import Fact, Remedy
 from sldtrace.analyzers.recovery import AT_ONCE, VERIFY
 from sldtrace.engine.run_delays import RunDelay
-from sldtrace.frozen import dataclass
 from sldtrace.text.phrases import length, percent
 
 

@@ -6,7 +6,7 @@ signals that the traps name.
 
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.endings import EndedBy
@@ -15,7 +15,6 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details, LoopDetails
 from sldtrace.engine.slices import in_order
 from sldtrace.engine.traps import TrapColumns
-from sldtrace.frozen import dataclass
 from sldtrace.host import signals
 from sldtrace.host.signals import Code
 from sldtrace.model import threshold

@@ -1,13 +1,13 @@
 """What ended the early returns of a thread, with the share of each cause: numbers, words, and remedies."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 from sldtrace.analyzers import thresholds
 from sldtrace.analyzers.finding import Fact, Remedy
 from sldtrace.analyzers.recovery import AT_NEXT_PENALTY, RESTARTED, VERIFY
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details
-from sldtrace.frozen import dataclass
 from sldtrace.host import signals
 from sldtrace.model.ending import Ending
 from sldtrace.model.penalty import Penalty

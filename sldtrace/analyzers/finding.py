@@ -1,13 +1,12 @@
 """What an analyzer returns: a finding with its numbers, its evidence, its cause and its remedies."""
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
 
 from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.subject import Subject
-from sldtrace.frozen import dataclass
 
 
 class Severity(IntEnum):

@@ -3,6 +3,8 @@
 They are found by sldtrace.engine.loops, as the recorder finds them.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sldtrace.analyzers import cpu_waits, ending_signal, endings, progress
@@ -17,7 +19,6 @@ from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details, LoopDetails
 from sldtrace.engine.loops import Loop
-from sldtrace.frozen import dataclass
 from sldtrace.model import early_returns as rule
 from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty

@@ -1,5 +1,7 @@
 """Lost records that a finding may lack: those of its time and its thread."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sldtrace.dataset.cached import per_trace
@@ -7,7 +9,6 @@ from sldtrace.dataset.rows import BATCH
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.keys import joined
 from sldtrace.engine.tables import Array
-from sldtrace.frozen import dataclass
 from sldtrace.recording import schema
 from sldtrace.recording.layout import Records
 

@@ -1,10 +1,10 @@
 """What an analyzer needs of a recording, and what a recording lacks."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sldtrace.dataset import levels
 from sldtrace.dataset.trace import Trace
-from sldtrace.frozen import dataclass
 from sldtrace.recording import schema
 
 _PROBES = {

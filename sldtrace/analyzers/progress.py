@@ -1,11 +1,12 @@
 """Signs of progress of a thread in a loop: guest time, other addresses and exits, other cores."""
 
+from dataclasses import dataclass
+
 from sldtrace.analyzers import lost_records
 from sldtrace.analyzers.finding import Confidence, Fact
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loop_details import Details
 from sldtrace.engine.loops import Loop
-from sldtrace.frozen import dataclass
 from sldtrace.model import early_returns as rule
 from sldtrace.model.penalty import Penalty
 from sldtrace.text.phrases import length, percent, plural

@@ -3,8 +3,9 @@
 The thresholds of loops are in sldtrace.model.early_returns, because the recorder applies them too.
 """
 
+from dataclasses import dataclass
+
 from sldtrace.engine import defeats, lock_waits, loops, semaphore_waits, windows
-from sldtrace.frozen import dataclass
 from sldtrace.model import early_returns as rule
 
 

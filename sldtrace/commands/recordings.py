@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timezone, tzinfo
 from functools import wraps
 from pathlib import Path
@@ -14,7 +15,6 @@ import click
 
 from sldtrace.commands.progress import Progress
 from sldtrace.errors import SldtraceError, UsageError
-from sldtrace.frozen import dataclass
 from sldtrace.recording.target import STDIN, shown
 from sldtrace.text import moments
 from sldtrace.text.escape import escape

@@ -1,8 +1,9 @@
 """The accounts of a recording: for each kind of record, how many events were seen, recorded and lost."""
 
+from dataclasses import dataclass
+
 from sldtrace.dataset.trace import Trace
 from sldtrace.host import livepatch
-from sldtrace.frozen import dataclass
 
 
 @dataclass(frozen=True)

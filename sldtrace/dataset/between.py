@@ -1,8 +1,9 @@
 """The part of a timeline between two times of the day."""
 
+from dataclasses import dataclass
+
 from sldtrace.dataset.trace import Trace
 from sldtrace.errors import SldtraceError
-from sldtrace.frozen import dataclass
 from sldtrace.recording.joined import JoinedRecording
 from sldtrace.recording.target import shown
 from sldtrace.recording.timeline import Timeline

@@ -1,9 +1,9 @@
 """How much was recorded when: `detail` records as stretches of time, and why it was less than asked for."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from sldtrace.dataset.trace import Trace
-from sldtrace.frozen import dataclass
 
 TRAPS, COUNTS, EXITS = "traps", "counts", "exits"
 """The levels, as enum sld_level of bpf/events.h names them in lower case; each includes those before it."""

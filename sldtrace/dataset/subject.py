@@ -1,6 +1,6 @@
 """Who a thread is: process, VM and vCPU, and how reports call it."""
 
-from sldtrace.frozen import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

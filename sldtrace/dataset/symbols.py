@@ -7,10 +7,10 @@ them.
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from sldtrace.errors import SldtraceError
-from sldtrace.frozen import dataclass
 from sldtrace.text.escape import escape
 
 _ELF = b"\x7fELF"

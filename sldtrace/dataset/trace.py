@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timezone, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +18,6 @@ from sldtrace.dataset.rows import Array, Labels, Rows
 from sldtrace.dataset.subject import Subject
 from sldtrace.dataset.symbols import Symbols
 from sldtrace.errors import SldtraceError
-from sldtrace.frozen import dataclass
 from sldtrace.host.vms.names import KEYS, display_name
 from sldtrace.host.vms.threads import vcpu_of
 from sldtrace.lazy import pd

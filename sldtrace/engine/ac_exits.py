@@ -5,6 +5,7 @@ an exit or after it decides; until there is one, the exit is pending. Of pending
 last one can have a trap, because the others ended before it began.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,6 @@ from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.selected import Selected
 from sldtrace.engine.tables import Array, Table
-from sldtrace.frozen import dataclass
 from sldtrace.host.exits import AC_VECTOR, SVM_AC, VMX_EXCEPTION
 from sldtrace.model.early_returns import Bools, Times
 from sldtrace.recording import schema

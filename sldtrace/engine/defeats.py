@@ -1,6 +1,7 @@
 """Penalties that are wasted because the thread traps again on another core, where detection is on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,6 @@ from sldtrace.engine.fold import Batch
 from sldtrace.engine.places import Places
 from sldtrace.engine.quantiles import Quantiles
 from sldtrace.engine.tables import Array, Table, distinct
-from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Times
 from sldtrace.model.penalty import WINDOW_JIFFIES
 

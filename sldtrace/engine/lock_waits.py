@@ -4,6 +4,7 @@ A wait is known when it begins, but the traps until its end come later: it is pe
 its end.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -16,7 +17,6 @@ from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.tables import Array, Table
 from sldtrace.engine.traps import Traps
-from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools, Times
 
 WAIT_JIFFIES = 1

@@ -6,6 +6,7 @@ one to the last, is the difference of two states of its counters.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -34,7 +35,6 @@ from sldtrace.engine.sleeps import SleepSummary
 from sldtrace.engine.tables import Array, Table, distinct
 from sldtrace.engine.threads import Threads
 from sldtrace.engine.traps import Traps
-from sldtrace.frozen import dataclass
 from sldtrace.host.msr import DETECT
 from sldtrace.model import early_returns as rule
 from sldtrace.model.early_returns import Bools, Times

@@ -1,5 +1,6 @@
 """How long threads ran, waited for a CPU, and were throttled, as far as that was sampled."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -8,7 +9,6 @@ from sldtrace.engine.columns import Columns
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.tables import Array, Table
-from sldtrace.frozen import dataclass
 
 MOST_THREADS = 1 << 17
 """The most threads that are kept."""

@@ -1,5 +1,6 @@
 """Waits for the penalty's semaphore, of each thread, and how often it is held by any."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -8,7 +9,6 @@ from sldtrace.engine.first_last import FirstLast
 from sldtrace.engine.fold import Batch
 from sldtrace.engine.selected import Selected
 from sldtrace.engine.tables import Array, Table, distinct
-from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Times
 
 WAIT_JIFFIES = 1

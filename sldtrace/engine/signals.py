@@ -1,13 +1,13 @@
 """The signals that came to the threads of loops: how often each one, and the gaps between two in a row."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sldtrace.engine.keys import Keys, joined
 from sldtrace.engine.quantiles import Quantiles
 from sldtrace.engine.tables import Array, Table
-from sldtrace.frozen import dataclass
 
 MOST_SIGNALS = 1 << 16
 """Pairs of a loop and a signal (number, code, sender) that are counted by themselves; others are not."""

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from sldtrace.frozen import dataclass
 
 PATH = Path("/proc/kallsyms")
 

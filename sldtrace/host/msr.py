@@ -2,9 +2,9 @@
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from sldtrace.frozen import dataclass
 from sldtrace.host import kernel
 
 TEST_CTRL = 0x33

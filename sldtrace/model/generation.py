@@ -5,8 +5,8 @@ Facts of the host take precedence over the kernel's version, because distributio
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from sldtrace.frozen import dataclass
 from sldtrace.host import kallsyms, kernel
 
 

@@ -4,9 +4,9 @@ docs/model.md has a diagram. Time, CPUs and the semaphore are in `simulator`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum, Flag, auto
 
-from sldtrace.frozen import dataclass
 from sldtrace.model.penalty import Penalty
 
 

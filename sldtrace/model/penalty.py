@@ -1,9 +1,9 @@
 """The penalty of a given kernel: the length of its sleep, its thresholds, whether it is on."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sldtrace.frozen import dataclass
 from sldtrace.host import kernel
 from sldtrace.model import generation as generations
 from sldtrace.model.generation import Generation

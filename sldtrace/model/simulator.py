@@ -6,12 +6,11 @@ sibling that switches tasks on a thread with TIF_SLD.
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from sldtrace.frozen import dataclass
 from sldtrace.host.msr import DETECT
 from sldtrace.model import jiffies, machine
 from sldtrace.model import stretch as stretches

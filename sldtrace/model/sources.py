@@ -1,11 +1,10 @@
 """Sources of signals: a timer that a VMM arms before each KVM_RUN, a periodic one, one signal, none."""
 
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
-
-from sldtrace.frozen import dataclass
 
 SHORTEST_NS = 10_000
 """The shortest period that is simulated; with a shorter one a thread would only handle signals."""

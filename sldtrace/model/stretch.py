@@ -4,9 +4,10 @@ Each signal ends one sleep and the guest traps again, until a signal comes too l
 If the penalty of another thread switches detection off on the core, the stretch ends there.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from sldtrace.frozen import dataclass
 from sldtrace.model.penalty import Penalty
 from sldtrace.model.sources import Kind
 from sldtrace.model.thread import COLUMNS, Column, Thread, Times, Traps

@@ -1,11 +1,11 @@
 """One simulated thread that takes split locks: its state, its next signal, its traps so far."""
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from sldtrace.frozen import dataclass
 from sldtrace.model.machine import State
 from sldtrace.model.sources import Kind, Noise, Source
 

@@ -1,6 +1,6 @@
 """A recorded thread that trapped: its signals, how often they come, and how long its steps take."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,6 @@ from sldtrace.engine.slices import in_order, slices
 from sldtrace.engine.tables import Array
 from sldtrace.engine.thread_samples import ThreadSamples
 from sldtrace.engine.traps import TrapColumns
-from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools, Times
 from sldtrace.model.sources import Source
 from sldtrace.model.thread import Costs

@@ -3,13 +3,12 @@
 import enum
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-
-from sldtrace.frozen import dataclass
 
 Records = npt.NDArray[np.void]
 """A numpy structured array: one element per record."""

@@ -1,11 +1,11 @@
 """Converts records of an older or newer schema into the current one, without dropping fields."""
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from sldtrace.frozen import dataclass
 from sldtrace.recording.layout import LayoutError, Record, Records
 
 

@@ -4,6 +4,7 @@ docs/report-schema.json and the tables in docs/report.md are made from these (to
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from sldtrace.analyzers import threads
@@ -13,7 +14,6 @@ from sldtrace.dataset import exit_counts, frames
 from sldtrace.dataset.frames import Column
 from sldtrace.dataset.levels import Stretch
 from sldtrace.dataset.subject import Subject
-from sldtrace.frozen import dataclass
 from sldtrace.reporters.rows import Row, RowsOf
 
 VERSION = 1

@@ -1,10 +1,10 @@
 """What a report says, apart from how it looks: sections of facts, tables and text, for every format."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sldtrace.frozen import dataclass
 from sldtrace.strenum import StrEnum
 
 

@@ -1,9 +1,9 @@
 """Pictures of a report as paths of SVG: numbers only. The texts beside them are in the page's template."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from sldtrace.frozen import dataclass
 from sldtrace.reporters.axis import short
 from sldtrace.reporters.document import Closeup, Histogram, Marks, Rates, Span, Timeline
 from sldtrace.text.phrases import length, percent

@@ -1,6 +1,7 @@
 """Findings of one kind and verdict about threads of one process together: one VM, one cause."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 from sldtrace.analyzers.finding import Finding
 from sldtrace.analyzers.findings import semaphore_queue
 from sldtrace.dataset.subject import Subject
-from sldtrace.frozen import dataclass
 from sldtrace.model import early_returns
 
 MOST = 100

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sldtrace.dataset.frames import Column
-from sldtrace.frozen import dataclass
 from sldtrace.lazy import pd
 from sldtrace.text.phrases import address
 

@@ -3,8 +3,8 @@
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 
-from sldtrace.frozen import dataclass
 from sldtrace.reporters.document import Tone
 
 _CODES = {

@@ -41,7 +41,7 @@ def test_a_quota_has_words_and_a_remedy_of_its_own() -> None:
     assert "part of it because" in cpu_waits.sentence(replace(found, throttled_ns=250 * MS - 1))
     (remedy,) = cpu_waits.remedies(found, 7)
     assert "raise the CPU quota" in remedy.what
-    assert "cat /proc/7/cgroup" in remedy.command
+    assert "cat /proc/7/cgroup" in str(remedy.command)
 
 
 def test_a_short_time_by_a_quota_is_only_a_fact() -> None:

@@ -18,6 +18,7 @@ from sldtrace.capture.governor import Limits
 from sldtrace.capture.live.detector import Detector
 from sldtrace.capture.recorder import Live, RecordOptions, Status
 from sldtrace.commands import record as module
+from sldtrace.commands.screen import Screen
 from sldtrace.errors import SldtraceError, UsageError
 from sldtrace.host import access, btf, cgroup_filter, kernel, split_lock
 from sldtrace.host.split_lock import SplitLock
@@ -332,7 +333,7 @@ def test_metrics_are_written_while_it_records(
 ) -> None:
     path, seen = tmp_path / "x.prom", []
     monkeypatch.setattr(fake, "progress", [Status()])
-    monkeypatch.setattr(module.Screen, "status", lambda *_: seen.append(path.read_text()))
+    monkeypatch.setattr(Screen, "status", lambda *_: seen.append(path.read_text()))
     assert run("-o", "x", "--metrics", str(path)).exit_code == 0
     assert "sldtrace_recorder_records_total 0" in seen[0]
     assert not path.exists()

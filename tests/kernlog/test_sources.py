@@ -88,6 +88,7 @@ def test_a_file_that_nobody_may_read_has_another_hint(
 
     with pytest.raises(SldtraceError) as caught:
         read(tmp_path / "none")
+    assert caught.value.hint
     assert caught.value.hint.startswith("name a file")
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(SldtraceError) as caught:

@@ -349,7 +349,7 @@ def test_on_a_file_system_where_each_file_has_a_name_no_copy_is_left(
 
     out = Writer(tmp_path / "a.sld", {}, compress=False, retention=RetentionOptions(bytes=LIMIT))
     fill(out, 100)
-    monkeypatch.setattr(compacting.os, "open", without_tmpfile)
+    monkeypatch.setattr(os, "open", without_tmpfile)
     monkeypatch.setattr(compacting, "_copy", full)
     out.close({})
     assert out.warning is not None

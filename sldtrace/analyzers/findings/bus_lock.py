@@ -7,6 +7,7 @@ ratelimit:N sleeps (ef4ae6e44131). One bus lock is enough.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from sldtrace.dataset import exit_counts, folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.bus_locks import bus_lock_exits
 from sldtrace.engine.tables import distinct
-from sldtrace.frozen import dataclass
 from sldtrace.host.exits import SVM, had_bus_lock, is_bus_lock
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording.layout import Records

@@ -5,6 +5,8 @@ with kernel.split_lock_mitigate=0, all CPUs share one work item: of CPUs that tr
 gets detection back (fixed in 6.15 by c929d08df8be, 0e1ff67d164b).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sldtrace.analyzers import detection_writes
@@ -15,7 +17,6 @@ from sldtrace.analyzers.recovery import AT_ONCE, LOOK
 from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
-from sldtrace.frozen import dataclass
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural

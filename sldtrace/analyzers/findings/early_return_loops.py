@@ -12,6 +12,7 @@ The rule is in sldtrace.model.early_returns. Three kinds, because what has to be
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -34,7 +35,6 @@ from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.loops import Loop
 from sldtrace.engine.tables import Array
-from sldtrace.frozen import dataclass
 from sldtrace.model import early_returns as rule
 from sldtrace.text.phrases import length, ms, plural
 

@@ -4,6 +4,8 @@ In the mode fatal handle_guest_split_lock returns false without a warning (arch/
 d7e94dbdac1a), and KVM sends SIGBUS. One split lock is enough.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sldtrace.analyzers import addresses, remedies
@@ -16,7 +18,6 @@ from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
 from sldtrace.engine.threads import Threads
-from sldtrace.frozen import dataclass
 from sldtrace.recording import schema
 from sldtrace.text.phrases import plural
 

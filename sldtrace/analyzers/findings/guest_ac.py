@@ -6,6 +6,7 @@ handle_guest_split_lock does not run: such an exit has no trap. Single exit reco
 one by one; else the counters are compared with the traps of the same time, where the traps are complete.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from sldtrace.dataset.rows import Rows
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine import ac_exits
 from sldtrace.engine.ac_exits import AcExits
-from sldtrace.frozen import dataclass
 from sldtrace.host.exits import is_split_lock
 from sldtrace.model.early_returns import Bools
 from sldtrace.recording.layout import Records

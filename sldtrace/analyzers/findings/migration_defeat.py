@@ -8,6 +8,7 @@ jiffies after the end of the one before.
 
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +23,6 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.defeats import Defeats, DefeatSums
 from sldtrace.engine.fold import Fold
 from sldtrace.engine.slices import slices
-from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty

@@ -7,6 +7,8 @@ early returns, the time outside of them counts. A sleep that lasts longer than t
 late: its timer has expired, and the thread waits for a CPU. That time is not the penalty's.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sldtrace.analyzers import cpu_waits, penalties, remedies, thresholds
@@ -22,7 +24,6 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.chains import COUNTERS
 from sldtrace.engine.loops import Loop
 from sldtrace.engine.tables import Array
-from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools, penalized
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty

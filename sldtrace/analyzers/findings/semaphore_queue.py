@@ -6,6 +6,8 @@ host. A free semaphore is taken without waiting, and a held one is released at a
 more is a queue.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sldtrace.analyzers import cpu_waits, penalties, remedies, thresholds
@@ -21,7 +23,6 @@ from sldtrace.dataset.trace import Trace
 from sldtrace.engine.keys import joined
 from sldtrace.engine.semaphore_waits import WAIT_JIFFIES
 from sldtrace.engine.tables import Array
-from sldtrace.frozen import dataclass
 from sldtrace.model.early_returns import Bools
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty

@@ -6,6 +6,8 @@ shared work item of 6.2 to 6.14 with kernel.split_lock_mitigate=0, for a sibling
 writes MSR_TEST_CTRL itself. The thread then traps again although its penalty is over.
 """
 
+from dataclasses import dataclass
+
 from sldtrace.analyzers import detection_writes, penalties, thresholds
 from sldtrace.analyzers.analyzer import Analyzer
 from sldtrace.analyzers.finding import Confidence, Fact, Finding, Numbers, Remedy, Severity
@@ -14,7 +16,6 @@ from sldtrace.analyzers.recovery import AT_ONCE, LOOK
 from sldtrace.dataset import folding
 from sldtrace.dataset.trace import Trace
 from sldtrace.engine.tables import Array
-from sldtrace.frozen import dataclass
 from sldtrace.model.penalty import Penalty
 from sldtrace.prediction import recorded_penalty
 from sldtrace.text.phrases import length, percent, plural, rate

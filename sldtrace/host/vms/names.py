@@ -4,10 +4,8 @@ import fnmatch
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from sldtrace.frozen import dataclass
 
 _LIMIT = 1024  # characters of a name that are kept; libvirt and the VMMs allow fewer
 

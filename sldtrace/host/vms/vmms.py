@@ -3,9 +3,8 @@
 To add one, add a row to VMMS and an example of it to tests/host/vms/test_vmms.py.
 """
 
+from dataclasses import dataclass
 from signal import Signals
-
-from sldtrace.frozen import dataclass
 
 
 @dataclass(frozen=True)
