@@ -1,4 +1,4 @@
-"""The level of detail: what is attached for it, what the probes are told, and the records of its changes."""
+"""The level of detail: what is attached for it, the switches of the probes, and the records of its changes."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -111,15 +111,15 @@ def test_counts_alone_need_less_until_a_thread_traps(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("lacks", "told"),
+    ("lacks", "switched"),
     [("kvm_entry", {"LOCKS", "MSR"}), ("kvm_exit", {"LOCKS", "MSR"}), ("write_msr", {"LOCKS", "EXITS"})],
 )
 def test_what_cannot_be_attached_is_a_warning_and_not_watched(
-    lacks: str, told: set[str], monkeypatch: pytest.MonkeyPatch
+    lacks: str, switched: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch, **{lacks: ""})
     world.detail.trapped(SECOND)
-    assert world.controls().keys() == told | {"LEVEL"}
+    assert world.controls().keys() == switched | {"LEVEL"}
     assert [message.partition(":")[2] for message in world.messages] == [lacks]
 
 

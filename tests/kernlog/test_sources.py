@@ -80,7 +80,7 @@ def test_the_bytes_that_were_read_are_counted(tmp_path: Path) -> None:
     assert sum(counted) == 3 * len(LINE)
 
 
-def test_a_file_that_nobody_may_read_has_another_hint(
+def test_a_file_that_may_not_be_read_has_another_hint(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refuse(*_: object) -> None:
