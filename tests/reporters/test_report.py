@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sldtrace.reporters import groups, remedies
+from sldtrace.reporters import groups, overview, remedies
 from sldtrace.reporters import report as reports
 from sldtrace.reporters.formats import FORMATS
 from sldtrace.reporters.style import Style
@@ -332,7 +332,7 @@ def test_more_findings_than_are_shown_are_counted(tmp_path: Path, monkeypatch: p
         for row in loop(200)
     ]
     recorded = trace(tmp_path, rows)
-    monkeypatch.setattr(reports, "MOST_GROUPS", 1)
+    monkeypatch.setattr(overview, "MOST", 1)
     monkeypatch.setattr(reports, "MOST_THREADS", 5)
     monkeypatch.setattr(reports, "MOST_FINDINGS", 4)
     monkeypatch.setattr(groups, "MOST", 2)
