@@ -238,3 +238,18 @@ OPTION = "[    0.0] Command line: split_lock_detect=off"
 )
 def test_the_option_counts_only_where_the_kernel_says_no_mode(lines: list[str], kind: str) -> None:
     assert verdict.conclude(surveyed(*lines)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("lines", "only"),
+    [
+        ([BUS], True),
+        ([trap()], False),
+        ([BUS, trap()], False),
+        ([BUS, "split_lock_warn: 9 callbacks suppressed"], False),
+    ],
+)
+def test_what_detection_that_is_off_costs(lines: list[str], only: bool) -> None:
+    remedies = verdict.conclude(surveyed(*lines)).remedies
+    (off,) = (each for each in remedies if each.command == "split_lock_detect=off")
+    assert ("bus locks are no longer logged" in off.cost) is only
