@@ -217,3 +217,39 @@ def test_conditions_of_fail_on(line: str, holds: set[str]) -> None:
 )
 def test_what_modes_mean(name: str, bus_lock: bool, text: str) -> None:
     assert text in verdict.meaning(name, bus_lock)
+
+
+def test_vcpus_are_called_so_only_where_all_threads_are_some() -> None:
+    lines = [trap(), trap("qemu-kvm", 9000)]
+    assert verdict.conclude(surveyed(*lines)).sentence.startswith(f"{VM}2 threads of probably 2 VMs")
+
+
+OPTION = "[    0.0] Command line: split_lock_detect=off"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ([OPTION], verdict.OFF),
+        ([OPTION, BUS_MODE.format("warning on user-space bus_locks")], verdict.NOTHING),
+        ([KERNEL_LINE, BUS_MODE.format("warning on user-space bus_locks")], verdict.NOTHING),
+        (["[    0.0] Command line: split_lock_detect=warn"], verdict.NOTHING),
+    ],
+)
+def test_the_option_counts_only_where_the_kernel_says_no_mode(lines: list[str], kind: str) -> None:
+    assert verdict.conclude(surveyed(*lines)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("lines", "only"),
+    [
+        ([BUS], True),
+        ([trap()], False),
+        ([BUS, trap()], False),
+        ([BUS, "split_lock_warn: 9 callbacks suppressed"], False),
+    ],
+)
+def test_what_detection_that_is_off_costs(lines: list[str], only: bool) -> None:
+    remedies = verdict.conclude(surveyed(*lines)).remedies
+    (off,) = (each for each in remedies if each.command == "split_lock_detect=off")
+    assert ("bus locks are no longer logged" in off.cost) is only
