@@ -1,4 +1,4 @@
-"""The level of detail: what is attached for it, the switches of the probes, and the records of its changes."""
+"""The level of detail: what is attached for it, the probes' switches, and the records of its changes."""
 
 from types import SimpleNamespace
 from typing import Any
