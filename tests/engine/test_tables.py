@@ -17,7 +17,7 @@ PAIRS = [("tgid", np.uint32), ("tid", np.uint32)]
         np.array([(2, 1), (1, 9), (2, 1), (1, 3)], PAIRS),
     ],
 )
-def test_each_value_comes_once_the_smallest_first(values: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_each_value_comes_once_the_smallest_first(values: np.ndarray) -> None:
     before = values.copy()
     assert distinct(values).tolist() == sorted(set(values.tolist()))
     assert distinct(values).dtype == values.dtype
