@@ -70,6 +70,6 @@ def test_the_fuzzer_sees_failures(
         return bool(eval(fault, {"warn": warn}))
 
     monkeypatch.setattr(accounts, "incomplete", failing)
-    monkeypatch.setattr("sldtrace.reporters.report.incomplete", failing)
+    monkeypatch.setattr("sldtrace.reporters.overview.incomplete", failing)
     nothing = next(each for each in sorted(run.SAMPLES.glob("*.sld")) if "nothing" in each.name)
     assert said in run.attempt(nothing.read_bytes(), tmp_path)
