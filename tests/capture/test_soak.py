@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sldtrace.capture.live.detector import Detector
+from sldtrace.capture.live.detector import MAX_THREADS, Detector
 from sldtrace.capture.run_delays import RunDelays
 from sldtrace.host.schedstat import RunTimes
 from sldtrace.model import penalty
@@ -27,8 +27,10 @@ def records(kind: str, tids: np.ndarray, ns: np.ndarray) -> np.ndarray:
     return found
 
 
-def check(take: Callable[[np.ndarray, np.ndarray], None], processes: int, batch: int) -> None:
-    """The most memory in the second half of the processes is little more than in the first."""
+def check(
+    take: Callable[[np.ndarray, np.ndarray], None], processes: int, batch: int, large: int = LARGE
+) -> int:
+    """The most memory in the second half of the processes is little more than in the first; that in bytes."""
     most = [0, 0]
     tracemalloc.start()
     try:
@@ -39,7 +41,8 @@ def check(take: Callable[[np.ndarray, np.ndarray], None], processes: int, batch:
             most[half] = max(most[half], tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert 0 < most[1] < most[0] + LARGE * processes // 2
+    assert 0 < most[1] < most[0] + large * processes // 2
+    return most[1]
 
 
 def test_tasks_of_many_processes() -> None:
@@ -67,3 +70,24 @@ def test_loops_of_many_processes() -> None:
         detector.advance(int(ns[-1]) + 2_000_000_000)
 
     check(take, 100_000, 4000)
+
+
+def test_livelocks_of_many_processes_take_at_most_what_the_documentation_says() -> None:
+    """docs/recording.md; after MAX_THREADS threads nothing more."""
+    detector = Detector(penalty.for_kernel("6.12", 4_000_000), {})
+    flags = schema.current().enums["trap_flags"].values
+    found: list[int] = []
+
+    def take(tids: np.ndarray, ns: np.ndarray) -> None:
+        for trap in range(4):
+            traps = records("trap", tids, ns[0] + np.uint64(trap * 10_000_000))
+            traps["flags"] |= flags["WARNED"] | flags["SLEPT"]
+            traps["sleep_left_ms"], traps["rip"] = 8, 0x4018
+            traps["end_ns"] = traps["start_ns"] + np.uint64(5_000_000)
+            detector.add("trap", traps)
+        found.append(len(detector.advance(int(ns[0]) + 2_000_000_000)))
+
+    # A number for each TID, and the records of a second, which are more or fewer.
+    most = check(take, 5 * MAX_THREADS // 2, 512, large=2 * LARGE)
+    assert sum(found) > MAX_THREADS
+    assert most < 32 << 20

@@ -16,8 +16,9 @@ pytestmark = [
     pytest.mark.skipif("SLDTRACE_SOAK" not in os.environ, reason="takes an hour: make soak"),
 ]
 
-MORE_KB = 4096
-"""How much more memory the recorder may have in the second half than in the first."""
+MORE_KB = 32 << 10
+"""What the recorder may need for its findings (docs/recording.md), of more threads than run here."""
+SPARE_KB = 4096
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,11 @@ def test_all_of_them_ran_and_the_recorder_ended_clean(soak: Scenario, recorded: 
     assert recorded.recording.warnings == []
 
 
-def test_memory_and_file_stay_flat(soak: Scenario) -> None:
-    first, second = halves(soak.protocol["memory"])
-    assert max(second) <= max(first) + MORE_KB
+def test_memory_has_its_bound_and_does_not_grow_faster_and_the_file_stays_flat(soak: Scenario) -> None:
+    memory = soak.protocol["memory"]
+    first, second = halves(memory)
+    assert max(memory) <= memory[0] + MORE_KB
+    assert max(second) - max(first) <= max(first) - memory[0] + SPARE_KB
     first, second = halves(soak.protocol["disk"])
     assert max(second) <= 2 * max(first)
 
