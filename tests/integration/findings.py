@@ -21,7 +21,7 @@ from sldtrace.model import penalty
 from sldtrace.recording.rotation import segments
 from tests.integration import enders
 from tests.integration.bus_locks import executed
-from tests.integration.observing import MITIGATE, Protocol, Recorder, guest_here, start_guest
+from tests.integration.observing import FREE, MITIGATE, Protocol, Recorder, guest_here, start_guest
 
 _FILE_S = 5  # longer than any provocation takes
 _CULPRITS = ("two signals", "children", "urgent data", "task work")  # of culprits.c, all in one file
@@ -173,7 +173,7 @@ def run(folder: Path) -> Protocol:
     metrics = folder / "metrics.prom"
     recorder = Recorder(
         folder / "findings.sld",
-        *("--exits", "counts", "--rotate", f"{_FILE_S}s", "--metrics", str(metrics)),
+        *("--exits", "counts", "--rotate", f"{_FILE_S}s", "--metrics", str(metrics), *FREE),
     )
     runs: Protocol = {}
     with recorder:

@@ -7,13 +7,21 @@ import sys
 import time
 from pathlib import Path
 
-from tests.integration.observing import SLDTRACE, Account, Protocol, Recorder, guest, hidden, start_guest
+from tests.integration.observing import (
+    FREE,
+    SLDTRACE,
+    Account,
+    Protocol,
+    Recorder,
+    guest,
+    hidden,
+    start_guest,
+)
 
 CGROUP = Path("/sys/fs/cgroup/wanted")
 NAMED = CGROUP.parent / r"machine.slice/machine-qemu\x2d7\x2dweb\x2d1.scope"
 OTHER_NAME = Path("/tmp/unwanted")
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")  # the next process gets the TID after this one
-FREE = ("--max-cpu-percent", "100000")  # the lab's CPU is slow
 
 
 def late_and_chosen(folder: Path) -> Protocol:

@@ -23,6 +23,8 @@ Protocol = dict[str, Any]
 """JSON values that a part leaves for the tests."""
 
 SLDTRACE = [sys.executable, "-m", "sldtrace"]
+FREE = ("--max-cpu-percent", "100000")
+"""For `record`: the lab's CPU is slow, and above the limit less would be recorded."""
 
 
 def guest(timeout: str, duration: str, *options: str, program: Path | None = None) -> Protocol:

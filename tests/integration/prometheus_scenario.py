@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.integration.observing import SLDTRACE, Protocol, Recorder, start_guest
+from tests.integration.observing import FREE, SLDTRACE, Protocol, Recorder, start_guest
 
 MONITORING = Path("examples/monitoring").absolute()
 RULES = MONITORING / "alerts.yml"
@@ -30,7 +30,6 @@ rule_files: [{RULES}]
 scrape_configs: [{{job_name: sldtrace, static_configs: [{{targets: ["{ADDRESS}"]}}]}}]
 """
 SLICE = Path("/sys/fs/cgroup/machine.slice")
-FREE = ("--max-cpu-percent", "100000")  # the lab's CPU is slow
 PATIENCE_S = 180.0  # of the machine's time
 
 

@@ -8,10 +8,10 @@ import os
 import time
 from pathlib import Path
 
-from tests.integration.observing import TRACEFS, Protocol, Recorder, define, guest_here, start_guest
+from tests.integration.observing import FREE, TRACEFS, Protocol, Recorder, define, guest_here, start_guest
 
 LASTS_S = 600.0  # of the machine
-KEPT = ("--keep", "30s", "--max-cpu-percent", "100000")  # the lab's CPU is slow
+KEPT = ("--keep", "30s", *FREE)
 SHORT = ("--timeout", "1ms", "--duration", "50ms")
 LIVES = (
     (*SHORT,),
