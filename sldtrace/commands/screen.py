@@ -17,8 +17,8 @@ class Screen:
     """Messages and progress on stderr: on a terminal one line that is overwritten, else a line each 10 s.
 
     A recorder that waits for its reader loses records. So what stderr does not take at once is left out: a
-    pipe that is full, a terminal that was stopped (Ctrl-S). The next message says how many before it were. If
-    stderr is closed, nothing is printed.
+    pipe that is full, a terminal that was stopped (Ctrl-S). The next message says how many before it were.
+    After `end` nothing is left out. If stderr is closed, nothing is printed.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -27,17 +27,15 @@ class Screen:
         self._open = False
         self._next_ns = _EACH_NS
         self._left_out = 0
+        self._ended = False
 
     def message(self, text: str) -> None:
-        """Prints a line, unless stderr is full."""
-        if not _has_room():
+        """Prints a line; while it records, unless stderr is full."""
+        if self._ended or _has_room():
+            self._finish_line()
+            _write(f"sldtrace: {text}\n")
+        else:
             self._left_out += 1
-            return
-        self.end()
-        if self._left_out:
-            _write(f"sldtrace: messages that are left out here, because stderr was full: {self._left_out}\n")
-            self._left_out = 0
-        _write(f"sldtrace: {text}\n")
 
     def status(self, status: "Status") -> None:
         """Shows the progress, unless it was shown just now, or stderr is full."""
@@ -55,10 +53,18 @@ class Screen:
             _write(f"{line}\n")
 
     def end(self) -> None:
-        """Ends the line that is overwritten."""
+        """The recording is over: from now on messages wait for their reader."""
+        self._ended = True
+        self._finish_line()
+
+    # Ends the line that is overwritten, and says what is missing after it.
+    def _finish_line(self) -> None:
         if self._open:
             _write("\n")
             self._open = False
+        if self._left_out:
+            _write(f"sldtrace: messages that are left out here, because stderr was full: {self._left_out}\n")
+            self._left_out = 0
 
 
 # A pipe has room for PIPE_BUF bytes then (pipe(7)), more than a line here; a terminal for some.

@@ -9,6 +9,7 @@ from fcntl import F_GETPIPE_SZ, fcntl
 import pytest
 
 from sldtrace.capture.recorder import Status
+from sldtrace.commands import screen as module
 from sldtrace.commands.screen import Screen, _clock
 
 SECOND = 1_000_000_000
@@ -110,6 +111,21 @@ def test_a_full_pipe_does_not_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         screen.message("five")
         assert drained(reader) == "sldtrace: five\n"
+
+
+def test_at_the_end_it_says_what_was_left_out_and_leaves_out_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_has_room", lambda: False)
+    with piped(monkeypatch) as reader:
+        screen = Screen()
+        screen.message("lost")
+        screen.end()
+        screen.message("last")
+        assert drained(reader).splitlines() == [
+            "sldtrace: messages that are left out here, because stderr was full: 1",
+            "sldtrace: last",
+        ]
 
 
 def test_progress_that_had_no_room_is_shown_when_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
